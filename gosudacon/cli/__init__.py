@@ -1,0 +1,1 @@
+"""The command line: option tables, one module per command, output formats."""

@@ -1,0 +1,1 @@
+"""Bundle, state on disk, and the lifecycle of a container."""

@@ -1,0 +1,1 @@
+"""The sealing launcher: a small static C program that starts the interpreter."""

@@ -1,0 +1,1 @@
+"""One thin function per system call or kernel interface; imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Stages, steps, the plan, and the executor; knows no stage by name."""

@@ -1,0 +1,1 @@
+"""Optional plugins that ship with gosudacon and are off until enabled."""

@@ -1,0 +1,1 @@
+"""JSON Schemas of config.json, state and features, and their validators."""

@@ -1,0 +1,1 @@
+"""The built-in stages, each registered through pluggy."""
