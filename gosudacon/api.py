@@ -1,0 +1,73 @@
+"""Everything the author of a stage needs, and nothing else. See docs/plugins.md."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import ConfigError, Error, StepError
+from gosudacon.pipeline.step import (
+    CONFINE,
+    CONTAINER,
+    CREATE_CONTAINER,
+    CREATE_RUNTIME,
+    DELETE,
+    ISOLATE,
+    MOUNT,
+    PIVOT,
+    PREPARE,
+    RUNTIME,
+    START,
+    STARTED,
+    Context,
+    Host,
+    Spec,
+    Stage,
+    Step,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Hook = TypeVar("Hook", bound=Callable[..., object])
+
+
+def hookimpl(function: Hook) -> Hook:
+    """Mark a function as the implementation of one of gosudacon's pluggy hooks (see `gosudacon.pipeline.hookspecs`).
+
+    Does what ``pluggy.HookimplMarker("gosudacon")`` does, without importing pluggy, which costs more than a
+    whole ``gosudacon state``.
+    """
+    function.gosudacon_impl = {  # type: ignore[attr-defined]
+        "wrapper": False,
+        "hookwrapper": False,
+        "optionalhook": False,
+        "tryfirst": False,
+        "trylast": False,
+        "specname": None,
+    }
+    return function
+
+
+__all__ = [
+    "CONFINE",
+    "CONTAINER",
+    "CREATE_CONTAINER",
+    "CREATE_RUNTIME",
+    "DELETE",
+    "ISOLATE",
+    "MOUNT",
+    "PIVOT",
+    "PREPARE",
+    "RUNTIME",
+    "START",
+    "STARTED",
+    "ConfigError",
+    "Context",
+    "Error",
+    "Host",
+    "Spec",
+    "Stage",
+    "Step",
+    "StepError",
+    "hookimpl",
+]

@@ -1,0 +1,191 @@
+"""The one door to system calls: typed, range-checked, raising `SyscallError` with the call's name.
+
+Built on ``_ctypes`` itself: the ``ctypes`` package around it costs 2.5 ms at import and gives nothing needed here.
+Every call goes through ``syscall(2)`` of the C library already loaded, so no library is ever searched for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, addressof, dlopen, get_errno
+
+from gosudacon.linux.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Calls added since 5.1 have one number on every architecture.
+_COMMON = {
+    "pidfd_send_signal": 424,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "pidfd_open": 434,
+    "clone3": 435,
+    "close_range": 436,
+    "openat2": 437,
+    "pidfd_getfd": 438,
+    "mount_setattr": 442,
+    "fchmodat2": 452,
+}
+_BY_MACHINE = {
+    "x86_64": {
+        "setgroups": 116,
+        "setresuid": 117,
+        "setresgid": 119,
+        "getcwd": 79,
+        "capget": 125,
+        "capset": 126,
+        "personality": 135,
+        "statfs": 137,
+        "fstatfs": 138,
+        "pivot_root": 155,
+        "prctl": 157,
+        "chroot": 161,
+        "mount": 165,
+        "umount2": 166,
+        "sethostname": 170,
+        "setdomainname": 171,
+        "set_mempolicy": 238,
+        "keyctl": 250,
+        "ioprio_set": 251,
+        "unshare": 272,
+        "prlimit64": 302,
+        "setns": 308,
+        "sched_setattr": 314,
+        "renameat2": 316,
+        "seccomp": 317,
+        "bpf": 321,
+        "execveat": 322,
+        "socketpair": 53,
+    },
+    "aarch64": {
+        "setgroups": 159,
+        "setresuid": 147,
+        "setresgid": 149,
+        "getcwd": 17,
+        "capget": 90,
+        "capset": 91,
+        "personality": 92,
+        "statfs": 43,
+        "fstatfs": 44,
+        "pivot_root": 41,
+        "prctl": 167,
+        "chroot": 51,
+        "mount": 40,
+        "umount2": 39,
+        "sethostname": 161,
+        "setdomainname": 162,
+        "set_mempolicy": 237,
+        "keyctl": 219,
+        "ioprio_set": 30,
+        "unshare": 97,
+        "prlimit64": 261,
+        "setns": 268,
+        "sched_setattr": 274,
+        "renameat2": 276,
+        "seccomp": 277,
+        "bpf": 280,
+        "execveat": 281,
+        "socketpair": 199,
+    },
+}
+MACHINE = os.uname().machine
+NUMBERS = {**_COMMON, **_BY_MACHINE.get(MACHINE, {})}
+
+
+class c_long(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class c_char_p(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "z"
+
+
+class c_char(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "c"
+
+
+class c_void_p(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "P"
+
+
+def _ranged(kind: str, low: int, high: int) -> type:
+    """An argument type for C integers: `ctypes` would wrap what does not fit, this raises `OverflowError`."""
+
+    def from_param(value: int) -> c_long:
+        if type(value) is not int:
+            raise TypeError(f"{kind} expected, not {type(value).__name__}")
+        if not low <= value <= high:
+            raise OverflowError(f"{value} does not fit {kind}")
+        return c_long(value if value < 1 << 63 else value - (1 << 64))
+
+    return type(kind, (), {"from_param": staticmethod(from_param)})
+
+
+INT = _ranged("int", -(1 << 31), (1 << 31) - 1)
+UINT = _ranged("unsigned int", 0, (1 << 32) - 1)
+LONG = _ranged("long", -(1 << 63), (1 << 63) - 1)
+ULONG = _ranged("unsigned long", 0, (1 << 64) - 1)
+SIZE = ULONG
+
+
+class PATH:
+    """A C string: bytes or str (file system encoding); None is NULL; a NUL byte inside raises `ValueError`."""
+
+    @staticmethod
+    def from_param(value: bytes | str | None) -> c_char_p:
+        if isinstance(value, str):
+            value = os.fsencode(value)
+        if value is not None and b"\0" in value:
+            raise ValueError("embedded NUL byte in a string for the kernel")
+        return c_char_p(value)
+
+
+class BUFFER:
+    """Memory the kernel reads (bytes) or also writes (bytearray); None is NULL."""
+
+    @staticmethod
+    def from_param(value: bytes | bytearray | None) -> Any:
+        if isinstance(value, bytearray):
+            return (c_char * len(value)).from_buffer(value)
+        return c_char_p(value)  # a pointer into the bytes object: NUL bytes inside are fine
+
+
+class _Libc:
+    # What CFuncPtr wants to see: an object with the handle dlopen(3) gave; None is the program itself.
+    _handle = dlopen(None, os.RTLD_NOW)
+
+
+class _Syscall(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO
+    _restype_ = c_long
+
+
+def syscall(name: str, *types: type) -> Callable[..., int]:
+    """A function for the system call ``name`` whose arguments are of ``types``.
+
+    The keyword ``about`` names the object concerned in the error (a path, or what a descriptor stands for).
+    Raises `SyscallError`; a call this architecture's table does not know raises it with ENOSYS.
+    """
+    number = c_long(NUMBERS.get(name, -1))
+    entry = _Syscall(("syscall", _Libc))  # type: ignore[arg-type]
+    entry.argtypes = (c_long, *types)
+
+    def call(*args: Any, about: str | bytes = "") -> int:
+        result: int = entry(number, *args)
+        if result == -1:
+            raise SyscallError(get_errno(), name, os.fsdecode(about))
+        return result
+
+    return call
+
+
+def address(buffer: bytearray) -> int:
+    """The address of a bytearray's memory, for structures that hold pointers; keep the bytearray alive and unresized."""
+    return addressof((c_char * len(buffer)).from_buffer(buffer))

@@ -1,0 +1,105 @@
+"""The exception family: every failure names its stage, step, system call, errno and place in config.json."""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class SyscallError(OSError):
+    """A failed system call: ``errno`` and ``strerror`` as in `OSError`, plus the call's name and its object."""
+
+    call: str
+    path: str
+
+    def __init__(self, number: int, call: str, path: str = "") -> None:
+        super().__init__(number, os.strerror(number))
+        self.call = call
+        self.path = path
+
+    def __str__(self) -> str:
+        return reason(self)
+
+
+class Error(Exception):
+    """What the runtime reports to its caller.
+
+    ``message`` is complete by itself; the other attributes say where it happened and may be empty:
+    ``stage`` and ``step`` of the plan, ``call`` and ``errno`` of the system call, ``where`` in config.json
+    (``mounts[3].options``) and a ``hint`` for a person.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str = "",
+        step: str = "",
+        call: str = "",
+        errno: int = 0,
+        where: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stage = stage
+        self.step = step
+        self.call = call
+        self.errno = errno
+        self.where = where
+        self.hint = hint
+
+    def record(self) -> dict[str, Any]:
+        """The error as JSON-able data, to cross from one process to another."""
+        return dict(vars(self), type=type(self).__name__)
+
+
+class ConfigError(Error):
+    """The configuration asks for something invalid or impossible; found while planning, before any effect."""
+
+
+class StepError(Error):
+    """A step of the plan failed."""
+
+
+class StateError(Error):
+    """The container is not in the state that the operation needs."""
+
+
+def from_record(data: dict[str, Any]) -> Error:
+    """Rebuild an error that another process recorded."""
+    data = dict(data)
+    data.pop("exit_code", None)
+    kind = {"ConfigError": ConfigError, "StateError": StateError}.get(data.pop("type", ""), StepError)
+    return kind(**data)
+
+
+def reason(error: BaseException) -> str:
+    """One line for any exception: ``mount /proc: operation not permitted`` in the lower case callers match."""
+    if isinstance(error, OSError):
+        text = os.strerror(error.errno) if error.errno else (error.strerror or type(error).__name__)
+        text = text[:1].lower() + text[1:]
+        call = getattr(error, "call", "")
+        path = getattr(error, "path", "") or _name(error.filename)
+        subject = " ".join(part for part in (call, path) if part)
+        return f"{subject}: {text}" if subject else text
+    if isinstance(error, Error):
+        return error.message
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def errno_name(number: int) -> str:
+    """``EPERM`` for 1; an empty string for 0."""
+    return _errno.errorcode.get(number, str(number)) if number else ""
+
+
+def _name(filename: object) -> str:
+    if isinstance(filename, bytes):
+        return os.fsdecode(filename)
+    return "" if filename is None else str(filename)

@@ -1,0 +1,117 @@
+"""Mounts: mount(2), umount2(2), pivot_root(2) and the descriptor-based calls since Linux 5.2."""
+
+from __future__ import annotations
+
+from gosudacon.linux import abi
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
+MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
+MS_BIND, MS_MOVE, MS_REC, MS_SILENT = 0x1000, 0x2000, 0x4000, 0x8000
+MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
+MS_RELATIME, MS_I_VERSION, MS_STRICTATIME, MS_LAZYTIME = 1 << 21, 1 << 23, 1 << 24, 1 << 25
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = 0o2000000
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
+MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
+
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+DEVPTS_SUPER_MAGIC = 0x1CD1
+TMPFS_MAGIC = 0x01021994
+CGROUP_SUPER_MAGIC = 0x27E0EB
+CGROUP2_SUPER_MAGIC = 0x63677270
+
+_mount = abi.syscall("mount", abi.PATH, abi.PATH, abi.PATH, abi.ULONG, abi.PATH)
+_umount2 = abi.syscall("umount2", abi.PATH, abi.INT)
+_pivot_root = abi.syscall("pivot_root", abi.PATH, abi.PATH)
+_open_tree = abi.syscall("open_tree", abi.INT, abi.PATH, abi.UINT)
+_move_mount = abi.syscall("move_mount", abi.INT, abi.PATH, abi.INT, abi.PATH, abi.UINT)
+_mount_setattr = abi.syscall("mount_setattr", abi.INT, abi.PATH, abi.UINT, abi.BUFFER, abi.SIZE)
+_fsopen = abi.syscall("fsopen", abi.PATH, abi.UINT)
+_fsconfig = abi.syscall("fsconfig", abi.INT, abi.UINT, abi.PATH, abi.PATH, abi.INT)
+_fsmount = abi.syscall("fsmount", abi.INT, abi.UINT, abi.UINT)
+_fstatfs = abi.syscall("fstatfs", abi.INT, abi.BUFFER)
+
+
+def mount(
+    source: str | bytes | None,
+    target: str | bytes,
+    fstype: str | None,
+    flags: int,
+    data: str | None = None,
+    about: str = "",
+) -> None:
+    """mount(2); ``about`` names the target in an error where ``target`` is a /proc/self/fd path."""
+    _mount(source, target, fstype, flags, data, about=about or target)
+
+
+def umount(target: str | bytes, flags: int = MNT_DETACH) -> None:
+    """umount2(2)."""
+    _umount2(target, flags, about=target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _pivot_root(new_root, put_old, about=new_root)
+
+
+def open_tree(fd: int, path: str | bytes, flags: int, about: str = "") -> int:
+    """open_tree(2): an O_PATH descriptor or, with OPEN_TREE_CLONE, a detached copy of a mount; close-on-exec."""
+    return _open_tree(fd, path, flags | OPEN_TREE_CLOEXEC, about=about or path)
+
+
+def move_mount(mount_fd: int, target_fd: int, about: str = "") -> None:
+    """Attach the detached mount behind one descriptor at the place behind the other (move_mount(2))."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _move_mount(mount_fd, b"", target_fd, b"", flags, about=about)
+
+
+def mount_setattr(
+    fd: int, set_: int, clear: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False, about: str = ""
+) -> None:
+    """Change the attributes MOUNT_ATTR_* and the propagation of the mount behind ``fd`` (mount_setattr(2), 5.12)."""
+    attributes = b"".join(value.to_bytes(8, "little") for value in (set_, clear, propagation, userns_fd))
+    _mount_setattr(fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attributes, 32, about=about)
+
+
+def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int = 0, source: str = "") -> int:
+    """A detached mount of a new filesystem: fsopen(2), fsconfig(2), fsmount(2); a None option is a flag.
+
+    Returns a close-on-exec descriptor of the mount.
+    """
+    import os
+
+    context = _fsopen(fstype, FSOPEN_CLOEXEC, about=fstype)
+    try:
+        if source:
+            _fsconfig(context, FSCONFIG_SET_STRING, b"source", source, 0, about=fstype)
+        for key, value in options.items():
+            if value is None:
+                _fsconfig(context, FSCONFIG_SET_FLAG, key, None, 0, about=f"{fstype} {key}")
+            else:
+                _fsconfig(context, FSCONFIG_SET_STRING, key, value, 0, about=f"{fstype} {key}={value}")
+        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0, about=fstype)
+        return _fsmount(context, FSMOUNT_CLOEXEC, attributes, about=fstype)
+    finally:
+        os.close(context)
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the filesystem behind ``fd`` (fstatfs(2), ``f_type``)."""
+    buffer = bytearray(120)
+    _fstatfs(fd, buffer)
+    return int.from_bytes(buffer[:8], "little")

@@ -1,0 +1,127 @@
+"""Namespaces: clone3(2), unshare(2), setns(2) and the kinds that namespaces(7) lists."""
+
+from __future__ import annotations
+
+import os
+
+from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI, CFuncPtr
+
+from gosudacon.linux import abi
+from gosudacon.linux.errors import SyscallError
+
+CLONE_NEWTIME = 0x00000080
+CLONE_PARENT = 0x00008000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 1 << 33
+
+#: config.json's name of a namespace -> (flag, name of the flag, name in /proc/PID/ns)
+KINDS = {
+    "user": (CLONE_NEWUSER, "CLONE_NEWUSER", "user"),
+    "pid": (CLONE_NEWPID, "CLONE_NEWPID", "pid"),
+    "network": (CLONE_NEWNET, "CLONE_NEWNET", "net"),
+    "ipc": (CLONE_NEWIPC, "CLONE_NEWIPC", "ipc"),
+    "uts": (CLONE_NEWUTS, "CLONE_NEWUTS", "uts"),
+    "time": (CLONE_NEWTIME, "CLONE_NEWTIME", "time"),
+    "cgroup": (CLONE_NEWCGROUP, "CLONE_NEWCGROUP", "cgroup"),
+    "mount": (CLONE_NEWNS, "CLONE_NEWNS", "mnt"),
+}
+
+_SIGCHLD = 17
+_ENOSYS = 38
+_NS_GET_NSTYPE = 0xB703
+
+_unshare = abi.syscall("unshare", abi.INT)
+_setns = abi.syscall("setns", abi.INT, abi.INT)
+
+
+class _PythonCall(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI  # keeps the GIL: the child must find it held
+    _restype_ = None
+
+
+class _ForkingSyscall(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
+    _restype_ = abi.c_long
+
+
+def flag_names(flags: int) -> str:
+    """``CLONE_NEWPID|CLONE_NEWNS`` for a set of namespace flags."""
+    return "|".join(name for flag, name, _ in KINDS.values() if flags & flag) or "0"
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces for new ones (unshare(2))."""
+    _unshare(flags, about=flag_names(flags))
+
+
+def setns(fd: int, flag: int, about: str = "") -> None:
+    """Join the namespace behind ``fd``, which must be of the kind ``flag`` (setns(2))."""
+    _setns(fd, flag, about=about)
+
+
+def kind_of(fd: int) -> int:
+    """The CLONE_NEW* flag of the namespace behind ``fd`` (ioctl_ns(2)); raises OSError if it is none."""
+    import fcntl
+
+    return fcntl.ioctl(fd, _NS_GET_NSTYPE)
+
+
+def clone(flags: int, cgroup: int = -1) -> int:
+    """Fork into new namespaces and, with ``cgroup`` >= 0, into the cgroup v2 behind that descriptor (clone3(2)).
+
+    Returns the child's pid, and 0 in the child, which is a full copy of this single-threaded interpreter.
+    """
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    arguments = bytearray(88)
+    signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    fields = ((0, flags), (32, signal), (80, max(cgroup, 0)))
+    for offset, value in fields:
+        arguments[offset : offset + 8] = value.to_bytes(8, "little")
+    _python("PyOS_BeforeFork")
+    pid, error = _forking("clone3", (abi.BUFFER, abi.SIZE), arguments, 88)
+    if error == _ENOSYS and cgroup < 0:  # a seccomp filter around us may hide clone3(2)
+        pid, error = _forking("clone", (abi.ULONG,) * 5, flags | signal, 0, 0, 0, 0)
+    _python("PyOS_AfterFork_Child" if pid == 0 else "PyOS_AfterFork_Parent")
+    if pid < 0:
+        raise SyscallError(error, "clone3", flag_names(flags))
+    return pid
+
+
+def _python(name: str) -> None:
+    _PythonCall((name, abi._Libc))()  # type: ignore[arg-type]
+
+
+def _forking(name: str, types: tuple[type, ...], *arguments: object) -> tuple[int, int]:
+    entry = _ForkingSyscall(("syscall", abi._Libc))  # type: ignore[arg-type]
+    entry.argtypes = (abi.c_long, *types)
+    pid: int = entry(abi.NUMBERS[name], *arguments)
+    return pid, (_c_errno() if pid < 0 else 0)
+
+
+class _ErrnoLocation(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
+    _restype_ = abi.c_void_p
+
+
+def _c_errno() -> int:
+    # FUNCFLAG_USE_ERRNO swaps errno per thread, which must not happen between the two sides of a fork.
+    where = _ErrnoLocation(("__errno_location", abi._Libc))()  # type: ignore[arg-type]
+    return int.from_bytes((abi.c_char * 4).from_address(where).raw, "little")
+
+
+def namespace_path(kind: str, pid: int | str = "self") -> str:
+    """``/proc/PID/ns/net`` for ``network``."""
+    return f"/proc/{pid}/ns/{KINDS[kind][2]}"
+
+
+def same(fd: int, other: int) -> bool:
+    """Whether two descriptors are of one namespace (same device and inode, namespaces(7))."""
+    a, b = os.fstat(fd), os.fstat(other)
+    return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)

@@ -1,0 +1,125 @@
+"""What a process may set on itself: prctl(2), descriptors, signals, groups and ids, hostname, keyring."""
+
+from __future__ import annotations
+
+import os
+
+import _signal
+
+from gosudacon.linux import abi
+from gosudacon.linux.errors import SyscallError
+
+_prctl = abi.syscall("prctl", abi.INT, abi.ULONG, abi.ULONG, abi.ULONG, abi.ULONG)
+_close_range = abi.syscall("close_range", abi.UINT, abi.UINT, abi.UINT)
+_getcwd = abi.syscall("getcwd", abi.BUFFER, abi.SIZE)
+_sethostname = abi.syscall("sethostname", abi.PATH, abi.SIZE)
+_setdomainname = abi.syscall("setdomainname", abi.PATH, abi.SIZE)
+_socketpair = abi.syscall("socketpair", abi.INT, abi.INT, abi.INT, abi.BUFFER)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+CLOSE_RANGE_CLOEXEC = 4
+_ALL = (1 << 32) - 1
+_ENOSYS, _EINVAL, _EPERM = 38, 22, 1
+_UNCATCHABLE = (9, 19)  # SIGKILL, SIGSTOP
+
+
+def prctl(option: int, value: int = 0, third: int = 0, about: str = "") -> int:
+    """prctl(2) with up to two values; returns what it returns."""
+    return _prctl(option, value, third, 0, 0, about=about)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """PR_SET_DUMPABLE: while off, /proc/PID/{exe,fd,root,mem} is closed to the container (prctl(2))."""
+    prctl(PR_SET_DUMPABLE, int(dumpable), about="PR_SET_DUMPABLE")
+
+
+def set_pdeathsig(signal: int) -> None:
+    """PR_SET_PDEATHSIG: the signal this process gets when its parent dies; 0 clears it (prctl(2))."""
+    prctl(PR_SET_PDEATHSIG, signal, about="PR_SET_PDEATHSIG")
+
+
+def set_no_new_privs() -> None:
+    """PR_SET_NO_NEW_PRIVS (prctl(2))."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1, about="PR_SET_NO_NEW_PRIVS")
+
+
+def set_child_subreaper() -> None:
+    """PR_SET_CHILD_SUBREAPER: orphans below this process become its children (prctl(2))."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1, about="PR_SET_CHILD_SUBREAPER")
+
+
+def cloexec_from(first: int) -> None:
+    """Mark every descriptor >= ``first`` close-on-exec (close_range(2) with CLOSE_RANGE_CLOEXEC, Linux 5.11)."""
+    try:
+        _close_range(first, _ALL, CLOSE_RANGE_CLOEXEC)
+    except SyscallError as error:
+        if error.errno not in (_ENOSYS, _EINVAL, _EPERM):
+            raise
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                try:
+                    os.set_inheritable(int(name), False)
+                except OSError:
+                    continue  # the descriptor of listdir itself
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor >= ``first`` (close_range(2)); os.closerange serves where a filter forbids it."""
+    try:
+        _close_range(first, _ALL, 0)
+    except SyscallError:
+        os.closerange(first, 4096)  # what is above is close-on-exec since the start
+
+
+def restore_signals() -> None:
+    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
+    for number in range(1, 65):
+        if number not in _UNCATCHABLE and _signal.getsignal(number) not in (_signal.SIG_DFL, None):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def raw_getcwd() -> bytes:
+    """getcwd(2) as the kernel says it: does not start with ``/`` when the directory is outside the root."""
+    buffer = bytearray(4096)
+    length = _getcwd(buffer, len(buffer))
+    return bytes(buffer[: length - 1])
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    data = name.encode()
+    _sethostname(data, len(data), about=name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    data = name.encode()
+    _setdomainname(data, len(data), about=name)
+
+
+def socketpair() -> tuple[int, int]:
+    """Two connected, close-on-exec AF_UNIX descriptors that keep message boundaries (socketpair(2))."""
+    pair = bytearray(8)
+    _socketpair(1, 5 | 0o2000000, 0, pair)  # AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC
+    return int.from_bytes(pair[:4], "little"), int.from_bytes(pair[4:], "little")
+
+
+def start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat: clock ticks after boot at which the process started; 0 if it is gone or a zombie."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        data = os.read(fd, 4096)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(fd)
+    fields = data[data.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -1,0 +1,290 @@
+"""Running a plan: the two sides, the baton they pass, how errors travel, and unwinding."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gosudacon.linux import jsonio, namespace, process
+from gosudacon.linux.errors import Error, StepError, errno_name, from_record, reason
+from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
+    from gosudacon.pipeline.plan import Move, Plan
+    from gosudacon.pipeline.step import Context, Step
+
+# Messages on the channel between the sides, each one packet; the first byte is the kind.
+DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
+_PACKET = 65536
+_SIGKILL = 9
+
+
+def run_step(step: Step, context: Context) -> None:
+    """Run one step; whatever it raises becomes an `Error` that names stage, step, call and place."""
+    try:
+        step.run(context)
+    except Error as error:
+        error.stage = error.stage or step.stage
+        error.step = error.step or step.describe()
+        error.where = error.where or step.where
+        raise
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise _step_error(step, error) from error
+
+
+def undo_steps(steps: Iterable[Step], context: Context) -> list[Error]:
+    """Undo in reverse order, going on after failures, which are returned."""
+    failures = []
+    for step in reversed(list(steps)):
+        try:
+            step.undo(context)
+        except Error as error:
+            failures.append(error)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not stop the others' undoing
+            failures.append(_step_error(step, error, "undo "))
+    return failures
+
+
+def _step_error(step: Step, error: Exception, prefix: str = "") -> StepError:
+    what = step.describe()
+    return StepError(
+        f"{step.stage}: {prefix}{what}: {reason(error)}",
+        stage=step.stage,
+        step=prefix + what,
+        call=getattr(error, "call", ""),
+        errno=getattr(error, "errno", 0) or 0,
+        where=step.where,
+    )
+
+
+class Channel:
+    """One end of a SOCK_SEQPACKET connection over which the sides talk."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        os.write(self.fd, kind + payload)
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """The next message; an empty kind at end of file, when the other side is gone."""
+        try:
+            packet = os.read(self.fd, _PACKET)
+        except ConnectionResetError:
+            packet = b""
+        return packet[:1], packet[1:]
+
+    def send_error(self, error: Error) -> None:
+        record = error.record()
+        record["message"] = record["message"][:16384]
+        self.send(FAILED, jsonio.dumps(record).encode())
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+class RuntimeSide(Engine):
+    """Runs the runtime's lane in the calling process and creates the container's process.
+
+    `run` executes everything before `START` and returns when init is ready; `go` lets init go on.
+    On failure the caller unwinds: `kill` ends init, `undo_steps` removes what lasts.
+    """
+
+    def __init__(self, plan: Plan, context: Context, state: Callable[[str, int], dict[str, Any]]) -> None:
+        self.plan = plan
+        self.context = context
+        self.channel = Channel(-1)
+        self._state = state
+        self._lanes = plan.lanes()
+        self._peer_done = 0
+        self._position = 0
+        self._peer_ready = False
+        context.engine = self
+
+    def run(self) -> None:
+        """Execute the lane. Raises `Error`, the container side's as its own."""
+        for move in self._lanes[CONTAINER]:
+            for module in getattr(move.step, "modules", ()):
+                __import__(module)
+        for position, move in enumerate(self._lanes[RUNTIME], 1):
+            self._position = position
+            while self._peer_done < move.wait:
+                self._receive()
+            run_step(move.step, self.context)
+            if move.tell and self.channel.fd >= 0:
+                self._tell(position)
+        while not self._peer_ready:
+            self._receive()
+
+    def spawn(self, flags: int, cgroup: int = -1) -> None:
+        mine, theirs = process.socketpair()
+        parent = os.getpid()
+        pid = namespace.clone(flags, cgroup)
+        if pid == 0:
+            os.close(mine)
+            side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position, parent)
+            side.main(self._state)
+        os.close(theirs)
+        self.channel = Channel(mine)
+        self.context.pid = pid
+
+    def go(self) -> None:
+        """Let init, which is ready, go on; from here it no longer depends on this process."""
+        self.channel.send(GO)
+
+    def kill(self) -> None:
+        """End init, if it exists and is this process's child, and reap it."""
+        self.channel.close()
+        if self.context.pid:
+            try:
+                os.kill(self.context.pid, _SIGKILL)
+                os.waitpid(self.context.pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+
+    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+        return self._state(status, self.context.pid if pid is None else pid)
+
+    def _tell(self, position: int) -> None:
+        try:
+            self.channel.send(DONE, b"%d" % position)
+        except BrokenPipeError:
+            self._receive()  # says why the other side is gone
+            raise self._died() from None
+
+    def _receive(self) -> None:
+        kind, payload = self.channel.receive()
+        if kind == DONE:
+            self._peer_done = int(payload)
+        elif kind == READY:
+            self._peer_ready = True
+        elif kind == FORKED:
+            os.waitpid(self.context.pid, 0)
+            self.context.pid = int(payload)
+        elif kind == FAILED:
+            raise from_record(_object(payload))
+        else:
+            raise self._died()
+
+    def _died(self) -> StepError:
+        pid, status = os.waitpid(self.context.pid, 0)
+        self.context.pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+        return StepError(f"container init {how} before it was ready", errno=0)
+
+
+class ContainerSide(Engine):
+    """Runs the container's lane in the new process, behind the wall; `main` never returns."""
+
+    def __init__(
+        self, lane: list[Move], context: Context, channel: Channel, peer_done: int, parent: int
+    ) -> None:
+        self.lane = lane
+        self.context = context
+        self.channel = channel
+        self._peer_done = peer_done  # what the runtime did before this process existed
+        self._parent = parent
+
+    def main(self, state: Callable[[str, int], dict[str, Any]]) -> NoReturn:
+        """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
+        self._state = state
+        try:
+            process.set_pdeathsig(_SIGKILL)
+            self.context.side = CONTAINER
+            self.context.engine = self
+            self.context.state_dir = -1
+            build_wall()
+            self._run()
+            raise StepError("the plan ended without starting the container's process")
+        except Error as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
+            self._fail(StepError(f"internal error: {reason(error)}"))
+        os._exit(1)
+
+    def spawn(self, flags: int, cgroup: int = -1) -> None:
+        raise StepError("only the runtime side can spawn")
+
+    def fork(self) -> None:
+        pid = namespace.clone(namespace.CLONE_PARENT)
+        if pid:  # the number is good on the runtime's side: this process is still in its pid namespace
+            self.channel.send(FORKED, b"%d" % pid)
+            os._exit(0)
+        process.set_pdeathsig(_SIGKILL)
+
+    def ready(self) -> None:
+        self.channel.send(READY)
+        self._expect(GO)
+        process.set_pdeathsig(0)
+        listener = self.context.kept.pop("listener", None)
+        if listener is not None:
+            self.channel.close()
+            fd, _ = listener._accept()
+            listener.close()
+            self.channel = Channel(fd)
+
+    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+        return self._state(status, os.getpid() if pid is None else pid)
+
+    def _run(self) -> None:
+        for position, move in enumerate(self.lane, 1):
+            while self._peer_done < move.wait:
+                self._expect(DONE)
+            run_step(move.step, self.context)
+            if move.tell:
+                self.channel.send(DONE, b"%d" % position)
+
+    def _expect(self, wanted: bytes) -> None:
+        kind, payload = self.channel.receive()
+        if kind == DONE and wanted == DONE:
+            self._peer_done = int(payload)
+        elif kind == DONE:
+            self._expect(wanted)
+        elif kind != wanted:
+            os._exit(1)  # the runtime is gone: nobody to tell
+
+    def _fail(self, error: Error) -> None:
+        try:
+            self.channel.send_error(error)
+        except OSError:
+            os._exit(1)
+
+
+def build_wall() -> None:
+    """Close the import system: from here on the container's files may be in reach under any path.
+
+    What is imported stays usable. An import of anything else fails, and so do the library calls known to
+    load code or data by name.
+    """
+    import gc
+
+    gc.disable()
+    sys.meta_path[:] = []
+    sys.path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
+    sys.addaudithook(_forbid)
+
+
+_FORBIDDEN = frozenset(("import", "ctypes.dlopen", "socket.getaddrinfo", "socket.gethostbyname", "subprocess.Popen"))
+
+
+def _forbid(event: str, _arguments: object) -> None:
+    if event in _FORBIDDEN:
+        raise ImportError(f"{event} after the container's files came in reach")
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    data = jsonio.loads(payload)
+    assert isinstance(data, dict)
+    return data
+
+
+__all__ = ["Channel", "ContainerSide", "RuntimeSide", "errno_name", "run_step", "undo_steps"]

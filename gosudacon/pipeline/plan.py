@@ -1,0 +1,118 @@
+"""The plan: all steps in order, split into the two sides' lanes, with a barrier wherever one needs the other."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from gosudacon.pipeline.step import Host, Spec, Stage
+
+
+class Move:
+    """A step's place in its lane: ``wait`` steps of the other lane must be done first; ``tell`` it when done."""
+
+    __slots__ = ("step", "tell", "wait")
+
+    def __init__(self, step: Step, wait: int) -> None:
+        self.step = step
+        self.wait = wait
+        self.tell = False
+
+
+class Plan:
+    """An ordered list of steps for one bundle on one host."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = sorted(steps, key=lambda step: ORDER[step.phase])  # stable: stage order is kept
+
+    def lanes(self) -> dict[str, list[Move]]:
+        """Each side's steps up to `START` in order, with the barriers worked out.
+
+        A step waits for the last step of the other side that must be done ``by`` its phase. What it waits
+        for always stands earlier in the plan, so the two sides cannot wait for each other.
+        """
+        lanes: dict[str, list[Move]] = {RUNTIME: [], CONTAINER: []}
+        waited = {RUNTIME: 0, CONTAINER: 0}
+        for step in self.steps:
+            if ORDER[step.phase] > ORDER[START]:
+                break
+            side = step.runs_on()
+            other = lanes[CONTAINER if side == RUNTIME else RUNTIME]
+            needed = _needed(other, ORDER[step.phase])
+            wait = needed if needed > waited[side] else 0
+            if wait:
+                waited[side] = wait
+                other[wait - 1].tell = True
+            lanes[side].append(Move(step, wait))
+        return lanes
+
+    def of_phase(self, phase: str) -> list[Step]:
+        """The steps of one phase."""
+        return [step for step in self.steps if step.phase == phase]
+
+    def lasting(self) -> list[Step]:
+        """The steps whose effect outlives the process, in the order they run."""
+        return [step for step in self.steps if step.lasts]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The plan as data: one object a step, with the barriers (``waits_for``: index into this list)."""
+        lanes = self.lanes()
+        order = {id(step): index for index, step in enumerate(self.steps)}
+        waits: dict[int, int] = {}
+        for side, moves in lanes.items():
+            other = lanes[CONTAINER if side == RUNTIME else RUNTIME]
+            for move in moves:
+                if move.wait:
+                    waits[id(move.step)] = order[id(other[move.wait - 1].step)]
+        return [_as_json(step, waits.get(id(step))) for step in self.steps]
+
+
+def _needed(other: list[Move], phase: int) -> int:
+    for count in range(len(other), 0, -1):
+        step = other[count - 1].step
+        by = ORDER[step.by] if step.by else ORDER[step.phase] + 1
+        if by <= phase:
+            return count
+    return 0
+
+
+def _as_json(step: Step, waits_for: int | None) -> dict[str, Any]:
+    fields = {key: value for key, value in vars(step).items() if key not in _COMMON}
+    data: dict[str, Any] = {
+        "phase": step.phase,
+        "side": step.runs_on(),
+        "stage": step.stage,
+        "step": type(step).__name__,
+        "what": step.describe(),
+        "where": step.where,
+        "undone_by_delete": step.lasts,
+        "fields": fields,
+    }
+    if waits_for is not None:
+        data["waits_for"] = waits_for
+    return data
+
+
+_COMMON = ("phase", "side", "by", "stage", "where", "lasts")
+
+
+def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+    """Compile a bundle into its plan. Raises `ConfigError`, which names the stage."""
+    steps: list[Step] = []
+    for stage in stages:
+        try:
+            for step in stage.plan(spec, host):
+                step.stage = step.stage or stage.name
+                steps.append(step)
+        except Error as error:
+            error.stage = error.stage or stage.name
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            # A replaced or absent validate-config lets anything through: still a clear error, not a traceback.
+            raise ConfigError(f"invalid config.json: {type(error).__name__}: {error}", stage=stage.name) from error
+    return Plan(steps)

@@ -1,0 +1,231 @@
+"""Stage and step: the two things a plan is made of, and what planning and running may know."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+RUNTIME = "runtime"
+CONTAINER = "container"
+
+PREPARE = "prepare"
+ISOLATE = "isolate"
+CREATE_RUNTIME = "create-runtime"
+MOUNT = "mount"
+CREATE_CONTAINER = "create-container"
+PIVOT = "pivot"
+CONFINE = "confine"
+START = "start"
+STARTED = "started"
+DELETE = "delete"
+
+#: The moments of the OCI lifecycle in order, each with the side its steps run on unless they say otherwise.
+PHASES = {
+    PREPARE: RUNTIME,
+    ISOLATE: CONTAINER,
+    CREATE_RUNTIME: RUNTIME,
+    MOUNT: CONTAINER,
+    CREATE_CONTAINER: CONTAINER,
+    PIVOT: CONTAINER,
+    CONFINE: CONTAINER,
+    START: CONTAINER,
+    STARTED: RUNTIME,
+    DELETE: RUNTIME,
+}
+ORDER = {phase: index for index, phase in enumerate(PHASES)}
+
+
+class Step:
+    """The smallest thing worth naming: a value that describes itself, runs, and may undo itself.
+
+    A subclass sets `phase`, and where it differs from the phase's own, `side`; it names its fields as
+    annotations. Every field must be JSON data, since plans are printed and kept on disk: a step that is
+    needed later (``lasts``, or of a phase after `START`) is rebuilt from its fields by another process.
+
+    ``by`` is the first phase in which the other side may rely on this step. It defaults to the next phase;
+    a step that nobody waits for so soon (a cgroup limit) names a later one, so that both sides work at once.
+    ``where`` is the place in config.json that asked for the step.
+    """
+
+    phase: str = ""
+    side: str = ""
+    by: str = ""
+    where: str = ""
+    stage: str = ""
+    lasts: bool = False  # the effect outlives the process, and `undo` removes it
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+    def describe(self) -> str:
+        """What the step does, in one line."""
+        raise NotImplementedError
+
+    def run(self, context: Context) -> None:
+        """Do it. Raises OSError or `gosudacon.api.Error`; the engine adds stage and step."""
+        raise NotImplementedError
+
+    def undo(self, context: Context) -> None:
+        """Remove the effect; must succeed where there is none, since it also follows a run that was cut short."""
+
+    def runs_on(self) -> str:
+        """`RUNTIME` or `CONTAINER`."""
+        return self.side or PHASES[self.phase]
+
+    def record(self) -> list[Any]:
+        """The step as data for the disk: module, class, fields."""
+        kind = type(self)
+        return [kind.__module__, kind.__qualname__, vars(self)]
+
+
+def rebuild(record: list[Any]) -> Step:
+    """The step that `Step.record` described; its module must be importable."""
+    import sys
+
+    module, name, fields = record
+    __import__(module)
+    kind = getattr(sys.modules[module], name)
+    step: Step = kind(**fields)
+    return step
+
+
+class Spec:
+    """The bundle as planning sees it.
+
+    ``config`` is the parsed config.json; ``id`` the container's; ``bundle`` the absolute path of its
+    directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …).
+    """
+
+    def __init__(self, config: dict[str, Any], id: str, bundle: str, options: dict[str, Any] | None = None) -> None:
+        self.config = config
+        self.id = id
+        self.bundle = bundle
+        self.options = options or {}
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """``process`` of the configuration; empty when absent."""
+        return self.config.get("process") or {}
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        """``linux`` of the configuration; empty when absent."""
+        return self.config.get("linux") or {}
+
+    @property
+    def rootfs(self) -> str:
+        """Absolute path of the root filesystem: ``root.path``, relative to the bundle."""
+        path: str = (self.config.get("root") or {}).get("path", "")
+        return path.rstrip("/") or "/" if path.startswith("/") else f"{self.bundle}/{path}".rstrip("/")
+
+    def namespaces(self) -> dict[str, str]:
+        """Kind -> path to join, or an empty string for a new one; kinds not listed are shared with the host."""
+        return {entry["type"]: entry.get("path") or "" for entry in self.linux.get("namespaces") or ()}
+
+    def has(self, key: str) -> bool:
+        """Whether the configuration says anything at a dotted key such as ``linux.seccomp``."""
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+            if value is None or value == [] or value == {}:
+                return False
+        return True
+
+
+class Host:
+    """What planning may know about the machine: a plain value, so that a test or `explain` can pass any.
+
+    ``kernel`` is (major, minor); ``euid`` the caller's; ``initial_userns`` whether it is in the host's own
+    user namespace; ``cgroup_mode`` one of ``v1``, ``hybrid``, ``v2``; ``cgroup_mounts`` maps a v1 controller
+    (or ``name=systemd``, or ``""`` for the unified hierarchy) to its mount point; ``own_cgroups`` maps the same keys to the
+    caller's cgroup; ``systemd`` whether it is PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
+    ``assumed`` lists what could not be found out and was assumed.
+    """
+
+    def __init__(
+        self,
+        kernel: tuple[int, int] = (6, 1),
+        euid: int = 0,
+        initial_userns: bool = True,
+        cgroup_mode: str = "v2",
+        cgroup_mounts: dict[str, str] | None = None,
+        own_cgroups: dict[str, str] | None = None,
+        systemd: bool = False,
+        apparmor: bool = False,
+        selinux: bool = False,
+        assumed: tuple[str, ...] = (),
+    ) -> None:
+        self.kernel = kernel
+        self.euid = euid
+        self.initial_userns = initial_userns
+        self.cgroup_mode = cgroup_mode
+        self.cgroup_mounts = {"": "/sys/fs/cgroup"} if cgroup_mounts is None else cgroup_mounts
+        self.own_cgroups = {"": "/"} if own_cgroups is None else own_cgroups
+        self.systemd = systemd
+        self.apparmor = apparmor
+        self.selinux = selinux
+        self.assumed = assumed
+
+
+class Stage:
+    """A named unit of setup, registered through pluggy.
+
+    ``after`` and ``before`` name stages it must follow or precede where they exist; ``keys`` the dotted
+    places of config.json it cares about (empty: always), so that a stage a bundle does not need is not
+    even imported.
+    """
+
+    name: str = ""
+    after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def plan(self, spec: Spec, host: Host) -> Iterable[Step]:
+        """The steps that this bundle needs on this host. Pure: reads nothing and touches nothing.
+
+        Raises `gosudacon.api.ConfigError` for what is invalid or impossible.
+        """
+        raise NotImplementedError
+
+
+class Context:
+    """What a running step may use: where it is, whom it works for, and what earlier steps left.
+
+    ``pid`` is init's pid as the runtime sees it (runtime side, once it exists); ``root`` an O_PATH
+    descriptor of the root filesystem; ``proc`` a descriptor of a private proc mount (container side);
+    ``state_dir`` a descriptor of the container's state directory (runtime side); ``kept`` holds
+    what one step leaves for another, keyed by stage; what prepare keeps is there on both sides.
+    """
+
+    def __init__(self, spec: Spec, host: Host) -> None:
+        self.spec = spec
+        self.host = host
+        self.side = RUNTIME
+        self.pid = 0
+        self.root = -1
+        self.proc = -1
+        self.state_dir = -1
+        self.kept: dict[str, Any] = {}
+        self.engine: Engine | None = None
+
+
+class Engine:
+    """What only the executor can do for a step; steps reach it as ``context.engine``."""
+
+    def spawn(self, flags: int, cgroup: int = -1) -> None:
+        """Create the container's process in new namespaces; runtime side, exactly once."""
+        raise NotImplementedError
+
+    def fork(self) -> None:
+        """Go on as a child, which enters the pid and time namespaces set for children; container side."""
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Say that everything before `START` is done and wait until `start` is called; container side."""
+        raise NotImplementedError
+
+    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+        """The container's state as hooks and listeners get it (runtime-spec runtime.md, State)."""
+        raise NotImplementedError
