@@ -11,8 +11,8 @@ Of duplicate names in an object the last one wins, as in Go's `encoding/json`, s
 that write our files read the same thing in them.
 
 Strings can hold NUL (written `\\u0000`) and lone surrogates (`\\ud800`), neither of which may reach a system
-call. Both can come only from a `\\u` escape, so a text without one is free of them; `may_hold_escapes` tells.
-The compiled validator refuses them in every string the specification names.
+call. `gosudacon.schema` refuses them in every string and name that the specification gives a meaning; a file
+that is read without that check has to be looked at for `\\u`, the only way either gets in.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     Scan = Callable[[str, int], tuple[object, int]]
-    ScanString = Callable[[str, int], tuple[str, int]]
+    ScanString = Callable[..., tuple[str, int]]
     Encode = Callable[[object], str]
+    Quote = Callable[[str], str]
 
-__all__ = ["SIZE_LIMIT", "JSONError", "dumps", "loads", "may_hold_escapes", "without_nulls"]
+__all__ = ["SIZE_LIMIT", "JSONError", "dumps", "loads", "without_nulls"]
 
 SIZE_LIMIT = 16 * 1024 * 1024
 """The longest text `loads` reads, in bytes."""
@@ -77,7 +78,7 @@ class _Context:
     parse_constant = _refuse_constant
 
 
-def _c_halves() -> tuple[Scan, ScanString, Encode, Encode]:
+def _c_halves() -> tuple[Scan, ScanString, Encode, Quote]:
     """Scanner, string scanner, encoder and string encoder of `_json`.
 
     Raises one of `_DIFFERENT` when this interpreter's `_json` is not the one we know.
@@ -98,16 +99,18 @@ def _c_halves() -> tuple[Scan, ScanString, Encode, Encode]:
     return scan, _json.scanstring, encode, quote
 
 
-def _ordinary_halves() -> tuple[Scan, ScanString, Encode, Encode]:
+def _ordinary_halves() -> tuple[Scan, ScanString, Encode, Quote]:
     """The same four, from the module `json`."""
-    import json
     import json.decoder
+    import json.encoder
 
     decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
     encoder = json.JSONEncoder(
         check_circular=False, allow_nan=False, separators=(",", ":"), default=_refuse_object
     )
-    return decoder.scan_once, json.decoder.scanstring, encoder.encode, json.encoder.encode_basestring_ascii
+    scan: Scan = decoder.scan_once  # type: ignore[attr-defined]
+    scan_string: ScanString = json.decoder.scanstring  # type: ignore[attr-defined]
+    return scan, scan_string, encoder.encode, json.encoder.encode_basestring_ascii
 
 
 def _refuse_object(value: object) -> NoReturn:
@@ -156,11 +159,6 @@ def dumps(obj: object, indent: int | None = None) -> str:
         raise ValueError("nested too deeply") from None
 
 
-def may_hold_escapes(data: bytes) -> bool:
-    """Whether strings in the JSON text `data` can hold NUL, control characters or lone surrogates."""
-    return b"\\u" in data
-
-
 def without_nulls(value: object) -> object:
     """`value` without those members of objects that are null, at any depth; `value` itself stays as it is.
 
@@ -168,11 +166,10 @@ def without_nulls(value: object) -> object:
     calling only where the text holds `null` at all.
     """
     holder: list[object] = [value]
-    todo: list[dict[str, object] | list[object]] = [holder]
+    todo: list[Any] = [holder]
     while todo:  # a loop, not recursion: nesting may be deeper than the interpreter's stack
         node = todo.pop()
-        pairs = node.items() if type(node) is dict else enumerate(node)
-        for place, old in list(pairs):
+        for place, old in list(node.items() if type(node) is dict else enumerate(node)):
             new: dict[str, object] | list[object]
             if type(old) is dict:
                 new = {name: member for name, member in old.items() if member is not None}
@@ -180,7 +177,7 @@ def without_nulls(value: object) -> object:
                 new = old.copy()
             else:
                 continue
-            node[place] = new  # type: ignore[index]
+            node[place] = new
             todo.append(new)
     return holder[0]
 
