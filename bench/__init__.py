@@ -1,0 +1,1 @@
+"""Measures gosudacon beside runc, crun and the bare interpreter; see docs/bench.md."""

@@ -1,0 +1,154 @@
+"""``python -m bench``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from . import bundle, goals, machine, memory, options, runtimes, scale, seccomp, tables, timing
+from .spawn import CommandFailed, TimedOut
+from .workspace import Workspace
+
+#: What went wrong with the set-up or a runtime, as opposed to a fault of the bench.
+FAILURES = (
+    runtimes.UnknownRuntime,
+    bundle.BundleError,
+    seccomp.NoProfile,
+    CommandFailed,
+    TimedOut,
+    OSError,
+    RuntimeError,
+)
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit status."""
+    arguments = options.parser().parse_args()
+    if os.geteuid() != 0:
+        return _fail("needs root: it makes containers")
+    try:
+        from . import draw
+    except ImportError:
+        return _fail("the tables need rich: pip install rich (or apt-get install python3-rich)")
+    try:
+        return _run(arguments, draw.draw)
+    except KeyboardInterrupt:
+        return _fail("interrupted; everything was removed", INTERRUPTED)
+    except FAILURES as error:
+        return _fail(str(error))
+
+
+def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
+    chosen = [runtimes.resolve(word, arguments.gosudacon, arguments.python) for word in arguments.runtimes]
+    variant = bundle.Variant(arguments.seccomp, arguments.userns)
+    facts = machine.facts()
+    report: dict[str, object] = {
+        "machine": facts,
+        "runtimes": [asdict(one) for one in chosen],
+        "variant": str(variant),
+        "hide_unified": arguments.hide_unified,
+    }
+    with Workspace(chosen, variant, arguments.hide_unified, arguments.timeout) as work:
+        measure = _scale if arguments.scale else _timed
+        drawn, clean = measure(work, arguments, report)
+        hidden = [one.name for one in chosen if work.hides_unified(one)]
+    notes = [*machine.describe(facts, chosen), f"container: {variant}"]
+    if hidden and facts["cgroups"] == "hybrid":
+        notes.append(f"ran where the unified cgroup mount is hidden: {', '.join(hidden)}")
+    draw(drawn, notes)
+    if arguments.json:
+        _write(arguments.json, report)
+    return 0 if clean else 1
+
+
+def _timed(
+    work: Workspace, arguments: Namespace, report: dict[str, object]
+) -> tuple[list[tables.Table], bool]:
+    order = list(work.runtimes)
+    with work.spawner.signals():
+        found = timing.Timing(work, arguments.only, arguments.settle / 1000).rounds(
+            arguments.warmup, arguments.runs, _progress(arguments)
+        )
+        peaks: memory.Peaks = {}
+        waiting: dict[str, dict[str, list[int]]] = {}
+        if not arguments.no_memory:
+            _say(arguments, "memory")
+            peaks = memory.measure_peaks(work, arguments.python, arguments.memory_samples)
+            waiting = memory.measure_waiting_init(work, arguments.memory_samples)
+        left = _left(work)
+    judged = goals.judge(found, peaks)
+    report["runs"], report["warmup"] = arguments.runs, arguments.warmup
+    report["wall_ns"] = {c: {n: s.wall for n, s in by.items()} for c, by in found.items()}
+    report["cpu_ns"] = {c: {n: s.cpu for n, s in by.items()} for c, by in found.items()}
+    report["summary_ns"] = {
+        c: {n: asdict(s) for n, s in by.items()} for c, by in tables.summaries(found).items()
+    }
+    report["peak_kib"], report["waiting_init_kib"] = peaks, waiting
+    report["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
+    report["left_over"] = left
+    drawn = [
+        tables.timing_table(found, order),
+        tables.peak_table(peaks, order),
+        tables.waiting_table(waiting),
+        goals.goals_table(judged),
+    ]
+    return drawn, not left
+
+
+def _scale(
+    work: Workspace, arguments: Namespace, report: dict[str, object]
+) -> tuple[list[tables.Table], bool]:
+    with work.spawner.signals():
+        runs = scale.measure(
+            work, arguments.containers, arguments.slots, lambda text: _say(arguments, text)
+        )
+    report["scale"] = [asdict(run) | {"total": run.total} for run in runs]
+    return [tables.scale_table(runs)], not any(run.left for run in runs)
+
+
+def _left(work: Workspace) -> dict[str, str]:
+    """What each runtime left behind, said on stderr as well; empty when all was clean."""
+    left = {}
+    for one in work.runtimes.values():
+        if one.name != runtimes.BARE:
+            found = scale.settled(work, one)
+            if found:
+                left[one.name] = str(found)
+                print(f"bench: {one.name} left {found} behind", file=sys.stderr)
+    return left
+
+
+def _progress(arguments: Namespace) -> Callable[[int, int], None]:
+    """A line on a terminal that counts the rounds; nothing elsewhere."""
+    if arguments.quiet or not sys.stderr.isatty():
+        return lambda _done, _all: None
+
+    def show(done: int, everything: int) -> None:
+        end = "\n" if done == everything else ""
+        print(f"\rround {done}/{everything}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _say(arguments: Namespace, text: str) -> None:
+    if not arguments.quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _write(path: Path, report: dict[str, object]) -> None:
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def _fail(text: str, status: int = 1) -> int:
+    print(f"bench: {text}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

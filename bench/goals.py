@@ -1,0 +1,69 @@
+"""The project's own targets, judged on a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .memory import Peaks
+from .runtimes import BARE
+from .stats import percentile
+from .tables import Table, mebibytes, milliseconds, summaries
+from .timing import LIFECYCLE, Results
+
+SUBJECT = "gosudacon"
+#: create and run take at most this part of runc's time.
+FRACTION_OF_RUNC = 0.8
+#: start, state, kill and delete take at most this much longer than the bare interpreter, nanoseconds.
+ABOVE_BARE = 3_000_000
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One target and how far it was met; ``figure`` and ``limit`` have the same unit."""
+
+    name: str
+    figure: float
+    limit: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is within the limit."""
+        return self.figure <= self.limit
+
+
+def judge(results: Results, peaks: Peaks) -> list[Goal]:
+    """Every target whose figures are in the run; none when gosudacon is not in it."""
+    medians = {
+        command: {name: summary.median for name, summary in found.items()}
+        for command, found in summaries(results).items()
+    }
+    goals = []
+    for command in ("create", "run", LIFECYCLE):
+        part = 1.0 if command == LIFECYCLE else FRACTION_OF_RUNC
+        found = medians.get(command, {})
+        if SUBJECT in found and "runc" in found:
+            text = "runc" if part == 1 else f"{part} × runc"
+            goals.append(Goal(f"{command} ≤ {text}", found[SUBJECT], part * found["runc"], "ms"))
+    bare = medians.get(BARE, {}).get(BARE)
+    for command in ("start", "state", "kill", "delete"):
+        mine = medians.get(command, {}).get(SUBJECT)
+        if mine is not None and bare is not None:
+            goals.append(Goal(f"{command} ≤ bare + {ABOVE_BARE // 10**6} ms", mine, bare + ABOVE_BARE, "ms"))
+    create = [peaks.get(name, {}).get("create") for name in (SUBJECT, "runc")]
+    if create[0] and create[1]:
+        mine, other = percentile(create[0], 50), percentile(create[1], 50)
+        goals.append(Goal("peak memory of create ≤ runc", mine, other, "MiB"))
+    return goals
+
+
+def goals_table(goals: list[Goal]) -> Table:
+    """A row per target."""
+    shown: dict[str, Callable[[float], str]] = {"ms": milliseconds, "MiB": mebibytes}
+    rows = []
+    for goal in goals:
+        show = shown[goal.unit]
+        verdict = "met" if goal.met else f"missed by {show(goal.figure - goal.limit)} {goal.unit}"
+        rows.append((goal.name, f"{show(goal.figure)} {goal.unit}", f"{show(goal.limit)} {goal.unit}", verdict))
+    return Table("targets", ("target", "measured", "limit", ""), tuple(rows), words=1)

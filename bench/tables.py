@@ -1,0 +1,128 @@
+"""What the tables say, as rows of text: computed here, drawn by :mod:`bench.draw`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .memory import Peaks
+from .runtimes import BARE
+from .scale import PHASES, ScaleRun
+from .stats import Summary, percentile, ratio, summarise
+from .timing import COMMANDS, Results
+
+NONE = "–"
+#: Runtimes every other is divided by, when they are in the run.
+BASES = ("runc", "crun")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column heads and rows; the first column is text, the others are figures."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    #: How many leading columns are words and not figures.
+    words: int = 2
+
+
+def milliseconds(nanoseconds: float | None) -> str:
+    """Two decimals below 100 ms, one from there on; a dash for what was not measured."""
+    if nanoseconds is None:
+        return NONE
+    value = nanoseconds / 1e6
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+def times(value: float | None) -> str:
+    """A ratio with two decimals."""
+    return NONE if value is None else f"{value:.2f}"
+
+
+def mebibytes(kibibytes: float | None) -> str:
+    """KiB as MiB with one decimal."""
+    return NONE if kibibytes is None else f"{kibibytes / 1024:.1f}"
+
+
+def summaries(results: Results) -> dict[str, dict[str, Summary]]:
+    """Summary of the wall times of every series, in nanoseconds."""
+    return {
+        command: {name: summarise(series.wall) for name, series in found.items()}
+        for command, found in results.items()
+    }
+
+
+def timing_table(results: Results, order: Sequence[str]) -> Table:
+    """One row per command and runtime: spread, ratio to each base, distance from the bare interpreter."""
+    found = summaries(results)
+    bare = found.get(BARE, {}).get(BARE)
+    bases = [base for base in BASES if base in order]
+    rows = []
+    for command in (*COMMANDS, BARE):
+        for name in order:
+            summary = found.get(command, {}).get(name)
+            if summary is None:
+                continue
+            cpu = percentile(results[command][name].cpu, 50)
+            row = [command, name, *_spread(summary), milliseconds(cpu)]
+            for base in bases:
+                other = found[command].get(base)
+                row.append(times(ratio(summary.median, other.median if other else None)))
+            row.append(milliseconds(summary.median - bare.median) if bare and command != BARE else NONE)
+            rows.append(tuple(row))
+    heads = ("command", "runtime", "median", "min", "p10..p90", "cpu", *(f"×{b}" for b in bases), "−bare")
+    return Table("wall time, milliseconds", heads, _grouped(rows))
+
+
+def _spread(summary: Summary) -> list[str]:
+    span = f"{milliseconds(summary.p10)}..{milliseconds(summary.p90)}"
+    return [milliseconds(summary.median), milliseconds(summary.minimum), span]
+
+
+def _grouped(rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """The rows, with the first column blank where it repeats the row above."""
+    result: list[tuple[str, ...]] = []
+    last = None
+    for row in rows:
+        result.append(("", *row[1:]) if row[0] == last else row)
+        last = row[0]
+    return tuple(result)
+
+
+def peak_table(peaks: Peaks, order: Sequence[str]) -> Table:
+    """Median peak memory by command; a column per runtime."""
+    names = [name for name in order if name in peaks]
+    commands = [c for c in (*COMMANDS, BARE) if any(c in peaks[name] for name in names)]
+    rows = []
+    for command in commands:
+        cells = []
+        for name in names:
+            samples = peaks[name].get(command)
+            cells.append(mebibytes(percentile(samples, 50)) if samples else NONE)
+        rows.append((command, *cells))
+    return Table("peak memory of a command (ru_maxrss), MiB", ("command", *names), tuple(rows), words=1)
+
+
+def waiting_table(waiting: dict[str, dict[str, list[int]]]) -> Table:
+    """Median memory of an init between create and start; a row per runtime."""
+    rows = [
+        (name, *(mebibytes(percentile(found[key], 50)) for key in ("Private", "Pss", "Rss")))
+        for name, found in waiting.items()
+    ]
+    heads = ("runtime", "private", "pss", "rss")
+    return Table("memory of an init that waits for start, MiB", heads, tuple(rows), words=1)
+
+
+def scale_table(runs: Sequence[ScaleRun]) -> Table:
+    """A row per scale run: each phase per container, the whole, and what was left over."""
+    rows = []
+    for one in runs:
+        cells = [
+            milliseconds(one.phases[p] / (1 if p == "list" else one.containers)) if p in one.phases else NONE
+            for p in PHASES
+        ]
+        rows.append((str(one.slots), one.runtime, *cells, f"{one.total / 1e9:.2f}", str(one.left)))
+    count = runs[0].containers if runs else 0
+    title = f"{count} containers: milliseconds per container (list: one call), seconds in all"
+    return Table(title, ("slots", "runtime", *PHASES, "all, s", "left over"), _grouped(rows))
