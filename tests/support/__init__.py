@@ -1,0 +1,1 @@
+"""What the tests against a real kernel share: bundles, the runtime under test, the search for leftovers."""

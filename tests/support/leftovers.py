@@ -1,0 +1,141 @@
+"""Finding, naming and clearing away what a test has left on the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import cgroups, namespaces, processes
+from tests.support.processes import Process
+from tests.support.timing import seconds
+
+_FOREIGN = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/var/run", "/var/lib", "/var/cache", "/etc")
+_ROOTS = (
+    "/run/gosudacon",
+    "/run/runc",
+    "/run/crun",
+    "/run/containerd",
+    "/run/containerd/s",
+    "/run/containerd/runc",
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What there is at one moment of everything that a container runtime may leave behind."""
+
+    mounts: frozenset[str]
+    """``mount point (type, source)`` of the mount namespace of the tests."""
+    cgroups: frozenset[Path]
+    """Cgroup directories of this run, in every hierarchy."""
+    processes: frozenset[Process]
+    """Descendants of the tests, zombies not counted."""
+    links: frozenset[str]
+    """Network interfaces."""
+    files: frozenset[Path]
+    """Entries of state directories, and of the machine's where their name has to do with containers."""
+
+    def new(self, before: Snapshot) -> list[str]:
+        """One line for everything that ``before`` has not."""
+        lines = [f"mount {item}" for item in sorted(self.mounts - before.mounts)]
+        lines += [f"cgroup {item}" for item in sorted(self.cgroups - before.cgroups)]
+        lines += [item.describe() for item in sorted(self.processes - before.processes, key=lambda p: p.pid)]
+        lines += [f"network interface {item}" for item in sorted(self.links - before.links)]
+        lines += [f"file {item}" for item in sorted(self.files - before.files)]
+        return lines
+
+
+class Watch:
+    """Compares the machine before and after a test.
+
+    ``token`` is part of the name of everything that this run of the tests makes; ``parents`` are cgroup paths
+    that may stay until the run ends, ``roots`` the state directories in use.
+    """
+
+    def __init__(self, token: str, parents: tuple[str, ...], roots: tuple[Path, ...]) -> None:
+        self.token = token
+        self.parents = parents
+        self.roots = roots
+        self._reap_all()
+        self.before = self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """The machine now."""
+        kept = {item.mountpoint / path.lstrip("/") for item in cgroups.hierarchies() for path in self.parents}
+        return Snapshot(
+            mounts=frozenset(_mounts()),
+            cgroups=frozenset(cgroups.find(self.token) - kept),
+            processes=frozenset(item for item in processes.descendants() if processes.alive(item.pid)),
+            links=frozenset(name for _, name in socket.if_nameindex()),
+            files=frozenset(self._files()),
+        )
+
+    def leftovers(self, patience: float = 5.0) -> list[str]:
+        """What is left, one line each, after waiting up to ``patience`` seconds for it to go by itself."""
+        deadline = time.monotonic() + seconds(patience)
+        pause = 0.005
+        while True:
+            self._reap_all()
+            lines = self.snapshot().new(self.before)
+            if not lines or time.monotonic() > deadline:
+                return lines
+            time.sleep(pause)
+            pause = min(pause * 2, 0.2)
+
+    def clear(self) -> None:
+        """Take away what is left, so that the next test starts from a clean machine."""
+        for process in processes.descendants() - self.before.processes:
+            processes.kill(process)
+        deadline = time.monotonic() + seconds(5)
+        while processes.descendants() - self.before.processes and time.monotonic() < deadline:
+            self._reap_all()
+            time.sleep(0.01)
+        now = self.snapshot()
+        for item in sorted(now.mounts - self.before.mounts, reverse=True):
+            with suppress(OSError):
+                namespaces.unmount(item.partition(" (")[0])
+        for path in sorted(now.cgroups - self.before.cgroups, reverse=True):
+            cgroups.remove(path)
+        for name in now.links - self.before.links:
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+        for path in now.files - self.before.files:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _reap_all(self) -> None:
+        before = self.before.processes if hasattr(self, "before") else frozenset()
+        zombies = {item for item in processes.descendants() - before if not processes.alive(item.pid)}
+        processes.reap(zombies)
+
+    def _files(self) -> set[Path]:
+        found: set[Path] = set()
+        for root in (*self.roots, *map(Path, _ROOTS)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found |= set(root.iterdir())
+        for parent in _FOREIGN:
+            with suppress(FileNotFoundError):
+                found |= {
+                    Path(parent) / name
+                    for name in os.listdir(parent)
+                    if self.token in name or name.startswith(("runc", "crun", "gosudacon"))
+                }
+        own = {root for root in self.roots}
+        return {path for path in found if path not in own}
+
+
+def _mounts() -> set[str]:
+    found = set()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, source = right.split(" ")[:2]
+        target = left.split(" ")[4].replace(r"\040", " ")
+        found.add(f"{target} ({kind}, {source}, id {left.split(' ')[0]})")
+    return found

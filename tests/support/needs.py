@@ -1,0 +1,114 @@
+"""What a test needs of the machine, and the rule that in CI nothing is skipped without a word.
+
+``needs("root", "cgroup-v2")`` marks a test, ``pytestmark = needs(...)`` a file.  A need is one of ``NEEDS``,
+``kernel>=5.12``, ``program:NAME`` (on PATH) or ``runtime:NAME`` (only for this runtime under test).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from tests.support import busybox, cgroups
+from tests.support.runtime import runtime_command, runtime_name
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """The marker of a test that needs all of ``names``."""
+    for name in names:
+        if name not in NEEDS and not name.startswith(("kernel>=", "program:", "runtime:")):
+            raise ValueError(
+                f"unknown need {name!r}; known: {', '.join(NEEDS)}, kernel>=, program:, runtime:"
+            )
+    return pytest.mark.needs(*names)
+
+
+def _idmapped_mounts() -> bool:
+    """Whether the tests' scratch directories are on a filesystem that can be mounted with other ids."""
+    target = os.environ.get("GOSUDACON_TEST_TMP", "/tmp")
+    best, kind = "", ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4]
+        if f"{target}/".startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    if kind == "tmpfs":
+        return _kernel() >= (6, 3)
+    return kind in ("ext4", "xfs", "btrfs", "vfat", "f2fs", "erofs") and _kernel() >= (5, 12)
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+NEEDS: dict[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+    "busybox": lambda: busybox.static_busybox() is not None,
+    "cgroup-v1": lambda: cgroups.mode() in ("v1", "hybrid"),
+    "cgroup-hybrid": lambda: cgroups.mode() == "hybrid",
+    "cgroup-v2": lambda: cgroups.mode() == "v2",
+    "systemd": lambda: Path("/run/systemd/system").is_dir(),
+    "apparmor": lambda: _text("/sys/module/apparmor/parameters/enabled") == "Y",
+    "selinux": lambda: Path("/sys/fs/selinux/enforce").exists(),
+    "userns": lambda: Path("/proc/self/ns/user").exists(),
+    "timens": lambda: Path("/proc/self/ns/time").exists(),
+    "idmapped-mounts": _idmapped_mounts,
+    "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
+    "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
+    "vm": lambda: "VM_RUN" in os.environ,
+}
+"""Names of needs and whether this machine meets them."""
+
+
+def _status(field: str) -> str:
+    lines = _text("/proc/self/status").splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+
+
+@functools.cache
+def missing(name: str) -> str | None:
+    """Why the need ``name`` is not met on this machine, or None."""
+    if name.startswith("kernel>="):
+        major, minor = name.removeprefix("kernel>=").split(".")
+        met = _kernel() >= (int(major), int(minor))
+    elif name.startswith("program:"):
+        met = shutil.which(name.removeprefix("program:")) is not None
+    elif name.startswith("runtime:"):
+        met = runtime_name(runtime_command()) == name.removeprefix("runtime:")
+    else:
+        met = NEEDS[name]()
+    return None if met else f"needs {name}"
+
+
+class AllowedSkips:
+    """The list of skips that CI accepts: lines ``TEST :: REASON  # why``, both shell patterns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.patterns: list[tuple[str, str]] = []
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            rule, mark, why = line.partition("#")
+            if not rule.strip():
+                continue
+            test, colons, reason = rule.partition(" :: ")
+            if not colons or not mark or not why.strip():
+                raise ValueError(f"{path}:{number}: want 'TEST :: REASON  # why', found {line!r}")
+            self.patterns.append((test.strip(), reason.strip()))
+
+    def allow(self, test: str, reason: str) -> bool:
+        """Whether the test with this node id may be skipped for this reason."""
+        return any(fnmatchcase(test, one) and fnmatchcase(reason, two) for one, two in self.patterns)
