@@ -134,7 +134,7 @@ def _watch_leftovers(request: pytest.FixtureRequest) -> None:
 def leftovers(machine: None, token: str, busybox_rootfs: Path, scratch: Path) -> Iterator[Watch]:
     """Fails the test if it leaves mounts, cgroups, processes, network interfaces or state behind."""
     root = scratch / "root"
-    watch = Watch(token, parents=(f"{PARENT}/{token}",), roots=(root,))
+    watch = Watch(token, parents=(f"{PARENT}/{token}", token), roots=(root,))
     yield watch
     lines = watch.leftovers()
     if lines:

@@ -1,4 +1,4 @@
-"""The tools of the tests: leftovers are found and cleared away, a bundle and a runtime do what tests expect."""
+"""The tools of the tests: leftovers are found and cleared, a bundle and a runtime do what tests expect."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support import cgroups, namespaces, processes
@@ -24,6 +24,8 @@ _ROOTS = (
     "/run/containerd/s",
     "/run/containerd/runc",
 )
+
+_NAMES = ("gosudacon", "runc", "crun")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Watch:
         self.roots = roots
         self._reap_all()
         self.before = self.snapshot()
+
+    def add_roots(self, *roots: Path) -> None:
+        """Watch more state directories, which are now as they should be after the test."""
+        self.roots += roots
+        self.before = replace(self.before, files=frozenset(self._files()))
 
     def snapshot(self) -> Snapshot:
         """The machine now."""
@@ -123,9 +130,7 @@ class Watch:
         for parent in _FOREIGN:
             with suppress(FileNotFoundError):
                 found |= {
-                    Path(parent) / name
-                    for name in os.listdir(parent)
-                    if self.token in name or name.startswith(("runc", "crun", "gosudacon"))
+                    Path(parent) / name for name in os.listdir(parent) if self.token in name or name in _NAMES
                 }
         own = {root for root in self.roots}
         return {path for path in found if path not in own}

@@ -1,0 +1,142 @@
+"""A private containerd: its own sockets, folders and configuration, and ctr talking to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import Process, descendants, kill
+from tests.support.timing import eventually, seconds
+
+_CONFIG = """\
+version = 2
+root = "{base}/root"
+state = "{base}/state"
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+]
+
+[grpc]
+address = "{base}/s"
+
+[ttrpc]
+address = "{base}/t"
+"""
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def wrapper(command: Sequence[str], target: Path) -> Path:
+    """A program that calls ``command``: itself if it is one path, else a script at ``target``."""
+    if len(command) == 1:
+        return Path(command[0])
+    words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
+    target.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    target.chmod(0o755)
+    return target
+
+
+class Containerd:
+    """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``."""
+
+    def __init__(self, base: Path, namespace: str, runtime: Path) -> None:
+        self.base = base
+        self.namespace = namespace
+        self.runtime = runtime
+        self.runtime_root = base / "runtime"
+        self.log = base / "log"
+        base.mkdir()
+        self.runtime_root.mkdir()
+        (base / "config.toml").write_text(_CONFIG.format(base=base))
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                ["containerd", "--config", str(base / "config.toml")],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                env={**os.environ, "TMPDIR": str(base)},
+            )
+        try:
+            eventually(lambda: self.ctr("version", check=False).returncode == 0, 20, "containerd's answer")
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{error}\n{self.log.read_text(errors='replace')[-4000:]}") from None
+
+    @property
+    def state(self) -> Path:
+        """Directory of the bundles of this namespace."""
+        return self.base / "state/io.containerd.runtime.v2.task" / self.namespace
+
+    @property
+    def states(self) -> Path:
+        """The directory in which the runtime under test keeps the containers of this namespace."""
+        return self.runtime_root / self.namespace
+
+    def words(self, *arguments: str | Path) -> list[str]:
+        """The command line of ``ctr`` with these arguments."""
+        return ["ctr", "--address", f"{self.base}/s", "--namespace", self.namespace, *map(str, arguments)]
+
+    def ctr(self, *arguments: str | Path, check: bool = True, limit: float = 60, **kw: Any) -> Completed:
+        """Run ``ctr`` to its end; with ``check`` a status other than 0 fails the test."""
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        kw.setdefault("text", True)
+        result = subprocess.run(
+            self.words(*arguments), capture_output=True, timeout=seconds(limit), check=False, cwd="/", **kw
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(
+                f"{' '.join(result.args)}: {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result
+
+    def run_arguments(
+        self, image: str, container: str, command: str | Sequence[str], *options: str | Path
+    ) -> list[str | Path]:
+        """Arguments of ``ctr`` to run a container with the runtime under test; a string is for ``sh -c``."""
+        words = ["sh", "-c", command] if isinstance(command, str) else command
+        chosen: list[str | Path] = ["--runc-binary", self.runtime, "--runc-root", self.runtime_root]
+        return ["run", "--fifo-dir", self.base / "fifo", *chosen, *options, image, container, *words]
+
+    def list(self, kind: str) -> set[str]:
+        """Names of the ``containers``, ``tasks`` or ``snapshots`` that there are."""
+        if kind == "snapshots":
+            lines = self.ctr("snapshots", "list").stdout.splitlines()[1:]
+            return {line.split()[0] for line in lines if line.split()[-1] == "Active"}
+        return set(self.ctr(kind, "list", "-q").stdout.split())
+
+    def shims(self) -> set[Process]:
+        """The shims that run now."""
+        found = set()
+        for process in descendants():
+            try:
+                words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"containerd-shim-runc-v2"):
+                found.add(process)
+        return found
+
+    def remove_all(self) -> None:
+        """Remove tasks and containers, if need be with their shims."""
+        for name in self.list("tasks"):
+            self.ctr("tasks", "delete", "--force", name, check=False)
+        for name in self.list("containers"):
+            self.ctr("containers", "delete", name, check=False)
+        if self.list("tasks"):
+            for shim in self.shims():
+                kill(shim)
+
+    def stop(self) -> None:
+        """End the daemon."""
+        self._process.terminate()
+        try:
+            self._process.wait(seconds(20))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
