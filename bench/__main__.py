@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import bundle, goals, machine, memory, options, runtimes, scale, seccomp, tables, timing
+from . import bundle, goals, machine, memory, options, profiling, runtimes, scale, seccomp, tables, timing
 from .spawn import CommandFailed, TimedOut
 from .workspace import Workspace
 
@@ -19,6 +20,7 @@ FAILURES = (
     runtimes.UnknownRuntime,
     bundle.BundleError,
     seccomp.NoProfile,
+    profiling.NoProfile,
     CommandFailed,
     TimedOut,
     OSError,
@@ -36,6 +38,8 @@ def main() -> int:
         from . import draw
     except ImportError:
         return _fail("the tables need rich: pip install rich (or apt-get install python3-rich)")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _run(arguments, draw.draw)
     except KeyboardInterrupt:
@@ -45,7 +49,8 @@ def main() -> int:
 
 
 def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
-    chosen = [runtimes.resolve(word, arguments.gosudacon, arguments.python) for word in arguments.runtimes]
+    words = [arguments.profile] if arguments.profile else arguments.runtimes
+    chosen = [runtimes.resolve(word, arguments.gosudacon, arguments.python) for word in words]
     variant = bundle.Variant(arguments.seccomp, arguments.userns)
     facts = machine.facts()
     report: dict[str, object] = {
@@ -55,7 +60,7 @@ def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
         "hide_unified": arguments.hide_unified,
     }
     with Workspace(chosen, variant, arguments.hide_unified, arguments.timeout) as work:
-        measure = _scale if arguments.scale else _timed
+        measure = _profile if arguments.profile else _scale if arguments.scale else _timed
         drawn, clean = measure(work, arguments, report)
         hidden = [one.name for one in chosen if work.hides_unified(one)]
     notes = [*machine.describe(facts, chosen), f"container: {variant}"]
@@ -72,7 +77,7 @@ def _timed(
 ) -> tuple[list[tables.Table], bool]:
     order = list(work.runtimes)
     with work.spawner.signals():
-        found = timing.Timing(work, arguments.only, arguments.settle / 1000).rounds(
+        found = timing.Timing(work, arguments.only or list(timing.COMMANDS), arguments.settle / 1000).rounds(
             arguments.warmup, arguments.runs, _progress(arguments)
         )
         peaks: memory.Peaks = {}
@@ -83,7 +88,8 @@ def _timed(
             waiting = memory.measure_waiting_init(work, arguments.memory_samples)
         left = _left(work)
     judged = goals.judge(found, peaks)
-    report["runs"], report["warmup"] = arguments.runs, arguments.warmup
+    for key in ("runs", "warmup", "settle"):
+        report[key] = getattr(arguments, key)
     report["wall_ns"] = {c: {n: s.wall for n, s in by.items()} for c, by in found.items()}
     report["cpu_ns"] = {c: {n: s.cpu for n, s in by.items()} for c, by in found.items()}
     report["summary_ns"] = {
@@ -105,11 +111,19 @@ def _scale(
     work: Workspace, arguments: Namespace, report: dict[str, object]
 ) -> tuple[list[tables.Table], bool]:
     with work.spawner.signals():
-        runs = scale.measure(
-            work, arguments.containers, arguments.slots, lambda text: _say(arguments, text)
-        )
+        runs = scale.measure(work, arguments.containers, arguments.slots, lambda text: _say(arguments, text))
     report["scale"] = [asdict(run) | {"total": run.total} for run in runs]
     return [tables.scale_table(runs)], not any(run.left for run in runs)
+
+
+def _profile(
+    work: Workspace, arguments: Namespace, report: dict[str, object]
+) -> tuple[list[tables.Table], bool]:
+    (name,) = work.runtimes
+    with work.spawner.signals():
+        found = profiling.profile(work, name, arguments.only or ["create"])
+    report["profile"] = [asdict(one) for one in found]
+    return [table for one in found for table in profiling.tables_of(one)], not _left(work)
 
 
 def _left(work: Workspace) -> dict[str, str]:

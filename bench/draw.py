@@ -21,13 +21,14 @@ def draw(tables: Sequence[Table], notes: Sequence[str] = ()) -> None:
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
     for table in tables:
         if table.rows:
+            console.print(Text(table.title, style="bold"))
             console.print(_rich(table))
     for note in notes:
         console.print(Text(note))
 
 
 def _rich(table: Table) -> RichTable:
-    drawn = RichTable(title=table.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    drawn = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for number, head in enumerate(table.heads):
         words = number < table.words or head in ("", "left over")
         drawn.add_column(head, justify="left" if words else "right", no_wrap=number != len(table.heads) - 1)

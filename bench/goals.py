@@ -44,7 +44,7 @@ def judge(results: Results, peaks: Peaks) -> list[Goal]:
         part = 1.0 if command == LIFECYCLE else FRACTION_OF_RUNC
         found = medians.get(command, {})
         if SUBJECT in found and "runc" in found:
-            text = "runc" if part == 1 else f"{part} × runc"
+            text = "runc" if part == 1 else f"{part} x runc"
             goals.append(Goal(f"{command} ≤ {text}", found[SUBJECT], part * found["runc"], "ms"))
     bare = medians.get(BARE, {}).get(BARE)
     for command in ("start", "state", "kill", "delete"):
@@ -64,6 +64,8 @@ def goals_table(goals: list[Goal]) -> Table:
     rows = []
     for goal in goals:
         show = shown[goal.unit]
-        verdict = "met" if goal.met else f"missed by {show(goal.figure - goal.limit)} {goal.unit}"
-        rows.append((goal.name, f"{show(goal.figure)} {goal.unit}", f"{show(goal.limit)} {goal.unit}", verdict))
+        figure, limit, excess = (
+            f"{show(value)} {goal.unit}" for value in (goal.figure, goal.limit, goal.figure - goal.limit)
+        )
+        rows.append((goal.name, figure, limit, "met" if goal.met else f"missed by {excess}"))
     return Table("targets", ("target", "measured", "limit", ""), tuple(rows), words=1)

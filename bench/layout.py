@@ -110,7 +110,7 @@ def _namespace_without(points: list[str]) -> int:
 
 
 def _build_namespace(points: list[str], ready: int, done: tuple[int, int]) -> None:
-    """Child side of :func:`_namespace_without`: build, report, keep the namespace alive until it is opened."""
+    """Child side of :func:`_namespace_without`: build, report, stay until the namespace is open."""
     try:
         os.close(done[1])
         kernel.unshare(kernel.CLONE_NEWNS)

@@ -11,9 +11,11 @@ from .workspace import Workspace
 
 #: runtime → command (or BARE) → KiB of each sample.
 Peaks = dict[str, dict[str, list[int]]]
-_SELF_REPORT = (
-    "import resource, sys; open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
-)
+_SELF_REPORT = """
+import resource, sys
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
 
 
 class PeakMeter:
@@ -104,5 +106,3 @@ def _rollup(pid: int) -> str:
     # /proc of the bench's own pid namespace, whichever mount namespace is current.
     with Path(f"/proc/{pid}/smaps_rollup").open() as file:
         return file.read()
-
-

@@ -22,8 +22,12 @@ def parser() -> argparse.ArgumentParser:
     what = top.add_argument_group("what to measure (default: the timed table and memory)")
     what.add_argument("--scale", action="store_true", help="the scale run instead: many containers")
     what.add_argument(
-        "--only", type=_commands, default=list(timing.COMMANDS), metavar="COMMAND,...",
-        help=f"time only these of {','.join(timing.COMMANDS)}",
+        "--profile", nargs="?", const="gosudacon", metavar="RUNTIME",
+        help="where the time of create (or of --only) goes, by strace and -X importtime (%(const)s)",
+    )  # fmt: skip
+    what.add_argument(
+        "--only", type=_commands, metavar="COMMAND,...",
+        help=f"only these of {','.join(timing.COMMANDS)}",
     )  # fmt: skip
     what.add_argument("--no-memory", action="store_true", help="skip the memory figures")
     who = top.add_argument_group("what to compare")
@@ -45,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     how = top.add_argument_group("how much")
     how.add_argument("--runs", type=_count, default=40, metavar="N", help="rounds that count (%(default)s)")
-    how.add_argument("--warmup", type=_warmup, default=5, metavar="N", help="rounds thrown away (%(default)s)")
+    how.add_argument("--warmup", type=_warmup, default=5, metavar="N", help="first, uncounted (%(default)s)")
     how.add_argument(
         "--settle", type=float, default=50, metavar="MS", help="idle time before each sample (%(default)s)"
     )

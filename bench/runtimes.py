@@ -76,7 +76,8 @@ def _installed_gosudacon() -> str:
 def _version(command: tuple[str, ...]) -> str:
     """First line of ``--version``; empty when the program has none."""
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        words = [*command, "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = (done.stdout or done.stderr).splitlines()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import ctypes
 
 #: Calls that a default container profile withholds: they act on the host, not on the container.
-DENIED = frozenset(
-    """
+_DENIED_TEXT = """
     acct add_key bpf clock_adjtime clock_settime create_module delete_module fanotify_init finit_module
     fsconfig fsmount fsopen fspick get_kernel_syms init_module ioperm iopl kcmp kexec_file_load kexec_load
     keyctl lookup_dcookie mount mount_setattr move_mount move_pages name_to_handle_at nfsservctl
@@ -19,8 +18,8 @@ DENIED = frozenset(
     ptrace query_module quotactl quotactl_fd reboot request_key setdomainname sethostname setns settimeofday
     stime swapoff swapon sysfs syslog umount umount2 unshare uselib userfaultfd ustat vm86 vm86old vhangup
     clone socket set_mempolicy_home_node
-    """.split()
-)
+"""
+DENIED = frozenset(_DENIED_TEXT.split())
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 #: CLONE_NEW{NS,UTS,IPC,USER,PID,NET,CGROUP}.
 CLONE_NAMESPACES = 0x7E020000

@@ -56,7 +56,7 @@ class Spawner:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Within it, the first Ctrl-C (or SIGTERM, SIGHUP) waits for the running command, the second does not."""
+        """Within it, the first Ctrl-C or SIGTERM waits for the running command, the second does not."""
         before = {number: signal.signal(number, self._stop) for number in _STOP_SIGNALS}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _alarm)
         try:
@@ -109,7 +109,10 @@ class Spawner:
         pid = self.start(argv, stdout)
         try:
             _, status, usage = os.wait4(pid, 0)
-        except (TimedOut, KeyboardInterrupt):
+        except TimedOut as error:
+            self._end(pid)
+            raise TimedOut(f"{' '.join(argv)}: {error}") from None
+        except KeyboardInterrupt:
             self._end(pid)
             raise
         ended = time.monotonic_ns()
@@ -187,4 +190,4 @@ class Spawner:
 
 
 def _alarm(_number: int, _frame: FrameType | None) -> None:
-    raise TimedOut("a command hung; raise --timeout if this machine is that slow")
+    raise TimedOut("no end in sight; raise --timeout if this machine is that slow")

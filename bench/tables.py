@@ -11,7 +11,7 @@ from .scale import PHASES, ScaleRun
 from .stats import Summary, percentile, ratio, summarise
 from .timing import COMMANDS, Results
 
-NONE = "–"
+NONE = "-"
 #: Runtimes every other is divided by, when they are in the run.
 BASES = ("runc", "crun")
 
@@ -71,7 +71,7 @@ def timing_table(results: Results, order: Sequence[str]) -> Table:
                 row.append(times(ratio(summary.median, other.median if other else None)))
             row.append(milliseconds(summary.median - bare.median) if bare and command != BARE else NONE)
             rows.append(tuple(row))
-    heads = ("command", "runtime", "median", "min", "p10..p90", "cpu", *(f"×{b}" for b in bases), "−bare")
+    heads = ("command", "runtime", "median", "min", "p10..p90", "cpu", *(f"x {b}" for b in bases), "- bare")
     return Table("wall time, milliseconds", heads, _grouped(rows))
 
 
