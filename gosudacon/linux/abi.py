@@ -35,6 +35,7 @@ _COMMON = {
 }
 _BY_MACHINE = {
     "x86_64": {
+        "execve": 59,
         "setgroups": 116,
         "setresuid": 117,
         "setresgid": 119,
@@ -65,6 +66,7 @@ _BY_MACHINE = {
         "socketpair": 53,
     },
     "aarch64": {
+        "execve": 221,
         "setgroups": 159,
         "setresuid": 147,
         "setresgid": 149,
@@ -189,3 +191,18 @@ def syscall(name: str, *types: type) -> Callable[..., int]:
 def address(buffer: bytearray) -> int:
     """The address of a bytearray's memory, for structures that hold pointers; keep the bytearray alive and unresized."""
     return addressof((c_char * len(buffer)).from_buffer(buffer))
+
+
+def pointers(strings: list[bytes]) -> bytearray:
+    """A NULL-terminated array of pointers to C strings, as execve(2) wants; keep ``strings`` alive as long as it."""
+    array = bytearray()
+    for string in strings:
+        if b"\0" in string:
+            raise ValueError("embedded NUL byte in a string for the kernel")
+        array += _pointer(string).to_bytes(8, "little")
+    return array + bytes(8)
+
+
+def _pointer(string: bytes) -> int:
+    holder = c_char_p(string)
+    return int.from_bytes(bytes((c_char * 8).from_address(addressof(holder))), "little")

@@ -30,7 +30,8 @@ class Error(Exception):
 
     ``message`` is complete by itself; the other attributes say where it happened and may be empty:
     ``stage`` and ``step`` of the plan, ``call`` and ``errno`` of the system call, ``where`` in config.json
-    (``mounts[3].options``) and a ``hint`` for a person.
+    (``mounts[3].options``) and a ``hint`` for a person. ``problems`` lists everything that is wrong with
+    a configuration: ``where``, ``line``, ``column``, ``found``, ``allowed``.
     """
 
     exit_code = 1
@@ -54,10 +55,13 @@ class Error(Exception):
         self.errno = errno
         self.where = where
         self.hint = hint
+        self.problems: list[dict[str, Any]] = []
 
     def record(self) -> dict[str, Any]:
         """The error as JSON-able data, to cross from one process to another."""
-        return dict(vars(self), type=type(self).__name__)
+        data = dict(vars(self), type=type(self).__name__)
+        del data["problems"]  # found while planning, which happens in one process
+        return data
 
 
 class ConfigError(Error):
@@ -75,7 +79,6 @@ class StateError(Error):
 def from_record(data: dict[str, Any]) -> Error:
     """Rebuild an error that another process recorded."""
     data = dict(data)
-    data.pop("exit_code", None)
     kind = {"ConfigError": ConfigError, "StateError": StateError}.get(data.pop("type", ""), StepError)
     return kind(**data)
 

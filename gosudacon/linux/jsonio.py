@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     Encode = Callable[[object], str]
     Quote = Callable[[str], str]
 
-__all__ = ["SIZE_LIMIT", "JSONError", "dumps", "loads", "without_nulls"]
+__all__ = ["SIZE_LIMIT", "JSONError", "dumps", "loads", "scan_string", "scan_value", "without_nulls"]
+# scan_value(text, at) reads the value that begins at the offset `at`, scan_string(text, at) the string whose
+# opening quote is before `at`; both give what they read and the offset behind it. Only for text that `loads`
+# has taken: what they raise for other text differs between versions of Python.
 
 SIZE_LIMIT = 16 * 1024 * 1024
 """The longest text `loads` reads, in bytes."""
@@ -118,9 +121,9 @@ def _refuse_object(value: object) -> NoReturn:
 
 
 try:
-    _scan, _scan_string, _encode, _quote = _c_halves()
+    scan_value, scan_string, _encode, _quote = _c_halves()
 except _DIFFERENT:
-    _scan, _scan_string, _encode, _quote = _ordinary_halves()
+    scan_value, scan_string, _encode, _quote = _ordinary_halves()
 
 
 def loads(data: bytes) -> object:
@@ -134,7 +137,7 @@ def loads(data: bytes) -> object:
     text = _decode(data)
     start = len(text) - len(text.lstrip(_BLANK))
     try:
-        value, end = _scan(text, start)
+        value, end = scan_value(text, start)
     except (ValueError, StopIteration, RecursionError, SystemError) as error:
         raise _explain(error, text, start) from None
     if end != len(text):
@@ -205,7 +208,7 @@ def _explain(error: Exception, text: str, start: int) -> JSONError:
 
     if isinstance(error, SystemError):
         try:
-            _scan(text, start)
+            scan_value(text, start)
         except (ValueError, StopIteration) as same:
             error = same
     if isinstance(error, StopIteration):
@@ -224,10 +227,10 @@ def _bad_number(text: str) -> int:
     at, end = 0, len(text)
     while at < end:
         if text[at] == '"':
-            at = _scan_string(text, at + 1)[1]
+            at = scan_string(text, at + 1)[1]
         elif text[at] in "-0123456789NI":
             try:
-                at = _scan(text, at)[1]
+                at = scan_value(text, at)[1]
             except (ValueError, StopIteration):
                 return at
         else:
@@ -242,7 +245,7 @@ def _deepest(text: str) -> int:
         char = text[at]
         if char == '"':
             try:
-                at = _scan_string(text, at + 1)[1]
+                at = scan_string(text, at + 1)[1]
             except ValueError:
                 break
             continue

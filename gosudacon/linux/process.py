@@ -24,7 +24,7 @@ PR_SET_NO_NEW_PRIVS = 38
 CLOSE_RANGE_CLOEXEC = 4
 _ALL = (1 << 32) - 1
 _ENOSYS, _EINVAL, _EPERM = 38, 22, 1
-_UNCATCHABLE = (9, 19)  # SIGKILL, SIGSTOP
+_UNUSABLE = (9, 19, 32, 33)  # SIGKILL, SIGSTOP; the two that glibc keeps for itself
 
 
 def prctl(option: int, value: int = 0, third: int = 0, about: str = "") -> int:
@@ -67,18 +67,22 @@ def cloexec_from(first: int) -> None:
                     continue  # the descriptor of listdir itself
 
 
-def close_from(first: int) -> None:
-    """Close every descriptor >= ``first`` (close_range(2)); os.closerange serves where a filter forbids it."""
-    try:
-        _close_range(first, _ALL, 0)
-    except SyscallError:
-        os.closerange(first, 4096)  # what is above is close-on-exec since the start
+def close_from(first: int, spare: int = -1) -> None:
+    """Close every descriptor >= ``first`` but ``spare`` (close_range(2)); os.closerange where a filter forbids it."""
+    ranges = [(first, _ALL)] if spare < first else [(first, spare - 1), (spare + 1, _ALL)]
+    for low, high in ranges:
+        if low > high:
+            continue
+        try:
+            _close_range(low, high, 0)
+        except SyscallError:
+            os.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
 
 
 def restore_signals() -> None:
     """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
     for number in range(1, 65):
-        if number not in _UNCATCHABLE and _signal.getsignal(number) not in (_signal.SIG_DFL, None):
+        if number not in _UNUSABLE:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 

@@ -11,11 +11,14 @@ from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
 
     from gosudacon.pipeline.plan import Move, Plan
     from gosudacon.pipeline.step import Context, Step
+
+    Hooks = Sequence[tuple[str, Callable[..., object]]]
+    Observers = tuple[Hooks, Hooks]  # before and after each step
 
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
 DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
@@ -23,8 +26,24 @@ _PACKET = 65536
 _SIGKILL = 9
 
 
-def run_step(step: Step, context: Context) -> None:
+def run_step(step: Step, context: Context, observers: Observers = ((), ())) -> None:
     """Run one step; whatever it raises becomes an `Error` that names stage, step, call and place."""
+    if not (observers[0] or observers[1]):
+        return _run_step(step, context)
+    for _, started in observers[0]:
+        started(step=step, context=context)
+    failure = None
+    try:
+        _run_step(step, context)
+    except Error as error:
+        failure = error
+        raise
+    finally:
+        for _, finished in observers[1]:
+            finished(step=step, context=context, error=failure)
+
+
+def _run_step(step: Step, context: Context) -> None:
     try:
         step.run(context)
     except Error as error:
@@ -96,8 +115,14 @@ class RuntimeSide(Engine):
     On failure the caller unwinds: `kill` ends init, `undo_steps` removes what lasts.
     """
 
-    def __init__(self, plan: Plan, context: Context, state: Callable[[str, int], dict[str, Any]]) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        plan: Plan,
+        context: Context,
+        state: Callable[[str, int], dict[str, Any]],
+        observers: Observers = ((), ()),
+    ) -> None:
+        self.observers = observers
         self.context = context
         self.channel = Channel(-1)
         self._state = state
@@ -110,13 +135,13 @@ class RuntimeSide(Engine):
     def run(self) -> None:
         """Execute the lane. Raises `Error`, the container side's as its own."""
         for move in self._lanes[CONTAINER]:
-            for module in getattr(move.step, "modules", ()):
+            for module in move.step.modules:
                 __import__(module)
         for position, move in enumerate(self._lanes[RUNTIME], 1):
             self._position = position
             while self._peer_done < move.wait:
                 self._receive()
-            run_step(move.step, self.context)
+            run_step(move.step, self.context, self.observers)
             if move.tell and self.channel.fd >= 0:
                 self._tell(position)
         while not self._peer_ready:
@@ -124,11 +149,11 @@ class RuntimeSide(Engine):
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         mine, theirs = process.socketpair()
-        parent = os.getpid()
         pid = namespace.clone(flags, cgroup)
         if pid == 0:
             os.close(mine)
-            side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position, parent)
+            side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position)
+            side.observers = self.observers
             side.main(self._state)
         os.close(theirs)
         self.channel = Channel(mine)
@@ -183,14 +208,13 @@ class RuntimeSide(Engine):
 class ContainerSide(Engine):
     """Runs the container's lane in the new process, behind the wall; `main` never returns."""
 
-    def __init__(
-        self, lane: list[Move], context: Context, channel: Channel, peer_done: int, parent: int
-    ) -> None:
+    observers: Observers = ((), ())
+
+    def __init__(self, lane: list[Move], context: Context, channel: Channel, peer_done: int) -> None:
         self.lane = lane
         self.context = context
         self.channel = channel
         self._peer_done = peer_done  # what the runtime did before this process existed
-        self._parent = parent
 
     def main(self, state: Callable[[str, int], dict[str, Any]]) -> NoReturn:
         """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
@@ -199,6 +223,8 @@ class ContainerSide(Engine):
             process.set_pdeathsig(_SIGKILL)
             self.context.side = CONTAINER
             self.context.engine = self
+            if self.context.state_dir >= 0:  # a directory of the host, and the lock on it
+                os.close(self.context.state_dir)
             self.context.state_dir = -1
             build_wall()
             self._run()
@@ -220,15 +246,18 @@ class ContainerSide(Engine):
         process.set_pdeathsig(_SIGKILL)
 
     def ready(self) -> None:
+        process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
         self.channel.send(READY)
         self._expect(GO)
-        process.set_pdeathsig(0)
         listener = self.context.kept.pop("listener", None)
         if listener is not None:
             self.channel.close()
             fd, _ = listener._accept()
             listener.close()
             self.channel = Channel(fd)
+
+    def channel_fd(self) -> int:
+        return self.channel.fd
 
     def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
         return self._state(status, os.getpid() if pid is None else pid)
@@ -237,7 +266,7 @@ class ContainerSide(Engine):
         for position, move in enumerate(self.lane, 1):
             while self._peer_done < move.wait:
                 self._expect(DONE)
-            run_step(move.step, self.context)
+            run_step(move.step, self.context, self.observers)
             if move.tell:
                 self.channel.send(DONE, b"%d" % position)
 

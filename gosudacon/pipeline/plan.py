@@ -28,7 +28,8 @@ class Plan:
     """An ordered list of steps for one bundle on one host."""
 
     def __init__(self, steps: list[Step]) -> None:
-        self.steps = sorted(steps, key=lambda step: ORDER[step.phase])  # stable: stage order is kept
+        self.amended: list[str] = []  # "PLUGIN added STEP", for `explain`
+        self.steps = sorted(steps, key=lambda step: (ORDER[step.phase], step.rank))  # stable
 
     def lanes(self) -> dict[str, list[Move]]:
         """Each side's steps up to `START` in order, with the barriers worked out.
@@ -50,6 +51,17 @@ class Plan:
                 other[wait - 1].tell = True
             lanes[side].append(Move(step, wait))
         return lanes
+
+    def note_changes(self, plugin: str, before: list[Step]) -> None:
+        """Put what a plugin left in ``steps`` in order, and note what it added and dropped."""
+        self.steps.sort(key=lambda step: (ORDER[step.phase], step.rank))
+        for step in self.steps:
+            if step not in before:
+                step.stage = step.stage or plugin
+                self.amended.append(f"{plugin} added: {step.describe()}")
+        for step in before:
+            if step not in self.steps:
+                self.amended.append(f"{plugin} dropped: {step.describe()}")
 
     def of_phase(self, phase: str) -> list[Step]:
         """The steps of one phase."""
@@ -98,7 +110,7 @@ def _as_json(step: Step, waits_for: int | None) -> dict[str, Any]:
     return data
 
 
-_COMMON = ("phase", "side", "by", "stage", "where", "lasts")
+_COMMON = ("phase", "side", "by", "stage", "where", "lasts", "rank")
 
 
 def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 RUNTIME = "runtime"
@@ -46,6 +46,9 @@ class Step:
 
     ``by`` is the first phase in which the other side may rely on this step. It defaults to the next phase;
     a step that nobody waits for so soon (a cgroup limit) names a later one, so that both sides work at once.
+    ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
+    for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
+    ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
     ``where`` is the place in config.json that asked for the step.
     """
 
@@ -54,6 +57,8 @@ class Step:
     by: str = ""
     where: str = ""
     stage: str = ""
+    rank: int = 0
+    modules: tuple[str, ...] = ()
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
 
     def __init__(self, **fields: Any) -> None:
@@ -95,14 +100,23 @@ class Spec:
     """The bundle as planning sees it.
 
     ``config`` is the parsed config.json; ``id`` the container's; ``bundle`` the absolute path of its
-    directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …).
+    directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …);
+    ``text`` the file's bytes, for errors that name line and column.
     """
 
-    def __init__(self, config: dict[str, Any], id: str, bundle: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        id: str,
+        bundle: str,
+        options: dict[str, Any] | None = None,
+        text: bytes | None = None,
+    ) -> None:
         self.config = config
         self.id = id
         self.bundle = bundle
         self.options = options or {}
+        self.text = text
 
     @property
     def process(self) -> dict[str, Any]:
@@ -181,6 +195,8 @@ class Stage:
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    replaced: Stage | None = None  # the stage that the administrator put this one in the place of
+    settings: Mapping[str, Any] = {}  # the administrator's settings for it: ``[stage.NAME]`` of config.toml
 
     def plan(self, spec: Spec, host: Host) -> Iterable[Step]:
         """The steps that this bundle needs on this host. Pure: reads nothing and touches nothing.
@@ -225,6 +241,10 @@ class Engine:
     def ready(self) -> None:
         """Say that everything before `START` is done and wait until `start` is called; container side."""
         raise NotImplementedError
+
+    def channel_fd(self) -> int:
+        """The descriptor on which failures are reported until execve(2) closes it; -1 if there is none."""
+        return -1
 
     def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
         """The container's state as hooks and listeners get it (runtime-spec runtime.md, State)."""

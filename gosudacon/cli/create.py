@@ -1,0 +1,72 @@
+"""``gosudacon create``."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.cli.main import root_of, spec_options
+from gosudacon.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.cli.parse import Invocation
+    from gosudacon.container.create import Creation
+
+
+def run(invocation: Invocation) -> int:
+    """Create a container, which then waits for ``start``."""
+    creation = make(invocation, {})
+    creation.run()
+    publish(creation, invocation)
+    return 0
+
+
+def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
+    """The creation that an invocation of ``create`` or ``run`` asks for."""
+    from gosudacon.container.create import Creation
+    from gosudacon.linux import seal
+
+    options = {**spec_options(invocation), **extra}
+    _sweep(options)
+    os.umask(0o077)
+    seal.require()
+    for name in ("pid_file", "console_socket"):  # relative to the caller's directory
+        if name in options:
+            options[name] = os.path.abspath(options[name])
+    return Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
+
+
+def publish(creation: Creation, invocation: Invocation) -> None:
+    """Write the pid file and let init go; undo everything if that fails."""
+    from gosudacon.container.create import write_pid_file
+
+    try:
+        path = creation.spec.options.get("pid_file")
+        if path:
+            write_pid_file(path, creation.context.pid)
+        creation.commit()
+    except BaseException:
+        creation.abort()
+        raise
+
+
+def _sweep(options: dict[str, object]) -> None:
+    """Close what the caller leaked; keep stdio and what is to be passed on, LISTEN_FDS (sd_listen_fds(3)) first."""
+    count = int(str(options.get("preserve_fds") or 0))
+    listen = os.environ.get("LISTEN_FDS", "")
+    if listen.isascii() and listen.isdigit() and os.environ.get("LISTEN_PID") == str(os.getpid()):
+        options["listen_fds"] = int(listen)
+        count += int(listen)
+    if count:
+        options["preserve_fds"] = count
+    process.cloexec_from(3 + count)
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: fd
+    for fd in range(3, 3 + count):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            continue  # the plan's own check says which one is missing

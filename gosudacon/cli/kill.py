@@ -1,0 +1,45 @@
+"""``gosudacon kill``."""
+
+from __future__ import annotations
+
+from gosudacon.cli.main import root_of
+from gosudacon.container.kill import kill
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.cli.parse import Invocation
+
+
+def run(invocation: Invocation) -> int:
+    """Send a signal."""
+    name = invocation.args[1] if len(invocation.args) > 1 else "SIGTERM"
+    kill(root_of(invocation), invocation.args[0], signal_number(name), invocation.options["all"])
+    return 0
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal given as number or name, with or without SIG, in any case; ``RTMIN+3`` too (signal(7))."""
+    if name.isascii() and name.isdigit() and len(name) <= 2 and 0 <= int(name) <= 64:
+        return int(name)
+    short = name.upper().removeprefix("SIG")
+    number = _SIGNALS.get(short, -1)
+    if number < 0:
+        base, sign, offset = short.partition("+") if "+" in short else short.partition("-")
+        start = {"RTMIN": 34, "RTMAX": 64}.get(base, -1)
+        if start > 0 and (not sign or (offset.isascii() and offset.isdigit() and len(offset) <= 2)):
+            number = start + int(f"{sign}{offset}" if sign else 0)
+            number = number if 34 <= number <= 64 else -1
+    if number < 0:
+        raise Error(f'unknown signal "{name}"')
+    return number
+
+
+_SIGNALS = {
+    name: number
+    for number, name in enumerate(
+        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+        "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        1,
+    )
+} | {"IOT": 6, "CLD": 17, "POLL": 29}

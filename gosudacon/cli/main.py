@@ -1,0 +1,78 @@
+"""One invocation: parse, open the log, run the one command asked for, report its failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gosudacon.cli import log as logs
+from gosudacon.cli import parse as parser
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line ``argv`` (without the program's name); returns the exit status."""
+    try:
+        invocation = parser.parse(argv)
+    except parser.UsageError as error:
+        return _usage(error)
+    try:
+        log = logs.open_log(invocation.globals)
+    except (Error, OSError) as error:
+        logs.Log().error(error)
+        return 1
+    invocation.log = log
+    return _run(invocation, log)
+
+
+def _run(invocation: parser.Invocation, log: logs.Log) -> int:
+    try:
+        name = f"gosudacon.cli.{invocation.command}"
+        __import__(name)
+        status: int = sys.modules[name].run(invocation)
+        return status
+    except (Error, OSError) as error:
+        log.error(error, invocation.prefix)
+    except KeyboardInterrupt:
+        log.error("interrupted", invocation.prefix)
+    except BaseException as error:  # noqa: BLE001 - a bug, too, must reach the caller as one line
+        log.error(error, invocation.prefix + "internal error: ")
+    return invocation.failure
+
+
+def _usage(error: parser.UsageError) -> int:
+    from gosudacon.cli import help as helps
+
+    try:
+        log = logs.open_log(error.invocation.globals)
+    except (Error, OSError, KeyError):
+        log = logs.Log()
+    helps.report(error)
+    log.error(error)
+    return error.exit_code
+
+
+def root_of(invocation: parser.Invocation) -> str:
+    """The directory of all containers' state: ``--root``, made absolute, or the default. Raises `Error`."""
+    from gosudacon.container.state import default_root
+
+    root = invocation.globals["root"]
+    if not root:
+        return default_root()
+    root = os.path.abspath(root)
+    if root == "/":
+        raise Error("Option --root argument should not be set to /")
+    return root
+
+
+def spec_options(invocation: parser.Invocation) -> dict[str, Any]:
+    """The options that planning sees, under their names in Python; global ones included."""
+    options = {**invocation.globals, **invocation.options}
+    options["config"] = invocation.globals["config"] if "config" in invocation.given else ""
+    return {
+        name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)
+    }

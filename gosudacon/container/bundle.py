@@ -1,0 +1,51 @@
+"""The bundle: reading and parsing config.json."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.linux import jsonio
+from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.pipeline.step import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LIMIT = 16 << 20
+
+
+def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
+    """The spec of the bundle directory ``bundle``. Raises `Error` if there is none, `ConfigError` if it is no JSON object."""
+    bundle = os.path.abspath(bundle or ".")
+    text = read(bundle)
+    return Spec(parse(text), id, bundle, options, text)
+
+
+def read(bundle: str) -> bytes:
+    """The bytes of the bundle's config.json."""
+    path = f"{bundle}/config.json"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not os.path.isdir(bundle):
+            raise Error(f"chdir {bundle}: no such file or directory") from None
+        raise Error("JSON specification file config.json not found", hint=f"no config.json in {bundle}") from None
+    except NotADirectoryError:
+        raise Error(f"chdir {bundle}: not a directory") from None
+    with open(fd, "rb", buffering=0) as file:
+        data = file.read(_LIMIT + 1) or b""
+    if len(data) > _LIMIT:
+        raise ConfigError(f"{path}: larger than 16 MiB")
+    return data
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """config.json's object. Raises `ConfigError` with line and column for broken JSON."""
+    try:
+        config = jsonio.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"invalid config.json: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError("invalid config.json: not a JSON object")
+    return config

@@ -1,0 +1,116 @@
+"""Creating a container: compile the bundle into its plan, put the undo list on disk, run the plan, unwind on failure."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon import __version__
+from gosudacon.container import bundle as bundles
+from gosudacon.container import host as hosts
+from gosudacon.container.state import OCI_VERSION, VERSION, Container, Store, check_id, now, oci_state
+from gosudacon.linux import process
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline import plan as plans
+from gosudacon.pipeline.executor import RuntimeSide, undo_steps
+from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.step import DELETE, STARTED, Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.step import Host, Spec
+
+
+def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Any]:
+    """The plan of a bundle and the registry it came from; pure but for importing stages. Raises `Error`."""
+    stages = registry(config, use_snapshot)
+    plan = plans.make(stages.stages(spec), spec, host)
+    stages.amend(plan, spec, host)
+    return plan, stages
+
+
+class Creation:
+    """One container being created. `run` brings init to where it waits for ``start``; then `commit` or `abort`."""
+
+    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
+        check_id(id)
+        self.spec = bundles.load(id, bundle, options)
+        self.host = hosts.gather()
+        self.store = Store(root, id)
+        self.plan, stages = compile_plan(
+            self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
+        )
+        self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
+        self.context = Context(self.spec, self.host)
+        self.engine = RuntimeSide(self.plan, self.context, self.state, self.observers)
+        self.container = Container(self.store, self._initial_data())
+
+    def run(self) -> None:
+        """Run the plan up to `START`. On failure everything is undone before the `Error` is raised."""
+        self.store.create()
+        try:
+            self.context.state_dir = self.store.fd
+            self.container.save()
+            self.store.write("config.json", self.spec.text or b"")
+            self.engine.run()
+            data = self.container.data
+            data["pid"] = self.context.pid
+            data["start_time"] = process.start_time(self.context.pid)
+            data["cgroups"] = self.context.kept.get("cgroups", {})
+            self.container.save()
+        except BaseException:
+            self.abort()
+            raise
+
+    def commit(self) -> None:
+        """Let init go on: it now waits for ``start`` by itself, and outlives this process."""
+        self.engine.go()
+
+    def abort(self) -> list[Error]:
+        """Kill init and undo every step that lasts; what could not be undone is returned."""
+        self.engine.kill()
+        failures = undo_steps(self.plan.lasting(), self.context)
+        if not failures:
+            self.store.remove()
+        return failures
+
+    def state(self, status: str, pid: int) -> dict[str, Any]:
+        """The OCI state for hooks."""
+        return oci_state(self.container.data, status, pid)
+
+    def _initial_data(self) -> dict[str, Any]:
+        config = self.spec.config
+        return {
+            "version": VERSION,
+            "gosudacon": __version__,
+            "ociVersion": OCI_VERSION,
+            "id": self.spec.id,
+            "bundle": self.spec.bundle,
+            "rootfs": self.spec.rootfs,
+            "created": now(),
+            "annotations": config.get("annotations") or {},
+            "pid": 0,
+            "start_time": 0,
+            "cgroups": {},
+            "shares_pid_namespace": not self._new_pid_namespace(),
+            "lasting": [step.record() for step in self.plan.lasting()],
+            "started": [step.record() for step in self.plan.of_phase(STARTED)],
+            "deleted": [step.record() for step in self.plan.of_phase(DELETE)],
+        }
+
+    def _new_pid_namespace(self) -> bool:
+        return self.spec.namespaces().get("pid") == ""
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, b"%d" % pid)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)

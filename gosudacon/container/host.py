@@ -1,0 +1,100 @@
+"""Gathering the facts about the machine that planning may use."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.linux import mount
+from gosudacon.pipeline.step import Host
+
+_CGROUP_ROOT = "/sys/fs/cgroup"
+
+
+def gather() -> Host:
+    """The facts about this machine; what cannot be read is assumed and listed in ``Host.assumed``."""
+    release = os.uname().release.split(".")
+    minor = "".join(character for character in release[1] if character.isdigit())
+    assumed: list[str] = []
+    mode, mounts = _cgroups(assumed)
+    return Host(
+        kernel=(int(release[0]), int(minor)),
+        euid=os.geteuid(),
+        initial_userns=_initial_userns(),
+        cgroup_mode=mode,
+        cgroup_mounts=mounts,
+        own_cgroups=_own_cgroups(),
+        systemd=os.path.isdir("/run/systemd/system"),
+        apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
+        selinux=os.path.exists("/sys/fs/selinux/status"),
+        assumed=tuple(assumed),
+    )
+
+
+def _cgroups(assumed: list[str]) -> tuple[str, dict[str, str]]:
+    try:
+        fd = os.open(_CGROUP_ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        assumed.append("cgroup v2 at /sys/fs/cgroup: nothing is there to look at")
+        return "v2", {"": _CGROUP_ROOT}
+    try:
+        if mount.filesystem_type(fd) == mount.CGROUP2_SUPER_MAGIC:
+            return "v2", {"": _CGROUP_ROOT}
+    finally:
+        os.close(fd)
+    mounts = _v1_mounts(_read("/proc/self/mountinfo"))
+    if not mounts:
+        assumed.append("no cgroup hierarchy is mounted: limits cannot be set")
+    return ("hybrid" if "" in mounts else "v1"), mounts
+
+
+def _v1_mounts(mountinfo: bytes) -> dict[str, str]:
+    mounts: dict[str, str] = {}
+    for line in mountinfo.splitlines():
+        if b" - cgroup" not in line:
+            continue
+        left, _, right = line.partition(b" - ")
+        point = os.fsdecode(left.split()[4].replace(b"\\040", b" "))
+        kind, _, options = right.split(b" ", 2)
+        if kind == b"cgroup2":
+            mounts.setdefault("", point)
+            continue
+        for option in options.decode(errors="replace").split(","):
+            if option not in _NOT_CONTROLLERS:
+                mounts.setdefault(option, point)
+    return mounts
+
+
+_NOT_CONTROLLERS = frozenset(("rw", "ro", "xattr", "clone_children", "noprefix", "release_agent", "favordynmods"))
+
+
+def _own_cgroups() -> dict[str, str]:
+    own: dict[str, str] = {}
+    for line in _read("/proc/self/cgroup").splitlines():
+        _, controllers, path = os.fsdecode(line).split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path
+    return own
+
+
+def _initial_userns() -> bool:
+    return _read("/proc/self/uid_map").split() == [b"0", b"0", b"4294967295"]
+
+
+def _says(path: str, text: bytes) -> bool:
+    return _read(path).startswith(text)
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

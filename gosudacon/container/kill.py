@@ -1,0 +1,57 @@
+"""Sending signals to a container."""
+
+from __future__ import annotations
+
+import os
+
+import _signal
+
+from gosudacon.container.state import Container, Store
+from gosudacon.linux.errors import Error, StateError
+
+_SIGKILL = 9
+_ESRCH = 3
+
+
+def kill(root: str, id: str, signal: int, every: bool = False) -> None:
+    """Send ``signal`` to init, or with ``every`` to all of the container's processes.
+
+    Raises `StateError` ("container not running") for a stopped container, unless ``every``.
+    """
+    store = Store(root, id)
+    store.open()
+    container = Container.load(store)
+    if not container.alive():
+        if every:
+            kill_container(container, signal, every=True)
+            return
+        raise StateError("container not running")
+    kill_container(container, signal, every)
+
+
+def kill_container(container: Container, signal: int, every: bool = False) -> None:
+    """As `kill`, for a loaded container. SIGKILL without a pid namespace of its own reaches the whole cgroup."""
+    whole = every or (signal == _SIGKILL and container.data["shares_pid_namespace"])
+    if whole and container.data.get("cgroups"):
+        from gosudacon.linux import cgroup
+
+        cgroup.signal_all(container.data["cgroups"], signal)
+    signal_init(container, signal)
+
+
+def signal_init(container: Container, signal: int) -> None:
+    """Signal init through a pidfd, after making sure that the pid is still init's."""
+    pid: int = container.data["pid"]
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise Error(f"pidfd_open {pid}: {os.strerror(error.errno)}", call="pidfd_open", errno=error.errno) from error
+    try:
+        if container.alive():  # checked after the pidfd pins the process
+            _signal.pidfd_send_signal(pidfd, signal)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,77 @@
+"""Asking for containers: the state of one, the list of all."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.container.state import OCI_VERSION, Container, Store
+from gosudacon.linux.errors import Error, StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def state(root: str, id: str) -> dict[str, Any]:
+    """What ``gosudacon state`` prints. Raises `StateError` if there is no such container."""
+    store = Store(root, id)
+    store.open()
+    try:
+        return describe(Container.load(store))
+    finally:
+        store.close()
+
+
+def describe(container: Container, owner: str = "") -> dict[str, Any]:
+    """The state object that callers of runc know: OCI's, with rootfs, created and owner."""
+    data = container.data
+    status = container.status()
+    result = {
+        "ociVersion": OCI_VERSION,
+        "id": data["id"],
+        "pid": 0 if status == "stopped" else data["pid"],
+        "status": status,
+        "bundle": data["bundle"],
+        "rootfs": data["rootfs"],
+        "created": data["created"],
+        "annotations": data["annotations"],
+        "owner": owner,
+    }
+    if not data["annotations"]:
+        del result["annotations"]
+    return result
+
+
+def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Error]]:
+    """The states of all containers below ``root``, and what was wrong with the directories that are none.
+
+    A root that does not exist has no containers; it is an error if the caller named it (``explicit``).
+    """
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        if explicit:
+            raise Error(f"open {root}: no such file or directory") from None
+        return [], []
+    found, broken = [], []
+    for name in names:
+        store = Store(root, name)
+        try:
+            store.open()
+            found.append(describe(Container.load(store), _owner(store)))
+        except (Error, OSError, KeyError) as error:
+            if os.path.isdir(f"{root}/{name}"):
+                broken.append(StateError(f"load container {name}: {error}"))
+        finally:
+            store.close()
+    return found, broken
+
+
+def _owner(store: Store) -> str:
+    import pwd
+
+    uid = os.fstat(store.fd).st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,206 @@
+"""A container's state on disk: ``<root>/<id>/state.json``, written atomically, under a lock on its directory.
+
+Beside it lie ``config.json``, the configuration the container was made from, and until ``start`` the socket
+``start.sock``, whose presence tells `created` from `running`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from gosudacon.linux import jsonio, process
+from gosudacon.linux.errors import Error, StateError
+from gosudacon.pipeline.step import rebuild
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.step import Step
+
+OCI_VERSION = "1.3.0"
+VERSION = 1
+SOCKET = "start.sock"
+_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+
+
+def check_id(id: str) -> None:
+    """Refuse what is no container id: it becomes a file name. Raises `Error`."""
+    if not id:
+        raise Error("container id cannot be empty")
+    if id in (".", "..") or len(id) > 255 or not _ID_CHARACTERS.issuperset(id):
+        raise Error("invalid container ID format", hint="letters, digits and _ + - . ; at most 255 of them")
+
+
+def default_root() -> str:
+    """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime_dir and os.geteuid() != 0:
+        return f"{runtime_dir}/gosudacon"
+    return "/run/gosudacon"
+
+
+class Store:
+    """The state directory of one container, held by a descriptor and, while it is changed, an exclusive lock."""
+
+    def __init__(self, root: str, id: str) -> None:
+        self.root = root
+        self.id = id
+        self.fd = -1
+
+    def create(self) -> None:
+        """Make the directory and lock it. Raises `StateError` if the id is taken."""
+        os.makedirs(self.root, 0o700, exist_ok=True)
+        try:
+            os.mkdir(f"{self.root}/{self.id}", 0o700)
+        except FileExistsError:
+            raise StateError("container with given ID already exists", hint=f"id {self.id}") from None
+        self._open()
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def open(self, exclusive: bool = False) -> None:
+        """Open an existing container's directory, locked if ``exclusive``. Raises `StateError` if there is none."""
+        check_id(self.id)
+        try:
+            self._open()
+        except FileNotFoundError:
+            raise StateError("container does not exist", hint=f"no {self.id} in {self.root}") from None
+        if exclusive:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            if not os.fstat(self.fd).st_nlink:  # deleted while this process waited for the lock
+                raise StateError("container does not exist", hint=f"{self.id} was deleted meanwhile")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the directory atomically."""
+        temporary = f".{name}.{os.getpid()}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def read(self, name: str) -> bytes:
+        """The contents of a file of the directory."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            chunks = []
+            while chunk := os.read(fd, 1 << 20):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(fd)
+
+    def path(self, name: str) -> str:
+        """A path for system calls that take no directory descriptor; good on the host only."""
+        return f"/proc/self/fd/{self.fd}/{name}"
+
+    def remove(self) -> None:
+        """Remove the directory and the files in it, which are all ours; nothing there is fine."""
+        try:
+            if self.fd < 0:
+                self._open()
+            for name in os.listdir(self.fd):
+                os.unlink(name, dir_fd=self.fd)
+            os.rmdir(f"{self.root}/{self.id}")
+        except FileNotFoundError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Give up the descriptor and with it the lock."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def _open(self) -> None:
+        path = f"{self.root}/{self.id}"
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+class Container:
+    """What state.json says, and what the kernel says about it now.
+
+    ``data`` holds ``id``, ``bundle``, ``rootfs``, ``created`` (RFC 3339, UTC), ``annotations``, ``pid`` and
+    ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), and as step records
+    ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
+    """
+
+    def __init__(self, store: Store, data: dict[str, Any]) -> None:
+        self.store = store
+        self.data = data
+
+    @classmethod
+    def load(cls, store: Store) -> Container:
+        """Read state.json. Raises `StateError` where a create was cut short before there was one, or for another version's."""
+        try:
+            data = jsonio.loads(store.read("state.json"))
+        except FileNotFoundError:
+            raise StateError("container does not exist", hint="its creation was cut short; delete --force cleans up") from None
+        if not isinstance(data, dict) or data.get("version") != VERSION:
+            raise StateError(f"{store.root}/{store.id}/state.json: not of this version of gosudacon")
+        return cls(store, data)
+
+    def save(self) -> None:
+        """Write state.json."""
+        self.store.write("state.json", jsonio.dumps(self.data).encode())
+
+    def alive(self) -> bool:
+        """Whether init still is the process that was created: same pid, same start time, no zombie."""
+        pid: int = self.data["pid"]
+        return pid > 0 and process.start_time(pid) == self.data["start_time"]
+
+    def status(self) -> str:
+        """``created``, ``running``, ``paused`` or ``stopped``."""
+        if not self.alive():
+            return "stopped"
+        if self._frozen():
+            return "paused"
+        try:
+            os.stat(SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return "running"
+        return "created"
+
+    def steps(self, kind: str) -> list[Step]:
+        """The recorded steps of a kind: ``lasting``, ``started`` or ``deleted``."""
+        return [rebuild(record) for record in self.data[kind]]
+
+    def oci_state(self, status: str, pid: int) -> dict[str, Any]:
+        """The state as runtime-spec runtime.md defines it, for hooks."""
+        return oci_state(self.data, status, pid)
+
+    def _frozen(self) -> bool:
+        cgroups = self.data.get("cgroups") or {}
+        freezer = cgroups.get("freezer")
+        path = f"{freezer}/freezer.state" if freezer else f"{cgroups.get('', '')}/cgroup.freeze"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return os.read(fd, 32).strip() in (b"FROZEN", b"FREEZING", b"1")
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+
+
+def oci_state(data: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
+    """The OCI state object of a container whose state.json holds ``data``; no ``pid`` key for 0."""
+    state = {"ociVersion": OCI_VERSION, "id": data["id"], "status": status, "pid": pid, "bundle": data["bundle"]}
+    if not pid:
+        del state["pid"]
+    if data["annotations"]:
+        state["annotations"] = data["annotations"]
+    return state
+
+
+def now() -> str:
+    """The time as RFC 3339 with nanoseconds in UTC."""
+    nanoseconds = time.time_ns()
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"

@@ -1,0 +1,95 @@
+"""The config.json that ``gosudacon spec`` writes: a shell on ``rootfs``, with little that it may do."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/scsi",
+)
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def default_spec(*, cgroup_v2: bool, rootless: tuple[int, int] | None = None) -> dict[str, Any]:
+    """A configuration (runtime-spec config.md) that runs as it is on a bundle with a root filesystem.
+
+    ``cgroup_v2``: the host has the unified cgroup hierarchy only, so the container gets a cgroup namespace.
+    ``rootless``: uid and gid of the user who will create the container, without root. Both become 0 in a
+    user namespace; the container has the host's network and no limits, and sees the host's /sys.
+    """
+    return {
+        "ociVersion": "1.3.0",
+        "process": _process(),
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "gosudacon",
+        "mounts": _mounts(rootless is not None),
+        "linux": _linux(cgroup_v2, rootless),
+    }
+
+
+def _process() -> dict[str, Any]:
+    return {
+        "terminal": True,
+        "user": {"uid": 0, "gid": 0},
+        "args": ["sh"],
+        "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+        "cwd": "/",
+        "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+        "noNewPrivileges": True,
+    }
+
+
+def _mounts(rootless: bool) -> list[dict[str, Any]]:
+    safe = ["nosuid", "noexec", "nodev"]
+    # gid 5 is tty; a user namespace with a single group does not have it.
+    terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] + ["gid=5"] * (not rootless)
+    return [
+        _mount("/proc", "proc", "proc"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev/pts", "devpts", "devpts", *terminals),
+        _mount("/dev/shm", "tmpfs", "shm", *safe, "mode=1777", "size=65536k"),
+        _mount("/dev/mqueue", "mqueue", "mqueue", *safe),
+        # sysfs cannot be mounted without owning the network namespace; the host's can be bound.
+        _mount("/sys", "none", "/sys", "rbind", *safe, "ro")
+        if rootless
+        else _mount("/sys", "sysfs", "sysfs", *safe, "ro"),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", *safe, "relatime", "ro"),
+    ]
+
+
+def _mount(destination: str, type: str, source: str, *options: str) -> dict[str, Any]:
+    mount: dict[str, Any] = {"destination": destination, "type": type, "source": source}
+    if options:
+        mount["options"] = list(options)
+    return mount
+
+
+def _linux(cgroup_v2: bool, rootless: tuple[int, int] | None) -> dict[str, Any]:
+    namespaces = ["pid", "network", "ipc", "uts", "mount"]
+    if cgroup_v2:
+        namespaces.append("cgroup")
+    linux: dict[str, Any] = {}
+    if rootless is None:
+        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    else:
+        namespaces.remove("network")
+        namespaces.append("user")
+        for kind, id in zip(("uidMappings", "gidMappings"), rootless, strict=True):
+            linux[kind] = [{"containerID": 0, "hostID": id, "size": 1}]
+    linux["namespaces"] = [{"type": name} for name in namespaces]
+    linux["maskedPaths"] = list(_MASKED)
+    linux["readonlyPaths"] = list(_READONLY)
+    return linux

@@ -1,0 +1,76 @@
+"""Who a process is: user, groups, and the id maps of a user namespace. Numbers only, never a name service."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.linux.errors import Error, SyscallError
+from gosudacon.linux.path import open_in_root
+
+NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
+_PASSWD_LIMIT = 1 << 20
+_MAP_LIMIT = 4095  # one write(2) must hold the whole map
+
+
+def become(uid: int, gid: int, groups: list[int] | None) -> None:
+    """Set supplementary groups (None: leave them), all gids, all uids, and check that the kernel agrees.
+
+    Raises OverflowError for what is no id, OSError for what the kernel refuses.
+    """
+    for number in (uid, gid, *(groups or ())):
+        if not 0 <= number < NOBODY_VALID:
+            raise OverflowError(f"{number} is no user or group id")
+    if groups is not None:
+        os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
+        raise Error(f"the kernel did not take uid {uid} and gid {gid}")
+
+
+def map_text(mappings: list[dict[str, int]]) -> bytes:
+    """The contents of uid_map or gid_map for OCI id mappings. Raises `Error` if it is too long for one write."""
+    text = b"".join(b"%d %d %d\n" % (entry["containerID"], entry["hostID"], entry["size"]) for entry in mappings)
+    if len(text) > _MAP_LIMIT or len(mappings) > 340:
+        raise Error(f"{len(mappings)} id mappings are more than the kernel takes (340 lines, {_MAP_LIMIT} bytes)")
+    return text
+
+
+def write_proc(pid: int, name: str, data: bytes) -> None:
+    """Write a file of /proc/PID in one write(2), as the kernel wants for maps."""
+    path = f"/proc/{pid}/{name}"
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if os.write(fd, data) != len(data):
+            raise Error(f"write {path}: short write")
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "write", path) from None
+    finally:
+        os.close(fd)
+
+
+def home_of(uid: int, root: int) -> str:
+    """The home directory that /etc/passwd below ``root`` gives ``uid``; ``/`` if it gives none.
+
+    The file is the image's: opened without blocking, read only if it is a regular file, and only its first MiB.
+    """
+    import stat
+
+    try:
+        fd = open_in_root(root, "/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return "/"
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "/"
+        data = os.read(fd, _PASSWD_LIMIT)
+    except OSError:
+        return "/"
+    finally:
+        os.close(fd)
+    wanted = b"%d" % uid
+    for line in data.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 7 and fields[2] == wanted:
+            return os.fsdecode(fields[5]) or "/"
+    return "/"

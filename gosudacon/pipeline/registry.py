@@ -1,0 +1,87 @@
+"""Which stages there are and in which order: found through pluggy, or remembered by the snapshot.
+
+Both ways produce the same data, `Registry`, and everything after works on that: behaviour cannot differ.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.step import Host, Spec, Stage
+
+CONFIG = "/etc/gosudacon/config.toml"
+
+
+class Registry:
+    """The stages in order and the plugins' other hooks, as data.
+
+    ``stages``: ``{"name", "module", "class", "keys", "settings", "replaced"}``, where ``replaced`` is such an entry or None.
+    ``hooks``: hook name -> ``[plugin, module, function]`` in calling order.
+    """
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+    def stages(self, spec: Spec) -> list[Stage]:
+        """The stages this bundle needs, imported now, in order."""
+        return [
+            _load(entry)
+            for entry in self.data["stages"]
+            if not entry["keys"] or any(spec.has(key) for key in entry["keys"])
+        ]
+
+    def hook(self, name: str) -> list[tuple[str, Callable[..., None]]]:
+        """The implementations of a hook with the names of their plugins."""
+        return [(plugin, _named(module, function)) for plugin, module, function in self.data["hooks"].get(name, ())]
+
+    def amend(self, plan: Plan, spec: Spec, host: Host) -> None:
+        """Let plugins change the plan; every change is noted in ``plan.amended``."""
+        for plugin, function in self.hook("gosudacon_amend_plan"):
+            before = list(plan.steps)
+            function(plan=plan, spec=spec, host=host)
+            plan.note_changes(plugin, before)
+
+
+def registry(config: str = "", use_snapshot: bool = True) -> Registry:
+    """The registry for the administrator's configuration file (default `CONFIG`).
+
+    Raises `Error` for a broken file, an unknown plugin or an impossible order.
+    """
+    path = config or CONFIG
+    if use_snapshot:
+        from gosudacon.pipeline import snapshot
+
+        data = snapshot.load(path)
+        if data is not None:
+            return Registry(data)
+    from gosudacon.pipeline import discovery
+
+    data, depends_on = discovery.discover(path, required=bool(config))
+    if use_snapshot:
+        snapshot.save(path, data, depends_on)
+    return Registry(data)
+
+
+def _load(entry: dict[str, Any]) -> Stage:
+    stage: Stage = _named(entry["module"], entry["class"])()
+    stage.name = entry["name"]
+    stage.settings = entry["settings"]
+    if entry["replaced"]:
+        stage.replaced = _load(entry["replaced"])
+    return stage
+
+
+def _named(module: str, name: str) -> Any:
+    try:
+        __import__(module)
+    except ImportError as error:
+        raise Error(f"cannot import {module}: {error}", hint="a package that provides a stage is missing or broken") from error
+    return getattr(sys.modules[module], name)

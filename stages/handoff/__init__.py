@@ -1,0 +1,225 @@
+"""Stage ``handoff``: from a confined interpreter to the container's own process.
+
+`plan` decides, `confine` holds the steps that take things away, `execute` those around ``start`` and execve(2).
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux import capability, sched
+from gosudacon.linux.identity import NOBODY_VALID
+from gosudacon.stages.handoff import confine, execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+_INFINITY = (1 << 64) - 1
+
+
+class Handoff(Stage):
+    """Process attributes, identity, and execution."""
+
+    name = "handoff"
+    after = ("namespaces",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` for unknown names and for ids outside the user namespace."""
+        process = spec.process
+        if not process.get("args"):
+            raise ConfigError("args must not be empty", where="process.args")
+        user = process.get("user") or {}
+        _check_mapped(spec, user)
+        if not spec.options.get("run"):
+            yield execute.Listen()
+        if spec.options.get("preserve_fds"):
+            yield execute.CheckDescriptors(first=3, count=spec.options["preserve_fds"])
+        if process.get("oomScoreAdj") is not None:
+            yield confine.SetOomScoreAdj(value=process["oomScoreAdj"])
+        yield from _placement(process, spec)
+        yield from _labels(process, host)
+        yield from _identity(spec, host, process, user)
+        yield from _execution(spec, process)
+
+
+def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
+    if not spec.options.get("no_new_keyring"):
+        yield confine.JoinSessionKeyring(name=f"_ses.{spec.id}")
+    yield confine.ResetAffinity()
+    if process.get("scheduler"):
+        yield confine.SetScheduler(**_scheduler(process["scheduler"]))
+    if process.get("ioPriority"):
+        io = process["ioPriority"]
+        yield confine.SetIoPriority(io_class=io["class"], priority=io.get("priority") or 0)
+    if spec.linux.get("personality"):
+        yield confine.SetPersonality(domain=spec.linux["personality"]["domain"])
+    if spec.linux.get("memoryPolicy"):
+        yield confine.SetMemoryPolicy(**_memory_policy(spec.linux["memoryPolicy"]))
+    limits = _rlimits(process.get("rlimits") or ())
+    if limits:
+        yield execute.SetRlimits(limits=limits)
+
+
+def _labels(process: dict[str, Any], host: Host) -> Iterator[Step]:
+    profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
+    if profile:
+        if not host.apparmor:
+            raise ConfigError("apparmor is not enabled on this host", where="process.apparmorProfile")
+        yield confine.SetApparmorProfile(profile=profile)
+    if label:
+        if not host.selinux:
+            raise ConfigError(
+                "selinux label is specified in config, but selinux is disabled or not supported",
+                where="process.selinuxLabel",
+            )
+        yield confine.SetSelinuxLabel(label=label)
+
+
+def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, Any]) -> Iterator[Step]:
+    uid, gid = user.get("uid") or 0, user.get("gid") or 0
+    groups = user.get("additionalGids") or []
+    environment = _environment(process, spec)
+    if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in environment):
+        yield confine.FindHome(uid=uid)
+    umask = user.get("umask")
+    yield confine.SetUmask(umask=0o022 if umask is None else umask)
+    if process.get("noNewPrivileges"):
+        yield confine.SetNoNewPrivileges()
+    yield confine.OwnStdio(uid=uid)
+    privileged = host.euid == 0
+    if groups and not privileged:
+        raise ConfigError("additional groups need root", where="process.user.additionalGids")
+    sets = _capabilities(process.get("capabilities"))
+    yield confine.Become(uid=uid, gid=gid, groups=groups if privileged else None, sets=sets)
+    yield confine.ChangeDirectory(cwd=process["cwd"])
+    if sets is not None:
+        yield confine.SetCapabilities(sets=sets)
+
+
+def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
+    environment = _environment(process, spec)
+    yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment))
+    yield execute.WaitForStart()
+    yield execute.CloseDescriptors(first=3 + int(spec.options.get("preserve_fds") or 0))
+    yield execute.PrepareExecve(args=process["args"], environment=environment)
+    yield execute.Execve(args=process["args"])
+
+
+def _environment(process: dict[str, Any], spec: Spec) -> list[str]:
+    """The entries in order of first appearance, the last value of each name, and what passes descriptors on."""
+    values: dict[str, str] = {}
+    for entry in process.get("env") or ():
+        name, _, _ = entry.partition("=")
+        values[name] = entry
+    if spec.options.get("listen_fds"):
+        values["LISTEN_FDS"] = f"LISTEN_FDS={spec.options['listen_fds']}"
+        values["LISTEN_PID"] = "LISTEN_PID=1"
+    return list(values.values())
+
+
+def _search_path(environment: list[str]) -> str:
+    for entry in environment:
+        if entry.startswith("PATH="):
+            return entry[5:]
+    return ""
+
+
+def _rlimits(entries: Any) -> list[list[Any]]:
+    limits: dict[str, list[Any]] = {}
+    for index, entry in enumerate(entries):
+        kind, where = entry["type"], f"process.rlimits[{index}]"
+        if kind in limits:
+            raise ConfigError(f"rlimit {kind} is listed twice", where=where)
+        if kind not in sched.RLIMITS:
+            raise ConfigError(f"unknown rlimit {kind}", where=f"{where}.type")
+        if not 0 <= entry["soft"] <= entry["hard"] <= _INFINITY:
+            raise ConfigError(f"{kind}: the soft limit is above the hard one", where=where)
+        limits[kind] = [kind, entry["soft"], entry["hard"]]
+    return list(limits.values())
+
+
+def _capabilities(config: dict[str, Any] | None) -> dict[str, list[str]] | None:
+    """None when the configuration says nothing: then, as with runc, the sets stay as they are but for the ambient."""
+    if config is None:
+        return None
+    sets: dict[str, list[str]] = {}
+    for kind in _CAPABILITY_SETS:
+        sets[kind] = list(config.get(kind) or ())
+        for index, name in enumerate(sets[kind]):
+            if name not in capability.NUMBERS:
+                raise ConfigError(f"unknown capability {name}", where=f"process.capabilities.{kind}[{index}]")
+    return sets
+
+
+def _scheduler(config: dict[str, Any]) -> dict[str, Any]:
+    policy = config.get("policy")
+    if policy not in sched.POLICIES:
+        raise ConfigError(f"unknown scheduling policy {policy}", where="process.scheduler.policy")
+    rules = (
+        ("nice", ("SCHED_OTHER", "SCHED_BATCH")),
+        ("priority", ("SCHED_FIFO", "SCHED_RR")),
+        ("runtime", ("SCHED_DEADLINE",)),
+        ("deadline", ("SCHED_DEADLINE",)),
+        ("period", ("SCHED_DEADLINE",)),
+    )
+    for key, policies in rules:
+        if config.get(key) and policy not in policies:
+            raise ConfigError(f"{key} is not for {policy}", where=f"process.scheduler.{key}")
+    flags = 0
+    for index, name in enumerate(config.get("flags") or ()):
+        if name not in sched.SCHED_FLAGS:
+            raise ConfigError(f"unknown scheduling flag {name}", where=f"process.scheduler.flags[{index}]")
+        flags |= sched.SCHED_FLAGS[name]
+    return {"policy": policy, "flags": flags, **{key: config.get(key) or 0 for key, _ in rules}}
+
+
+def _memory_policy(config: dict[str, Any]) -> dict[str, Any]:
+    mode = config.get("mode")
+    if mode not in sched.MEMORY_MODES:
+        raise ConfigError(f"unknown memory policy {mode}", where="linux.memoryPolicy.mode")
+    nodes = _node_mask(config.get("nodes") or "")
+    if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
+        raise ConfigError(f"{mode} takes no nodes", where="linux.memoryPolicy.nodes")
+    if mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED") and not nodes:
+        raise ConfigError(f"{mode} needs nodes", where="linux.memoryPolicy.nodes")
+    flags = 0
+    for index, name in enumerate(config.get("flags") or ()):
+        if name not in sched.MEMORY_FLAGS:
+            raise ConfigError(f"unknown memory policy flag {name}", where=f"linux.memoryPolicy.flags[{index}]")
+        flags |= sched.MEMORY_FLAGS[name]
+    return {"mode": mode, "flags": flags, "nodes": nodes}
+
+
+def _node_mask(text: str) -> int:
+    mask = 0
+    for part in text.split(",") if text else ():
+        low, _, high = part.strip().partition("-")
+        if not (low.isascii() and low.isdigit() and (not high or (high.isascii() and high.isdigit()))):
+            raise ConfigError(f"{text!r} is no list of nodes such as 0-1,3", where="linux.memoryPolicy.nodes")
+        first, last = int(low), int(high or low)
+        if not first <= last < 1024:
+            raise ConfigError(f"{text!r}: nodes go up to 1023", where="linux.memoryPolicy.nodes")
+        mask |= (1 << last + 1) - (1 << first)
+    return mask
+
+
+def _check_mapped(spec: Spec, user: dict[str, Any]) -> None:
+    """Every id must be one, and mapped in a user namespace that the configuration maps."""
+    checks = [("uid", user.get("uid") or 0, "uidMappings"), ("gid", user.get("gid") or 0, "gidMappings")]
+    for index, gid in enumerate(user.get("additionalGids") or ()):
+        checks.append((f"additionalGids[{index}]", gid, "gidMappings"))
+    for key, number, mappings in checks:
+        where = f"process.user.{key}"
+        if type(number) is not int or not 0 <= number < NOBODY_VALID:
+            raise ConfigError(f"{number!r} is no id", where=where)
+        ranges = spec.linux.get(mappings)
+        if ranges and not any(0 <= number - each["containerID"] < each["size"] for each in ranges):
+            raise ConfigError(f"{key.partition('[')[0]} {number} is not in linux.{mappings}", where=where)
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [Handoff()]

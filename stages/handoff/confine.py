@@ -1,0 +1,325 @@
+"""Taking away: placement, labels, identity and capabilities of the process that becomes the container's."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Step
+from gosudacon.linux import abi, capability, identity, process, sched
+from gosudacon.linux.errors import SyscallError
+from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+BEFORE_FILTER, AFTER_FILTER = 0, 20  # ranks: a seccomp filter that needs CAP_SYS_ADMIN is loaded between them
+_EACCES, _EPERM, _EROFS, _ENOSYS, _EINVAL = 13, 1, 30, 38, 22
+
+_keyctl = abi.syscall("keyctl", abi.INT, abi.PATH, abi.ULONG)
+_keyctl_setperm = abi.syscall("keyctl", abi.INT, abi.LONG, abi.ULONG)
+_keyctl_describe = abi.syscall("keyctl", abi.INT, abi.LONG, abi.BUFFER, abi.SIZE)
+
+
+class SetOomScoreAdj(Step):
+    """Written by the runtime, which may lower it; inherited by whatever the container runs (proc(5))."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = START
+    where = "process.oomScoreAdj"
+    value: int
+
+    def describe(self) -> str:
+        return f"write {self.value} to oom_score_adj"
+
+    def run(self, context: Context) -> None:
+        identity.write_proc(context.pid, "oom_score_adj", b"%d" % self.value)
+
+
+class JoinSessionKeyring(Step):
+    """A session keyring of the container's own instead of the caller's (keyrings(7))."""
+
+    phase = CONFINE
+    name: str
+
+    def describe(self) -> str:
+        return f"join the session keyring {self.name}"
+
+    def run(self, context: Context) -> None:
+        try:
+            serial = _keyctl(1, self.name, 0)  # KEYCTL_JOIN_SESSION_KEYRING
+            description = bytearray(256)
+            length = _keyctl_describe(6, serial, description, len(description))  # KEYCTL_DESCRIBE
+            permissions = int(bytes(description[: length - 1]).split(b";")[3], 16)
+            _keyctl_setperm(5, serial, permissions | 0x80000)  # KEYCTL_SETPERM, user may search
+        except SyscallError as error:
+            if error.errno != _ENOSYS:
+                raise
+
+
+class ResetAffinity(Step):
+    """All CPUs, as far as the cpuset allows: not those the caller happens to be bound to."""
+
+    phase = CONFINE
+
+    def describe(self) -> str:
+        return "sched_setaffinity(all CPUs)"
+
+    def run(self, context: Context) -> None:
+        try:
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        except OSError as error:
+            if error.errno != _EINVAL:  # none of them is in the cpuset: the kernel has chosen already
+                raise
+
+
+class SetScheduler(Step):
+    """Scheduling policy and parameters."""
+
+    phase = CONFINE
+    where = "process.scheduler"
+    policy: str
+    flags: int
+    nice: int
+    priority: int
+    runtime: int
+    deadline: int
+    period: int
+
+    def describe(self) -> str:
+        return f"sched_setattr({self.policy}, nice {self.nice}, priority {self.priority})"
+
+    def run(self, context: Context) -> None:
+        policy = sched.POLICIES[self.policy]
+        sched.sched_setattr(
+            policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period
+        )
+
+
+class SetIoPriority(Step):
+    """I/O scheduling class and priority."""
+
+    phase = CONFINE
+    where = "process.ioPriority"
+    io_class: str
+    priority: int
+
+    def describe(self) -> str:
+        return f"ioprio_set({self.io_class}, {self.priority})"
+
+    def run(self, context: Context) -> None:
+        sched.ioprio_set(sched.IO_CLASSES[self.io_class], self.priority)
+
+
+class SetPersonality(Step):
+    """Execution domain."""
+
+    phase = CONFINE
+    where = "linux.personality"
+    domain: str
+
+    def describe(self) -> str:
+        return f"personality({self.domain})"
+
+    def run(self, context: Context) -> None:
+        sched.personality(sched.DOMAINS[self.domain])
+
+
+class SetMemoryPolicy(Step):
+    """NUMA policy."""
+
+    phase = CONFINE
+    where = "linux.memoryPolicy"
+    mode: str
+    flags: int
+    nodes: int
+
+    def describe(self) -> str:
+        return f"set_mempolicy({self.mode}, nodes {self.nodes:#x})"
+
+    def run(self, context: Context) -> None:
+        sched.set_mempolicy(sched.MEMORY_MODES[self.mode] | self.flags, self.nodes)
+
+
+class _WriteAttribute(Step):
+    phase = CONFINE
+    rank = AFTER_FILTER - 1
+
+    def _write(self, context: Context, names: tuple[str, ...], value: str) -> None:
+        """Write to the first attribute of this process that exists, through the private proc mount."""
+        resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
+        for name in names:
+            try:
+                fd = openat2(context.proc, f"{os.getpid()}/{name}", os.O_WRONLY, resolve)
+            except FileNotFoundError:
+                continue
+            try:
+                os.write(fd, value.encode())
+            except OSError as error:
+                raise SyscallError(error.errno or 0, "write", f"/proc/self/{name}") from None
+            finally:
+                os.close(fd)
+            return
+        raise Error(f"no {names[0]} in /proc/self")
+
+
+class SetApparmorProfile(_WriteAttribute):
+    """The AppArmor profile to change to at execve(2)."""
+
+    where = "process.apparmorProfile"
+    profile: str
+
+    def describe(self) -> str:
+        return f"apparmor: change to {self.profile} at execve"
+
+    def run(self, context: Context) -> None:
+        self._write(context, ("attr/apparmor/exec", "attr/exec"), f"exec {self.profile}")
+
+
+class SetSelinuxLabel(_WriteAttribute):
+    """The SELinux label to change to at execve(2)."""
+
+    where = "process.selinuxLabel"
+    label: str
+
+    def describe(self) -> str:
+        return f"selinux: change to {self.label} at execve"
+
+    def run(self, context: Context) -> None:
+        self._write(context, ("attr/exec",), self.label)
+
+
+class FindHome(Step):
+    """HOME for the environment, from the image's /etc/passwd."""
+
+    phase = CONFINE
+    modules = ("stat",)
+    uid: int
+
+    def describe(self) -> str:
+        return f"find HOME of uid {self.uid} in /etc/passwd"
+
+    def run(self, context: Context) -> None:
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            context.kept["home"] = identity.home_of(self.uid, root)
+        finally:
+            os.close(root)
+
+
+class SetUmask(Step):
+    """File mode creation mask: 022 unless the configuration says otherwise, whatever the caller's was."""
+
+    phase = CONFINE
+    where = "process.user.umask"
+    umask: int
+
+    def describe(self) -> str:
+        return f"umask({self.umask:03o})"
+
+    def run(self, context: Context) -> None:
+        os.umask(self.umask)
+
+
+class SetNoNewPrivileges(Step):
+    """No execve(2) from here on gains privileges."""
+
+    phase = CONFINE
+    where = "process.noNewPrivileges"
+
+    def describe(self) -> str:
+        return "prctl(PR_SET_NO_NEW_PRIVS, 1)"
+
+    def run(self, context: Context) -> None:
+        process.set_no_new_privs()
+
+
+class OwnStdio(Step):
+    """Give standard input, output and error to the container's user, unless they are null devices."""
+
+    phase = CONFINE
+    uid: int
+
+    def describe(self) -> str:
+        return f"fchown(0-2, {self.uid})"
+
+    def run(self, context: Context) -> None:
+        for fd in range(3):
+            try:
+                status = os.fstat(fd)
+                if status.st_uid != self.uid and status.st_rdev != os.makedev(1, 3):
+                    os.fchown(fd, self.uid, -1)
+            except OSError as error:
+                if error.errno not in (_EPERM, _EROFS, _EINVAL):
+                    raise
+
+
+class Become(Step):
+    """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away."""
+
+    phase = CONFINE
+    rank = AFTER_FILTER
+    where = "process.user"
+    uid: int
+    gid: int
+    groups: list[int] | None
+    sets: dict[str, list[str]] | None
+
+    def describe(self) -> str:
+        groups = f", groups {self.groups}" if self.groups else ""
+        bounding = "" if self.sets is None else f"; bounding set {_short(self.sets['bounding'])}"
+        return f"become uid {self.uid}, gid {self.gid}{groups}{bounding}"
+
+    def run(self, context: Context) -> None:
+        if self.sets is not None:
+            capability.drop_bounding(capability.mask(self.sets["bounding"]))
+        capability.keep_over_setuid(True)
+        identity.become(self.uid, self.gid, self.groups)
+        capability.keep_over_setuid(False)
+
+
+class ChangeDirectory(Step):
+    """Enter the working directory as the container's user, and prove that it lies inside the container (CVE-2024-21626)."""
+
+    phase = CONFINE
+    rank = AFTER_FILTER
+    where = "process.cwd"
+    cwd: str
+
+    def describe(self) -> str:
+        return f"chdir({self.cwd})"
+
+    def run(self, context: Context) -> None:
+        try:
+            os.chdir(self.cwd)
+        except OSError as error:
+            raise SyscallError(error.errno or 0, "chdir", self.cwd) from None
+        if not process.raw_getcwd().startswith(b"/"):
+            raise Error(f"working directory {self.cwd} is outside of the container", call="getcwd")
+
+
+class SetCapabilities(Step):
+    """The effective, permitted, inheritable and ambient sets."""
+
+    phase = CONFINE
+    rank = AFTER_FILTER
+    where = "process.capabilities"
+    sets: dict[str, list[str]]
+
+    def describe(self) -> str:
+        parts = [f"{kind} {_short(names)}" for kind, names in self.sets.items() if kind != "bounding" and names]
+        return "capset: " + ("; ".join(parts) or "none")
+
+    def run(self, context: Context) -> None:
+        wanted: Any = {kind: capability.mask(names) for kind, names in self.sets.items()}
+        _, permitted, _ = capability.held()
+        may = permitted
+        capability.set_caps(wanted["effective"] & may, wanted["permitted"] & may, wanted["inheritable"] & may)
+        capability.set_ambient(wanted["ambient"])
+
+
+def _short(names: list[str]) -> str:
+    if len(names) > 5:
+        return f"{len(names)} capabilities"
+    return "+".join(name.removeprefix("CAP_") for name in names) or "empty"

@@ -1,0 +1,185 @@
+"""Around ``start``: what init waits on, what it looks up before, and execve(2)."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Step
+from gosudacon.linux import abi, process, sched
+from gosudacon.linux.errors import SyscallError
+
+_BACKLOG = 1
+_S_IFMT, _S_IFDIR = 0o170000, 0o040000
+
+_execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
+
+
+class Listen(Step):
+    """The socket on which init waits for ``start``; its file's presence is what makes a container `created`."""
+
+    phase = PREPARE
+
+    def describe(self) -> str:
+        return "listen on start.sock in the state directory"
+
+    def run(self, context: Context) -> None:
+        import _socket
+
+        listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        listener.bind(f"/proc/self/fd/{context.state_dir}/start.sock")
+        listener.listen(_BACKLOG)
+        context.kept["listener"] = listener
+
+
+class CheckDescriptors(Step):
+    """Descriptors that the caller wants passed on must be there."""
+
+    phase = PREPARE
+    first: int
+    count: int
+
+    def describe(self) -> str:
+        return f"check the descriptors {self.first} to {self.first + self.count - 1} to pass on"
+
+    def run(self, context: Context) -> None:
+        for number in range(self.first, self.first + self.count):
+            try:
+                os.fstat(number)
+            except OSError:
+                raise Error(f"unable to stat preserved-fd {number} (of {self.count})") from None
+
+
+class SetRlimits(Step):
+    """Resource limits, set by the runtime, which may raise them, once init has little left to do under them."""
+
+    phase = START
+    side = RUNTIME
+    by = START
+    rank = -10
+    where = "process.rlimits"
+    limits: list[list[int | str]]
+
+    def describe(self) -> str:
+        shown = ", ".join(f"{kind} {_limit(soft)}/{_limit(hard)}" for kind, soft, hard in self.limits)
+        return f"prlimit: {shown}"
+
+    def run(self, context: Context) -> None:
+        for kind, soft, hard in self.limits:
+            sched.prlimit(context.pid, sched.RLIMITS[str(kind)], int(soft), int(hard), about=str(kind))
+
+
+class LookUp(Step):
+    """Find the program as the container's user, so that ``create`` reports what cannot be executed."""
+
+    phase = CONFINE
+    rank = 30
+    where = "process.args[0]"
+    name: str
+    search_path: str
+
+    def describe(self) -> str:
+        return f"find the program {self.name}"
+
+    def run(self, context: Context) -> None:
+        context.kept["program"] = self._find()
+
+    def _find(self) -> str:
+        if "/" in self.name:
+            problem = _problem(self.name)
+            if problem:
+                raise Error(f'exec: "{self.name}": {problem}', call="execve")
+            return self.name
+        forbidden = ""
+        for directory in self.search_path.split(":") if self.search_path else ():
+            path = f"{directory or '.'}/{self.name}"
+            problem = _problem(path)
+            if not problem:
+                return path
+            if problem == "permission denied":
+                forbidden = problem
+        raise Error(f'exec: "{self.name}": {forbidden or "executable file not found in $PATH"}', call="execve")
+
+
+class WaitForStart(Step):
+    """Created: wait until ``start`` is called."""
+
+    phase = START
+
+    def describe(self) -> str:
+        return "wait for start"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        context.engine.ready()
+        process.restore_signals()
+
+
+class CloseDescriptors(Step):
+    """Close every descriptor that is not the container's; the one that reports errors closes itself at execve."""
+
+    phase = START
+    rank = 40
+    first: int
+
+    def describe(self) -> str:
+        return f"close_range({self.first}, ~0)"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        process.close_from(self.first, context.engine.channel_fd())
+
+
+class Execve(Step):
+    """Become the container's process."""
+
+    phase = START
+    rank = 100
+    where = "process.args"
+    args: list[str]
+
+    def describe(self) -> str:
+        return f"execve({' '.join(self.args)})"
+
+    def run(self, context: Context) -> None:
+        _execve(*context.kept["execve"], about=self.args[0])
+        raise AssertionError("execve(2) returned")
+
+
+class PrepareExecve(Step):
+    """Lay out path, arguments and environment in memory, so that between the filter and execve(2) nothing is called."""
+
+    phase = START
+    rank = 45
+    args: list[str]
+    environment: list[str]
+
+    def describe(self) -> str:
+        return f"lay out {len(self.args)} arguments and {len(self.environment)} environment entries"
+
+    def run(self, context: Context) -> None:
+        environment = list(self.environment)
+        home = context.kept.get("home")
+        if home is not None:
+            environment = [entry for entry in environment if entry != "HOME="] + [f"HOME={home}"]
+        program = os.fsencode(context.kept["program"])
+        self._keep = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
+        context.kept["execve"] = (program, abi.pointers(self._keep[0]), abi.pointers(self._keep[1]))
+
+
+def _problem(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        text = os.strerror(error.errno or 0)
+        return f"stat {path}: {text[:1].lower()}{text[1:]}"
+    if mode & _S_IFMT == _S_IFDIR:
+        return "is a directory"
+    try:
+        executable = os.access(path, os.X_OK, effective_ids=True)
+    except SyscallError:
+        executable = False
+    return "" if executable else "permission denied"
+
+
+def _limit(value: int | str) -> str:
+    return "infinity" if value == (1 << 64) - 1 else str(value)

@@ -1,0 +1,466 @@
+"""Stage ``namespaces``: the container's process comes to be, in new namespaces and joined ones.
+
+Most containers need one clone3(2) with all the flags. The process forks once more when it must first join or
+map a user namespace that the new ones shall belong to, or when only a child enters what was joined or
+unshared (pid and time namespaces, pid_namespaces(7), time_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.api import (
+    CONFINE,
+    ISOLATE,
+    MOUNT,
+    PREPARE,
+    RUNTIME,
+    ConfigError,
+    Context,
+    Error,
+    Host,
+    Spec,
+    Stage,
+    Step,
+    hookimpl,
+)
+from gosudacon.linux import identity, mount, namespace, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_FOR_CHILDREN = ("pid", "time")
+_EPERM = 1
+
+
+class OpenNamespace(Step):
+    """Open a namespace to join and check its kind, before any namespace is entered."""
+
+    phase = PREPARE
+    kind: str
+    path: str
+
+    def describe(self) -> str:
+        return f"open the {self.kind} namespace {self.path}"
+
+    def run(self, context: Context) -> None:
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            found = namespace.kind_of(fd)
+        except OSError:
+            found = 0
+        if found != namespace.KINDS[self.kind][0]:
+            os.close(fd)
+            raise Error(f"{self.path} is no {self.kind} namespace", call="ioctl")
+        context.kept.setdefault("namespaces", {})[self.kind] = fd
+
+
+class Spawn(Step):
+    """Create the container's process; on cgroup v2 inside its cgroup from the first moment."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    flags: int
+
+    def describe(self) -> str:
+        return f"clone3({namespace.flag_names(self.flags)}): the container's process"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        context.engine.spawn(self.flags, context.kept.get("cgroup_fd", -1))
+
+
+class Leave(Step):
+    """Be a session of one's own: no terminal and no signal of the caller's."""
+
+    phase = ISOLATE
+
+    def describe(self) -> str:
+        return "setsid()"
+
+    def run(self, context: Context) -> None:
+        os.setsid()
+
+
+class Setns(Step):
+    """Join a namespace opened before."""
+
+    phase = ISOLATE
+    kind: str
+    path: str
+
+    def describe(self) -> str:
+        return f"setns({self.path}, {namespace.KINDS[self.kind][1]})"
+
+    def run(self, context: Context) -> None:
+        fd = context.kept["namespaces"].pop(self.kind)
+        namespace.setns(fd, namespace.KINDS[self.kind][0], self.path)
+        os.close(fd)
+
+
+class SetnsWhatCanBe(Step):
+    """Join several namespaces around a user namespace: those that belong to it only after it, the others before."""
+
+    phase = ISOLATE
+    kinds: list[str]
+
+    def describe(self) -> str:
+        return f"setns({', '.join(self.kinds)}), in the order that privileges allow"
+
+    def run(self, context: Context) -> None:
+        fds = context.kept["namespaces"]
+        kinds = [kind for kind in self.kinds if kind != "user"]
+        later = [kind for kind in kinds if not self._join(kind, fds)]
+        if "user" in self.kinds:
+            namespace.setns(fds["user"], namespace.CLONE_NEWUSER, "user")
+        for kind in later:
+            namespace.setns(fds[kind], namespace.KINDS[kind][0], kind)
+        for kind in self.kinds:
+            os.close(fds.pop(kind))
+
+    def _join(self, kind: str, fds: dict[str, int]) -> bool:
+        try:
+            namespace.setns(fds[kind], namespace.KINDS[kind][0], kind)
+        except OSError as error:
+            if error.errno != _EPERM or "user" not in self.kinds:
+                raise
+            return False
+        return True
+
+
+class Unshare(Step):
+    """Move to new namespaces."""
+
+    phase = ISOLATE
+    flags: int
+
+    def describe(self) -> str:
+        return f"unshare({namespace.flag_names(self.flags)})"
+
+    def run(self, context: Context) -> None:
+        namespace.unshare(self.flags)
+
+
+class WriteIdMaps(Step):
+    """Map the ids of a new user namespace."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = ISOLATE
+    uids: list[dict[str, int]]
+    gids: list[dict[str, int]]
+    privileged: bool
+
+    def describe(self) -> str:
+        return f"map ids: uid_map {_ranges(self.uids)}, gid_map {_ranges(self.gids)}"
+
+    def run(self, context: Context) -> None:
+        if self.privileged:
+            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
+            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
+        elif len(self.uids) == len(self.gids) == 1:
+            identity.write_proc(context.pid, "setgroups", b"deny")
+            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
+            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
+        else:
+            self._with_helpers(context.pid)
+
+    def _with_helpers(self, pid: int) -> None:
+        for program, mappings in (("/usr/bin/newuidmap", self.uids), ("/usr/bin/newgidmap", self.gids)):
+            numbers = identity.map_text(mappings).decode().split()
+            child = os.posix_spawn(program, [program, str(pid), *numbers], {})
+            if os.waitpid(child, 0)[1]:
+                raise Error(f"{program} failed", hint="do /etc/subuid and /etc/subgid allow these ranges?")
+
+
+class BecomeRoot(Step):
+    """Be the root of the user namespace that was made or joined."""
+
+    phase = ISOLATE
+    groups: bool
+
+    def describe(self) -> str:
+        return "setresgid(0), setresuid(0) in the user namespace"
+
+    def run(self, context: Context) -> None:
+        identity.become(0, 0, [] if self.groups else None)
+
+
+class CheckIdMaps(Step):
+    """A joined user namespace must have the mappings that the configuration states."""
+
+    phase = ISOLATE
+    uids: list[dict[str, int]]
+    gids: list[dict[str, int]]
+
+    def describe(self) -> str:
+        return f"check that the joined user namespace maps {_ranges(self.uids)}"
+
+    def run(self, context: Context) -> None:
+        for name, wanted in (("uid_map", self.uids), ("gid_map", self.gids)):
+            fd = os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found = os.read(fd, 65536).split()
+            finally:
+                os.close(fd)
+            if wanted and sorted(found) != sorted(identity.map_text(wanted).split()):
+                raise Error(f"the joined user namespace's {name} is not the one configured", where="linux.uidMappings")
+
+
+class TimeOffsets(Step):
+    """Set the clocks of the new time namespace, before its first process."""
+
+    phase = ISOLATE
+    where = "linux.timeOffsets"
+    offsets: dict[str, dict[str, int]]
+
+    def describe(self) -> str:
+        return "write " + ", ".join(self._lines()) + " to timens_offsets"
+
+    def run(self, context: Context) -> None:
+        fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, ("\n".join(self._lines()) + "\n").encode())
+        finally:
+            os.close(fd)
+
+    def _lines(self) -> list[str]:
+        return [f"{clock} {at.get('secs') or 0} {at.get('nanosecs') or 0}" for clock, at in self.offsets.items()]
+
+
+class Fork(Step):
+    """Fork: the child is in the pid and time namespaces that were joined or made, and goes on as init."""
+
+    phase = ISOLATE
+    by = ISOLATE
+    kinds: list[str]
+
+    def describe(self) -> str:
+        return f"fork into the {' and '.join(self.kinds)} namespace"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        context.engine.fork()
+
+
+class SetNotDumpable(Step):
+    """Close /proc/PID/{exe,fd,root,mem} of this process to the container (CVE-2016-9962)."""
+
+    phase = ISOLATE
+
+    def describe(self) -> str:
+        return "prctl(PR_SET_DUMPABLE, 0)"
+
+    def run(self, context: Context) -> None:
+        process.set_dumpable(False)
+
+
+class BringUpLoopback(Step):
+    """Bring up ``lo`` in a new network namespace (netdevice(7))."""
+
+    phase = ISOLATE
+    modules = ("_socket", "fcntl")
+
+    def describe(self) -> str:
+        return "bring up lo"
+
+    def run(self, context: Context) -> None:
+        import _socket
+        import fcntl
+
+        probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            request = bytearray(b"lo".ljust(40, b"\0"))
+            fcntl.ioctl(probe.fileno(), 0x8913, request)  # SIOCGIFFLAGS
+            request[16] |= 1  # IFF_UP
+            fcntl.ioctl(probe.fileno(), 0x8914, request)  # SIOCSIFFLAGS
+        finally:
+            probe.close()
+
+
+class UnshareCgroup(Step):
+    """A cgroup namespace whose root is the container's own cgroup: so not before it is a member."""
+
+    phase = MOUNT
+
+    def describe(self) -> str:
+        return "unshare(CLONE_NEWCGROUP)"
+
+    def run(self, context: Context) -> None:
+        namespace.unshare(namespace.CLONE_NEWCGROUP)
+
+
+class OpenProc(Step):
+    """A private proc mount of this pid namespace, reached by its descriptor only: nobody can put a fake there."""
+
+    phase = MOUNT
+
+    def describe(self) -> str:
+        return "open a private proc mount (subset=pid)"
+
+    def run(self, context: Context) -> None:
+        try:
+            context.proc = mount.new_filesystem("proc", {"subset": "pid"})
+        except OSError as error:
+            if error.errno not in (_EPERM, 22, 38):
+                raise
+            context.proc = self._existing()
+
+    def _existing(self) -> int:
+        fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or os.fstat(fd).st_ino != 1:
+            raise Error("/proc is not a procfs")
+        return fd
+
+
+class SetHostname(Step):
+    """Set the UTS namespace's names."""
+
+    phase = CONFINE
+    where = "hostname"
+    hostname: str
+
+    def describe(self) -> str:
+        return f"sethostname({self.hostname})"
+
+    def run(self, context: Context) -> None:
+        process.sethostname(self.hostname)
+
+
+class SetDomainname(Step):
+    """Set the NIS domain name of the UTS namespace."""
+
+    phase = CONFINE
+    where = "domainname"
+    domainname: str
+
+    def describe(self) -> str:
+        return f"setdomainname({self.domainname})"
+
+    def run(self, context: Context) -> None:
+        process.setdomainname(self.domainname)
+
+
+class Namespaces(Stage):
+    """Decides between one clone3(2) and the longer ways."""
+
+    name = "namespaces"
+    after = ("validate-config",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` for namespaces that contradict each other or the rest of the configuration."""
+        wanted = _wanted(spec)
+        joined = {kind: path for kind, path in wanted.items() if path}
+        new = [kind for kind, path in wanted.items() if not path]
+        for kind, path in joined.items():
+            yield OpenNamespace(kind=kind, path=path, where=_where(spec, kind))
+        if not joined and "time" not in new:
+            yield from self._at_once(spec, host, new)
+        else:
+            yield from self._by_and_by(spec, host, new, joined)
+        yield Leave()
+        if "network" in new:
+            yield BringUpLoopback(where=_where(spec, "network"))
+        if "cgroup" in new:
+            yield UnshareCgroup(where=_where(spec, "cgroup"))
+        yield OpenProc()
+        yield from self._names(spec, wanted)
+
+    def _at_once(self, spec: Spec, host: Host, new: list[str]) -> Iterator[Step]:
+        flags = _flags(kind for kind in new if kind != "cgroup")
+        yield Spawn(flags=flags, where="linux.namespaces")
+        if "user" in new:
+            yield from self._map(spec, host)
+        yield SetNotDumpable()
+
+    def _by_and_by(self, spec: Spec, host: Host, new: list[str], joined: dict[str, str]) -> Iterator[Step]:
+        yield Spawn(flags=0, where="linux.namespaces")
+        if "user" in joined:
+            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces")
+            maps = _maps(spec)
+            if maps["uids"] or maps["gids"]:
+                yield CheckIdMaps(**maps)
+            yield BecomeRoot(groups=host.euid == 0)
+        else:
+            for kind, path in joined.items():
+                yield Setns(kind=kind, path=path, where=_where(spec, kind))
+        if "user" in new:
+            yield Unshare(flags=namespace.CLONE_NEWUSER, by=ISOLATE, where=_where(spec, "user"))
+            yield from self._map(spec, host)
+        flags = _flags(kind for kind in new if kind not in ("user", "cgroup"))
+        if flags:
+            yield Unshare(flags=flags, where="linux.namespaces")
+        if spec.linux.get("timeOffsets"):
+            yield TimeOffsets(offsets=spec.linux["timeOffsets"])
+        yield SetNotDumpable()
+        children = [kind for kind in _FOR_CHILDREN if kind in new or kind in joined]
+        if children:
+            yield Fork(kinds=children)
+
+    def _map(self, spec: Spec, host: Host) -> Iterator[Step]:
+        yield WriteIdMaps(**_maps(spec), privileged=host.euid == 0, where="linux.uidMappings")
+        yield BecomeRoot(groups=host.euid == 0)
+
+    def _names(self, spec: Spec, wanted: dict[str, str]) -> Iterator[Step]:
+        for key, kind in (("hostname", SetHostname), ("domainname", SetDomainname)):
+            name = spec.config.get(key)
+            if name and "uts" not in wanted:
+                raise ConfigError(f"unable to set {key} without a private UTS namespace", where=key)
+            if name:
+                yield kind(**{key: name})
+
+
+def _wanted(spec: Spec) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for index, entry in enumerate(spec.linux.get("namespaces") or ()):
+        where = f"linux.namespaces[{index}]"
+        if entry["type"] in wanted:
+            raise ConfigError(f"namespace {entry['type']} is listed twice", where=where)
+        path = entry.get("path") or ""
+        if path and not path.startswith("/"):
+            raise ConfigError(f"namespace path {path!r} is not absolute", where=f"{where}.path")
+        wanted[entry["type"]] = path
+    _check_user(spec, wanted)
+    if spec.linux.get("timeOffsets") and wanted.get("time") != "":
+        raise ConfigError("timeOffsets need a new time namespace", where="linux.timeOffsets")
+    return {kind: wanted[kind] for kind in namespace.KINDS if kind in wanted}
+
+
+def _check_user(spec: Spec, wanted: dict[str, str]) -> None:
+    maps = _maps(spec)
+    if "user" not in wanted and (maps["uids"] or maps["gids"]):
+        raise ConfigError("id mappings need a user namespace", where="linux.uidMappings")
+    if wanted.get("user") == "" and not (maps["uids"] and maps["gids"]):
+        raise ConfigError("a new user namespace needs uidMappings and gidMappings", where="linux.uidMappings")
+
+
+def _maps(spec: Spec) -> dict[str, Any]:
+    return {"uids": spec.linux.get("uidMappings") or [], "gids": spec.linux.get("gidMappings") or []}
+
+
+def _flags(kinds: Iterator[str]) -> int:
+    flags = 0
+    for kind in kinds:
+        flags |= namespace.KINDS[kind][0]
+    return flags
+
+
+def _where(spec: Spec, kind: str) -> str:
+    for index, entry in enumerate(spec.linux.get("namespaces") or ()):
+        if entry["type"] == kind:
+            return f"linux.namespaces[{index}]"
+    return "linux.namespaces"
+
+
+def _ranges(mappings: list[dict[str, int]]) -> str:
+    return ", ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings) or "unchecked"
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [Namespaces()]
+
+

@@ -1,0 +1,69 @@
+"""Stage ``validate-config``: the configuration is valid and its root filesystem is there."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.schema import verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class OpenRoot(Step):
+    """Open the root filesystem's directory; it must be one, and no symbolic link."""
+
+    phase = PREPARE
+    where = "root.path"
+    path: str
+
+    def describe(self) -> str:
+        return f"open the root filesystem {self.path}"
+
+    def run(self, context: Context) -> None:
+        try:
+            context.root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except NotADirectoryError:
+            kind = "a symbolic link" if os.path.islink(self.path) else "not a directory"
+            raise Error(f"invalid rootfs: {self.path} is {kind}", call="open") from None
+        except OSError as error:
+            text = os.strerror(error.errno)
+            raise Error(
+                f"invalid rootfs: open {self.path}: {text[:1].lower()}{text[1:]}", call="open", errno=error.errno
+            ) from None
+
+
+class ValidateConfig(Stage):
+    """Accepts or refuses the whole configuration before any other stage plans with it."""
+
+    name = "validate-config"
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` with all problems at once."""
+        if not verdict.accepts(spec.config):
+            raise _problems(spec)
+        if spec.config.get("root") is None:
+            raise ConfigError("root must be specified", where="root")
+        if spec.config.get("process") is None:
+            raise ConfigError("process property must not be empty", where="process")
+        if spec.rootfs == "/":
+            raise ConfigError("invalid rootfs: / of the host", where="root.path")
+        yield OpenRoot(path=spec.rootfs)
+
+
+def _problems(spec: Spec) -> ConfigError:
+    from gosudacon.schema import problems
+
+    found = problems.problems(spec.config, spec.text)
+    lines = [f"{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
+    error = ConfigError("invalid config.json: " + ("; ".join(lines) or "refused"), where=found[0].where if found else "")
+    error.problems = [vars(each) if hasattr(each, "__dict__") else each._asdict() for each in found]
+    return error
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [ValidateConfig()]
