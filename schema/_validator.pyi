@@ -1,0 +1,5 @@
+# What the generated module holds (see compiler.py); it is not there in a fresh checkout.
+from collections.abc import Callable
+
+SOURCE: str
+CHECKS: dict[str, Callable[[object], bool]]
