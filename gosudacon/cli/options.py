@@ -1,7 +1,7 @@
 """The one table of the command line: parsing, ``--help``, man pages and shell completions come from it.
 
-An option is a tuple ``(name, short, kind, metavar, default, help)``. One without
-help is not shown; one without short name has an empty one. The kinds are
+An option is a tuple ``(name, short, kind, metavar, default, help)``. The short name may be empty; an option
+whose help is empty is not shown. The kinds are
 
 ``flag``      bare, or ``=true`` / ``=false``; False unless given
 ``str``       a string, as it came
@@ -237,14 +237,7 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            (
-                "resources",
-                "r",
-                "str",
-                "FILE",
-                "",
-                "limits as OCI JSON (- is stdin), instead of the options below",
-            ),
+            ("resources", "r", "str", "FILE", "", "limits as OCI JSON (- is stdin); no other option counts"),
             ("blkio-weight", "", "int", "N", 0, "block I/O weight, 10 to 1000"),
             ("cpu-period", "", "str", "USEC", "", "CFS period"),
             ("cpu-quota", "", "str", "USEC", "", "CPU time within a period"),

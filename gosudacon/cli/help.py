@@ -1,0 +1,128 @@
+"""``--help``, from the table of options: plain text, 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+
+from gosudacon.cli import options as table
+from gosudacon.cli import output
+from gosudacon.cli.log import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gosudacon.cli.parse import Invocation, UsageError
+
+WIDTH = 80
+_ABOUT = (
+    "gosudacon runs containers from OCI bundles. The configuration of a bundle is turned into a plan, a list "
+    "of small steps; `explain` prints the plan and `create` carries it out."
+)
+_EXAMPLES = """\
+gosudacon spec --bundle /srv/web       write a config.json to begin with
+gosudacon explain /srv/web             what create would do
+gosudacon run --bundle /srv/web web    run it in the foreground
+gosudacon delete --force web           remove it, running or not
+"""
+
+
+def run(invocation: Invocation) -> int:
+    """Print help of the command that ``invocation`` names, or of the program."""
+    output.write(text(invocation.args[0] if invocation.args else ""))
+    return 0
+
+
+def report(error: UsageError) -> None:
+    """Print what goes with a usage error; the message itself is for the log to write.
+
+    As runc has it: which option is wrong on stderr, the help on stdout. Never raises OSError: where stdout
+    is closed, the message still has to get out.
+    """
+    if not error.heading:
+        return
+    try:
+        if error.heading == "stderr":
+            output.write(f"Incorrect Usage: {plain(error.message)}\n\n", 2)
+            output.write(text(error.topic))
+        else:
+            output.write("Incorrect Usage.\n\n" + text(error.topic))
+    except OSError:
+        return
+
+
+def text(topic: str = "") -> str:
+    """Help of the command ``topic``, or of the program for an empty one; every line fits `WIDTH` columns."""
+    return _command(topic) if topic else _program()
+
+
+def _program() -> str:
+    names = [(name, _summary(name)) for name in table.COMMANDS]
+    return "\n".join(
+        (
+            "Usage: gosudacon [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n",
+            _fill(_ABOUT),
+            "Commands:\n" + _columns(names),
+            "Global options:\n" + _columns(_options(table.GLOBALS)),
+            "Examples:\n" + textwrap.indent(_EXAMPLES, "  "),
+            "See `gosudacon COMMAND --help` for the options of a command.\n",
+        )
+    )
+
+
+def _command(name: str) -> str:
+    command = table.COMMANDS[name]
+    usage = " ".join(part for part in ("gosudacon", name, "[OPTIONS]", command["usage"]) if part)
+    examples = "".join(f"  gosudacon {line}\n" for line in command["example"].splitlines())
+    return "\n".join(
+        (
+            f"Usage: {usage}\n",
+            _fill(f"{_sentence(_summary(name))} {command['text']}"),
+            "Options:\n" + _columns(_options(command["options"], name)),
+            ("Examples:\n" if examples.count("\n") > 1 else "Example:\n") + examples,
+        )
+    )
+
+
+def _summary(name: str) -> str:
+    note = " (not supported yet)" if name in table.PENDING_COMMANDS else ""
+    return table.COMMANDS[name]["summary"] + note
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + "."
+
+
+def _options(options: Sequence[table.Option], command: str = "") -> list[tuple[str, str]]:
+    return [_option(option, command) for option in options if option[5]]
+
+
+def _option(option: table.Option, command: str) -> tuple[str, str]:
+    name, short, kind, metavar, default, words = option
+    spelled = f"-{short}, --{name}" if short else f"    --{name}"
+    if metavar:
+        spelled += f" {metavar}"
+    # Nothing to say where the default is no value (0 descriptors, no file) or stands in the text.
+    if kind != "flag" and default not in ("", 0, -1) and "default" not in words:
+        words += f" (default: {default})"
+    if command in table.PENDING_OPTIONS.get(name, ()):
+        words += " (not supported yet)"
+    return spelled, words
+
+
+def _columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns, the second one wrapped; below the first one where that is too wide."""
+    width = min(28, max(len(left) for left, _ in rows)) + 4
+    lines = []
+    for left, right in rows:
+        wrapped = textwrap.wrap(right, WIDTH - width) or [""]
+        if len(left) + 4 > width:
+            lines.append(f"  {left}")
+        else:
+            lines.append(f"  {left}".ljust(width) + wrapped.pop(0))
+        lines += [" " * width + line for line in wrapped]
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _fill(paragraph: str) -> str:
+    return textwrap.fill(paragraph, WIDTH, break_on_hyphens=False) + "\n"

@@ -1,0 +1,160 @@
+"""What a failure leaves behind: a record in ``--log``, a line on stderr, and more of it for a person.
+
+Callers depend on the forms (containerd reads ``--log`` as a stream of JSON objects, Podman as exactly one):
+without ``--log`` one record on stderr; with it, the record in the file and the bare message on stderr.
+Nothing is written when all went well, unless ``--debug`` asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gosudacon.linux import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_LIMIT = 32 * 1024  # characters of a message; nobody reads more
+_UNQUOTED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+"
+_SHORT = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
+_STDERR = ("", "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
+# Above what a caller may have meant for the container (--preserve-fds), below the usual limit of 1024.
+_LOWEST_FD = 512
+
+
+class Log:
+    """Where records go: ``fd`` (-1: stderr only), as ``json`` or text, ``debugging`` or only errors."""
+
+    __slots__ = ("debugging", "fd", "json")
+
+    def __init__(self, fd: int = -1, json: bool = False, debugging: bool = False) -> None:
+        self.fd = fd
+        self.json = json
+        self.debugging = debugging
+
+    def error(self, error: BaseException | str, prefix: str = "") -> None:
+        """Report the failure that ends this invocation. Never raises OSError: nobody is left to tell."""
+        message = prefix + (error if isinstance(error, str) else errors.reason(error))
+        if len(message) > _LIMIT:
+            message = message[:_LIMIT] + " ... (cut off)"
+        self._record("error", message)
+        if self.fd >= 0:
+            _write(2, plain(message) + "\n")
+        if isinstance(error, BaseException):
+            if os.isatty(2):
+                _write(2, _context(error))
+            if self.debugging and not isinstance(error, OSError | errors.Error):
+                _write(2, _traceback(error))
+
+    def debug(self, message: str) -> None:
+        """Record what is being done, if ``--debug`` was given."""
+        if self.debugging:
+            self._record("debug", message)
+
+    def warning(self, message: str) -> None:
+        """Record what is odd and no failure, if ``--debug`` was given: stderr may be the container's."""
+        if self.debugging:
+            self._record("warning", message)
+
+    def _record(self, level: str, message: str) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self.json:
+            from gosudacon.linux import jsonio
+
+            line = jsonio.dumps({"level": level, "msg": message, "time": now})
+        else:
+            line = f'time="{now}" level={level} msg={message if _is_word(message) else quote(message)}'
+        _write(self.fd if self.fd >= 0 else 2, line + "\n")
+
+
+def open_log(options: Mapping[str, Any]) -> Log:
+    """The log that the global options ask for; the file is opened now and never again.
+
+    A symlink is not followed and a FIFO without a reader not waited for. Raises `errors.Error`.
+    """
+    path, format = options["log"], options["log-format"]
+    if format not in ("text", "json"):
+        raise errors.Error(f"invalid log-format: {format}")
+    kind, colon, rest = path.partition(":")
+    if colon and kind in ("journald", "syslog"):
+        raise errors.Error(f"--log {kind}: is not supported yet")
+    if colon and kind == "file":
+        path = rest
+    fd = -1 if path in _STDERR else _open(path)
+    return Log(fd, format == "json", bool(options["debug"]))
+
+
+def _open(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as error:
+        raise errors.Error(f"open {errors.reason(error)}", call="open", errno=error.errno or 0) from error
+    except ValueError as error:
+        raise errors.Error(f"open {quote(path)}: {error}") from error
+    import fcntl
+
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST_FD)
+    except OSError:  # the limit on descriptors is lower than that
+        return fd
+    os.close(fd)
+    return high
+
+
+def quote(text: str) -> str:
+    """``text`` in double quotes, as Go's ``%q`` prints it: every unprintable character escaped."""
+    return '"' + "".join([_escape(char) for char in text]) + '"'
+
+
+def _escape(char: str) -> str:
+    if char in _SHORT:
+        return "\\" + _SHORT[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (PEP 383)
+        code -= 0xDC00
+    elif code >= 0x80:
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return f"\\x{code:02x}"
+
+
+def _is_word(text: str) -> bool:
+    return not text.strip(_UNQUOTED) and all(char in _UNQUOTED for char in text)
+
+
+def plain(text: str) -> str:
+    """``text`` as lines for stderr, escaped where a name that a container chose would steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join([char if char.isprintable() or char in "\n\t" else _escape(char) for char in text])
+
+
+def _context(error: BaseException) -> str:
+    """What a person may want to know beside the message, a fact a line; empty if nothing is known."""
+    number = getattr(error, "errno", 0) or 0
+    facts = [(name, str(getattr(error, name, "") or "")) for name in ("stage", "step", "call", "path")]
+    if number:
+        facts.append(("errno", f"{errors.errno_name(number)} ({os.strerror(number)})"))
+    facts.append(("config.json", getattr(error, "where", "")))
+    facts.append(("hint", getattr(error, "hint", "")))
+    return "".join([f"  {name + ':':<13}{plain(value)}\n" for name, value in facts if value])
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return plain("".join(traceback.format_exception(error)))
+
+
+def _write(fd: int, text: str) -> None:
+    """One write(2), so that records of several processes do not mix."""
+    if text:
+        try:  # noqa: SIM105 - contextlib is not for the hot path
+            os.write(fd, text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass

@@ -1,0 +1,137 @@
+"""The output formats of ``state``, ``list`` and ``--version``, which programs parse."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.container.state import OCI_VERSION
+from gosudacon.linux import jsonio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+_COLUMNS = (
+    ("ID", "id"),
+    ("PID", "pid"),
+    ("STATUS", "status"),
+    ("BUNDLE", "bundle"),
+    ("CREATED", "created"),
+    ("OWNER", "owner"),
+)
+_MIN_WIDTH, _PADDING = 12, 3
+
+
+def state_record(
+    *,
+    id: str,
+    pid: int,
+    status: str,
+    bundle: str,
+    rootfs: str,
+    created: str,
+    annotations: Mapping[str, str],
+    owner: str = "",
+) -> dict[str, Any]:
+    """The state of a container as ``state`` and ``list`` print it.
+
+    ``created`` is RFC 3339 in UTC (``Z``); ``pid`` is 0 for a stopped container. Without annotations there
+    is no such key. ``owner`` is a user's name in ``list``, empty in ``state``.
+    """
+    record: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "id": id,
+        "pid": pid,
+        "status": status,
+        "bundle": bundle,
+        "rootfs": rootfs,
+        "created": created,
+    }
+    if annotations:
+        record["annotations"] = dict(annotations)
+    record["owner"] = owner
+    return record
+
+
+def state(record: Mapping[str, Any]) -> str:
+    """One state as ``state`` prints it: indented by two spaces, without a newline at the end."""
+    return jsonio.dumps(record, 2)
+
+
+def listing(records: Sequence[Mapping[str, Any]], format: str = "table", quiet: bool = False) -> str:
+    """States as ``list`` prints them: a table, a JSON array on one line (``null`` for none), or ids only."""
+    if quiet:
+        return "".join([f"{_cell(record['id'])}\n" for record in records])
+    if format == "json":
+        return (jsonio.dumps(list(records)) if records else "null") + "\n"
+    rows = [[_cell(str(record[key])) for _, key in _COLUMNS] for record in records]
+    return table([[title for title, _ in _COLUMNS], *rows])
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, at least 12 wide and 3 apart; the last one is not padded.
+
+    This is what Go's ``tabwriter`` does for runc with minimal width 12 and padding 3.
+    """
+    widths = [max(_MIN_WIDTH, *(len(cell) + _PADDING for cell in column)) for column in zip(*rows, strict=True)]
+    return "".join([_row(row, widths) + "\n" for row in rows])
+
+
+def _row(row: Sequence[str], widths: Iterable[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    return "".join(padded[:-1]) + row[-1]
+
+
+def _cell(text: str) -> str:
+    """``text`` with what a terminal would obey, or the table would stumble over, escaped."""
+    if text.isprintable():
+        return text
+    from gosudacon.cli.log import quote
+
+    return quote(text)[1:-1]
+
+
+def version() -> str:
+    """What ``--version`` prints.
+
+    dockerd takes name and version from both sides of the word ``version`` (so no later line may hold that
+    word), and the commit from the line ``commit:``. containerd's go-runc fills in a version only if the
+    text begins with ``runc version``, and takes anything else for an unknown version without an error,
+    as it does with crun; nothing depends on it, so this program says its own name.
+    """
+    import gosudacon
+
+    lines = [f"gosudacon version {gosudacon.__version__}"]
+    commit = getattr(gosudacon, "__commit__", "")
+    if commit:
+        lines.append(f"commit: {commit}")
+    lines.append(f"spec: {OCI_VERSION}")
+    seccomp = _libseccomp()
+    if seccomp:
+        lines.append(f"libseccomp: {seccomp}")
+    return "\n".join(lines) + "\n"
+
+
+def _libseccomp() -> str:
+    """Version of the libseccomp that would be used; empty if there is none."""
+    import ctypes
+
+    class _Version(ctypes.Structure):
+        _fields_ = (("major", ctypes.c_uint), ("minor", ctypes.c_uint), ("micro", ctypes.c_uint))
+
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+        library.seccomp_version.restype = ctypes.POINTER(_Version)
+        library.seccomp_version.argtypes = ()
+        found = library.seccomp_version().contents
+    except (OSError, AttributeError, ValueError):
+        return ""
+    return f"{found.major}.{found.minor}.{found.micro}"
+
+
+def write(text: str, fd: int = 1) -> None:
+    """Write ``text`` to stdout, or another descriptor, whole. Raises OSError."""
+    data = text.encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(fd, data) :]
