@@ -62,6 +62,7 @@ class Spawn(Step):
 
     phase = ISOLATE
     side = RUNTIME
+    spawns = True
     flags: int
 
     def describe(self) -> str:
@@ -462,5 +463,3 @@ def _ranges(mappings: list[dict[str, int]]) -> str:
 def gosudacon_stages() -> list[Stage]:
     """Contribute the stage."""
     return [Namespaces()]
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux.errors import reason
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
@@ -29,10 +30,7 @@ class OpenRoot(Step):
             kind = "a symbolic link" if os.path.islink(self.path) else "not a directory"
             raise Error(f"invalid rootfs: {self.path} is {kind}", call="open") from None
         except OSError as error:
-            text = os.strerror(error.errno)
-            raise Error(
-                f"invalid rootfs: open {self.path}: {text[:1].lower()}{text[1:]}", call="open", errno=error.errno
-            ) from None
+            raise Error(f"invalid rootfs: {reason(error)}", call="open", errno=error.errno or 0) from None
 
 
 class ValidateConfig(Stage):
@@ -58,8 +56,10 @@ def _problems(spec: Spec) -> ConfigError:
 
     found = problems.problems(spec.config, spec.text)
     lines = [f"{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
-    error = ConfigError("invalid config.json: " + ("; ".join(lines) or "refused"), where=found[0].where if found else "")
-    error.problems = [vars(each) if hasattr(each, "__dict__") else each._asdict() for each in found]
+    error = ConfigError(
+        "invalid config.json: " + ("; ".join(lines) or "refused"), where=found[0].where if found else ""
+    )
+    error.problems = [vars(each) for each in found]
     return error
 
 

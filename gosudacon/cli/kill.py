@@ -38,8 +38,39 @@ def signal_number(name: str) -> int:
 _SIGNALS = {
     name: number
     for number, name in enumerate(
-        "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
-        "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS".split(),
+        [
+            "HUP",
+            "INT",
+            "QUIT",
+            "ILL",
+            "TRAP",
+            "ABRT",
+            "BUS",
+            "FPE",
+            "KILL",
+            "USR1",
+            "SEGV",
+            "USR2",
+            "PIPE",
+            "ALRM",
+            "TERM",
+            "STKFLT",
+            "CHLD",
+            "CONT",
+            "STOP",
+            "TSTP",
+            "TTIN",
+            "TTOU",
+            "URG",
+            "XCPU",
+            "XFSZ",
+            "VTALRM",
+            "PROF",
+            "WINCH",
+            "IO",
+            "PWR",
+            "SYS",
+        ],
         1,
     )
 } | {"IOT": 6, "CLD": 17, "POLL": 29}

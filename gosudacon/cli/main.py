@@ -60,7 +60,7 @@ def root_of(invocation: parser.Invocation) -> str:
     """The directory of all containers' state: ``--root``, made absolute, or the default. Raises `Error`."""
     from gosudacon.container.state import default_root
 
-    root = invocation.globals["root"]
+    root: str = invocation.globals["root"]
     if not root:
         return default_root()
     root = os.path.abspath(root)
@@ -73,6 +73,4 @@ def spec_options(invocation: parser.Invocation) -> dict[str, Any]:
     """The options that planning sees, under their names in Python; global ones included."""
     options = {**invocation.globals, **invocation.options}
     options["config"] = invocation.globals["config"] if "config" in invocation.given else ""
-    return {
-        name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)
-    }
+    return {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}

@@ -16,7 +16,7 @@ _LIMIT = 16 << 20
 
 
 def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
-    """The spec of the bundle directory ``bundle``. Raises `Error` if there is none, `ConfigError` if it is no JSON object."""
+    """The spec of the directory ``bundle``. Raises `Error` if there is none, `ConfigError` if it is no JSON object."""
     bundle = os.path.abspath(bundle or ".")
     text = read(bundle)
     return Spec(parse(text), id, bundle, options, text)

@@ -1,4 +1,4 @@
-"""Creating a container: compile the bundle into its plan, put the undo list on disk, run the plan, unwind on failure."""
+"""Creating a container: compile the bundle into its plan, save what undoes it, run it, unwind on failure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,10 @@ def delete(root: str, id: str, force: bool = False) -> list[Error]:
     status = container.status()
     if status != "stopped":
         if status != "created" and not force:
-            raise StateError(f"cannot delete container ID that is not stopped: {status}", hint="delete --force kills it first")
+            raise StateError(
+                f"cannot delete container ID that is not stopped: {status}",
+                hint="delete --force kills it first",
+            )
         kill_container(container, _SIGKILL)
         _await_death(container)
     return remove(container)

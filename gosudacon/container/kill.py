@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 
-import _signal
-
 from gosudacon.container.state import Container, Store
-from gosudacon.linux.errors import Error, StateError
+from gosudacon.linux.errors import StateError, SyscallError
 
 _SIGKILL = 9
 _ESRCH = 3
@@ -47,7 +46,7 @@ def signal_init(container: Container, signal: int) -> None:
     except ProcessLookupError:
         return
     except OSError as error:
-        raise Error(f"pidfd_open {pid}: {os.strerror(error.errno)}", call="pidfd_open", errno=error.errno) from error
+        raise SyscallError(error.errno or 0, "pidfd_open", str(pid)) from None
     try:
         if container.alive():  # checked after the pidfd pins the process
             _signal.pidfd_send_signal(pidfd, signal)

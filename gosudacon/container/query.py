@@ -53,7 +53,8 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Er
         if explicit:
             raise Error(f"open {root}: no such file or directory") from None
         return [], []
-    found, broken = [], []
+    found: list[dict[str, Any]] = []
+    broken: list[Error] = []
     for name in names:
         store = Store(root, name)
         try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import _signal
+import os
 
 from gosudacon.container.create import Creation
 from gosudacon.container.delete import remove

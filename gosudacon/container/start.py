@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import os
 
 from gosudacon.container.state import SOCKET, Container, Store
 from gosudacon.linux import jsonio
@@ -30,15 +31,13 @@ def start(root: str, id: str) -> None:
     if status != "created":
         raise StateError(_REFUSALS[status])
     channel = _connect(store)
-    import os
-
     os.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)
     run_started(container)
     store.close()
 
 
-def await_exec(channel: int | Any) -> None:
+def await_exec(channel: Any) -> None:
     """Wait for the end of the channel, which execve(2) closes; an error that comes first is raised."""
     packet = channel.recv(65536)
     if packet[:1] == b"E":

@@ -75,7 +75,12 @@ class Store:
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the directory atomically."""
         temporary = f".{name}.{os.getpid()}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
+        fd = os.open(
+            temporary,
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=self.fd,
+        )
         try:
             while data:
                 data = data[os.write(fd, data) :]
@@ -135,11 +140,13 @@ class Container:
 
     @classmethod
     def load(cls, store: Store) -> Container:
-        """Read state.json. Raises `StateError` where a create was cut short before there was one, or for another version's."""
+        """Read state.json. Raises `StateError` if there is none yet, or for another version's."""
         try:
             data = jsonio.loads(store.read("state.json"))
         except FileNotFoundError:
-            raise StateError("container does not exist", hint="its creation was cut short; delete --force cleans up") from None
+            raise StateError(
+                "container does not exist", hint="its creation was cut short; delete --force cleans up"
+            ) from None
         if not isinstance(data, dict) or data.get("version") != VERSION:
             raise StateError(f"{store.root}/{store.id}/state.json: not of this version of gosudacon")
         return cls(store, data)
@@ -191,7 +198,13 @@ class Container:
 
 def oci_state(data: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
     """The OCI state object of a container whose state.json holds ``data``; no ``pid`` key for 0."""
-    state = {"ociVersion": OCI_VERSION, "id": data["id"], "status": status, "pid": pid, "bundle": data["bundle"]}
+    state = {
+        "ociVersion": OCI_VERSION,
+        "id": data["id"],
+        "status": status,
+        "pid": pid,
+        "bundle": data["bundle"],
+    }
     if not pid:
         del state["pid"]
     if data["annotations"]:

@@ -7,7 +7,6 @@ Every call goes through ``syscall(2)`` of the C library already loaded, so no li
 from __future__ import annotations
 
 import os
-
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, addressof, dlopen, get_errno
 
 from gosudacon.linux.errors import SyscallError
@@ -161,7 +160,7 @@ class BUFFER:
 
 class _Libc:
     # What CFuncPtr wants to see: an object with the handle dlopen(3) gave; None is the program itself.
-    _handle = dlopen(None, os.RTLD_NOW)
+    _handle = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
 
 
 class _Syscall(CFuncPtr):
@@ -189,7 +188,7 @@ def syscall(name: str, *types: type) -> Callable[..., int]:
 
 
 def address(buffer: bytearray) -> int:
-    """The address of a bytearray's memory, for structures that hold pointers; keep the bytearray alive and unresized."""
+    """The address of a bytearray's memory, for structures that hold pointers; the bytearray must stay as it is."""
     return addressof((c_char * len(buffer)).from_buffer(buffer))
 
 

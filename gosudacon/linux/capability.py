@@ -6,12 +6,49 @@ from gosudacon.linux import abi
 from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.process import PR_SET_KEEPCAPS, prctl
 
-NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()
+NAMES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]
 NUMBERS = {f"CAP_{name}": number for number, name in enumerate(NAMES)}
 
 _capset = abi.syscall("capset", abi.BUFFER, abi.BUFFER)
@@ -60,7 +97,7 @@ def set_caps(effective: int, permitted: int, inheritable: int) -> None:
 
 
 def set_ambient(wanted: int) -> None:
-    """Clear the ambient set, then raise ``wanted`` one by one; what the kernel refuses is left out (capabilities(7))."""
+    """Clear the ambient set, then raise ``wanted`` one by one, but for what the kernel refuses (capabilities(7))."""
     try:
         prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, about="PR_CAP_AMBIENT_CLEAR_ALL")
     except SyscallError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI, CFuncPtr
 
 from gosudacon.linux import abi
@@ -113,7 +112,7 @@ class _ErrnoLocation(CFuncPtr):
 def _c_errno() -> int:
     # FUNCFLAG_USE_ERRNO swaps errno per thread, which must not happen between the two sides of a fork.
     where = _ErrnoLocation(("__errno_location", abi._Libc))()  # type: ignore[arg-type]
-    return int.from_bytes((abi.c_char * 4).from_address(where).raw, "little")
+    return int.from_bytes(bytes((abi.c_char * 4).from_address(where)), "little")
 
 
 def namespace_path(kind: str, pid: int | str = "self") -> str:

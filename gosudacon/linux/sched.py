@@ -1,4 +1,4 @@
-"""How a process is scheduled and placed: sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2), prlimit(2)."""
+"""Scheduling and limits: sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2), prlimit(2)."""
 
 from __future__ import annotations
 
@@ -39,11 +39,32 @@ MEMORY_MODES = {
     "MPOL_PREFERRED_MANY": 5,
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
-MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_NUMA_BALANCING": 1 << 13}
+MEMORY_FLAGS = {
+    "MPOL_F_STATIC_NODES": 1 << 15,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+}
 RLIMITS = {
     f"RLIMIT_{name}": number
     for number, name in enumerate(
-        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+        [
+            "CPU",
+            "FSIZE",
+            "DATA",
+            "STACK",
+            "CORE",
+            "RSS",
+            "NPROC",
+            "NOFILE",
+            "MEMLOCK",
+            "AS",
+            "LOCKS",
+            "SIGPENDING",
+            "MSGQUEUE",
+            "NICE",
+            "RTPRIO",
+            "RTTIME",
+        ]
     )
 }
 

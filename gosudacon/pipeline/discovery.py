@@ -94,9 +94,11 @@ def _stages(manager: pluggy.PluginManager) -> tuple[dict[str, Stage], dict[str, 
     stages: dict[str, Stage] = {}
     owners: dict[str, str] = {}
     for implementation in manager.hook.gosudacon_stages.get_hookimpls():
-        for stage in implementation.function():
+        contributed: list[Stage] = implementation.function()  # type: ignore[assignment]
+        for stage in contributed:
             if stage.name in stages:
-                raise Error(f"stage {stage.name!r} comes from two plugins: {owners[stage.name]} and {implementation.plugin_name}")
+                both = f"{owners[stage.name]} and {implementation.plugin_name}"
+                raise Error(f"stage {stage.name!r} comes from two plugins: {both}")
             stages[stage.name] = stage
             owners[stage.name] = implementation.plugin_name
     return stages, owners
@@ -157,5 +159,7 @@ def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[str]]]:
     hooks = {}
     for name in ("gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished"):
         implementations = reversed(getattr(manager.hook, name).get_hookimpls())  # pluggy calls the last one first
-        hooks[name] = [[each.plugin_name, each.function.__module__, each.function.__qualname__] for each in implementations]
+        hooks[name] = [
+            [each.plugin_name, each.function.__module__, each.function.__qualname__] for each in implementations
+        ]
     return hooks

@@ -198,7 +198,7 @@ class RuntimeSide(Engine):
             raise self._died()
 
     def _died(self) -> StepError:
-        pid, status = os.waitpid(self.context.pid, 0)
+        _, status = os.waitpid(self.context.pid, 0)
         self.context.pid = 0
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"

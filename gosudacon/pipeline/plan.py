@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.linux.errors import ConfigError
 from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, Step
 
 TYPE_CHECKING = False
@@ -50,6 +50,8 @@ class Plan:
                 waited[side] = wait
                 other[wait - 1].tell = True
             lanes[side].append(Move(step, wait))
+            if step.spawns:
+                waited[CONTAINER] = len(lanes[RUNTIME])
         return lanes
 
     def note_changes(self, plugin: str, before: list[Step]) -> None:
@@ -114,17 +116,32 @@ _COMMON = ("phase", "side", "by", "stage", "where", "lasts", "rank")
 
 
 def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
-    """Compile a bundle into its plan. Raises `ConfigError`, which names the stage."""
+    """Compile a bundle into its plan. Raises `ConfigError` with everything that stages found wrong."""
     steps: list[Step] = []
+    refusals: list[ConfigError] = []
     for stage in stages:
         try:
             for step in stage.plan(spec, host):
                 step.stage = step.stage or stage.name
                 steps.append(step)
-        except Error as error:
+        except ConfigError as error:
             error.stage = error.stage or stage.name
-            raise
+            if error.problems:  # config.json is malformed: what others make of it is no news
+                raise
+            refusals.append(error)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             # A replaced or absent validate-config lets anything through: still a clear error, not a traceback.
             raise ConfigError(f"invalid config.json: {type(error).__name__}: {error}", stage=stage.name) from error
+    if refusals:
+        raise _together(refusals)
     return Plan(steps)
+
+
+def _together(refusals: list[ConfigError]) -> ConfigError:
+    if len(refusals) == 1:
+        return refusals[0]
+    first = refusals[0]
+    message = "; ".join(f"{each.where}: {each.message}" if each.where else each.message for each in refusals)
+    error = ConfigError(message, stage=first.stage, where=first.where)
+    error.problems = [{"where": each.where, "found": each.message, "allowed": f"see {each.stage}"} for each in refusals]
+    return error

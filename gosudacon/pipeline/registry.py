@@ -23,12 +23,17 @@ CONFIG = "/etc/gosudacon/config.toml"
 class Registry:
     """The stages in order and the plugins' other hooks, as data.
 
-    ``stages``: ``{"name", "module", "class", "keys", "settings", "replaced"}``, where ``replaced`` is such an entry or None.
+    ``stages``: ``{"name", "module", "class", "keys", "settings", "replaced"}``; ``replaced`` is such an entry or
+    None.
     ``hooks``: hook name -> ``[plugin, module, function]`` in calling order.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
+
+    def names(self) -> list[str]:
+        """The names of all stages in order."""
+        return [entry["name"] for entry in self.data["stages"]]
 
     def stages(self, spec: Spec) -> list[Stage]:
         """The stages this bundle needs, imported now, in order."""
@@ -83,5 +88,7 @@ def _named(module: str, name: str) -> Any:
     try:
         __import__(module)
     except ImportError as error:
-        raise Error(f"cannot import {module}: {error}", hint="a package that provides a stage is missing or broken") from error
+        raise Error(
+            f"cannot import {module}: {error}", hint="a package that provides a stage is missing or broken"
+        ) from error
     return getattr(sys.modules[module], name)

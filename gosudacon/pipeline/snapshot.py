@@ -18,7 +18,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def load(config: str) -> dict[str, Any] | None:
-    """The data saved for this configuration file; None if there is none, it is stale, or others could have written it."""
+    """The data saved for this configuration file; None if there is none, it is stale, or others could write it."""
     try:
         fd = os.open(_path(config), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

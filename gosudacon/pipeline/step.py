@@ -59,6 +59,7 @@ class Step:
     stage: str = ""
     rank: int = 0
     modules: tuple[str, ...] = ()
+    spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
 
     def __init__(self, **fields: Any) -> None:
@@ -153,8 +154,8 @@ class Host:
 
     ``kernel`` is (major, minor); ``euid`` the caller's; ``initial_userns`` whether it is in the host's own
     user namespace; ``cgroup_mode`` one of ``v1``, ``hybrid``, ``v2``; ``cgroup_mounts`` maps a v1 controller
-    (or ``name=systemd``, or ``""`` for the unified hierarchy) to its mount point; ``own_cgroups`` maps the same keys to the
-    caller's cgroup; ``systemd`` whether it is PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
+    (or ``name=systemd``, or ``""`` for the unified hierarchy) to its mount point; ``own_cgroups`` maps the same
+    keys to the caller's cgroup; ``systemd`` whether it is PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
     ``assumed`` lists what could not be found out and was assumed.
     """
 

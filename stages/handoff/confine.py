@@ -92,9 +92,7 @@ class SetScheduler(Step):
 
     def run(self, context: Context) -> None:
         policy = sched.POLICIES[self.policy]
-        sched.sched_setattr(
-            policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period
-        )
+        sched.sched_setattr(policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period)
 
 
 class SetIoPriority(Step):
@@ -280,7 +278,7 @@ class Become(Step):
 
 
 class ChangeDirectory(Step):
-    """Enter the working directory as the container's user, and prove that it lies inside the container (CVE-2024-21626)."""
+    """Enter the working directory as the container's user; it must lie inside the container (CVE-2024-21626)."""
 
     phase = CONFINE
     rank = AFTER_FILTER

@@ -1,0 +1,108 @@
+"""Showing a plan: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gosudacon.linux import jsonio
+from gosudacon.pipeline.step import PHASES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.step import Host, Spec
+
+_SIDE_STYLE = {"runtime": "cyan", "container": "magenta"}
+_OTHER = {"runtime": "container", "container": "runtime"}
+
+
+def as_json(plan: Plan, spec: Spec, host: Host, stage: str = "") -> str:
+    """The plan as one JSON object: bundle, id, host, assumed, amended, steps."""
+    steps = plan.to_json()
+    data = {
+        "bundle": spec.bundle,
+        "id": spec.id,
+        "host": {key: value for key, value in vars(host).items() if key != "assumed"},
+        "assumed": list(host.assumed),
+        "amended": plan.amended,
+        "steps": [step for step in steps if not stage or step["stage"] == stage],
+    }
+    return jsonio.dumps(data, 2) + "\n"
+
+
+def as_table(plan: Plan, spec: Spec, host: Host, stage: str = "") -> None:
+    """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other."""
+    console = Console(highlight=False, soft_wrap=False)
+    console.print(f"[bold]{escape(spec.bundle)}[/] as container [bold]{escape(spec.id)}[/]")
+    steps = plan.to_json()
+    shown = [step for step in steps if not stage or step["stage"] == stage]
+    for phase in PHASES:
+        rows = [step for step in shown if step["phase"] == phase]
+        if rows:
+            console.print(_phase(phase, rows, steps, narrow=bool(stage)))
+    _footnotes(console, plan, host, shown)
+
+
+def _phase(phase: str, rows: list[dict[str, Any]], steps: list[dict[str, Any]], narrow: bool) -> Table:
+    table = Table(
+        title=f"[bold]{phase}[/]",
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        show_header=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        expand=False,
+    )
+    table.add_column("side", width=9)
+    table.add_column("stage", width=15)
+    table.add_column("what", overflow="fold")
+    for step in rows:
+        if "waits_for" in step and not narrow:
+            waited = steps[step["waits_for"]]
+            barrier = f"waits until {_OTHER[step['side']]} has done: {waited['what']}"
+            table.add_row(f"[dim]{step['side']}[/]", "[dim]⇄[/]", f"[dim italic]{escape(_cut(barrier))}[/]")
+        mark = " [yellow]↺[/]" if step["undone_by_delete"] else ""
+        table.add_row(
+            f"[{_SIDE_STYLE[step['side']]}]{step['side']}[/]",
+            escape(step["stage"]),
+            escape(step["what"]) + mark,
+        )
+    return table
+
+
+def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, Any]]) -> None:
+    if any(step["undone_by_delete"] for step in shown):
+        console.print("[yellow]↺[/] outlives the command; undone by delete and when a step fails")
+    for note in plan.amended:
+        console.print(f"[yellow]amended[/] {escape(note)}")
+    kernel = ".".join(str(number) for number in host.kernel)
+    user = f"uid {host.euid}" + ("" if host.initial_userns else " in a user namespace")
+    labels = f"AppArmor {_on(host.apparmor)}, SELinux {_on(host.selinux)}"
+    console.print(f"[dim]host: Linux {kernel}, cgroup {host.cgroup_mode}, {user}, {labels}[/]")
+    for assumption in host.assumed:
+        console.print(f"[yellow]assumed[/] {escape(assumption)}")
+
+
+def _cut(text: str, width: int = 54) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _on(enabled: bool) -> str:
+    return "on" if enabled else "off"
+
+
+def problems(error: Any, path: str) -> str:
+    """Everything that is wrong with a configuration, a line each: place in the file, JSON path, found, allowed."""
+    if not error.problems:
+        return f"{path}: {error.where + ': ' if error.where else ''}{error.message}\n"
+    lines = []
+    for each in error.problems:
+        place = f"{path}:{each['line']}:{each['column']}" if each.get("line") else path
+        lines.append(f"{place}: {each['where']}: found {each['found']}; allowed: {each['allowed']}\n")
+    return "".join(lines)

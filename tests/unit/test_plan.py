@@ -1,0 +1,156 @@
+"""Lanes and barriers of a plan, and what the executor's two sides make of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gosudacon.api import (
+    CONFINE,
+    CREATE_CONTAINER,
+    CREATE_RUNTIME,
+    ISOLATE,
+    MOUNT,
+    PREPARE,
+    RUNTIME,
+    STARTED,
+    ConfigError,
+    Host,
+    Spec,
+    Stage,
+    Step,
+)
+from gosudacon.pipeline.plan import Plan, make
+from gosudacon.pipeline.step import rebuild
+
+
+class Named(Step):
+    """A step that only has a name."""
+
+    name: str
+
+    def describe(self) -> str:
+        return self.name
+
+
+def step(name: str, phase: str, **fields: Any) -> Named:
+    return Named(name=name, phase=phase, **fields)
+
+
+def waits(plan: Plan) -> dict[str, str]:
+    """name of a step -> name of the step of the other side that it waits for"""
+    lanes = plan.lanes()
+    result = {}
+    for side, moves in lanes.items():
+        other = lanes["container" if side == "runtime" else "runtime"]
+        for move in moves:
+            if move.wait:
+                result[move.step.describe()] = other[move.wait - 1].step.describe()
+    return result
+
+
+def test_steps_are_ordered_by_phase_and_rank_and_stay_in_their_order_otherwise() -> None:
+    plan = Plan([step("b", MOUNT), step("late", PREPARE, rank=5), step("c", MOUNT), step("a", PREPARE)])
+    assert [each.describe() for each in plan.steps] == ["a", "late", "b", "c"]
+
+
+def test_the_container_side_begins_when_it_is_spawned_and_waits_for_nothing_before() -> None:
+    spawn = step("spawn", ISOLATE, side=RUNTIME, spawns=True)
+    plan = Plan([step("open", PREPARE), spawn, step("mount", MOUNT)])
+    assert waits(plan) == {}
+
+
+def test_a_phase_waits_for_the_other_side_s_earlier_phases() -> None:
+    plan = Plan(
+        [
+            step("spawn", ISOLATE, side=RUNTIME, spawns=True),
+            step("unshare", ISOLATE),
+            step("hook", CREATE_RUNTIME),
+            step("mount", MOUNT),
+        ]
+    )
+    assert waits(plan) == {"hook": "unshare", "mount": "hook"}
+
+
+def test_a_step_that_is_needed_later_lets_the_other_side_go_on() -> None:
+    plan = Plan(
+        [
+            step("spawn", ISOLATE, side=RUNTIME, spawns=True),
+            step("limits", ISOLATE, side=RUNTIME, by=CREATE_CONTAINER),
+            step("mount", MOUNT),
+            step("confine", CONFINE),
+        ]
+    )
+    assert waits(plan) == {"confine": "limits"}
+
+
+def test_a_step_may_be_needed_within_its_own_phase() -> None:
+    plan = Plan(
+        [
+            step("spawn", ISOLATE, side=RUNTIME, spawns=True),
+            step("unshare user", ISOLATE, by=ISOLATE),
+            step("map", ISOLATE, side=RUNTIME, by=ISOLATE),
+            step("become root", ISOLATE),
+        ]
+    )
+    assert waits(plan) == {"map": "unshare user", "become root": "map"}
+
+
+def test_nobody_waits_twice_for_the_same() -> None:
+    plan = Plan([step("hook", CREATE_RUNTIME), step("one", MOUNT), step("two", MOUNT)])
+    assert waits(plan) == {"one": "hook"}
+
+
+def test_what_runs_after_start_is_in_no_lane() -> None:
+    assert Plan([step("poststart", STARTED)]).lanes() == {"runtime": [], "container": []}
+
+
+def test_a_step_survives_its_record() -> None:
+    again = rebuild(Named(name="x", phase=MOUNT, where="mounts[1]", stage="s").record())
+    assert (type(again), vars(again)) == (Named, {"name": "x", "phase": MOUNT, "where": "mounts[1]", "stage": "s"})
+
+
+class Refusing(Stage):
+    """Refuses every bundle."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def plan(self, spec: Spec, host: Host) -> list[Step]:
+        raise ConfigError(f"{self.name} refuses", where=f"linux.{self.name}")
+
+
+def test_the_refusals_of_all_stages_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make([Refusing("one"), Refusing("two")], Spec({}, "id", "/bundle"), Host())
+    assert caught.value.message == "linux.one: one refuses; linux.two: two refuses"
+    assert [each["where"] for each in caught.value.problems] == ["linux.one", "linux.two"]
+
+
+def test_a_stage_that_stumbles_over_the_configuration_is_a_config_error() -> None:
+    class Stumbling(Stage):
+        name = "stumbling"
+
+        def plan(self, spec: Spec, host: Host) -> list[Step]:
+            return [step(spec.config["missing"], MOUNT)]
+
+    with pytest.raises(ConfigError, match="KeyError") as caught:
+        make([Stumbling()], Spec({}, "id", "/bundle"), Host())
+    assert caught.value.stage == "stumbling"
+
+
+def test_amendments_are_noted_by_plugin() -> None:
+    plan = Plan([step("keep", MOUNT), step("drop", MOUNT)])
+    before = list(plan.steps)
+    plan.steps = [before[0], step("new", PREPARE)]
+    plan.note_changes("mine", before)
+    assert plan.amended == ["mine added: new", "mine dropped: drop"]
+    assert [each.describe() for each in plan.steps] == ["new", "keep"]
+
+
+def test_json_says_what_waits_for_what() -> None:
+    spawn = step("spawn", ISOLATE, side=RUNTIME, spawns=True)
+    data = Plan([spawn, step("hook", CREATE_RUNTIME), step("mount", MOUNT)]).to_json()
+    assert [(each["what"], each.get("waits_for")) for each in data] == [("spawn", None), ("hook", None), ("mount", 1)]
+    assert data[1]["fields"] == {"name": "hook"}
