@@ -75,7 +75,11 @@ _CRIU: tuple[Option, ...] = (
     ("manage-cgroups-mode", "", "choice", "soft|full|strict|ignore", "soft", "how CRIU treats cgroups"),
     ("empty-ns", "", "list", "network", "", "make this namespace anew, without what it held"),
 )
-_PREFIX: Option = ("prefix", "", "str", "DIR", "/usr/local", "where to install: DIR/bin, DIR/share")
+_INSTALL: tuple[Option, ...] = (
+    ("prefix", "", "str", "DIR", "/usr/local", "where to install: DIR/bin, DIR/lib/gosudacon"),
+    ("name", "", "str", "NAME", "gosudacon", "name of the command in DIR/bin"),
+    _HELP,
+)
 
 
 def _command(
@@ -348,7 +352,7 @@ COMMANDS: dict[str, Command] = {
         summary="install the launcher for container engines",
         usage="",
         positionals=(0, 0),
-        options=(_PREFIX, _HELP),
+        options=_INSTALL,
         text="Puts the launcher for this interpreter into the prefix, and prints what makes containerd, "
         "Docker and Podman use it.",
         example="install --prefix /usr/local",
@@ -357,7 +361,7 @@ COMMANDS: dict[str, Command] = {
         summary="remove what install has installed",
         usage="",
         positionals=(0, 0),
-        options=(_PREFIX, _HELP),
+        options=_INSTALL,
         text="Removes the files that `gosudacon install` put into the prefix.",
         example="uninstall --prefix /usr/local",
     ),
@@ -391,7 +395,6 @@ PROBED_BY_HELP = ("checkpoint", "restore")
 # container that exists goes by what was saved with it, and lets a global option of this list pass.
 PENDING_OPTIONS: dict[str, tuple[str, ...]] = {
     "pidfd-socket": ("create", "run"),
-    "keep": ("run",),
     "no-subreaper": ("run",),
     "systemd-cgroup": ("create", "run", "explain"),
     "cgroup-manager=systemd": ("create", "run", "explain"),

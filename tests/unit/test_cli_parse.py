@@ -275,7 +275,6 @@ def test_help_of_checkpoint_promises_nothing() -> None:
     [
         (["create", "--pidfd-socket", "/s", "x"], "--pidfd-socket"),
         (["run", "x", "--pidfd-socket=/s"], "--pidfd-socket"),
-        (["run", "--keep", "x"], "--keep"),
         (["run", "-no-subreaper", "x"], "--no-subreaper"),
         (["--systemd-cgroup", "create", "x"], "--systemd-cgroup"),
         (["--cgroup-manager", "systemd", "run", "x"], "--cgroup-manager=systemd"),
