@@ -162,7 +162,7 @@ class _Writer:
     def checks(self, schema: Schema, var: str, depth: int) -> list[str]:
         """Statements that return False unless the value in `var` fits `schema`."""
         kind = schema.get("type")
-        if kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in _TYPES:
             raise SchemaError(f"a schema needs one type, not {kind!r}")
         wrong = schema.keys() - NOTES - _BY_TYPE[kind] - {"type"}
         if wrong:
@@ -256,6 +256,8 @@ def scalar(schema: Schema, var: str) -> str:
     if "const" in schema:
         tests.append(f"{var} == {schema['const']!r}")
     if "anyOf" in schema:
+        if any(choice.keys() - NOTES - {"const", "minimum", "maximum"} for choice in schema["anyOf"]):
+            raise SchemaError("anyOf of integers knows const, minimum and maximum")
         choices = [scalar({"type": schema["type"], **choice}, var) for choice in schema["anyOf"]]
         tests.append("(" + " or ".join(f"({choice})" for choice in choices) + ")")
     if "enum" in schema:

@@ -100,7 +100,7 @@ def found(value: object) -> str:
 
 
 def where(path: tuple[str | int, ...]) -> str:
-    """`path` in the form `mounts[3].destination` or `linux.sysctl["fs.mqueue.msg_max"]`; empty for the whole."""
+    """`path` in the form `mounts[3].source` or `linux.sysctl["fs.mqueue.msg_max"]`; empty for the whole."""
     text = ""
     for step in path:
         if isinstance(step, int):

@@ -73,7 +73,7 @@ def gear(request: pytest.FixtureRequest) -> Any:
 
 
 def test_the_two_gears_are_what_they_should_be() -> None:
-    assert type(jsonio._scan).__module__ == "_json"
+    assert type(jsonio.scan_value).__module__ == "_json"
     assert GEARS["ordinary"]._encode.__self__.__class__ is json.JSONEncoder
 
 
@@ -134,7 +134,7 @@ def test_escapes_can_bring_nul_and_lone_surrogates(gear: Any) -> None:
 
 
 def test_dumps_on_one_line(gear: Any) -> None:
-    value = {"a": [1, True, None, 0.5, []], "\u00e9": {"b\n": "\udcff\0"}, "t": (1, 2)}
+    value: Any = {"a": [1, True, None, 0.5, []], "\u00e9": {"b\n": "\udcff\0"}, "t": (1, 2)}
     text = gear.dumps(value)
     assert text == r'{"a":[1,true,null,0.5,[]],"\u00e9":{"b\n":"\udcff\u0000"},"t":[1,2]}'
     assert gear.loads(text.encode()) == json.loads(text)
