@@ -67,6 +67,7 @@ def test_a_network_link_is_found(watch: Watch) -> None:
 
 
 @pytest.mark.vm
+@pytest.mark.vm_systemd
 def test_life_of_a_container(runtime: Runtime, bundle: Callable[..., Bundle]) -> None:
     item = bundle("echo hi; exec sleep 1000")
     pid = runtime.boot(item)
