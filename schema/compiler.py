@@ -81,9 +81,7 @@ def load(kind: str, folder: Path = FOLDER) -> Schema:
                     raise SchemaError(f"{home}: {node['$ref']} leads nowhere")
                 target = target[part]
             node = {**resolve(target, name or home), **{k: v for k, v in node.items() if k != "$ref"}}
-        return {
-            word: _map_schemas(word, value, lambda part: resolve(part, home)) for word, value in node.items()
-        }
+        return {word: _map_schemas(word, value, lambda part: resolve(part, home)) for word, value in node.items()}
 
     home = f"{kind}.schema.json"
     return {word: value for word, value in resolve(file(home), home).items() if word != "$defs"}

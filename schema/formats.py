@@ -90,8 +90,7 @@ def sysctl_key(s: str) -> bool:
     if not s.isprintable():
         return False
     dot, slash = s.find("."), s.find("/")
-    if slash < 0 or 0 <= dot < slash:
-        parts = [part.replace("/", ".") for part in s.split(".")]
-    else:
-        parts = s.split("/")
+    if dot < 0 or 0 <= slash < dot:
+        s = s.replace(".", "\n").replace("/", ".").replace("\n", "/")
+    parts = [part.replace("/", ".") for part in s.split(".")]
     return "" not in parts and "." not in parts and ".." not in parts

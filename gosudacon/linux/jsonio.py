@@ -108,9 +108,7 @@ def _ordinary_halves() -> tuple[Scan, ScanString, Encode, Quote]:
     import json.encoder
 
     decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
-    encoder = json.JSONEncoder(
-        check_circular=False, allow_nan=False, separators=(",", ":"), default=_refuse_object
-    )
+    encoder = json.JSONEncoder(check_circular=False, allow_nan=False, separators=(",", ":"), default=_refuse_object)
     scan: Scan = decoder.scan_once  # type: ignore[attr-defined]
     scan_string: ScanString = json.decoder.scanstring  # type: ignore[attr-defined]
     return scan, scan_string, encoder.encode, json.encoder.encode_basestring_ascii

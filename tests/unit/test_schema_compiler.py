@@ -121,9 +121,7 @@ def schemas_within(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_format_is_tested_and_has_words() -> None:
-    used = {
-        s["format"] for kind in compiler.KINDS for s in schemas_within(compiler.load(kind)) if "format" in s
-    }
+    used = {s["format"] for kind in compiler.KINDS for s in schemas_within(compiler.load(kind)) if "format" in s}
     assert used == set(FITS) == set(DOES_NOT_FIT)
     for name in used:
         assert words.allowed({"type": "string", "format": name})
@@ -273,9 +271,7 @@ def imports_of(tree: Path, corpus: str, *more_path: str) -> tuple[str, set[str]]
     )
     data = str(Path(__file__).parent / "schema_corpus" / corpus)
     command = [sys.executable, "-I", "-S", "-B", "-c", program, data, str(tree), *more_path]
-    first, second, *modules = subprocess.run(
-        command, check=True, capture_output=True, text=True
-    ).stdout.split()
+    first, second, *modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return f"{first} {second}", set(modules)
 
 

@@ -15,9 +15,7 @@ import pytest
 from gosudacon.linux import jsonio
 from gosudacon.schema import compiler, problems, verdict
 
-CORPUS = {
-    path.stem: jsonio.loads(path.read_bytes()) for path in (Path(__file__).parent / "schema_corpus").iterdir()
-}
+CORPUS = {path.stem: jsonio.loads(path.read_bytes()) for path in (Path(__file__).parent / "schema_corpus").iterdir()}
 HUGE = [
     2**31,
     2**32 - 2,
@@ -148,9 +146,7 @@ def mutants(value: Any, place: Place) -> Iterator[None]:
         members = list(inside.items())
         for name in [None, "x", "", ".", "a/b", "\0", "net.x"]:
             inside.clear()
-            inside.update(
-                {(name if key == step else key): v for key, v in members if name is not None or key != step}
-            )
+            inside.update({(name if key == step else key): v for key, v in members if name is not None or key != step})
             yield
         inside.clear()
         inside.update(members)

@@ -111,9 +111,7 @@ def test_too_long(gear: Any) -> None:
 
 
 def test_values_and_their_types(gear: Any) -> None:
-    value = gear.loads(
-        b'\t{"n": null, "t": true, "i": -0, "big": 18446744073709551615, "f": 1.0, "e": 1e3}\r\n'
-    )
+    value = gear.loads(b'\t{"n": null, "t": true, "i": -0, "big": 18446744073709551615, "f": 1.0, "e": 1e3}\r\n')
     assert value == {"n": None, "t": True, "i": 0, "big": 2**64 - 1, "f": 1.0, "e": 1000.0}
     assert [type(item).__name__ for item in value.values()] == [
         "NoneType",
