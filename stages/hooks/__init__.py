@@ -1,0 +1,152 @@
+"""Stage ``hooks``: programs that config.json wants run at six moments of the container's life (config.md, Hooks).
+
+Every hook gets the container's state on standard input, exactly the environment it lists, and descriptors 0 to 2
+only. See docs/hooks.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon.api import (
+    CREATE_CONTAINER,
+    CREATE_RUNTIME,
+    DELETE,
+    PREPARE,
+    START,
+    STARTED,
+    ConfigError,
+    Context,
+    Host,
+    Spec,
+    Stage,
+    Step,
+    StepError,
+    hookimpl,
+)
+from gosudacon.linux import jsonio
+from gosudacon.stages.hooks.program import Program, exec_failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+#: Kind -> (phase, rank, the status in the state it is given), in the order in which they run.
+KINDS = {
+    "prestart": (CREATE_RUNTIME, 0, "creating"),
+    "createRuntime": (CREATE_RUNTIME, 0, "creating"),
+    "createContainer": (CREATE_CONTAINER, 0, "creating"),
+    "startContainer": (START, 10, "created"),
+    "poststart": (STARTED, 0, "running"),
+    "poststop": (DELETE, 0, "stopped"),
+}
+
+
+class HooksStage(Stage):
+    """prestart, createRuntime, createContainer, startContainer, poststart and poststop."""
+
+    name = "hooks"
+    after = ("cgroups",)
+    keys = ("hooks",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        hooks = spec.config.get("hooks") or {}
+        for kind, (phase, rank, _) in KINDS.items():
+            for index, hook in enumerate(hooks.get(kind) or ()):
+                where = f"hooks.{kind}[{index}]"
+                path = _check(hook, where)
+                if kind == "createContainer":
+                    yield OpenHook(index=index, path=path, where=where)
+                yield RunHook(
+                    phase=phase,
+                    rank=rank,
+                    kind=kind,
+                    index=index,
+                    path=path,
+                    args=list(hook.get("args") or ()) or [path],
+                    env=list(hook.get("env") or ()),
+                    timeout=hook.get("timeout"),
+                    where=where,
+                )
+
+
+def _check(hook: dict[str, Any], where: str) -> str:
+    path, timeout = hook.get("path"), hook.get("timeout")
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigError(f"the path of a hook must be absolute: {path!r}", where=f"{where}.path")
+    if timeout is not None and (type(timeout) is not int or timeout <= 0):
+        raise ConfigError(f"the timeout of a hook must be greater than zero: {timeout!r}", where=f"{where}.timeout")
+    return path
+
+
+class OpenHook(Step):
+    """Find a createContainer hook in the host's namespace, where the specification wants its path resolved."""
+
+    phase = PREPARE
+    index: int
+    path: str
+
+    def describe(self) -> str:
+        return f"open the createContainer hook {self.path}"
+
+    def run(self, context: Context) -> None:
+        try:
+            fd = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise _failure("createContainer", self.index, exec_failed(self.path, error.errno or 0)) from error
+        context.kept.setdefault("hooks", {})[self.index] = fd
+
+
+class RunHook(Step):
+    """Run one hook and wait for it; anything but exit status 0 within its time is an error.
+
+    ``timeout`` is in seconds, None for no limit. A hook that is killed for it is killed with its process group,
+    which is its own. What it leaves running otherwise is none of our business, and is not waited for.
+    """
+
+    kind: str
+    index: int
+    path: str
+    args: list[str]
+    env: list[str]
+    timeout: int | None
+
+    def describe(self) -> str:
+        limit = "" if self.timeout is None else f" (at most {self.timeout} s)"
+        return f"run the {self.kind} hook {self.path}{limit}"
+
+    def run(self, context: Context) -> None:
+        handle = -1
+        directory: int | str | None = context.spec.bundle
+        if self.kind == "createContainer":
+            handle, directory = context.kept["hooks"].pop(self.index), context.root
+        elif self.kind == "startContainer":
+            directory = None
+        program = Program(self.path, self.args, self.env, directory, handle)
+        try:
+            problem = program.run(self._state(context), self.timeout)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        if problem:
+            raise _failure(self.kind, self.index, problem)
+
+    def _state(self, context: Context) -> bytes:
+        pid = None
+        if self.kind == "createContainer":
+            pid = int(os.readlink("/proc/self"))  # still the host's /proc: init's number as the host knows it
+        if self.kind == "poststop":
+            pid = 0
+        assert context.engine is not None
+        return jsonio.dumps(context.engine.state(KINDS[self.kind][2], pid)).encode()
+
+
+def _failure(kind: str, index: int, problem: str) -> StepError:
+    return StepError(f"error running {kind} hook #{index}: {problem}")
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """The stages of this module."""
+    return [HooksStage()]

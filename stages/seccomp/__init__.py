@@ -1,0 +1,221 @@
+"""Stage ``seccomp``: compile the profile while preparing, load the filter as late as the specification allows.
+
+The filter is loaded in `CONFINE`, while the process still has CAP_SYS_ADMIN, unless ``noNewPrivileges`` is set:
+then it is the last thing before execve(2). A profile that notifies an agent is always loaded in `CONFINE`, since
+the process that called ``create`` has to be there to pass the agent its descriptor. See docs/seccomp.md.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import CONFINE, START, ConfigError, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux import seccomp
+from gosudacon.stages.seccomp.steps import (
+    CloseListener,
+    CompileSeccomp,
+    ConnectListener,
+    LoadSeccomp,
+    SendListener,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_WHERE = "linux.seccomp"
+_CACHE = "/var/cache/gosudacon/seccomp"
+_USER_CACHE = "$XDG_RUNTIME_DIR/gosudacon-cache/seccomp"
+_SETTINGS = {"cache": (str, bool), "library": (str,), "other-architectures": (str,)}
+
+ERRNO, TRACE, NOTIFY = "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY"
+#: Name -> the value a filter returns, without the number that two of them carry (linux/seccomp.h).
+ACTIONS = {
+    "SCMP_ACT_KILL": 0x00000000,
+    "SCMP_ACT_KILL_THREAD": 0x00000000,
+    "SCMP_ACT_KILL_PROCESS": 0x80000000,
+    "SCMP_ACT_TRAP": 0x00030000,
+    ERRNO: 0x00050000,
+    NOTIFY: 0x7FC00000,
+    TRACE: 0x7FF00000,
+    "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_ALLOW": 0x7FFF0000,
+}
+#: Name -> enum scmp_compare of seccomp_rule_add(3).
+OPERATORS = {
+    "SCMP_CMP_NE": 1,
+    "SCMP_CMP_LT": 2,
+    "SCMP_CMP_LE": 3,
+    "SCMP_CMP_EQ": 4,
+    "SCMP_CMP_GE": 5,
+    "SCMP_CMP_GT": 6,
+    "SCMP_CMP_MASKED_EQ": 7,
+}
+#: Name -> SCMP_ARCH_* of seccomp_arch_add(3), which is AUDIT_ARCH_* of linux/audit.h except for X32.
+ARCHITECTURES = {
+    "SCMP_ARCH_X86": 0x40000003,
+    "SCMP_ARCH_X86_64": 0xC000003E,
+    "SCMP_ARCH_X32": 0x4000003E,
+    "SCMP_ARCH_ARM": 0x40000028,
+    "SCMP_ARCH_AARCH64": 0xC00000B7,
+    "SCMP_ARCH_MIPS": 0x00000008,
+    "SCMP_ARCH_MIPS64": 0x80000008,
+    "SCMP_ARCH_MIPS64N32": 0xA0000008,
+    "SCMP_ARCH_MIPSEL": 0x40000008,
+    "SCMP_ARCH_MIPSEL64": 0xC0000008,
+    "SCMP_ARCH_MIPSEL64N32": 0xE0000008,
+    "SCMP_ARCH_PPC": 0x00000014,
+    "SCMP_ARCH_PPC64": 0x80000015,
+    "SCMP_ARCH_PPC64LE": 0xC0000015,
+    "SCMP_ARCH_S390": 0x00000016,
+    "SCMP_ARCH_S390X": 0x80000016,
+    "SCMP_ARCH_PARISC": 0x0000000F,
+    "SCMP_ARCH_PARISC64": 0x8000000F,
+    "SCMP_ARCH_RISCV64": 0xC00000F3,
+    "SCMP_ARCH_LOONGARCH64": 0xC0000102,
+    "SCMP_ARCH_M68K": 0x00000004,
+    "SCMP_ARCH_SH": 0x4000002A,
+    "SCMP_ARCH_SHEB": 0x0000002A,
+}
+#: Name -> flag of seccomp(2).
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": seccomp.FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": seccomp.FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": seccomp.FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": seccomp.FLAG_WAIT_KILLABLE_RECV,
+}
+_DEFAULT_FLAGS = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
+_MAX_ERRNO = 4094  # the highest libseccomp takes; the kernel would turn more into 4095
+_MAX_TRACE = 0xFFFF
+_EARLY = 10  # rank in CONFINE: before identity and capabilities are taken away, after what filters often forbid
+_LATE = 90  # rank in CONFINE: after everything else
+_LAST = 50  # rank in START: after the hooks, before execve(2)
+
+
+class SeccompStage(Stage):
+    """config-linux.md, Seccomp. Settings: ``cache`` (a directory, or false), ``library`` (a path),
+    ``other-architectures`` (the action for programs of an architecture the profile does not list)."""
+
+    name = "seccomp"
+    after = ("pivot-root",)
+    keys = (_WHERE,)
+
+    def plan(self, spec: Spec, host: Host) -> list[Step]:
+        profile = spec.linux.get("seccomp") or {}
+        if not profile.get("defaultAction") and not profile.get("syscalls"):
+            return []  # what runc takes for "no profile"
+        notifies = _check(profile)
+        steps: list[Step] = [self._compile(profile, host)]
+        late = bool(spec.process.get("noNewPrivileges"))
+        flags = _flags(profile, notifies)
+        if not notifies:
+            phase, rank = (START, _LAST) if late else (CONFINE, _EARLY)
+            return [*steps, LoadSeccomp(phase=phase, rank=rank, flags=flags, where=_WHERE)]
+        where, rank = f"{_WHERE}.listenerPath", _LATE if late else _EARLY
+        metadata = profile.get("listenerMetadata")
+        return [
+            *steps,
+            ConnectListener(path=profile["listenerPath"], where=where),
+            LoadSeccomp(phase=CONFINE, rank=rank, flags=flags, notify=True, by=CONFINE, where=_WHERE),
+            SendListener(rank=rank, metadata=metadata, where=where),
+            CloseListener(rank=rank, where=where),
+        ]
+
+    def _compile(self, profile: dict[str, Any], host: Host) -> CompileSeccomp:
+        for name, value in self.settings.items():
+            if not isinstance(value, _SETTINGS.get(name, ())):
+                raise Error(f"invalid setting of stage seccomp in config.toml: {name} = {value!r}")
+        cache = self.settings.get("cache", True)
+        if cache is True:
+            cache = _CACHE if host.euid == 0 else _USER_CACHE
+        other = self.settings.get("other-architectures", "SCMP_ACT_KILL")
+        if other not in ACTIONS or other == NOTIFY:
+            raise Error(f"invalid setting of stage seccomp in config.toml: other-architectures = {other!r}")
+        keys = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
+        return CompileSeccomp(
+            profile={key: profile[key] for key in keys if profile.get(key) is not None},
+            others=other,
+            cache=cache or "",
+            library=self.settings.get("library", ""),
+            where=_WHERE,
+        )
+
+
+def value_of(action: str, number: int | None) -> int:
+    """What a filter returns for ``action``, whose errno (or number for the tracer) is EPERM unless given."""
+    value = ACTIONS[action]
+    return value | (1 if number is None else number) if action in (ERRNO, TRACE) else value
+
+
+def _flags(profile: dict[str, Any], notifies: bool) -> list[str]:
+    flags = profile.get("flags")
+    names = list(_DEFAULT_FLAGS if flags is None else flags)
+    # With one thread TSYNC has nothing to do, and the kernel does not take it together with a listener;
+    # WAIT_KILLABLE_RECV is taken only with one.
+    without = "SECCOMP_FILTER_FLAG_TSYNC" if notifies else "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
+    return [name for name in names if name != without]
+
+
+def _check(profile: dict[str, Any]) -> bool:
+    """Raise `ConfigError` for what cannot be compiled or loaded; returns whether the profile notifies an agent."""
+    default = profile.get("defaultAction")
+    _check_action(default, profile.get("defaultErrnoRet"), f"{_WHERE}.defaultAction", f"{_WHERE}.defaultErrnoRet")
+    if default == NOTIFY:
+        raise ConfigError("SCMP_ACT_NOTIFY cannot be used as default action", where=f"{_WHERE}.defaultAction")
+    for key, known in (("architectures", ARCHITECTURES), ("flags", FLAGS)):
+        for index, name in enumerate(profile.get(key) or ()):
+            if name not in known:
+                where = f"{_WHERE}.{key}[{index}]"
+                raise ConfigError(f"unknown seccomp {key.rstrip('s')} {name!r}", where=where)
+    notifies = False
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        _check_rule(rule, f"{_WHERE}.syscalls[{index}]")
+        notifies = notifies or rule["action"] == NOTIFY
+    path = profile.get("listenerPath")
+    if profile.get("listenerMetadata") and not path:
+        raise ConfigError("listenerMetadata is given without listenerPath", where=f"{_WHERE}.listenerMetadata")
+    if notifies and not path:
+        raise ConfigError("SCMP_ACT_NOTIFY is used without listenerPath", where=f"{_WHERE}.listenerPath")
+    return notifies
+
+
+def _check_rule(rule: dict[str, Any], where: str) -> None:
+    action = rule.get("action")
+    _check_action(action, rule.get("errnoRet"), f"{where}.action", f"{where}.errnoRet")
+    names = rule.get("names")
+    if not names or not all(names):
+        raise ConfigError("an empty string or list is no system call's name", where=f"{where}.names")
+    if action == NOTIFY and "write" in names:
+        # init writes to say where the descriptor is, and nobody could answer before that.
+        raise ConfigError("SCMP_ACT_NOTIFY cannot be used for the write syscall", where=f"{where}.names")
+    for index, argument in enumerate(rule.get("args") or ()):
+        _check_argument(argument, f"{where}.args[{index}]")
+
+
+def _check_action(action: object, number: object, where: str, where_number: str) -> None:
+    if action not in ACTIONS:
+        raise ConfigError(f"unknown seccomp action {action!r}", where=where)
+    if number is None:
+        return
+    limit = {ERRNO: _MAX_ERRNO, TRACE: _MAX_TRACE}.get(str(action))
+    if limit is None:
+        raise ConfigError(f"{action} takes no errno", where=where_number)
+    if type(number) is not int or not 0 <= number <= limit:
+        raise ConfigError(f"{number!r} is no errno: an integer from 0 to {limit}", where=where_number)
+
+
+def _check_argument(argument: dict[str, Any], where: str) -> None:
+    if argument.get("op") not in OPERATORS:
+        raise ConfigError(f"unknown seccomp operator {argument.get('op')!r}", where=f"{where}.op")
+    for key, default, limit in (
+        ("index", None, 5),
+        ("value", None, (1 << 64) - 1),
+        ("valueTwo", 0, (1 << 64) - 1),
+    ):
+        value = argument.get(key, default)
+        if type(value) is not int or not 0 <= value <= limit:
+            raise ConfigError(f"{value!r} is not an integer from 0 to {limit}", where=f"{where}.{key}")
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """The stages of this module."""
+    return [SeccompStage()]

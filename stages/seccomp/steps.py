@@ -1,0 +1,214 @@
+"""The steps of the seccomp stage; what only a profile not yet compiled or an agent needs is imported when needed."""
+
+from __future__ import annotations
+
+import os
+
+from gosudacon import __version__
+from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
+from gosudacon.linux import jsonio, seccomp
+
+try:
+    from _blake2 import blake2b  # the C half of hashlib, which costs 2 ms to import
+except ImportError:
+    from hashlib import blake2b
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_DIGEST = 32
+#: Counted up when the same profile no longer compiles to the same program.
+_REVISION = 1
+
+
+class CompileSeccomp(Step):
+    """Turn the profile into BPF, or take what an earlier container's turned into from the cache.
+
+    ``profile`` is what the program depends on of ``linux.seccomp``, ``others`` the action for architectures that
+    are not listed, ``cache`` a directory or empty, ``library`` the path of libseccomp or empty for the usual places.
+    """
+
+    phase = PREPARE
+    profile: dict[str, Any]
+    others: str
+    cache: str
+    library: str
+
+    def describe(self) -> str:
+        names = {name for rule in self.profile.get("syscalls") or () for name in rule["names"]}
+        return f"compile the seccomp filter: {self.profile['defaultAction']}, rules for {len(names)} system calls"
+
+    def run(self, context: Context) -> None:
+        path = library(self.library)
+        cache = self.cache
+        if cache.startswith("$XDG_RUNTIME_DIR/"):
+            cache = cache.replace("$XDG_RUNTIME_DIR", os.environ.get("XDG_RUNTIME_DIR", ""), 1)
+        key = b""
+        if cache.startswith("/"):
+            key = self._key(path)
+            program = cached(f"{cache}/{key.hex()}", key)
+            if program:
+                context.kept["seccomp"] = program
+                return
+        from gosudacon.stages.seccomp import compiler
+
+        program = compiler.build(self.profile, self.others, path)
+        context.kept["seccomp"] = program
+        if key:
+            from gosudacon.stages.seccomp import store
+
+            store.save(cache, key.hex(), key + blake2b(program, digest_size=_DIGEST).digest() + program)
+
+    def _key(self, path: str) -> bytes:
+        """A digest of all that the program depends on."""
+        machine = os.uname()
+        status = os.stat(path)
+        identity = [path, status.st_ino, status.st_size, status.st_mtime_ns]
+        depends = [
+            _REVISION,
+            __version__,
+            machine.machine,
+            machine.release,
+            identity,
+            self.others,
+            self.profile,
+        ]
+        return blake2b(jsonio.dumps(depends).encode(), digest_size=_DIGEST).digest()
+
+
+class LoadSeccomp(Step):
+    """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls."""
+
+    flags: list[str]
+    notify: bool = False
+
+    def describe(self) -> str:
+        what = "load the seccomp filter"
+        if self.notify:
+            what += ", with a notification descriptor"
+        names = [name.removeprefix("SECCOMP_FILTER_FLAG_") for name in self.flags]
+        return f"{what} ({', '.join(names)})" if names else what
+
+    def run(self, context: Context) -> None:
+        flags = 0
+        for name in self.flags:
+            flags |= getattr(seccomp, name.removeprefix("SECCOMP_FILTER_"))
+        if not self.notify:
+            seccomp.load(context.kept["seccomp"], flags)
+            return
+        agent, reader, writer = context.kept.pop("seccomp_agent")
+        agent.close()  # the runtime speaks to it, and closes the connection when it has
+        os.close(reader)
+        listener = seccomp.load(context.kept["seccomp"], flags | seccomp.FLAG_NEW_LISTENER)
+        os.write(writer, b"%d" % listener)
+        context.kept["seccomp_listener"] = (listener, writer)
+
+
+class ConnectListener(Step):
+    """Connect to the agent that answers for the container's system calls, while its path still means something."""
+
+    phase = PREPARE
+    path: str
+
+    def describe(self) -> str:
+        return f"connect to the seccomp agent at {self.path}"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.stages.seccomp import agent
+
+        context.kept["seccomp_agent"] = (agent.connect(self.path), *os.pipe())
+
+
+class SendListener(Step):
+    """Take the notification descriptor out of init and send it to the agent, with the container's state."""
+
+    phase = CONFINE
+    side = RUNTIME
+    by = CONFINE
+    metadata: str | None
+
+    def describe(self) -> str:
+        return "send the notification descriptor to the seccomp agent"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.stages.seccomp import agent
+
+        connection, reader, writer = context.kept.pop("seccomp_agent")
+        os.close(writer)
+        number = os.read(reader, 16)  # there since LoadSeccomp is done
+        os.close(reader)
+        if not number or context.engine is None:
+            raise StepError("init has no notification descriptor")
+        try:
+            listener = seccomp.take_descriptor(context.pid, int(number))
+            agent.send(connection, listener, context.engine.state("creating"), self.metadata)
+            os.close(listener)
+        finally:
+            connection.close()
+
+
+class CloseListener(Step):
+    """Close init's own copy, or its system calls would wait for ever should the agent die."""
+
+    phase = CONFINE
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "close init's copy of the notification descriptor"
+
+    def run(self, context: Context) -> None:
+        for fd in context.kept.pop("seccomp_listener"):
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the filter has an opinion on close(2); execve(2) closes it
+
+
+def library(chosen: str = "") -> str:
+    """The absolute path of libseccomp: ``chosen``, or the first of the fixed places where it is.
+
+    Never what `ctypes.util.find_library` finds, which runs programs from PATH. Raises `StepError`.
+    """
+    machine = os.uname().machine
+    triplet = {"armv7l": "arm-linux-gnueabihf"}.get(machine, f"{machine}-linux-gnu")
+    directories = (
+        f"/usr/lib/{triplet}",
+        "/usr/lib64",
+        "/lib64",
+        "/usr/lib",
+        "/lib",
+        f"/lib/{triplet}",
+        "/usr/local/lib",
+    )
+    candidates = (chosen,) if chosen else [f"{directory}/libseccomp.so.2" for directory in directories]
+    for path in candidates:
+        if path.startswith("/") and os.access(path, os.R_OK):
+            return path
+    raise StepError(
+        f"libseccomp is not there: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
+        hint="config.json has a seccomp profile; install libseccomp (libseccomp2 on Debian), 2.5 or later",
+    )
+
+
+def cached(path: str, key: bytes) -> bytes:
+    """The program in a file of the cache; empty if there is none, or one that is damaged or that others could write."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        status = os.fstat(fd)
+        if status.st_mode & 0o170022 != 0o100000 or status.st_uid not in (0, os.geteuid()):
+            return b""  # not a regular file, or writable by group or others
+        data = os.read(fd, 2 * _DIGEST + seccomp.MAX_INSTRUCTIONS * seccomp.INSTRUCTION + 1)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+    program = data[2 * _DIGEST :]
+    if not program or len(program) % seccomp.INSTRUCTION:
+        return b""
+    if data[: 2 * _DIGEST] != key + blake2b(program, digest_size=_DIGEST).digest():
+        return b""
+    return program
