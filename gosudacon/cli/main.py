@@ -61,9 +61,9 @@ def root_of(invocation: parser.Invocation) -> str:
     from gosudacon.container.state import default_root
 
     root: str = invocation.globals["root"]
-    if not root:
+    if "root" not in invocation.given:
         return default_root()
-    root = os.path.abspath(root)
+    root = os.path.abspath(root) if root else "/"
     if root == "/":
         raise Error("Option --root argument should not be set to /")
     return root

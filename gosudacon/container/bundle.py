@@ -46,6 +46,8 @@ def parse(text: bytes) -> dict[str, Any]:
         config = jsonio.loads(text)
     except ValueError as error:
         raise ConfigError(f"invalid config.json: {error}") from error
+    if b"null" in text:  # null stands for an absent member, as in the runtimes written in Go
+        config = jsonio.without_nulls(config)
     if not isinstance(config, dict):
         raise ConfigError("invalid config.json: not a JSON object")
     return config

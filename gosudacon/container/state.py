@@ -37,9 +37,18 @@ def check_id(id: str) -> None:
 def default_root() -> str:
     """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime_dir and os.geteuid() != 0:
+    if runtime_dir and not _is_host_root():
         return f"{runtime_dir}/gosudacon"
     return "/run/gosudacon"
+
+
+def _is_host_root() -> bool:
+    """Root, unless of a user namespace whose user has another name (as in Podman's rootless one)."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/uid_map", "rb", buffering=0) as file:
+        initial = file.read(64).split() == [b"0", b"0", b"4294967295"]
+    return initial or os.environ.get("USER") == "root"
 
 
 class Store:
