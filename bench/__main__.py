@@ -72,9 +72,7 @@ def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
     return 0 if clean else 1
 
 
-def _timed(
-    work: Workspace, arguments: Namespace, report: dict[str, object]
-) -> tuple[list[tables.Table], bool]:
+def _timed(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
     order = list(work.runtimes)
     with work.spawner.signals():
         found = timing.Timing(work, arguments.only or list(timing.COMMANDS), arguments.settle / 1000).rounds(
@@ -92,9 +90,7 @@ def _timed(
         report[key] = getattr(arguments, key)
     report["wall_ns"] = {c: {n: s.wall for n, s in by.items()} for c, by in found.items()}
     report["cpu_ns"] = {c: {n: s.cpu for n, s in by.items()} for c, by in found.items()}
-    report["summary_ns"] = {
-        c: {n: asdict(s) for n, s in by.items()} for c, by in tables.summaries(found).items()
-    }
+    report["summary_ns"] = {c: {n: asdict(s) for n, s in by.items()} for c, by in tables.summaries(found).items()}
     report["peak_kib"], report["waiting_init_kib"] = peaks, waiting
     report["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
     report["left_over"] = left
@@ -107,18 +103,14 @@ def _timed(
     return drawn, not left
 
 
-def _scale(
-    work: Workspace, arguments: Namespace, report: dict[str, object]
-) -> tuple[list[tables.Table], bool]:
+def _scale(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
     with work.spawner.signals():
         runs = scale.measure(work, arguments.containers, arguments.slots, lambda text: _say(arguments, text))
     report["scale"] = [asdict(run) | {"total": run.total} for run in runs]
     return [tables.scale_table(runs)], not any(run.left for run in runs)
 
 
-def _profile(
-    work: Workspace, arguments: Namespace, report: dict[str, object]
-) -> tuple[list[tables.Table], bool]:
+def _profile(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
     (name,) = work.runtimes
     with work.spawner.signals():
         found = profiling.profile(work, name, arguments.only or ["create"])

@@ -95,9 +95,7 @@ def kill_all(run: str, seconds: float = 5.0) -> None:
     """SIGKILL every process in the cgroups of this run until none is left, or time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        pids = {
-            pid for root in cgroup_roots(run) for path, _, _ in os.walk(root) for pid in pids_in(Path(path))
-        }
+        pids = {pid for root in cgroup_roots(run) for path, _, _ in os.walk(root) for pid in pids_in(Path(path))}
         if not pids:
             return
         for pid in pids:

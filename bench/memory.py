@@ -58,9 +58,7 @@ def measure_peaks(workspace: Workspace, python: str, samples: int) -> Peaks:
     return peaks
 
 
-def _lifecycle_peaks(
-    workspace: Workspace, meter: PeakMeter, runtime: Runtime, found: dict[str, list[int]]
-) -> None:
+def _lifecycle_peaks(workspace: Workspace, meter: PeakMeter, runtime: Runtime, found: dict[str, list[int]]) -> None:
     container = workspace.container(runtime, "peak")
     workspace.enter(runtime)
     workspace.track([container], alive=True)

@@ -36,9 +36,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"default {','.join(DEFAULT)}; NAME=COMMAND adds any other that speaks runc's language",
     )  # fmt: skip
     who.add_argument("--gosudacon", metavar="PATH", help="default: on PATH, else /usr/local/bin/gosudacon")
-    who.add_argument(
-        "--python", default="/usr/bin/python3", metavar="PATH", help="interpreter under it (%(default)s)"
-    )
+    who.add_argument("--python", default="/usr/bin/python3", metavar="PATH", help="interpreter under it (%(default)s)")
     container = top.add_argument_group("the container")
     container.add_argument("--seccomp", action="store_true", help="with a profile of the shape of Docker's")
     container.add_argument("--userns", action="store_true", help="with a user namespace")
@@ -53,15 +51,11 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--settle", type=float, default=50, metavar="MS", help="idle time before each sample (%(default)s)"
     )
-    how.add_argument(
-        "--memory-samples", type=_count, default=5, metavar="N", help="samples of memory (%(default)s)"
-    )
+    how.add_argument("--memory-samples", type=_count, default=5, metavar="N", help="samples of memory (%(default)s)")
     how.add_argument(
         "--containers", type=_count, default=200, metavar="N", help="containers of a scale run (%(default)s)"
     )
-    how.add_argument(
-        "--slots", type=_counts, default=[1, 16], metavar="N,...", help="at a time, in scale runs (1,16)"
-    )
+    how.add_argument("--slots", type=_counts, default=[1, 16], metavar="N,...", help="at a time, in scale runs (1,16)")
     how.add_argument("--timeout", type=float, default=60, metavar="S", help="watchdog, seconds (%(default)s)")
     out = top.add_argument_group("output")
     out.add_argument("--json", type=Path, metavar="FILE", help="also write everything, raw samples included")

@@ -103,9 +103,7 @@ def _wait_created(workspace: Workspace, container: Container, strace: int, secon
     raise CommandFailed(f"create failed under strace: {workspace.spawner.errors()}")
 
 
-def _imports(
-    workspace: Workspace, container: Container, step: str, interpreter: list[str]
-) -> list[trace.Import]:
+def _imports(workspace: Workspace, container: Container, step: str, interpreter: list[str]) -> list[trace.Import]:
     """Run one step as its launcher would, but with ``-X importtime``."""
     output = workspace.folder / f"imports-{step}"
     argv = [interpreter[0], "-X", "importtime", *interpreter[1:]]

@@ -29,9 +29,7 @@ class ScaleRun:
         return sum(self.phases.values())
 
 
-def measure(
-    workspace: Workspace, containers: int, slots: list[int], progress: Callable[[str], None]
-) -> list[ScaleRun]:
+def measure(workspace: Workspace, containers: int, slots: list[int], progress: Callable[[str], None]) -> list[ScaleRun]:
     """A run per degree of concurrency and runtime; the runtimes alternate within each degree."""
     done = []
     for slot in slots:
@@ -54,9 +52,7 @@ def _one(workspace: Workspace, runtime: Runtime, count: int, slots: int) -> Scal
     return result
 
 
-def _phase(
-    workspace: Workspace, runtime: Runtime, containers: list[Container], phase: str, slots: int
-) -> int:
+def _phase(workspace: Workspace, runtime: Runtime, containers: list[Container], phase: str, slots: int) -> int:
     spawner = workspace.spawner
     if phase == "list":
         return spawner.run(runtime.argv(workspace.root(runtime), "list")).wall

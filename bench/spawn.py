@@ -96,9 +96,7 @@ class Spawner:
             actions = [*actions, (os.POSIX_SPAWN_DUP2, stdout, 1)]
         # Python ignores these two, and a runtime would inherit that.
         defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-        return os.posix_spawn(
-            argv[0], argv, ENVIRONMENT, file_actions=actions, setpgroup=0, setsigdef=defaults
-        )
+        return os.posix_spawn(argv[0], argv, ENVIRONMENT, file_actions=actions, setpgroup=0, setsigdef=defaults)
 
     def run(self, argv: list[str], stdout: int | None = None) -> Sample:
         """Spawn, wait, measure. CommandFailed on any other end than exit status 0, TimedOut on a hang."""

@@ -48,8 +48,7 @@ def mebibytes(kibibytes: float | None) -> str:
 def summaries(results: Results) -> dict[str, dict[str, Summary]]:
     """Summary of the wall times of every series, in nanoseconds."""
     return {
-        command: {name: summarise(series.wall) for name, series in found.items()}
-        for command, found in results.items()
+        command: {name: summarise(series.wall) for name, series in found.items()} for command, found in results.items()
     }
 
 

@@ -46,9 +46,7 @@ class Timing:
         self._commands = commands
         self._names = list(workspace.runtimes)
         self._containers: dict[str, Container] = {
-            name: workspace.container(runtime, "timed")
-            for name, runtime in workspace.runtimes.items()
-            if name != BARE
+            name: workspace.container(runtime, "timed") for name, runtime in workspace.runtimes.items() if name != BARE
         }
         self.results: Results = {}
 

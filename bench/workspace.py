@@ -33,9 +33,7 @@ class Workspace:
     mounts and folders of the run.
     """
 
-    def __init__(
-        self, runtimes: list[Runtime], variant: bundle.Variant, hide_unified: str, timeout: float
-    ) -> None:
+    def __init__(self, runtimes: list[Runtime], variant: bundle.Variant, hide_unified: str, timeout: float) -> None:
         self.runtimes = {runtime.name: runtime for runtime in runtimes}
         self.variant = variant
         self._hide = hide_unified
