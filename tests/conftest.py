@@ -70,9 +70,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     for test, reason in _unwelcome_skips():
-        terminalreporter.write_line(
-            f"CI: {test} must not be skipped ({reason}); see tests/allowed_skips.txt", red=True
-        )
+        terminalreporter.write_line(f"CI: {test} must not be skipped ({reason}); see tests/allowed_skips.txt", red=True)
 
 
 # The machine, for the whole run.
@@ -151,8 +149,8 @@ def runtime(leftovers: Watch, scratch: Path) -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def bundle(scratch: Path, token: str, busybox_rootfs: Path) -> Callable[..., Bundle]:
-    """A function that makes a bundle: ``bundle("echo hi")``, ``bundle(["sleep", "9"], {"hostname": "x"})``.
+def make_bundle(scratch: Path, token: str, busybox_rootfs: Path) -> Callable[..., Bundle]:
+    """A function that makes bundles: ``make_bundle("echo hi")``, ``make_bundle(["id"], {"hostname": "x"})``.
 
     A string is for ``sh -c``; the default is to sleep.  The second argument is merged into the
     configuration.  ``rootfs`` takes the place of the copy of ``busybox_rootfs``, ``name`` that of the
@@ -181,6 +179,12 @@ def bundle(scratch: Path, token: str, busybox_rootfs: Path) -> Callable[..., Bun
         return Bundle(path, container_id, config).update(changes or {})
 
     return make
+
+
+@pytest.fixture
+def bundle(make_bundle: Callable[..., Bundle]) -> Bundle:
+    """A bundle that sleeps, unless the test changes it."""
+    return make_bundle()
 
 
 @pytest.fixture

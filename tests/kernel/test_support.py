@@ -68,8 +68,8 @@ def test_a_network_link_is_found(watch: Watch) -> None:
 
 @pytest.mark.vm
 @pytest.mark.vm_systemd
-def test_life_of_a_container(runtime: Runtime, bundle: Callable[..., Bundle]) -> None:
-    item = bundle("echo hi; exec sleep 1000")
+def test_life_of_a_container(runtime: Runtime, make_bundle: Callable[..., Bundle]) -> None:
+    item = make_bundle("echo hi; exec sleep 1000")
     pid = runtime.boot(item)
     assert runtime.status(item) == "running"
     runtime.kill(item, "KILL")
@@ -81,17 +81,17 @@ def test_life_of_a_container(runtime: Runtime, bundle: Callable[..., Bundle]) ->
     assert not processes.alive(pid)
 
 
-def test_output_and_status_of_run(runtime: Runtime, bundle: Callable[..., Bundle]) -> None:
-    assert runtime.output(bundle("cat; exit 3"), status=3) == ""
-    assert runtime.run(bundle("cat; exit 3"), stdin="text").stdout == "text"
+def test_output_and_status_of_run(runtime: Runtime, make_bundle: Callable[..., Bundle]) -> None:
+    assert runtime.output(make_bundle("cat; exit 3"), status=3) == ""
+    assert runtime.run(make_bundle("cat; exit 3"), stdin="text").stdout == "text"
 
 
-def test_a_forgotten_container_is_deleted(runtime: Runtime, bundle: Callable[..., Bundle]) -> None:
-    runtime.boot(bundle())
+def test_a_forgotten_container_is_deleted(runtime: Runtime, make_bundle: Callable[..., Bundle]) -> None:
+    runtime.boot(make_bundle())
 
 
-def test_terminal(runtime: Runtime, bundle: Callable[..., Bundle], console_socket: ConsoleSocket) -> None:
-    item = bundle("read line; echo got $line", {"process": {"terminal": True}})
+def test_terminal(runtime: Runtime, make_bundle: Callable[..., Bundle], console_socket: ConsoleSocket) -> None:
+    item = make_bundle("read line; echo got $line", {"process": {"terminal": True}})
     runtime.create(item, "--console-socket", console_socket.path)
     terminal = console_socket.receive()
     runtime.start(item)
@@ -99,8 +99,8 @@ def test_terminal(runtime: Runtime, bundle: Callable[..., Bundle], console_socke
     assert terminal.expect("got hello").startswith("hello")
 
 
-def test_changes_to_a_bundle(bundle: Callable[..., Bundle]) -> None:
-    item = bundle(["true"], {"process": {"user": {"uid": 7}}})
+def test_changes_to_a_bundle(make_bundle: Callable[..., Bundle]) -> None:
+    item = make_bundle(["true"], {"process": {"user": {"uid": 7}}})
     assert item.config["process"]["user"] == {"uid": 7, "gid": 0}
     item.set("linux.resources.memory.limit", 5).set("process.args.0", "false").remove("hostname")
     assert item.config["linux"]["resources"]["memory"] == {"limit": 5}

@@ -20,9 +20,7 @@ def default_config(args: list[str], cgroups_path: str) -> dict[str, Any]:
             "args": args,
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {
-                name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")
-            },
+            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted", "ambient")},
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },

@@ -37,9 +37,7 @@ def hierarchies() -> tuple[Hierarchy, ...]:
 def mode() -> str:
     """``v2`` for a purely unified layout, ``hybrid`` with v1 controllers and a unified mount, else ``v1``."""
     versions = {hierarchy.version for hierarchy in hierarchies()}
-    return {frozenset({2}): "v2", frozenset({1, 2}): "hybrid", frozenset({1}): "v1"}.get(
-        frozenset(versions), "none"
-    )
+    return {frozenset({2}): "v2", frozenset({1, 2}): "hybrid", frozenset({1}): "v1"}.get(frozenset(versions), "none")
 
 
 def hierarchy(controller: str) -> Hierarchy:

@@ -129,9 +129,7 @@ class Watch:
                 found |= set(root.iterdir())
         for parent in _FOREIGN:
             with suppress(FileNotFoundError):
-                found |= {
-                    Path(parent) / name for name in os.listdir(parent) if self.token in name or name in _NAMES
-                }
+                found |= {Path(parent) / name for name in os.listdir(parent) if self.token in name or name in _NAMES}
         own = {root for root in self.roots}
         return {path for path in found if path not in own}
 

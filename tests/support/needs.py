@@ -23,9 +23,7 @@ def needs(*names: str) -> pytest.MarkDecorator:
     """The marker of a test that needs all of ``names``."""
     for name in names:
         if name not in NEEDS and not name.startswith(("kernel>=", "program:", "runtime:")):
-            raise ValueError(
-                f"unknown need {name!r}; known: {', '.join(NEEDS)}, kernel>=, program:, runtime:"
-            )
+            raise ValueError(f"unknown need {name!r}; known: {', '.join(NEEDS)}, kernel>=, program:, runtime:")
     return pytest.mark.needs(*names)
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,9 @@ def runtime_command() -> list[str]:
     chosen = os.environ.get("GOSUDACON", "")
     if chosen:
         return shlex.split(chosen)
-    return [sys.executable, "-ISB", str(CHECKOUT / "gosudacon/__main__.py")]
+    libraries = sysconfig.get_path("purelib")
+    main = str(CHECKOUT / "gosudacon/__main__.py")
+    return [sys.executable, "-ISB", "-X", f"gosudacon-path={libraries}", main]
 
 
 def runtime_name(command: Sequence[str]) -> str:
@@ -89,15 +92,11 @@ class Runtime:
             raise AssertionError(f"{shlex.join(words)}: exit status {status}\n{result.stdout}{result.stderr}")
         return result
 
-    def create(
-        self, bundle: Bundle, *extra: str | Path, container_id: str | None = None, **kw: Any
-    ) -> Completed:
+    def create(self, bundle: Bundle, *extra: str | Path, container_id: str | None = None, **kw: Any) -> Completed:
         """``create --bundle BUNDLE EXTRA ID``."""
         return self._start("create", bundle, extra, container_id, kw)
 
-    def run(
-        self, bundle: Bundle, *extra: str | Path, container_id: str | None = None, **kw: Any
-    ) -> Completed:
+    def run(self, bundle: Bundle, *extra: str | Path, container_id: str | None = None, **kw: Any) -> Completed:
         """``run --bundle BUNDLE EXTRA ID``; not checked by default, since the status is the container's."""
         kw.setdefault("check", "--detach" in extra or "-d" in extra)
         return self._start("run", bundle, extra, container_id, kw)
@@ -158,9 +157,7 @@ class Runtime:
         """Run a bundle to its end, in the foreground; return what it wrote.  It must exit with ``status``."""
         result = self.run(bundle, *extra, limit=limit)
         if result.returncode != status:
-            raise AssertionError(
-                f"exit status {result.returncode} instead of {status}\n{result.stdout}{result.stderr}"
-            )
+            raise AssertionError(f"exit status {result.returncode} instead of {status}\n{result.stdout}{result.stderr}")
         return result.stdout
 
     def clean(self) -> None:
@@ -182,6 +179,4 @@ def _input(given: str | IO[Any] | int | None, scratch: Path) -> IO[Any]:
         return path.open("rb")
     if isinstance(given, int):
         return os.fdopen(os.dup(given), "rb", buffering=0)
-    return (
-        Path(os.devnull).open("rb") if given is None else os.fdopen(os.dup(given.fileno()), "rb", buffering=0)
-    )
+    return Path(os.devnull).open("rb") if given is None else os.fdopen(os.dup(given.fileno()), "rb", buffering=0)

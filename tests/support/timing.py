@@ -30,8 +30,6 @@ def eventually(condition: Callable[[], T], limit: float = 10.0, what: str = "the
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(
-                f"{what} did not come true within {seconds(limit):g} s; last value: {value!r}"
-            )
+            raise AssertionError(f"{what} did not come true within {seconds(limit):g} s; last value: {value!r}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
