@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +26,7 @@ def runtime_command() -> list[str]:
     chosen = os.environ.get("GOSUDACON", "")
     if chosen:
         return shlex.split(chosen)
-    libraries = sysconfig.get_path("purelib")
-    main = str(CHECKOUT / "gosudacon/__main__.py")
-    return [sys.executable, "-ISB", "-X", f"gosudacon-path={libraries}", main]
+    return [sys.executable, "-B", str(CHECKOUT / "gosudacon/__main__.py")]
 
 
 def runtime_name(command: Sequence[str]) -> str:
