@@ -24,7 +24,8 @@ def run(invocation: Invocation) -> int:
     host = hosts.gather()
     try:
         spec = bundles.load(_id(bundle), bundle, spec_options(invocation))
-        plan, stages = compile_plan(spec, host, invocation.globals["config"] if "config" in invocation.given else "")
+        options = spec.options
+        plan, stages = compile_plan(spec, host, options.get("config", ""), not options.get("no_snapshot"))
     except ConfigError as error:
         output.write(explain.problems(error, os.path.join(bundle, "config.json")), 2)
         return 1

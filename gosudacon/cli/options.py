@@ -46,6 +46,7 @@ GLOBALS: tuple[Option, ...] = (
     ("cgroup-manager", "", "choice", "cgroupfs|systemd|disabled", "cgroupfs", "who makes the cgroup"),
     ("rootless", "", "str-bool", "true|false|auto", "auto", "ignore missing permission on cgroups"),
     ("config", "", "str", "FILE", "/etc/gosudacon/config.toml", "the administrator's configuration"),
+    ("no-snapshot", "", "flag", "", False, ""),  # look for stages anew; for tests, and to find out what is slow
     ("criu", "", "str", "PATH", "", ""),
     ("help", "h", "flag", "", False, "show help"),
     ("version", "v", "flag", "", False, "print the version"),

@@ -6,24 +6,26 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import sys
 import tomllib
+from types import ModuleType
 
 import pluggy
 
-from gosudacon.linux.errors import Error
-from gosudacon.pipeline import hookspecs
+from gosudacon.linux import jsonio
+from gosudacon.linux.errors import Error, reason
+from gosudacon.pipeline import hookspecs, order
+from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
-
-    from gosudacon.pipeline.step import Stage
 
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
 _SHIPPED = "gosudacon.plugins"
 _KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict}
+_CALLED_DIRECTLY = ("gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
 
 
 def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str]]:
@@ -36,13 +38,25 @@ def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str
     manager = pluggy.PluginManager("gosudacon")
     manager.add_hookspecs(hookspecs)
     files: list[str] = []
-    for info in pkgutil.iter_modules(importlib.import_module(_BUILT_IN).__path__):
-        _register(manager, info.name.replace("_", "-"), importlib.import_module(f"{_BUILT_IN}.{info.name}"), files)
+    places = importlib.import_module(_BUILT_IN).__path__
+    files += places  # a stage that is added or removed there
+    for info in pkgutil.iter_modules(places):
+        _register(manager, info.name.replace("_", "-"), importlib.import_module(f"{_BUILT_IN}.{info.name}"))
     for name in settings["plugins"]:
-        _register(manager, name, _plugin(name, files), files)
+        _register(manager, name, _plugin(name, files))
+    hooks = _hooks(manager)
     stages, owners = _stages(manager)
-    stages = _replace(stages, owners, settings)
-    return {"stages": _ordered(stages, owners, settings), "hooks": _hooks(manager)}, files
+    files += _sources(manager, stages, hooks)
+    return {"stages": order.ordered(stages, owners, settings, config_path), "hooks": hooks}, files
+
+
+def _sources(manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[Any]]]) -> list[str]:
+    """The files of the modules that what was found stands in."""
+    names = {plugin.__name__ for plugin in manager.get_plugins()}
+    names |= {type(stage).__module__ for stage in stages.values()}
+    names |= {module for found in hooks.values() for _, module, _, _ in found}
+    files = (getattr(sys.modules[name], "__file__", None) for name in names)
+    return sorted(file for file in files if file)
 
 
 def _read(path: str, required: bool) -> dict[str, Any]:
@@ -56,20 +70,39 @@ def _read(path: str, required: bool) -> dict[str, Any]:
     except FileNotFoundError:
         if required:
             raise Error(f"open {path}: no such file or directory") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Error(f"{path}: {error}") from error
+    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise Error(f"{path}: {reason(error) if isinstance(error, OSError) else error}") from error
     for key, value in settings.items():
-        if key not in _KEYS:
-            raise Error(f"{path}: unknown key {key!r}; known: {', '.join(_KEYS)}")
-        if not isinstance(value, _KEYS[key]):
-            raise Error(f"{path}: {key} must be a {'table' if _KEYS[key] is dict else 'list of names'}")
+        _check_key(path, key, value)
     return {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
 
 
-def _register(manager: pluggy.PluginManager, name: str, module: ModuleType, files: list[str]) -> None:
-    manager.register(module, name)
-    if module.__file__:
-        files.append(module.__file__)
+def _check_key(path: str, key: str, value: Any) -> None:
+    if key not in _KEYS:
+        raise Error(f"{path}: unknown key {key!r}; known: {', '.join(_KEYS)}")
+    inner = dict if key == "stage" else str
+    each = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, _KEYS[key]) or not all(isinstance(item, inner) for item in each):
+        wanted = {"replace": "table of names", "stage": "table of tables"}.get(key, "list of names")
+        raise Error(f"{path}: {key} must be a {wanted}")
+    if isinstance(value, list) and len(set(value)) < len(value):
+        raise Error(f"{path}: {key} names the same twice")
+    if key == "stage":
+        try:
+            jsonio.dumps(value)  # as the snapshot keeps it
+        except (TypeError, ValueError):
+            raise Error(f"{path}: settings of stages can be no dates, no inf and no nan") from None
+
+
+def _register(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:
+    try:
+        manager.register(module, name)
+        manager.check_pending()
+    except ValueError:
+        raise Error(f"plugin {name!r} has the name of another one") from None
+    except pluggy.PluginValidationError as error:
+        text = " ".join(str(error).split())
+        raise Error(f"plugin {name!r} does not fit this version of gosudacon: {text}") from error
 
 
 def _plugin(name: str, files: list[str]) -> ModuleType:
@@ -84,9 +117,17 @@ def _plugin(name: str, files: list[str]) -> ModuleType:
             f"plugin {name!r} is enabled but not installed",
             hint=f"no entry point {name!r} in the group {ENTRY_POINTS!r}, and none of that name ships with gosudacon",
         )
+    if len(found) > 1:
+        packages = ", ".join(sorted(each.dist.name for each in found if each.dist is not None))
+        raise Error(f"plugin {name!r} comes from two packages: {packages}")
     if found[0].dist is not None:
-        files.append(str(found[0].dist.locate_file("")))
-    module: ModuleType = found[0].load()
+        files.append(str(found[0].dist.locate_file("")))  # changes when a package there is installed or removed
+    try:
+        module = found[0].load()
+    except Exception as error:
+        raise Error(f"plugin {name!r}: cannot import {found[0].module}: {reason(error)}") from error
+    if not isinstance(module, ModuleType):
+        raise Error(f"plugin {name!r}: its entry point {found[0].value!r} is no module")
     return module
 
 
@@ -94,72 +135,43 @@ def _stages(manager: pluggy.PluginManager) -> tuple[dict[str, Stage], dict[str, 
     stages: dict[str, Stage] = {}
     owners: dict[str, str] = {}
     for implementation in manager.hook.gosudacon_stages.get_hookimpls():
-        contributed: list[Stage] = implementation.function()  # type: ignore[assignment]
+        plugin = implementation.plugin_name
+        try:
+            contributed: list[Stage] = list(implementation.function())  # type: ignore[call-overload]
+        except Exception as error:
+            raise Error(f"plugin {plugin!r}: gosudacon_stages: {reason(error)}") from error
         for stage in contributed:
+            _check_stage(stage, plugin)
             if stage.name in stages:
-                both = f"{owners[stage.name]} and {implementation.plugin_name}"
-                raise Error(f"stage {stage.name!r} comes from two plugins: {both}")
+                raise Error(f"stage {stage.name!r} comes from two plugins: {owners[stage.name]} and {plugin}")
             stages[stage.name] = stage
-            owners[stage.name] = implementation.plugin_name
+            owners[stage.name] = plugin
     return stages, owners
 
 
-def _replace(stages: dict[str, Stage], owners: dict[str, str], settings: dict[str, Any]) -> dict[str, Stage]:
-    for name in [*settings["disable"], *settings["replace"], *settings["replace"].values()]:
-        if name not in stages:
-            raise Error(f"config.toml names the unknown stage {name!r}; known: {', '.join(sorted(stages))}")
-    for old, new in settings["replace"].items():
-        replacement, replaced = stages.pop(new), stages[old]
-        replacement.replaced = replaced
-        replacement.after = (*replaced.after, *replacement.after)
-        replacement.before = (*replaced.before, *replacement.before)
-        owners[old] = owners[new]
-        stages[old] = replacement
-    return {name: stage for name, stage in stages.items() if name not in settings["disable"]}
+def _check_stage(stage: Stage, plugin: str) -> None:
+    if not isinstance(stage, Stage) or not stage.name:
+        raise Error(f"plugin {plugin!r}: gosudacon_stages gave {stage!r}, which is no stage with a name")
+    _check_found(type(stage), plugin)
+    for attribute in ("after", "before", "keys"):
+        if isinstance(getattr(stage, attribute), str):
+            raise Error(f"plugin {plugin!r}: {attribute} of stage {stage.name!r} must be a tuple of names")
 
 
-def _ordered(stages: dict[str, Stage], owners: dict[str, str], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Sorted topologically by after/before; ties by name, so that the order never depends on the disk's."""
-    known = set(stages) | set(settings["disable"])
-    waits: dict[str, set[str]] = {name: set() for name in stages}
-    for name, stage in stages.items():
-        for other in (*stage.after, *stage.before):
-            if other not in known:
-                raise Error(f"stage {name!r} of plugin {owners[name]!r} refers to the unknown stage {other!r}")
-        waits[name].update(other for other in stage.after if other in stages)
-        for other in stage.before:
-            if other in stages:
-                waits[other].add(name)
-    order: list[str] = []
-    while waits:
-        free = sorted(name for name, others in waits.items() if not others)
-        if not free:
-            names = ", ".join(f"{name} ({owners[name]})" for name in sorted(waits))
-            raise Error(f"the stages' order is a cycle: {names}")
-        order.append(free[0])
-        del waits[free[0]]
-        for others in waits.values():
-            others.discard(free[0])
-    return [_entry(name, stages[name], settings["stage"]) for name in order]
-
-
-def _entry(name: str, stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
-    kind = type(stage)
-    return {
-        "name": name,
-        "module": kind.__module__,
-        "class": kind.__qualname__,
-        "keys": list(stage.keys),
-        "settings": settings.get(kind.name, {}),
-        "replaced": _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None,
-    }
-
-
-def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[str]]]:
-    hooks = {}
-    for name in ("gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished"):
-        implementations = reversed(getattr(manager.hook, name).get_hookimpls())  # pluggy calls the last one first
-        hooks[name] = [
-            [each.plugin_name, each.function.__module__, each.function.__qualname__] for each in implementations
-        ]
+def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[Any]]]:
+    hooks: dict[str, list[list[Any]]] = {}
+    for name in _CALLED_DIRECTLY:
+        hooks[name] = []
+        for each in reversed(getattr(manager.hook, name).get_hookimpls()):  # pluggy calls the last one first
+            if each.hookwrapper or each.wrapper:
+                raise Error(f"plugin {each.plugin_name!r}: {name} must be a plain function, no hook wrapper")
+            _check_found(each.function, each.plugin_name)
+            function = each.function
+            hooks[name].append([each.plugin_name, function.__module__, function.__qualname__, list(each.argnames)])
     return hooks
+
+
+def _check_found(thing: Any, plugin: str) -> None:
+    """The snapshot remembers classes and functions by module and name: they must be found there."""
+    if getattr(sys.modules.get(thing.__module__), thing.__qualname__, None) is not thing:
+        raise Error(f"plugin {plugin!r}: {thing.__qualname__} must stand in its module {thing.__module__} by that name")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from gosudacon.linux import jsonio, namespace, process
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StepError, errno_name, from_record, reason
 from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 
@@ -30,17 +30,18 @@ def run_step(step: Step, context: Context, observers: Observers = ((), ())) -> N
     """Run one step; whatever it raises becomes an `Error` that names stage, step, call and place."""
     if not (observers[0] or observers[1]):
         return _run_step(step, context)
-    for _, started in observers[0]:
-        started(step=step, context=context)
-    failure = None
+    _observe(observers[0], step=step, context=context)
+    failure: Error | None = None
     try:
         _run_step(step, context)
     except Error as error:
         failure = error
-        raise
-    finally:
-        for _, finished in observers[1]:
-            finished(step=step, context=context, error=failure)
+    try:
+        _observe(observers[1], step=step, context=context, error=failure)
+    except Error as error:
+        failure = failure or error  # the step's own is the news
+    if failure is not None:
+        raise failure
 
 
 def _run_step(step: Step, context: Context) -> None:
@@ -51,8 +52,19 @@ def _run_step(step: Step, context: Context) -> None:
         error.step = error.step or step.describe()
         error.where = error.where or step.where
         raise
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except Exception as error:
         raise _step_error(step, error) from error
+
+
+def _observe(hooks: Hooks, **given: Any) -> None:
+    for plugin, hook in hooks:
+        try:
+            hook(**given)
+        except Error:
+            raise
+        except Exception as error:
+            step = given["step"].describe()
+            raise StepError(f"plugin {plugin!r}, observing {step}: {reason(error)}", stage=plugin, step=step) from error
 
 
 def undo_steps(steps: Iterable[Step], context: Context) -> list[Error]:

@@ -54,15 +54,23 @@ class Plan:
                 waited[CONTAINER] = len(lanes[RUNTIME])
         return lanes
 
-    def note_changes(self, plugin: str, before: list[Step]) -> None:
-        """Put what a plugin left in ``steps`` in order, and note what it added and dropped."""
+    def note(self) -> list[tuple[Step, str]]:
+        """What `note_changes` compares with: the steps and what they are now."""
+        return [(step, repr(step.record())) for step in self.steps]
+
+    def note_changes(self, plugin: str, before: list[tuple[Step, str]]) -> None:
+        """Put what a plugin left in ``steps`` in order, and note what it added, changed and dropped."""
         self.steps.sort(key=lambda step: (ORDER[step.phase], step.rank))
+        known = {id(step): text for step, text in before}
+        left = {id(step) for step in self.steps}
         for step in self.steps:
-            if step not in before:
+            if id(step) not in known:
                 step.stage = step.stage or plugin
                 self.amended.append(f"{plugin} added: {step.describe()}")
-        for step in before:
-            if step not in self.steps:
+            elif repr(step.record()) != known[id(step)]:
+                self.amended.append(f"{plugin} changed: {step.describe()}")
+        for step, _ in before:
+            if id(step) not in left:
                 self.amended.append(f"{plugin} dropped: {step.describe()}")
 
     def of_phase(self, phase: str) -> list[Step]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux.errors import Error
+from gosudacon.linux.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Registry:
 
     ``stages``: ``{"name", "module", "class", "keys", "settings", "replaced"}``; ``replaced`` is such an entry or
     None.
-    ``hooks``: hook name -> ``[plugin, module, function]`` in calling order.
+    ``hooks``: hook name -> ``[plugin, module, function, names of its arguments]`` in calling order.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -45,14 +45,22 @@ class Registry:
 
     def hook(self, name: str) -> list[tuple[str, Callable[..., None]]]:
         """The implementations of a hook with the names of their plugins."""
-        return [(plugin, _named(module, function)) for plugin, module, function in self.data["hooks"].get(name, ())]
+        return [
+            (plugin, _taking(_named(module, function), arguments))
+            for plugin, module, function, arguments in self.data["hooks"].get(name, ())
+        ]
 
     def amend(self, plan: Plan, spec: Spec, host: Host) -> None:
         """Let plugins change the plan; every change is noted in ``plan.amended``."""
         for plugin, function in self.hook("gosudacon_amend_plan"):
-            before = list(plan.steps)
-            function(plan=plan, spec=spec, host=host)
-            plan.note_changes(plugin, before)
+            before = plan.note()
+            try:
+                function(plan=plan, spec=spec, host=host)
+                plan.note_changes(plugin, before)
+            except Error:
+                raise
+            except Exception as error:
+                raise Error(f"plugin {plugin!r}: gosudacon_amend_plan: {reason(error)}") from error
 
 
 def registry(config: str = "", use_snapshot: bool = True) -> Registry:
@@ -61,17 +69,19 @@ def registry(config: str = "", use_snapshot: bool = True) -> Registry:
     Raises `Error` for a broken file, an unknown plugin or an impossible order.
     """
     path = config or CONFIG
-    if use_snapshot:
-        from gosudacon.pipeline import snapshot
+    if not use_snapshot:
+        from gosudacon.pipeline import discovery
 
-        data = snapshot.load(path)
-        if data is not None:
-            return Registry(data)
-    from gosudacon.pipeline import discovery
+        return Registry(discovery.discover(path, required=bool(config))[0])
+    from gosudacon.pipeline import snapshot
 
-    data, depends_on = discovery.discover(path, required=bool(config))
-    if use_snapshot:
-        snapshot.save(path, data, depends_on)
+    key = snapshot.key(path)  # before the file is read: should it change meanwhile, the snapshot is stale
+    data = snapshot.load(key)
+    if data is None:
+        from gosudacon.pipeline import discovery
+
+        data, depends_on = discovery.discover(path, required=bool(config))
+        snapshot.save(key, data, depends_on)
     return Registry(data)
 
 
@@ -92,3 +102,8 @@ def _named(module: str, name: str) -> Any:
             f"cannot import {module}: {error}", hint="a package that provides a stage is missing or broken"
         ) from error
     return getattr(sys.modules[module], name)
+
+
+def _taking(function: Callable[..., None], arguments: list[str]) -> Callable[..., None]:
+    """A hook that is called with every argument and passes on those that the function declares, as pluggy does."""
+    return lambda **given: function(**{name: given[name] for name in arguments})

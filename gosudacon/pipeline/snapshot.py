@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from zlib import crc32
 
 from gosudacon import __version__
 from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,63 +17,82 @@ _DIRECTORY = "/var/cache/gosudacon"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def load(config: str) -> dict[str, Any] | None:
-    """The data saved for this configuration file; None if there is none, it is stale, or others could write it."""
+def key(config: str) -> list[Any]:
+    """What a snapshot for this configuration file is good for: the versions, the file as it is now, the package."""
+    return [__version__, sys.version, _PACKAGE, config, _stamp(config), _stamp(_PACKAGE)]
+
+
+def load(key: list[Any]) -> dict[str, Any] | None:
+    """The data saved under this `key`; None if there is none, it is stale, or others could have written it."""
     try:
-        fd = os.open(_path(config), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(_path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         if not _trusted(os.fstat(fd)):
             return None
-        saved = jsonio.loads(os.read(fd, 1 << 20))
-    except (OSError, ValueError):
+        saved = jsonio.loads(_read(fd))
+        return _fresh(saved, key)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # unreadable, or not written by `save`
         return None
     finally:
         os.close(fd)
-    if not isinstance(saved, dict) or saved.get("key") != _key(config):
-        return None
-    if any(_stamp(path) != stamp for path, stamp in saved["files"].items()):
+
+
+def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
+    if saved["key"] != key or any(_stamp(path) != stamp for path, stamp in saved["files"].items()):
         return None
     data: dict[str, Any] = saved["data"]
     return data
 
 
-def save(config: str, data: dict[str, Any], files: list[str]) -> None:
+def _read(fd: int) -> bytes:
+    chunks = []
+    while chunk := os.read(fd, 1 << 20):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def save(key: list[Any], data: dict[str, Any], files: list[str]) -> None:
     """Keep the data with what it depends on; failing to is no error, the next command just looks again."""
-    path = _path(config)
-    text = jsonio.dumps({"key": _key(config), "files": {file: _stamp(file) for file in files}, "data": data})
+    path = _path(key)
+    text = jsonio.dumps({"key": key, "files": {file: _stamp(file) for file in files}, "data": data}).encode()
     temporary = f"{path}.{os.getpid()}"
     try:
         directory = os.path.dirname(path)
         os.makedirs(directory, 0o755, exist_ok=True)
         if not _trusted(os.stat(directory)):
             return
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
+        _write(temporary, text)
         os.rename(temporary, path)
     except OSError:
         return
 
 
-def _path(config: str) -> str:
+def _write(path: str, text: bytes) -> None:
+    # O_TRUNC: a process of the same number may have been killed here.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        if os.write(fd, text) != len(text):
+            raise OSError(28, path)  # ENOSPC
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _path(key: list[Any]) -> str:
     if os.geteuid() == 0:
         directory = _DIRECTORY
     else:
-        directory = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
-    name = f"{_PACKAGE}\n{config}\n{sys.implementation.cache_tag}".encode(errors="surrogateescape")
+        directory = os.path.join(os.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
+    name = f"{_PACKAGE}\n{key[3]}\n{sys.implementation.cache_tag}".encode(errors="surrogateescape")
     return f"{directory}/stages-{crc32(name):08x}.json"
 
 
 def _trusted(status: os.stat_result) -> bool:
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
-
-
-def _key(config: str) -> list[Any]:
-    return [__version__, sys.version, _PACKAGE, config, _stamp(config), _stamp(_PACKAGE)]
 
 
 def _stamp(path: str) -> list[int] | None:

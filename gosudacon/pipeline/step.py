@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.linux.errors import Error
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +36,7 @@ PHASES = {
     STARTED: RUNTIME,
     DELETE: RUNTIME,
 }
+_GONE = "install the plugin again until its containers are deleted"
 ORDER = {phase: index for index, phase in enumerate(PHASES)}
 
 
@@ -87,12 +90,15 @@ class Step:
 
 
 def rebuild(record: list[Any]) -> Step:
-    """The step that `Step.record` described; its module must be importable."""
+    """The step that `Step.record` described. Raises `Error` if its class is gone."""
     import sys
 
     module, name, fields = record
-    __import__(module)
-    kind = getattr(sys.modules[module], name)
+    try:
+        __import__(module)
+        kind = getattr(sys.modules[module], name)
+    except (ImportError, AttributeError) as error:
+        raise Error(f"cannot find {module}.{name}, which made this container: {error}", hint=_GONE) from error
     step: Step = kind(**fields)
     return step
 

@@ -142,11 +142,20 @@ def test_a_stage_that_stumbles_over_the_configuration_is_a_config_error() -> Non
 
 def test_amendments_are_noted_by_plugin() -> None:
     plan = Plan([step("keep", MOUNT), step("drop", MOUNT)])
-    before = list(plan.steps)
-    plan.steps = [before[0], step("new", PREPARE)]
+    before = plan.note()
+    plan.steps = [plan.steps[0], step("new", PREPARE)]
     plan.note_changes("mine", before)
     assert plan.amended == ["mine added: new", "mine dropped: drop"]
     assert [each.describe() for each in plan.steps] == ["new", "keep"]
+
+
+def test_a_step_changed_in_place_is_an_amendment() -> None:
+    plan = Plan([step("old", MOUNT, words=["a"]), step("other", MOUNT, words=["a"])])
+    before = plan.note()
+    vars(plan.steps[0])["name"] = "new"
+    vars(plan.steps[1])["words"].append("b")
+    plan.note_changes("mine", before)
+    assert plan.amended == ["mine changed: new", "mine changed: other"]
 
 
 def test_json_says_what_waits_for_what() -> None:

@@ -1,0 +1,102 @@
+"""Which of the stages found take part, in the place of which, and in which order."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.step import Stage
+
+
+def ordered(
+    stages: dict[str, Stage], owners: dict[str, str], settings: dict[str, Any], path: str
+) -> list[dict[str, Any]]:
+    """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
+
+    ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for a name that nobody has, and
+    for an order that is a circle.
+    """
+    _check_names(stages, settings, path)
+    taken = {new: old for old, new in settings["replace"].items()}
+    chosen = {name: stage for name, stage in stages.items() if name not in taken}
+    owners = dict(owners)
+    for old, new in settings["replace"].items():
+        _put_in_place(stages[new], stages[old])
+        chosen[old], owners[old] = stages[new], owners[new]
+    waits = _waits(chosen, owners, {*stages}, taken, {*settings["disable"]})
+    return [_entry(name, chosen[name], settings["stage"]) for name in _sorted(waits, owners)]
+
+
+def _check_names(stages: dict[str, Stage], settings: dict[str, Any], path: str) -> None:
+    replace: dict[str, str] = settings["replace"]
+    for name in [*settings["disable"], *replace, *replace.values(), *settings["stage"]]:
+        if name not in stages:
+            raise Error(f"{path} names the unknown stage {name!r}; known: {', '.join(sorted(stages))}")
+    for old, new in replace.items():
+        if new in replace or list(replace.values()).count(new) > 1:
+            raise Error(f"{path}: stage {new!r} cannot replace {old!r}: it is replaced itself, or replaces another")
+        if old in settings["disable"] or new in settings["disable"]:
+            raise Error(f"{path}: stages {old!r} and {new!r} cannot be replaced and disabled at the same time")
+
+
+def _put_in_place(replacement: Stage, replaced: Stage) -> None:
+    replacement.replaced = replaced
+    replacement.after = (*replaced.after, *replacement.after)
+    replacement.before = (*replaced.before, *replacement.before)
+
+
+def _waits(
+    stages: dict[str, Stage], owners: dict[str, str], known: set[str], taken: dict[str, str], disabled: set[str]
+) -> dict[str, set[str]]:
+    """Each stage that takes part -> those that must come before it. A disabled one may be named, and is ignored."""
+    waits: dict[str, set[str]] = {name: set() for name in stages if name not in disabled}
+    for name in waits:
+        stage = stages[name]
+        for other in (*stage.after, *stage.before):
+            if other not in known:
+                raise Error(f"stage {name!r} of plugin {owners[name]!r} refers to the unknown stage {other!r}")
+        waits[name].update(taken.get(other, other) for other in stage.after if other not in disabled)
+        for other in stage.before:
+            if other not in disabled:
+                waits[taken.get(other, other)].add(name)
+    return waits
+
+
+def _sorted(waits: dict[str, set[str]], owners: dict[str, str]) -> list[str]:
+    """Topologically; ties by name, so that the order never depends on the disk's."""
+    order: list[str] = []
+    while waits:
+        free = sorted(name for name, others in waits.items() if not others)
+        if not free:
+            names = " after ".join(f"{name} (of plugin {owners[name]})" for name in _circle(waits))
+            raise Error(f"the stages' order is a circle: {names}")
+        order.append(free[0])
+        del waits[free[0]]
+        for others in waits.values():
+            others.discard(free[0])
+    return order
+
+
+def _circle(waits: dict[str, set[str]]) -> list[str]:
+    """One circle, its first stage named again at the end; every stage in ``waits`` waits for another one there."""
+    path = [min(waits)]
+    while True:
+        following = min(waits[path[-1]])
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+
+
+def _entry(name: str, stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
+    kind = type(stage)
+    return {
+        "name": name,
+        "module": kind.__module__,
+        "class": kind.__qualname__,
+        "keys": list(stage.keys),
+        "settings": settings.get(stage.name, {}),
+        "replaced": _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None,
+    }
