@@ -57,7 +57,7 @@ def run_marked(mark: str, kernel: Kernel, share: Path, *, systemd: bool, timeout
         pytest.fail(f"no report came from the machine (exit status {status})\n{text}", pytrace=False)
     keep = os.environ.get("GOSUDACON_TEST_REPORTS")
     if keep:
-        (Path(keep) / report.name).write_bytes(report.read_bytes())
+        (Path(keep) / f"vm_in_{mark}.xml").write_bytes(report.read_bytes())
     passed, failed = results(report)
     if failed or status != 0:
         names = "\n  ".join(failed)
