@@ -7,8 +7,6 @@ unshared (pid and time namespaces, pid_namespaces(7), time_namespaces(7)).
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import (
     CONFINE,
     ISOLATE,
@@ -25,6 +23,7 @@ from gosudacon.api import (
     hookimpl,
 )
 from gosudacon.linux import identity, mount, namespace, process
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import reason
 from gosudacon.schema import verdict
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.cli.main import root_of, spec_options
 from gosudacon.linux import process
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ def publish(creation: Creation, invocation: Invocation) -> None:
 def _sweep(options: dict[str, object]) -> None:
     """Close what the caller leaked; keep stdio and what is to be passed on, LISTEN_FDS (sd_listen_fds(3)) first."""
     count = int(str(options.get("preserve_fds") or 0))
-    listen = os.environ.get("LISTEN_FDS", "")
-    if listen.isascii() and listen.isdigit() and os.environ.get("LISTEN_PID") == str(os.getpid()):
+    listen = os.getenv("LISTEN_FDS")
+    if listen.isascii() and listen.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
         options["listen_fds"] = int(listen)
         count += int(listen)
     if count:

@@ -7,10 +7,10 @@ Nothing is written when all went well, unless ``--debug`` asks for it.
 
 from __future__ import annotations
 
-import os
 import time
 
 from gosudacon.linux import errors
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from gosudacon.cli import log as logs
 from gosudacon.cli import parse as parser
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False

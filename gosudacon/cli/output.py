@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.container.state import OCI_VERSION
 from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import ConfigError, Error
 from gosudacon.pipeline.step import Spec
 

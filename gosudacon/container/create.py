@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon import __version__
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import OCI_VERSION, VERSION, Container, Store, check_id, now, oci_state
 from gosudacon.linux import process
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide, undo_steps

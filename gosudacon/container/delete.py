@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from gosudacon.container.kill import kill_container
 from gosudacon.container.start import detached_context
 from gosudacon.container.state import Container, Store
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.executor import run_step, undo_steps
 

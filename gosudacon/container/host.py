@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.linux import mount
+from gosudacon.linux import system as os
 from gosudacon.pipeline.step import Host
 
 _CGROUP_ROOT = "/sys/fs/cgroup"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
-import os
 
 from gosudacon.container.state import Container, Store
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError, SyscallError
 
 _SIGKILL = 9

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.container.state import OCI_VERSION, Container, Store
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 
 TYPE_CHECKING = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import _signal
-import os
 
 from gosudacon.container.create import Creation
 from gosudacon.container.delete import remove
 from gosudacon.container.kill import kill_container
 from gosudacon.linux import process
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket
-import os
 
 from gosudacon.container.state import SOCKET, Container, Store
 from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError, StepError, from_record
 from gosudacon.pipeline.executor import run_step
 from gosudacon.pipeline.step import Context, Engine, Host, Spec

@@ -7,10 +7,10 @@ Beside it lie ``config.json``, the configuration the container was made from, an
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 
 from gosudacon.linux import jsonio, process
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.step import rebuild
 
@@ -36,7 +36,7 @@ def check_id(id: str) -> None:
 
 def default_root() -> str:
     """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
-    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    runtime_dir = os.getenv("XDG_RUNTIME_DIR")
     if runtime_dir and not _is_host_root():
         return f"{runtime_dir}/gosudacon"
     return "/run/gosudacon"
@@ -48,7 +48,7 @@ def _is_host_root() -> bool:
         return False
     with open("/proc/self/uid_map", "rb", buffering=0) as file:
         initial = file.read(64).split() == [b"0", b"0", b"4294967295"]
-    return initial or os.environ.get("USER") == "root"
+    return initial or os.getenv("USER") == "root"
 
 
 class Store:

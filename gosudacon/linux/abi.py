@@ -6,9 +6,9 @@ Every call goes through ``syscall(2)`` of the C library already loaded, so no li
 
 from __future__ import annotations
 
-import os
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, addressof, dlopen, get_errno
 
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno as _errno
-import os
+
+from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, SyscallError
 from gosudacon.linux.path import open_in_root
 

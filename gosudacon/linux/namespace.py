@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI, CFuncPtr
 
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 CLONE_NEWTIME = 0x00000080

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
-import os
 
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 _prctl = abi.syscall("prctl", abi.INT, abi.ULONG, abi.ULONG, abi.ULONG, abi.ULONG)

@@ -23,7 +23,7 @@ class Handoff(Stage):
     """Process attributes, identity, and execution."""
 
     name = "handoff"
-    after = ("namespaces",)
+    after = ("seccomp",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for unknown names and for ids outside the user namespace."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Step
 from gosudacon.linux import abi, capability, identity, process, sched
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Step
 from gosudacon.linux import abi, process, sched
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 _BACKLOG = 1
