@@ -1,0 +1,251 @@
+"""Planning of the stages seccomp and seccomp-stub: which steps for which profile, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gosudacon.api import CONFINE, CONTAINER, START, ConfigError, Error, Host, Spec, Step
+from gosudacon.pipeline.plan import Plan, make
+from gosudacon.plugins.seccomp_stub import SeccompStubStage
+from gosudacon.stages.seccomp import SeccompStage
+
+PROFILE: dict[str, Any] = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "defaultErrnoRet": 1,
+    "architectures": ["SCMP_ARCH_X86_64"],
+    "syscalls": [
+        {"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["mkdir"], "action": "SCMP_ACT_KILL_PROCESS"},
+        {
+            "names": ["personality"],
+            "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}],
+        },
+    ],
+}
+NOTIFYING: dict[str, Any] = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerPath": "/run/agent.sock",
+    "listenerMetadata": "m",
+    "flags": ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+}
+
+
+def spec(profile: Any, nnp: bool = False) -> Spec:
+    return Spec({"process": {"noNewPrivileges": nnp}, "linux": {"seccomp": profile}}, "c", "/b")
+
+
+def plan(profile: Any, nnp: bool = False, host: Host | None = None, **settings: Any) -> list[Step]:
+    stage = SeccompStage()
+    stage.settings = settings
+    return make([stage], spec(profile, nnp), host or Host()).steps
+
+
+def lines(steps: list[Step]) -> list[str]:
+    return [f"{step.phase}/{step.rank} {step.runs_on()}: {step.describe()}" for step in steps]
+
+
+def test_without_no_new_privileges_it_is_loaded_while_there_is_cap_sys_admin() -> None:
+    assert lines(plan(PROFILE)) == [
+        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls",
+        "confine/10 container: load the seccomp filter (SPEC_ALLOW)",
+    ]
+
+
+def test_with_no_new_privileges_it_is_loaded_last() -> None:
+    assert lines(plan(PROFILE, nnp=True))[1] == "start/50 container: load the seccomp filter (SPEC_ALLOW)"
+
+
+@pytest.mark.parametrize(("nnp", "rank"), [(False, 10), (True, 90)], ids=["with-cap-sys-admin", "no-new-privileges"])
+def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool, rank: int) -> None:
+    steps = plan(NOTIFYING, nnp)
+    assert lines(steps) == [
+        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
+        "prepare/0 runtime: connect to the seccomp agent at /run/agent.sock",
+        f"confine/{rank} container: load the seccomp filter, with a notification descriptor (WAIT_KILLABLE_RECV)",
+        f"confine/{rank} runtime: send the notification descriptor to the seccomp agent",
+        f"confine/{rank} container: close init's copy of the notification descriptor",
+    ]
+
+
+def test_the_agent_has_the_descriptor_before_init_goes_on() -> None:
+    lanes = Plan(plan(NOTIFYING)).lanes()
+    assert lanes["runtime"][-1].wait == 1  # the first step of the container side
+    assert lanes[CONTAINER][0].tell
+    assert lanes[CONTAINER][1].wait == len(lanes["runtime"])
+
+
+@pytest.mark.parametrize("profile", [None, {}, {"defaultAction": ""}, {"syscalls": []}])
+def test_an_empty_profile_is_none(profile: Any) -> None:
+    assert plan(profile) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (None, " (SPEC_ALLOW)"),
+        ([], ""),
+        (["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"], " (LOG, TSYNC)"),
+        (["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], ""),  # means something only with a listener
+    ],
+)
+def test_flags(flags: Any, text: str) -> None:
+    assert plan({**PROFILE, "flags": flags})[1].describe() == f"load the seccomp filter{text}"
+
+
+def test_steps_are_json_and_planning_changes_nothing() -> None:
+    before = copy.deepcopy(PROFILE)
+    json.dumps(Plan(plan(PROFILE)).to_json())
+    assert before == PROFILE
+
+
+def broken(change: Callable[[dict[str, Any]], object], base: dict[str, Any] = PROFILE) -> dict[str, Any]:
+    profile = copy.deepcopy(base)
+    change(profile)
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("profile", "where", "message"),
+    [
+        (broken(lambda p: p.pop("defaultAction")), "defaultAction", "unknown seccomp action None"),
+        ({**PROFILE, "defaultAction": "SCMP_ACT_X"}, "defaultAction", "unknown seccomp action 'SCMP_ACT_X'"),
+        (
+            {**PROFILE, "defaultAction": "SCMP_ACT_NOTIFY", "defaultErrnoRet": None},
+            "defaultAction",
+            "SCMP_ACT_NOTIFY cannot be used as default action",
+        ),
+        (
+            {**PROFILE, "defaultAction": "SCMP_ACT_KILL"},
+            "defaultErrnoRet",
+            "SCMP_ACT_KILL takes no errno",
+        ),
+        ({**PROFILE, "defaultErrnoRet": 4095}, "defaultErrnoRet", "4095 is no errno: an integer from 0 to 4094"),
+        ({**PROFILE, "defaultErrnoRet": True}, "defaultErrnoRet", "True is no errno: an integer from 0 to 4094"),
+        (
+            broken(lambda p: p["syscalls"][0].update(errnoRet=5)),
+            "syscalls[0].errnoRet",
+            "SCMP_ACT_ALLOW takes no errno",
+        ),
+        ({**PROFILE, "architectures": ["SCMP_ARCH_Z80"]}, "architectures[0]", "unknown seccomp architecture"),
+        ({**PROFILE, "flags": ["SECCOMP_FILTER_FLAG_X"]}, "flags[0]", "unknown seccomp flag"),
+        (
+            broken(lambda p: p["syscalls"][1].update(action="KILL")),
+            "syscalls[1].action",
+            "unknown seccomp action 'KILL'",
+        ),
+        (broken(lambda p: p["syscalls"][1].update(names=[])), "syscalls[1].names", "no system call's name"),
+        (broken(lambda p: p["syscalls"][1].update(names=[""])), "syscalls[1].names", "no system call's name"),
+        (
+            broken(lambda p: p["syscalls"][2]["args"][0].update(index=6)),
+            "syscalls[2].args[0].index",
+            "6 is not an integer from 0 to 5",
+        ),
+        (
+            broken(lambda p: p["syscalls"][2]["args"][0].update(value=1 << 64)),
+            "syscalls[2].args[0].value",
+            "is not an integer from 0 to",
+        ),
+        (
+            broken(lambda p: p["syscalls"][2]["args"][0].update(op="==")),
+            "syscalls[2].args[0].op",
+            "unknown seccomp operator '=='",
+        ),
+        (
+            broken(lambda p: p["syscalls"][0]["names"].append("write"), NOTIFYING),
+            "syscalls[0].names",
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+        ),
+        (
+            broken(lambda p: p.pop("listenerPath"), NOTIFYING),
+            "listenerMetadata",
+            "listenerMetadata is given without listenerPath",
+        ),
+        (
+            broken(lambda p: [p.pop("listenerPath"), p.pop("listenerMetadata")], NOTIFYING),
+            "listenerPath",
+            "SCMP_ACT_NOTIFY is used without listenerPath",
+        ),
+    ],
+)
+def test_refused(profile: Any, where: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(profile)
+    assert caught.value.where == f"linux.seccomp.{where}"
+    assert message in caught.value.message
+    assert caught.value.stage == "seccomp"
+
+
+def test_trace_carries_any_16_bit_number() -> None:
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_TRACE", "errnoRet": 0xFFFF}
+    assert len(plan({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "euid", "cache"),
+    [
+        ({}, 0, "/var/cache/gosudacon/seccomp"),
+        ({}, 1000, "$XDG_RUNTIME_DIR/gosudacon-cache/seccomp"),
+        ({"cache": True}, 0, "/var/cache/gosudacon/seccomp"),
+        ({"cache": "/c"}, 0, "/c"),
+        ({"cache": False}, 0, ""),
+    ],
+)
+def test_the_cache_is_where_the_administrator_wants_it(settings: Any, euid: int, cache: str) -> None:
+    assert vars(plan(PROFILE, host=Host(euid=euid), **settings)[0])["cache"] == cache
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cache": 1.5}, {"library": True}, {"nosuch": 1}, {"other-architectures": "SCMP_ACT_NOTIFY"}],
+)
+def test_wrong_settings_are_refused(settings: Any) -> None:
+    with pytest.raises(Error, match=r"invalid setting of stage seccomp in config\.toml"):
+        plan(PROFILE, **settings)
+
+
+def stub(profile: Any) -> list[Step]:
+    stage = SeccompStubStage()
+    stage.replaced = SeccompStage()
+    return make([stage], spec(profile), Host()).steps
+
+
+def test_the_stub_turns_what_denies_and_keeps_the_rest() -> None:
+    denying = ("KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "NOTIFY")
+    profile = {
+        **NOTIFYING,
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 38,
+        "syscalls": [{"names": [f"call{name}"], "action": f"SCMP_ACT_{name}"} for name in (*denying, "LOG", "ALLOW")],
+    }
+    profile["syscalls"][4]["errnoRet"] = 5
+    before = copy.deepcopy(profile)
+    steps = stub(profile)
+    assert [type(step).__name__ for step in steps] == ["CompileSeccomp", "LoadSeccomp"]
+    fields = vars(steps[0])
+    actions = {rule["names"][0]: rule["action"] for rule in fields["profile"]["syscalls"]}
+    assert actions.pop("callALLOW") == "SCMP_ACT_ALLOW"
+    assert set(actions.values()) == {"SCMP_ACT_LOG"}
+    assert all("errnoRet" not in rule for rule in fields["profile"]["syscalls"])
+    assert fields["profile"]["defaultAction"] == fields["others"] == "SCMP_ACT_LOG"
+    assert "defaultErrnoRet" not in fields["profile"]
+    assert {step.stage for step in steps} == {"seccomp-stub"}
+    assert before == profile
+
+
+def test_the_stub_does_not_hide_what_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="unknown seccomp action 'SCMP_ACT_X'"):
+        stub({**PROFILE, "defaultAction": "SCMP_ACT_X"})
+
+
+def test_the_stub_wants_to_replace() -> None:
+    with pytest.raises(ConfigError, match="replaces no stage"):
+        make([SeccompStubStage()], spec(PROFILE), Host())
+    assert SeccompStubStage.keys == SeccompStage.keys
+    assert START != CONFINE
