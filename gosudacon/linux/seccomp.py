@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 SET_MODE_FILTER = 1

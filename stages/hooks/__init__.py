@@ -6,8 +6,6 @@ only. See docs/hooks.md.
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import (
     CREATE_CONTAINER,
     CREATE_RUNTIME,
@@ -25,6 +23,7 @@ from gosudacon.api import (
     hookimpl,
 )
 from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
 from gosudacon.stages.hooks.program import Program, exec_failed
 
 TYPE_CHECKING = False

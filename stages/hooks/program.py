@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import _signal
-import os
 import select
 import time
 
 from gosudacon.linux import abi, process
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False
@@ -113,7 +113,8 @@ class Program:
             if error.errno != _ENOENT:
                 raise
         # A script: its interpreter opens it by name, which must still be that of the same file here.
-        if not os.path.samestat(os.stat(self.handle), os.stat(self.path)):
+        found, here = os.stat(self.handle), os.stat(self.path)
+        if (found.st_dev, found.st_ino) != (here.st_dev, here.st_ino):
             raise OSError(_ENOENT, "")
         _execve(self.path, *self._vectors)
         raise AssertionError("execve(2) returned")
@@ -149,7 +150,7 @@ def _filled(data: bytes) -> int:
     fd = os.memfd_create("state")
     while data:
         data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, os.SEEK_SET)
+    os.lseek(fd, 0, 0)
     return fd
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen
 
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False

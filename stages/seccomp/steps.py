@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon import __version__
 from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
 from gosudacon.linux import jsonio, seccomp
+from gosudacon.linux import system as os
 
 try:
     from _blake2 import blake2b  # the C half of hashlib, which costs 2 ms to import
@@ -43,7 +42,7 @@ class CompileSeccomp(Step):
         path = library(self.library)
         cache = self.cache
         if cache.startswith("$XDG_RUNTIME_DIR/"):
-            cache = cache.replace("$XDG_RUNTIME_DIR", os.environ.get("XDG_RUNTIME_DIR", ""), 1)
+            cache = cache.replace("$XDG_RUNTIME_DIR", os.getenv("XDG_RUNTIME_DIR"), 1)
         key = b""
         if cache.startswith("/"):
             key = self._key(path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
+
+from gosudacon.linux import system as os
 
 #: At most so many programs are kept; each is at most 32 KiB.
 LIMIT = 64
