@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
@@ -23,6 +25,8 @@ MOVE_MOUNT_T_EMPTY_PATH = 0x40
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+FSCONFIG_STRING_LIMIT = 255  # bytes of a value that fsconfig(2) takes
+DATA_LIMIT = 4095  # bytes of data that mount(2) takes; it would cut off the rest without a word
 
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
@@ -45,6 +49,7 @@ _fsopen = abi.syscall("fsopen", abi.PATH, abi.UINT)
 _fsconfig = abi.syscall("fsconfig", abi.INT, abi.UINT, abi.PATH, abi.PATH, abi.INT)
 _fsmount = abi.syscall("fsmount", abi.INT, abi.UINT, abi.UINT)
 _fstatfs = abi.syscall("fstatfs", abi.INT, abi.BUFFER)
+_chroot = abi.syscall("chroot", abi.PATH)
 
 
 def mount(
@@ -69,8 +74,28 @@ def pivot_root(new_root: str, put_old: str) -> None:
     _pivot_root(new_root, put_old, about=new_root)
 
 
+def chroot(path: str) -> None:
+    """chroot(2)."""
+    _chroot(path, about=path)
+
+
+def set_propagation(target: str | bytes, flags: int, about: str = "") -> None:
+    """Change the propagation of the mount at ``target``: MS_PRIVATE, MS_SLAVE, … with or without MS_REC (mount(2))."""
+    _mount(None, target, None, flags, None, about=about or target)
+
+
 def open_tree(fd: int, path: str | bytes, flags: int, about: str = "") -> int:
     """open_tree(2): an O_PATH descriptor or, with OPEN_TREE_CLONE, a detached copy of a mount; close-on-exec."""
+    return _open_tree(fd, path, flags | OPEN_TREE_CLOEXEC, about=about or path)
+
+
+def clone_tree(fd: int, path: str | bytes = b"", recursive: bool = False, about: str = "") -> int:
+    """A detached copy of the mount at ``path``, or of what ``fd`` is of, from there down; close-on-exec.
+
+    open_tree(2) with OPEN_TREE_CLONE. Copies of shared mounts are their peers. Closing the descriptor of a
+    copy that nobody attached costs as much as ten system calls (an RCU grace period): attach the last one.
+    """
+    flags = OPEN_TREE_CLONE | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
     return _open_tree(fd, path, flags | OPEN_TREE_CLOEXEC, about=about or path)
 
 
@@ -81,7 +106,13 @@ def move_mount(mount_fd: int, target_fd: int, about: str = "") -> None:
 
 
 def mount_setattr(
-    fd: int, set_: int, clear: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False, about: str = ""
+    fd: int,
+    set_: int,
+    clear: int = 0,
+    propagation: int = 0,
+    userns_fd: int = 0,
+    recursive: bool = False,
+    about: str = "",
 ) -> None:
     """Change the attributes MOUNT_ATTR_* and the propagation of the mount behind ``fd`` (mount_setattr(2), 5.12)."""
     attributes = b"".join(value.to_bytes(8, "little") for value in (set_, clear, propagation, userns_fd))
@@ -91,23 +122,36 @@ def mount_setattr(
 def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int = 0, source: str = "") -> int:
     """A detached mount of a new filesystem: fsopen(2), fsconfig(2), fsmount(2); a None option is a flag.
 
-    Returns a close-on-exec descriptor of the mount.
+    Returns a close-on-exec descriptor of the mount. The error of an option that the filesystem refuses
+    carries what the kernel says about it.
     """
-    import os
-
     context = _fsopen(fstype, FSOPEN_CLOEXEC, about=fstype)
     try:
         if source:
-            _fsconfig(context, FSCONFIG_SET_STRING, b"source", source, 0, about=fstype)
+            _fsconfig(context, FSCONFIG_SET_STRING, b"source", source, 0)
         for key, value in options.items():
             if value is None:
-                _fsconfig(context, FSCONFIG_SET_FLAG, key, None, 0, about=f"{fstype} {key}")
+                _fsconfig(context, FSCONFIG_SET_FLAG, key, None, 0)
             else:
-                _fsconfig(context, FSCONFIG_SET_STRING, key, value, 0, about=f"{fstype} {key}={value}")
-        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0, about=fstype)
-        return _fsmount(context, FSMOUNT_CLOEXEC, attributes, about=fstype)
+                _fsconfig(context, FSCONFIG_SET_STRING, key, value, 0)
+        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return _fsmount(context, FSMOUNT_CLOEXEC, attributes)
+    except SyscallError as error:
+        error.path = _log(context) or fstype
+        raise
     finally:
         os.close(context)
+
+
+def _log(context: int) -> str:
+    """What the filesystem wrote to the log of its fsopen(2) context, e.g. ``tmpfs: Unknown parameter 'x'``."""
+    lines = []
+    try:
+        while line := os.read(context, 1024):
+            lines.append(line[2:].decode(errors="replace").strip())  # after "e ", "w " or "i "
+    except OSError:  # ENODATA: that was all
+        pass
+    return "; ".join(lines)
 
 
 def filesystem_type(fd: int) -> int:
@@ -115,3 +159,10 @@ def filesystem_type(fd: int) -> int:
     buffer = bytearray(120)
     _fstatfs(fd, buffer)
     return int.from_bytes(buffer[:8], "little")
+
+
+def mount_flags(fd: int) -> int:
+    """The flags ST_* of the mount behind ``fd`` (fstatfs(2), ``f_flags``): the four lowest are those of MS_*."""
+    buffer = bytearray(120)
+    _fstatfs(fd, buffer)
+    return int.from_bytes(buffer[80:88], "little")

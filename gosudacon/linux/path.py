@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.linux import abi
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 RESOLVE_NO_XDEV = 0x01
@@ -14,12 +13,13 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 _openat2 = abi.syscall("openat2", abi.INT, abi.PATH, abi.BUFFER, abi.SIZE)
-_EAGAIN, _ENOENT, _ELOOP, _ENOTDIR = 11, 2, 40, 20
+_EAGAIN, _ENOENT, _ELOOP = 11, 2, 40
 _TRIES = 128
+_LINKS = 40  # as many as the kernel follows in one path
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, resolve: int, mode: int = 0) -> int:
-    """openat2(2), close-on-exec; EAGAIN (a rename raced with the resolution) is tried again a bounded number of times."""
+    """openat2(2), close-on-exec; EAGAIN (a rename raced with the resolution) is tried again, not for ever."""
     how = b"".join(value.to_bytes(8, "little") for value in (flags | os.O_CLOEXEC, mode, resolve))
     for attempt in range(_TRIES):
         try:
@@ -35,56 +35,91 @@ def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, resolve: 
     return openat2(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
 
-def mkdir_in_root(root: int, path: str, mode: int = 0o755) -> int:
+def mkdir_in_root(root: int, path: str, mode: int = 0o755, resolve: int = 0) -> int:
     """Make ``path`` and its parents inside ``root``; returns an O_PATH descriptor of the directory.
 
-    What exists is resolved by the kernel, symlinks included; what is missing is made component by component
-    below the descriptor reached, without following a link that appears meanwhile. ``..`` in the part that
-    is missing raises ENOENT.
+    What exists is resolved by the kernel, symlinks included; what is missing (also behind a dangling link) is
+    made component by component below the descriptor reached, without following a link that appears
+    meanwhile. ``mode`` is not subject to the umask. Raises ENOENT for ``..`` in the part that is missing,
+    ENOTDIR for a file in the way.
     """
-    fd, missing = _longest_existing(root, path)
-    for name in missing:
-        fd = _descend(fd, name, mode)
+    fd, missing = _reach(root, path, resolve)
+    if not missing:
+        return fd
+    umask = os.umask(0)
+    try:
+        for name in missing:
+            fd = _descend(fd, name, mode)
+    finally:
+        os.umask(umask)
     return fd
 
 
 def file_in_root(root: int, path: str, mode: int = 0o644) -> int:
-    """Make an empty regular file at ``path`` inside ``root`` if nothing is there; an O_PATH descriptor of what is."""
+    """An O_PATH descriptor of what is at ``path`` inside ``root``; an empty regular file is made if nothing is."""
     try:
         return open_in_root(root, path)
     except SyscallError as error:
         if error.errno != _ENOENT:
             raise
-    parent, _, name = path.rstrip("/").rpartition("/")
-    directory = mkdir_in_root(root, parent or "/")
+    fd, missing = _reach(root, path, 0)
+    umask = os.umask(0)
     try:
+        for name in missing[:-1]:
+            fd = _descend(fd, name, 0o755)
         try:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
-        except FileExistsError:
-            pass  # somebody was faster, or a dangling link: the next open tells
-        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            return create_file(fd, missing[-1] if missing else ".", mode)
+        finally:
+            os.close(fd)
     finally:
-        os.close(directory)
+        os.umask(umask)
 
 
-def _longest_existing(root: int, path: str) -> tuple[int, list[str]]:
+def create_file(directory: int, name: str, mode: int = 0o644) -> int:
+    """Make an empty file in ``directory`` if there is none; an O_PATH descriptor of it, which is no symlink."""
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
+    except FileExistsError:
+        pass  # somebody was faster
+    return openat2(directory, name, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+
+
+def _reach(root: int, path: str, resolve: int) -> tuple[int, list[str]]:
+    """The deepest directory on the way to ``path`` that exists, and the names missing below it, links expanded."""
     names = [name for name in path.split("/") if name not in ("", ".")]
+    for _ in range(_LINKS):
+        fd, count = _longest_existing(root, names, resolve)
+        missing = names[count:]
+        try:
+            target = os.readlink(missing[0], dir_fd=fd) if missing else ""
+        except OSError:
+            target = ""
+        if not target:
+            if ".." in missing:
+                os.close(fd)
+                raise SyscallError(_ENOENT, "mkdirat", path)
+            return fd, missing
+        os.close(fd)  # a link to what is missing: make that
+        if resolve & RESOLVE_NO_SYMLINKS:
+            break
+        rest = [name for name in target.split("/") if name not in ("", ".")] + missing[1:]
+        names = rest if target.startswith("/") else names[:count] + rest
+    raise SyscallError(_ELOOP, "openat2", path)
+
+
+def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, int]:
     for count in range(len(names), -1, -1):
         try:
-            fd = open_in_root(root, "/".join(["."] + names[:count]), os.O_PATH | os.O_DIRECTORY)
+            path = "/".join([".", *names[:count]])
+            return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY, resolve), count
         except SyscallError as error:
             if error.errno != _ENOENT or count == 0:
                 raise
-            continue
-        missing = names[count:]
-        if ".." in missing:
-            os.close(fd)
-            raise SyscallError(_ENOENT, "mkdirat", path)
-        return fd, missing
     raise AssertionError("unreachable")
 
 
 def _descend(fd: int, name: str, mode: int) -> int:
+    """Make and enter a directory below ``fd``, which is closed."""
     try:
         try:
             os.mkdir(name, mode, dir_fd=fd)
@@ -95,6 +130,9 @@ def _descend(fd: int, name: str, mode: int) -> int:
         os.close(fd)
 
 
-def location(fd: int) -> str:
-    """Where the kernel says the object behind ``fd`` is now (``/proc/self/fd/N``)."""
-    return os.readlink(f"/proc/self/fd/{fd}")
+def location(fd: int, proc: int = -1) -> str:
+    """Where the kernel says the object behind ``fd`` is now (``/proc/self/fd/N``).
+
+    ``proc``: a descriptor of a proc mount that can be trusted, where /proc itself is the container's.
+    """
+    return os.readlink(f"self/fd/{fd}", dir_fd=proc) if proc >= 0 else os.readlink(f"/proc/self/fd/{fd}")

@@ -1,0 +1,132 @@
+"""Pseudo terminals: allocated in a given devpts, never looked up by name, and passed over a socket (pty(7), devpts)."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+
+from gosudacon.linux import mount
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error, SyscallError
+from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
+_TIOCSCTTY = 0x540E
+_TIOCGWINSZ = 0x5413
+_TIOCSWINSZ = 0x5414
+_TIOCGPTN = 0x80045430
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+_PTMX = os.makedev(5, 2)
+_FORMAT, _CHARACTER = 0o170000, 0o020000
+_PATH_LIMIT = 107  # bytes that fit sockaddr_un
+_SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
+
+
+def allocate(devpts: int) -> tuple[int, int]:
+    """A new terminal of the devpts mount behind ``devpts``: its master and slave, both close-on-exec.
+
+    Raises `Error` if that is no devpts with a ptmx; opening one that an image made up would hang or mislead.
+    """
+    if mount.filesystem_type(devpts) != mount.DEVPTS_SUPER_MAGIC:
+        raise Error("/dev/pts is no devpts")
+    probe = openat2(devpts, "ptmx", os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    status = os.fstat(probe)
+    os.close(probe)
+    if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _PTMX:
+        raise Error("/dev/pts/ptmx is not the device 5:2")
+    master = openat2(devpts, "ptmx", os.O_RDWR | os.O_NOCTTY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    try:
+        _ioctl(master, "TIOCSPTLCK", _TIOCSPTLCK, bytes(4))
+        slave = _ioctl_number(master, "TIOCGPTPEER", _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except BaseException:
+        os.close(master)
+        raise
+    return master, slave
+
+
+def number(master: int) -> int:
+    """N of the terminal's /dev/pts/N (TIOCGPTN)."""
+    return int.from_bytes(_ioctl(master, "TIOCGPTN", _TIOCGPTN, bytes(4)), "little")
+
+
+def set_size(fd: int, height: int, width: int) -> None:
+    """Rows and columns of the terminal (TIOCSWINSZ)."""
+    size = height.to_bytes(2, "little") + width.to_bytes(2, "little") + bytes(4)
+    _ioctl(fd, "TIOCSWINSZ", _TIOCSWINSZ, size)
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give one terminal the size of another."""
+    _ioctl(target, "TIOCSWINSZ", _TIOCSWINSZ, _ioctl(source, "TIOCGWINSZ", _TIOCGWINSZ, bytes(8)))
+
+
+def take(slave: int) -> None:
+    """Make the terminal that of this session, which must have none, and standard input, output and error."""
+    _ioctl_number(slave, "TIOCSCTTY", _TIOCSCTTY, 0)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd, inheritable=True)
+
+
+def connect(path: str) -> int:
+    """Connect to a console socket (AF_UNIX, SOCK_STREAM); close-on-exec. Paths may be longer than sockaddr_un holds."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    directory = -1
+    address = os.fsencode(path)
+    try:
+        if len(address) > _PATH_LIMIT:
+            parent, name = os.path.split(path)
+            directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            address = b"/proc/self/fd/%d/" % directory + os.fsencode(name)
+        connection.connect(address)
+        return connection.detach()
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "connect", path) from None
+    finally:
+        connection.close()
+        if directory >= 0:
+            os.close(directory)
+
+
+def socketpair() -> tuple[int, int]:
+    """Two connected descriptors to pass a terminal over."""
+    one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    return one.detach(), other.detach()
+
+
+def send(connection: int, master: int, name: str) -> None:
+    """Send the one message of a console socket: the terminal's name, and the master as its one descriptor."""
+    sender = _socket.socket(fileno=connection)
+    try:
+        rights = (_SOL_SOCKET, _SCM_RIGHTS, master.to_bytes(4, "little"))
+        sender.sendmsg([name.encode()], [rights])
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "sendmsg", "console socket") from None
+    finally:
+        sender.detach()
+
+
+def receive(connection: int) -> int:
+    """The master that `send` sent, close-on-exec. Raises `Error` if the connection ends without one."""
+    receiver = _socket.socket(fileno=connection)
+    try:
+        _, ancillary, _, _ = receiver.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    finally:
+        receiver.detach()
+    for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS) and len(data) >= 4:
+            return int.from_bytes(data[:4], "little")
+    raise Error("no terminal came from the container")
+
+
+def _ioctl(fd: int, name: str, request: int, data: bytes) -> bytes:
+    try:
+        return fcntl.ioctl(fd, request, data)
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "ioctl", name) from None
+
+
+def _ioctl_number(fd: int, name: str, request: int, value: int) -> int:
+    try:
+        return fcntl.ioctl(fd, request, value)
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "ioctl", name) from None

@@ -1,0 +1,231 @@
+"""Stage ``pivot-root``: the root filesystem becomes ``/``, and the host's mounts go out of reach."""
+
+from __future__ import annotations
+
+from gosudacon.api import PIVOT, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux import mount, path
+from gosudacon.linux import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EINVAL, _EPERM, _ENOENT = 22, 1, 2
+_FORMAT, _CHARACTER = 0o170000, 0o020000
+_NULL = os.makedev(1, 3)
+_AFTERWARDS = {
+    "shared": mount.MS_SHARED,
+    "rshared": mount.MS_SHARED | mount.MS_REC,
+    "unbindable": mount.MS_UNBINDABLE,
+    "runbindable": mount.MS_UNBINDABLE | mount.MS_REC,
+}
+
+
+class PivotRoot(Step):
+    """pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); it is made a slave and unmounted."""
+
+    phase = PIVOT
+
+    def describe(self) -> str:
+        return 'pivot_root(".", "."), detach the old root'
+
+    def run(self, context: Context) -> None:
+        old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fchdir(context.root)
+            mount.pivot_root(".", ".")
+            os.fchdir(old)
+            # An unmount in a mount that a hook has shared again would reach the host.
+            mount.set_propagation(".", mount.MS_SLAVE | mount.MS_REC, about="the old root")
+            mount.umount(".", mount.MNT_DETACH)
+        finally:
+            os.close(old)
+        os.chdir("/")
+
+
+class MaskHostMounts(Step):
+    """Take away the host's full proc and sysfs mounts, which stay in the namespace without pivot_root(2).
+
+    The kernel lets a user namespace mount these filesystems only where a full one is visible: left there, they
+    would lend the container what its own masked ones forbid.
+    """
+
+    phase = PIVOT
+
+    def describe(self) -> str:
+        return "unmount or cover the host's proc and sysfs mounts"
+
+    def run(self, context: Context) -> None:
+        own = path.location(context.root, context.proc)
+        for place in _full_mounts(_read_mountinfo(context), own.encode()):
+            try:
+                mount.set_propagation(place, mount.MS_SLAVE | mount.MS_REC)
+            except OSError as error:
+                if error.errno in (_ENOENT, _EINVAL):  # covered by another mount
+                    continue
+                raise
+            try:
+                mount.umount(place, mount.MNT_DETACH)
+            except OSError as error:
+                if error.errno not in (_EINVAL, _EPERM):
+                    raise
+                mount.mount("tmpfs", place, "tmpfs", mount.MS_RDONLY)  # locked: cannot be unmounted
+
+
+class MoveRoot(Step):
+    """Move the root's mount over ``/`` and chroot(2) into it, where pivot_root(2) is impossible (an initramfs)."""
+
+    phase = PIVOT
+
+    def describe(self) -> str:
+        return 'move the root filesystem\'s mount to "/", chroot(".")'
+
+    def run(self, context: Context) -> None:
+        os.fchdir(context.root)
+        mount.mount(".", "/", None, mount.MS_MOVE, about="the root filesystem")
+        _chroot()
+
+
+class ChangeRoot(Step):
+    """chroot(2), the container shares the host's mount namespace."""
+
+    phase = PIVOT
+
+    def describe(self) -> str:
+        return "chroot into the root filesystem (no mount namespace)"
+
+    def run(self, context: Context) -> None:
+        os.fchdir(context.root)
+        _chroot()
+
+
+class SetRootPropagation(Step):
+    """Not before the root is the container's own: earlier it would have changed the host's."""
+
+    phase = PIVOT
+    where = "linux.rootfsPropagation"
+    word: str
+
+    def describe(self) -> str:
+        return f"make / {self.word}"
+
+    def run(self, context: Context) -> None:
+        mount.set_propagation("/", _AFTERWARDS[self.word])
+
+
+class ReopenNull(Step):
+    """Standard streams that are the host's /dev/null become the container's."""
+
+    phase = PIVOT
+
+    def describe(self) -> str:
+        return "reopen standard streams that are /dev/null"
+
+    def run(self, context: Context) -> None:
+        streams = [fd for fd in (0, 1, 2) if _is_null(fd)]
+        if not streams:
+            return
+        try:
+            probe = path.open_in_root(context.root, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
+        except OSError:
+            return  # the container has none: it keeps the host's
+        try:
+            if not _is_null(probe):
+                return
+            null = os.open(f"self/fd/{probe}", os.O_RDWR | os.O_CLOEXEC, dir_fd=context.proc)
+        finally:
+            os.close(probe)
+        for fd in streams:
+            os.dup2(null, fd, inheritable=True)
+        os.close(null)
+
+
+class MakeWorkingDirectory(Step):
+    """Make the working directory if it is missing; not before the host is out of reach."""
+
+    phase = PIVOT
+    where = "process.cwd"
+    path: str
+
+    def describe(self) -> str:
+        return f"mkdir -p {self.path}"
+
+    def run(self, context: Context) -> None:
+        os.close(path.mkdir_in_root(context.root, self.path))
+
+
+def _chroot() -> None:
+    mount.chroot(".")
+    os.chdir("/")
+
+
+def _is_null(fd: int) -> bool:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return status.st_mode & _FORMAT == _CHARACTER and status.st_rdev == _NULL
+
+
+def _read_mountinfo(context: Context) -> bytes:
+    fd = os.open(f"{os.getpid()}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=context.proc)
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+def _full_mounts(mountinfo: bytes, own: bytes) -> list[bytes]:
+    """Mount points of whole proc and sysfs filesystems outside of ``own``, the last mounted first (proc(5))."""
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(b" - ")
+        fields = left.split()
+        inside, place = fields[3], _unescape(fields[4])
+        if right.split(b" ", 1)[0] not in (b"proc", b"sysfs") or inside != b"/":
+            continue
+        if place != own and not place.startswith(own.rstrip(b"/") + b"/"):
+            found.append(place)
+    return found[::-1]
+
+
+def _unescape(field: bytes) -> bytes:
+    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        field = field.replace(code, character)
+    return field
+
+
+class PivotRootStage(Stage):
+    """Changes the root, makes the working directory."""
+
+    name = "pivot-root"
+    after = ("rootfs-mount",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` where the root could not be left again."""
+        if "mount" not in spec.namespaces():
+            yield ChangeRoot()
+        else:
+            if spec.options.get("no_pivot"):
+                yield MaskHostMounts()
+                yield MoveRoot()
+            else:
+                yield PivotRoot()
+            word = spec.linux.get("rootfsPropagation") or ""
+            if word in _AFTERWARDS:
+                yield SetRootPropagation(word=word)
+        yield ReopenNull()
+        cwd = spec.process.get("cwd") or "/"
+        if not cwd.startswith("/"):
+            raise ConfigError("Cwd must be an absolute path", where="process.cwd")
+        if cwd.strip("/"):
+            yield MakeWorkingDirectory(path=cwd)
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [PivotRootStage()]

@@ -1,0 +1,169 @@
+"""Stage ``rootfs-mount``: everything the container sees as its file system, up to what is hidden from it.
+
+`options` reads the words of ``mounts[].options``; `filesystem`, `bind` and `cgroup` mount, `destination` says
+where; `root` prepares and seals the root, `devices` fills /dev, `terminal` brings the console, `hide` masks.
+Modules that few bundles need are imported by the plan that needs them.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import DELETE, ISOLATE, RUNTIME, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.linux import mount
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount import destination as places
+from gosudacon.stages.rootfs_mount import devices, filesystem, hide, root
+from gosudacon.stages.rootfs_mount.options import Options, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_HANDED_OVER = ("sources", "idmaps", "console")
+
+
+class CloseHandedOver(Step):
+    """Init has its copies; the runtime's own descriptors would keep mounts busy for as long as it runs."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = DELETE
+
+    def describe(self) -> str:
+        return "close what was opened for the container's process"
+
+    def run(self, context: Context) -> None:
+        for key in _HANDED_OVER:
+            kept = context.kept.pop(key, {})
+            for fd in kept.values() if isinstance(kept, dict) else (kept,):
+                os.close(fd)
+
+
+class RootfsMount(Stage):
+    """Mounts, devices, console; then what is read-only, set or masked."""
+
+    name = "rootfs-mount"
+    after = ("namespaces", "cgroups", "hooks")
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` for options and destinations that cannot be, with their place."""
+        terminal = bool(spec.process.get("terminal"))
+        readonly: list[Step] = []
+        if "mount" in spec.namespaces():
+            yield from _Mounts(spec, host, terminal, readonly).plan()
+        else:
+            _check_nothing_to_mount(spec)
+        if not _bound_dev(spec):
+            yield from devices.plan_devices(spec, host)
+        if terminal:
+            from gosudacon.stages.rootfs_mount import terminal as terminals
+
+            yield from terminals.plan_terminal(spec, host)
+        yield from readonly
+        if (spec.config.get("root") or {}).get("readonly"):
+            yield root.RemountRootReadOnly()
+        if spec.linux.get("sysctl"):
+            from gosudacon.stages.rootfs_mount import sysctl
+
+            yield from sysctl.plan_sysctl(spec)
+        yield from hide.plan_hidden(spec, host)
+
+
+class _Mounts:
+    """Goes through ``mounts`` in order; remembers what later entries depend on."""
+
+    def __init__(self, spec: Spec, host: Host, terminal: bool, readonly: list[Step]) -> None:
+        self.spec = spec
+        self.host = host
+        self.terminal = terminal
+        self.readonly = readonly  # steps for `CONFINE`
+        flags, self.base = root.propagation(spec)
+        self.flags = flags
+        self.shared = False  # some mount so far may be shared
+        self.handed_over = terminal
+
+    def plan(self) -> Iterator[Step]:
+        yield from root.plan_root(self.spec, self.host, self.flags)
+        for index, entry in enumerate(self.spec.config.get("mounts") or ()):
+            where = f"mounts[{index}]"
+            options = parse(entry, where)
+            yield from self._entry(index, entry, options, where)
+            shares = any(flags & mount.MS_SHARED for flags in options.propagation)
+            self.shared = self.shared or shares or not self.base
+        if self.handed_over:
+            yield CloseHandedOver()
+
+    def _entry(self, index: int, entry: dict[str, Any], options: Options, where: str) -> Iterator[Step]:
+        destination = places.normal(entry["destination"])
+        fstype = entry.get("type") or ""
+        if not options.remount:
+            places.check_plan(destination, fstype, options.bind, where)
+        if options.bind:
+            from gosudacon.stages.rootfs_mount import bind
+
+            self.handed_over = True
+            yield from bind.plan_bind(self.spec, self.host, index, entry, options, self.base, self.shared)
+            return
+        _check_filesystem(entry, fstype, options, where)
+        if fstype == "cgroup":
+            from gosudacon.stages.rootfs_mount import cgroup
+
+            yield cgroup.plan_cgroup(self.spec, self.host, entry, options, where)
+            return
+        deferred = bool(
+            options.flags & mount.MS_RDONLY and not options.remount and (fstype == "tmpfs" or destination == "/dev")
+        )
+        if deferred:
+            self.readonly.append(root.RemountReadOnly(destination=destination, where=where))
+        yield from filesystem.plan_filesystem(
+            entry,
+            options,
+            self.host,
+            where=where,
+            label=_label(self.spec, self.host),
+            deferred=deferred,
+            keep=self.terminal and destination == "/dev/pts" and fstype == "devpts",
+        )
+
+
+def _check_filesystem(entry: dict[str, Any], fstype: str, options: Options, where: str) -> None:
+    if not fstype and not options.remount:
+        raise ConfigError("a mount needs a type, or the option bind", where=f"{where}.type")
+    if options.idmap or entry.get("uidMappings") or entry.get("gidMappings"):
+        raise ConfigError("id-mapped mounts are only supported for bind-mounts", where=where)
+    if options.copy_up and fstype != "tmpfs":
+        raise ConfigError("tmpcopyup is for tmpfs only", where=f"{where}.options")
+
+
+def _check_nothing_to_mount(spec: Spec) -> None:
+    """Without a mount namespace of its own a container's mounts would be the host's, and stay."""
+    if spec.config.get("mounts"):
+        raise ConfigError("mounts need a mount namespace of the container's own", where="mounts[0]")
+    if (spec.config.get("root") or {}).get("readonly"):
+        raise ConfigError("a read-only root needs a mount namespace of the container's own", where="root.readonly")
+
+
+def _label(spec: Spec, host: Host) -> str:
+    label = str(spec.linux.get("mountLabel") or "")
+    if label and not host.selinux:
+        raise ConfigError(
+            "selinux label is specified in config, but selinux is disabled or not supported",
+            where="linux.mountLabel",
+        )
+    return label
+
+
+def _bound_dev(spec: Spec) -> bool:
+    """Whether /dev is somebody else's, in which nothing is to be made."""
+    for entry in spec.config.get("mounts") or ():
+        if places.normal(entry["destination"]) == "/dev":
+            words = entry.get("options") or ()
+            if "bind" in words or "rbind" in words or entry.get("type") == "bind":
+                return True
+    return False
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [RootfsMount()]

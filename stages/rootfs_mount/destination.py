@@ -1,0 +1,138 @@
+"""Where something is mounted: made and opened inside the root, and refused where it would defeat the isolation."""
+
+from __future__ import annotations
+
+from gosudacon.api import ConfigError, Context, Error
+from gosudacon.linux import mount, path
+from gosudacon.linux import system as os
+
+#: Places in /proc that others emulate (lxcfs) and that hold no control over the host.
+ALLOWED_IN_PROC = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    )
+)
+_PROC_ROOT_INODE = 1
+_ENOENT, _ELOOP, _ENOTDIR = 2, 40, 20
+
+
+def normal(destination: str) -> str:
+    """An absolute path without empty components and ``.``; ``..`` stays, which only the kernel can resolve."""
+    return "/" + "/".join(name for name in destination.split("/") if name not in ("", "."))
+
+
+def check_plan(destination: str, fstype: str, bind: bool, where: str) -> None:
+    """Refuse what the configuration's words alone show to be forbidden. Raises `ConfigError`."""
+    problem = _problem(destination, fstype)
+    if problem and not (bind and destination == "/proc"):
+        raise ConfigError(problem, where=f"{where}.destination")
+
+
+def open_directory(context: Context, destination: str, fstype: str = "", source: int = -1) -> tuple[int, bool]:
+    """The directory to mount on, made if it is missing, and whether it was there before.
+
+    proc and sysfs go only onto a directory reached without any symlink: an image that redirects them would
+    lead astray what is masked or written there later (CVE-2019-19921). ``source`` is what a bind mount brings.
+    """
+    ordinary = fstype in ("proc", "sysfs")
+    try:
+        fd = path.open_in_root(context.root, destination, os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+        existed, resolved = True, ".." in destination
+    except OSError as error:
+        if ordinary and error.errno in (_ELOOP, _ENOTDIR):
+            raise _not_ordinary(fstype) from None
+        if error.errno not in (_ENOENT, _ELOOP):
+            raise
+        fd, existed = _make(context, destination, ordinary, error.errno)
+        resolved = True
+    return _checked(context, fd, destination, resolved, fstype, source), existed
+
+
+def open_file(context: Context, destination: str, source: int = -1) -> int:
+    """The file to mount on; an empty one is made if there is nothing."""
+    try:
+        fd = path.open_in_root(context.root, destination, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+        resolved = ".." in destination
+    except OSError as error:
+        if error.errno not in (_ENOENT, _ELOOP):
+            raise
+        fd = path.file_in_root(context.root, destination)
+        resolved = True
+    return _checked(context, fd, destination, resolved, "", source)
+
+
+def open_existing(context: Context, destination: str) -> int:
+    """What is mounted there, to be changed."""
+    return path.open_in_root(context.root, destination)
+
+
+def reopen(context: Context, destination: str, below: int) -> int:
+    """The mount that mount(2) has put on the place behind ``below``: opened again, and still at that place."""
+    fd = path.open_in_root(context.root, destination)
+    if path.location(fd, context.proc) != path.location(below, context.proc):
+        os.close(fd)
+        raise Error(f"{destination} was moved while it was being mounted")
+    return fd
+
+
+def _make(context: Context, destination: str, ordinary: bool, number: int) -> tuple[int, bool]:
+    if number == _ELOOP:
+        try:
+            return path.open_in_root(context.root, destination, os.O_PATH | os.O_DIRECTORY), True
+        except OSError as error:
+            if error.errno != _ENOENT:
+                raise
+    resolve = path.RESOLVE_NO_SYMLINKS if ordinary else 0
+    return path.mkdir_in_root(context.root, destination, resolve=resolve), False
+
+
+def _checked(context: Context, fd: int, destination: str, resolved: bool, fstype: str, source: int) -> int:
+    try:
+        where = _inside(context, fd) if resolved else destination
+        problem = _problem(where, fstype)
+        if problem and where == "/proc" and source >= 0:
+            problem = "" if _is_proc_root(source) else problem
+        if problem:
+            raise Error(problem)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _inside(context: Context, fd: int) -> str:
+    root, place = path.location(context.root, context.proc), path.location(fd, context.proc)
+    if place != root and not place.startswith(root.rstrip("/") + "/"):
+        raise Error(f"{place} is outside of the root filesystem")
+    return "/" + place[len(root) :].strip("/")
+
+
+def _problem(destination: str, fstype: str) -> str:
+    if destination == "/":
+        return "the root filesystem itself cannot be mounted over"
+    if destination == "/proc" and fstype != "proc":
+        return '"/proc" cannot be mounted because it is not of type proc'
+    if destination.startswith("/proc/") and destination not in ALLOWED_IN_PROC:
+        return f'"{destination}" cannot be mounted because it is inside /proc'
+    return ""
+
+
+def _is_proc_root(fd: int) -> bool:
+    return mount.filesystem_type(fd) == mount.PROC_SUPER_MAGIC and os.fstat(fd).st_ino == _PROC_ROOT_INODE
+
+
+def _not_ordinary(fstype: str) -> Error:
+    return Error(
+        f'filesystem "{fstype}" must be mounted on ordinary directory',
+        hint="the image has a symbolic link or a file where the directory should be",
+    )

@@ -1,0 +1,207 @@
+"""/dev: default nodes and links (runtime-spec config-linux.md, "Default Devices") and linux.devices.
+
+Everything is made with *at() calls below one descriptor, resolved by the kernel inside the root: an image whose
+/dev is a link to somewhere gets its nodes there, inside its own root (CVE-2026-41579).
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import MOUNT, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.linux import mount, path
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount import destination as places
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_FORMAT, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o020000, 0o060000, 0o010000
+_KINDS = {"c": _CHARACTER, "u": _CHARACTER, "b": _BLOCK, "p": _FIFO}
+_EPERM, _EEXIST, _ENOENT = 1, 17, 2
+
+#: Path, type, major, minor.
+DEFAULT_NODES = (
+    ("/dev/null", "c", 1, 3),
+    ("/dev/zero", "c", 1, 5),
+    ("/dev/full", "c", 1, 7),
+    ("/dev/random", "c", 1, 8),
+    ("/dev/urandom", "c", 1, 9),
+    ("/dev/tty", "c", 5, 0),
+)
+_LINKS = (
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+)
+
+
+class MakeNodes(Step):
+    """Device nodes: mknodat(2), and where that is not permitted, the host's node of the same path, bound.
+
+    ``nodes`` are [path, type, major, minor, mode, uid, gid]; ``bind``: do not even try to make them.
+    """
+
+    phase = MOUNT
+    nodes: list[list[Any]]
+    bind: bool
+
+    def describe(self) -> str:
+        how = "bind the host's" if self.bind else "mknod"
+        if len(self.nodes) > 1:
+            return f"{how} {' '.join(node[0] for node in self.nodes)}"
+        name, kind, major, minor, mode, uid, gid = self.nodes[0]
+        number = "" if kind == "p" else f" {major}:{minor}"
+        owner = f" {uid}:{gid}" if uid or gid else ""
+        return f"{how} {name} ({kind}{number} {mode:04o}{owner})"
+
+    def run(self, context: Context) -> None:
+        directory, parent = -1, ""
+        umask = os.umask(0)
+        try:
+            for node in self.nodes:
+                above, _, name = node[0].rpartition("/")
+                if directory < 0 or above != parent:
+                    if directory >= 0:
+                        os.close(directory)
+                    directory, parent = path.mkdir_in_root(context.root, above or "/"), above
+                self._make(context, directory, name, node)
+        finally:
+            os.umask(umask)
+            if directory >= 0:
+                os.close(directory)
+
+    def _make(self, context: Context, directory: int, name: str, node: list[Any]) -> None:
+        _, kind, major, minor, mode, uid, gid = node
+        wanted, number = _KINDS[kind], os.makedev(major, minor) if kind != "p" else 0
+        if self.bind and kind != "p":
+            return _bind(context, directory, name, node)
+        try:
+            os.mknod(name, wanted | mode, number, dir_fd=directory)
+        except FileExistsError:
+            pass
+        except PermissionError:
+            if kind == "p":
+                raise
+            return _bind(context, directory, name, node)
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        _check(node, found)
+        if found.st_mode & 0o7777 != mode or (found.st_uid, found.st_gid) != (uid, gid):
+            _own(context, directory, name, node)
+
+
+def _check(node: list[Any], found: os.stat_result) -> None:
+    """A node that is already there, or that somebody put in the place of ours, must be the same device."""
+    wanted, number = _KINDS[node[1]], os.makedev(node[2], node[3]) if node[1] != "p" else 0
+    if found.st_mode & _FORMAT != wanted or (wanted != _FIFO and found.st_rdev != number):
+        raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=_EEXIST)
+
+
+def _own(context: Context, directory: int, name: str, node: list[Any]) -> None:
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        _check(node, os.fstat(fd))
+        own = f"self/fd/{fd}" if context.proc >= 0 else f"/proc/self/fd/{fd}"
+        proc = context.proc if context.proc >= 0 else None
+        os.chown(own, node[5], node[6], dir_fd=proc)
+        os.chmod(own, node[4], dir_fd=proc)
+    finally:
+        os.close(fd)
+
+
+def _bind(context: Context, directory: int, name: str, node: list[Any]) -> None:
+    """Mount the host's node of the same path, which must be the device that is asked for."""
+    below = path.create_file(directory, name)
+    try:
+        if context.host.kernel >= BY_DESCRIPTOR:
+            fd = mount.clone_tree(mount.AT_FDCWD, node[0])
+        else:
+            fd = os.open(node[0], os.O_PATH | os.O_CLOEXEC)
+        try:
+            _check(node, os.fstat(fd))
+            if context.host.kernel >= BY_DESCRIPTOR:
+                mount.mount_setattr(fd, 0, 0, mount.MS_SLAVE)
+                mount.move_mount(fd, below, about=node[0])
+            else:
+                source, target = f"/proc/self/fd/{fd}", f"/proc/self/fd/{below}"
+                mount.mount(source, target, None, mount.MS_BIND, about=node[0])
+        finally:
+            os.close(fd)
+    finally:
+        os.close(below)
+
+
+class LinkDev(Step):
+    """The links in /dev; what exists stays, except for ptmx, which must be the container's own."""
+
+    phase = MOUNT
+
+    def describe(self) -> str:
+        return "link fd, stdin, stdout, stderr, core and ptmx in /dev"
+
+    def run(self, context: Context) -> None:
+        directory = path.mkdir_in_root(context.root, "/dev")
+        try:
+            for target, name in _LINKS:
+                _link(target, name, directory)
+            if os.access("/proc/kcore", os.F_OK):
+                _link("/proc/kcore", "core", directory)
+            self._ptmx(directory)
+        finally:
+            os.close(directory)
+
+    def _ptmx(self, directory: int) -> None:
+        try:
+            os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
+        except FileExistsError:
+            try:
+                os.unlink("ptmx", dir_fd=directory)
+            except IsADirectoryError:
+                os.rmdir("ptmx", dir_fd=directory)
+            os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
+
+
+def _link(target: str, name: str, directory: int) -> None:
+    try:
+        os.symlink(target, name, dir_fd=directory)
+    except FileExistsError:
+        pass
+
+
+def plan_devices(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps for /dev, after everything is mounted; none of them when /dev is a bind mount."""
+    bind = "user" in spec.namespaces() or not host.initial_userns
+    nodes = {name: [name, kind, major, minor, 0o666, 0, 0] for name, kind, major, minor in DEFAULT_NODES}
+    listed: dict[str, Step] = {}
+    for index, device in enumerate(spec.linux.get("devices") or ()):
+        where = f"linux.devices[{index}]"
+        node = _node(device, where)
+        nodes.pop(node[0], None)
+        listed[node[0]] = MakeNodes(nodes=[node], bind=bind, where=where)
+    if nodes:
+        yield MakeNodes(nodes=list(nodes.values()), bind=bind, where="")
+    yield from listed.values()
+    yield LinkDev()
+
+
+def _node(device: dict[str, Any], where: str) -> list[Any]:
+    kind, mode = device.get("type"), device.get("fileMode")
+    if kind not in _KINDS:
+        raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")
+    name = places.normal(device.get("path") or "")
+    if not str(device.get("path")).startswith("/") or name == "/" or ".." in name.split("/"):
+        raise ConfigError(f"device path {device.get('path')!r} is not absolute", where=f"{where}.path")
+    if kind != "p" and (device.get("major") is None or device.get("minor") is None):
+        raise ConfigError(f"device {name} needs major and minor", where=where)
+    permissions = 0o666 if mode is None else mode & 0o7777
+    return [
+        name,
+        kind,
+        device.get("major") or 0,
+        device.get("minor") or 0,
+        permissions,
+        device.get("uid") or 0,
+        device.get("gid") or 0,
+    ]

@@ -1,0 +1,260 @@
+"""Mounting a new filesystem: built and attached by descriptor where the kernel can, with mount(2) elsewhere.
+
+fsopen(2) and fsmount(2) give a mount that is complete, with its mode, contents and flags, before anything in the
+container can see it, and a descriptor under which it stays known. mount(2) onto the descriptor of the directory
+is as safe, but to change anything afterwards the mount must be looked up again; it serves kernels before 5.12
+(mount_setattr(2)), and filesystems whose options fsconfig(2) cannot carry.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import MOUNT, Context, Error, Host, Step, StepError
+from gosudacon.linux import mount
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import reason
+from gosudacon.stages.rootfs_mount import destination as places
+from gosudacon.stages.rootfs_mount.options import PROPAGATION_NAMES, Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+BY_DESCRIPTOR = (5, 12)  # mount_setattr(2); the rest of the family is older
+
+#: Filesystems mounted with fsmount(2). Others get their data in one piece, as they have always got it, with mount(2):
+#: fsconfig(2) cuts values (overlay's lowerdir) at 255 bytes, and not every filesystem reads its options there alike.
+_WITH_FSMOUNT = frozenset(
+    ("proc", "sysfs", "tmpfs", "ramfs", "devpts", "mqueue", "cgroup", "cgroup2", "hugetlbfs", "bpf", "tracefs")
+)
+_UNLABELLED = ("proc", "sysfs", "mqueue")
+_EPERM, _EINVAL = 1, 22
+
+
+class MountStep(Step):
+    """What all entries of ``mounts`` have in common; an error names the mount."""
+
+    phase = MOUNT
+    destination: str
+    source: str
+    fstype: str
+    words: list[str]
+    how = ""
+
+    def describe(self) -> str:
+        options = f" ({','.join(self.words)})" if self.words else ""
+        return f"mount {self.subject()} on {self.destination}{options}{self.how}"
+
+    def subject(self) -> str:
+        """The filesystem's type, and its source where that is a thing of its own."""
+        return self.fstype if self.source in ("", "none", self.fstype) else f"{self.fstype} {self.source}"
+
+    def run(self, context: Context) -> None:
+        try:
+            self.mount(context)
+        except OSError as error:
+            call, number = getattr(error, "call", ""), error.errno or 0
+            raise self.failure(reason(error), call=call, errno=number, hint=self.hint(number)) from error
+        except Error as error:
+            raise self.failure(error.message, call=error.call, errno=error.errno, hint=error.hint) from error
+
+    def failure(self, why: str, **more: Any) -> StepError:
+        """The error of this step."""
+        return StepError(f"mount {self.subject()} on {self.destination}: {why}", **more)
+
+    def hint(self, number: int) -> str:
+        """What a person should know about an errno; may be empty."""
+        return ""
+
+    def mount(self, context: Context) -> None:
+        """Do it; raises OSError or `Error`."""
+        raise NotImplementedError
+
+
+class MountFilesystem(MountStep):
+    """A new filesystem: fsopen(2), fsconfig(2), fsmount(2), move_mount(2).
+
+    ``parameters`` are [name, value or None]; ``inherit_mode``: a tmpfs takes the mode of the directory it
+    covers; ``label`` is set as an attribute where the filesystem has no option for it; ``keep``: the
+    descriptor is needed later, as ``kept["mounts"][destination]``.
+    """
+
+    attributes: int
+    parameters: list[list[str | None]]
+    inherit_mode: bool
+    recursive: list[int]
+    propagation: list[int]
+    label: str
+    keep: bool
+
+    def hint(self, number: int) -> str:
+        return _hint(self.fstype, number)
+
+    def mount(self, context: Context) -> None:
+        below, existed = places.open_directory(context, self.destination, self.fstype)
+        try:
+            fd = self._new(below if existed else -1)
+            try:
+                if existed:
+                    self.fill(below, fd)
+                if self.recursive[0] or self.recursive[1]:
+                    mount.mount_setattr(fd, self.recursive[0], self.recursive[1])
+                mount.move_mount(fd, below)
+                for flags in self.propagation:
+                    mount.mount_setattr(fd, 0, 0, flags & ~mount.MS_REC)
+                if self.label:
+                    os.setxattr(f"/proc/self/fd/{fd}", "security.selinux", self.label.encode())
+            except BaseException:
+                os.close(fd)
+                raise
+        finally:
+            os.close(below)
+        _keep(context, self, fd)
+
+    def fill(self, below: int, fd: int) -> None:
+        """Put something into the new filesystem before it is attached; ``below`` is what it will cover."""
+
+    def _new(self, below: int) -> int:
+        parameters = {str(name): value for name, value in self.parameters}
+        if self.inherit_mode and below >= 0:
+            parameters["mode"] = f"{os.fstat(below).st_mode & 0o7777:04o}"
+        return mount.new_filesystem(self.fstype, parameters, self.attributes, self.source)
+
+
+class MountFilesystemClassic(MountStep):
+    """A new filesystem, or a change to one that is there: mount(2) onto /proc/self/fd/N."""
+
+    how = " [mount(2)]"
+    fills = False
+    flags: int
+    data: list[str]
+    inherit_mode: bool
+    recursive: list[int]
+    propagation: list[int]
+    label: str
+    keep: bool
+
+    def hint(self, number: int) -> str:
+        return _hint(self.fstype, number)
+
+    def mount(self, context: Context) -> None:
+        below, existed = self._open(context)
+        try:
+            data = list(self.data)
+            if self.inherit_mode and existed:
+                data.insert(0, f"mode={os.fstat(below).st_mode & 0o7777:04o}")
+            target = f"/proc/self/fd/{below}"
+            source = self.source or self.fstype
+            mount.mount(source, target, self.fstype, self.flags, ",".join(data), about=self.destination)
+            if self._more():
+                fd = places.reopen(context, self.destination, below)
+                self._finish(fd, below if existed else -1)
+                _keep(context, self, fd)
+        finally:
+            os.close(below)
+
+    def _open(self, context: Context) -> tuple[int, bool]:
+        if self.flags & mount.MS_REMOUNT:
+            return places.open_existing(context, self.destination), True
+        return places.open_directory(context, self.destination, self.fstype)
+
+    def _more(self) -> bool:
+        return bool(self.keep or self.fills or self.propagation or any(self.recursive) or self.label)
+
+    def fill(self, below: int, fd: int) -> None:
+        """Put something into the new filesystem; ``below`` is what it covers."""
+
+    def _finish(self, fd: int, below: int) -> None:
+        if below >= 0:
+            self.fill(below, fd)
+        target = f"/proc/self/fd/{fd}"
+        if any(self.recursive):
+            mount.mount_setattr(fd, self.recursive[0], self.recursive[1])
+        for flags in self.propagation:
+            mount.set_propagation(target, flags, about=self.destination)
+        if self.label:
+            os.setxattr(target, "security.selinux", self.label.encode())
+
+
+def _keep(context: Context, step: Any, fd: int) -> None:
+    if step.keep:
+        context.kept.setdefault("mounts", {})[step.destination] = fd
+    else:
+        os.close(fd)
+
+
+def _hint(fstype: str, number: int) -> str:
+    if fstype == "sysfs" and number == _EPERM:
+        return "a user namespace mounts sysfs only if it has a network namespace of its own; bind /sys instead"
+    if fstype == "proc" and number == _EPERM:
+        return "a user namespace mounts proc only if it has a pid namespace and sees a proc without overmounts"
+    if fstype == "devpts" and number == _EINVAL:
+        return "is the group of the option gid=… mapped in the user namespace?"
+    return ""
+
+
+def plan_filesystem(
+    entry: dict[str, Any], options: Options, host: Host, *, where: str, label: str, deferred: bool, keep: bool
+) -> Iterator[Step]:
+    """The step for an entry that is no bind mount.
+
+    ``deferred``: stays writable until `stages.rootfs_mount.hide.RemountReadOnly`; ``keep`` as in the step.
+    """
+    fstype = str(entry["type"])
+    kinds = _kinds(options.copy_up)
+    flags = options.flags & ~mount.MS_RDONLY if deferred else options.flags
+    common = {
+        "destination": places.normal(entry["destination"]),
+        "source": entry.get("source") or "",
+        "fstype": fstype,
+        "words": options.words,
+        "where": where,
+        "inherit_mode": fstype == "tmpfs" and not any(item.startswith("mode=") for item in _split(options)),
+        "recursive": options.recursive,
+        "propagation": options.propagation,
+        "label": label if fstype == "mqueue" else "",
+        "keep": keep or deferred,
+    }
+    label = "" if fstype in _UNLABELLED else label
+    if host.kernel >= BY_DESCRIPTOR and fstype in _WITH_FSMOUNT and _fits(options):
+        parameters: list[list[str | None]] = [
+            [word, None] for word in options.superblock() if not (deferred and word == "ro")
+        ]
+        parameters += [_parameter(item) for item in _split(options)]
+        if label:
+            parameters.append(["context", label])
+        from_flags = options.attributes() & ~(mount.MOUNT_ATTR_RDONLY if deferred else 0)
+        yield kinds[0](attributes=from_flags, parameters=parameters, **common)
+    else:
+        data = options.data + ([f'context="{label}"'] if label else [])
+        yield kinds[1](flags=flags, data=data, **common)
+
+
+def _kinds(copy_up: bool) -> tuple[type[MountFilesystem], type[MountFilesystemClassic]]:
+    if not copy_up:
+        return MountFilesystem, MountFilesystemClassic
+    from gosudacon.stages.rootfs_mount import copyup
+
+    return copyup.MountCopy, copyup.MountCopyClassic
+
+
+def _split(options: Options) -> list[str]:
+    return [item for word in options.data for item in word.split(",") if item]
+
+
+def _parameter(item: str) -> list[str | None]:
+    name, equals, value = item.partition("=")
+    return [name, value if equals else None]
+
+
+def _fits(options: Options) -> bool:
+    """Whether fsconfig(2) can carry the options."""
+    if options.remount or options.flags & (mount.MS_I_VERSION | mount.MS_SILENT):
+        return False
+    items = [item.partition("=")[2] for item in _split(options)]
+    return all(len(value.encode()) <= mount.FSCONFIG_STRING_LIMIT and '"' not in value for value in items)
+
+
+def propagation_words(flags: list[int]) -> str:
+    """``rslave,shared`` for a list of MS_*."""
+    return ",".join(PROPAGATION_NAMES[each] for each in flags)

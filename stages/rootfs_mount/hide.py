@@ -1,0 +1,190 @@
+"""Masked and read-only paths, inside the new root.
+
+Each path is resolved once, by the kernel, to a descriptor; what that descriptor is of decides how it is masked,
+and it is what gets mounted on. Only a path that does not exist is passed over.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.linux import mount, path
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount import destination as places
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FORMAT, _DIRECTORY, _CHARACTER = 0o170000, 0o040000, 0o020000
+_ENOENT, _ENOTDIR, _ENOSPC = 2, 20, 28
+_NULL = os.makedev(1, 3)
+_MAGIC = {"proc": mount.PROC_SUPER_MAGIC, "sysfs": mount.SYSFS_MAGIC}
+
+
+class OpenNull(Step):
+    """Copy the host's /dev/null while it is in reach: the container's may be anything (CVE-2025-31133)."""
+
+    phase = MOUNT
+
+    def describe(self) -> str:
+        return "open /dev/null of the host to mask files with"
+
+    def run(self, context: Context) -> None:
+        fd = mount.clone_tree(mount.AT_FDCWD, "/dev/null")
+        check_null(fd, "/dev/null of the host")
+        mount.mount_setattr(fd, 0, 0, mount.MS_PRIVATE)
+        context.kept["null"] = fd
+
+
+class _Path(Step):
+    phase = CONFINE
+    path: str
+    magic: int  # the path must be on this kind of filesystem; 0: on any
+
+    def open(self, context: Context) -> int:
+        """The path's descriptor, or -1 if there is no such thing."""
+        try:
+            fd = path.open_in_root(context.root, self.path)
+        except OSError as error:
+            if error.errno in (_ENOENT, _ENOTDIR):
+                return -1
+            raise
+        if self.magic and mount.filesystem_type(fd) != self.magic:
+            os.close(fd)
+            raise Error(f"{self.path} is not on the filesystem mounted there")
+        return fd
+
+
+class MakeReadOnly(_Path):
+    """Bind a path on itself, read-only."""
+
+    def describe(self) -> str:
+        return f"make {self.path} read-only"
+
+    def run(self, context: Context) -> None:
+        below = self.open(context)
+        if below < 0:
+            return
+        try:
+            fd = mount.clone_tree(below, recursive=True, about=self.path)
+            try:
+                mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY)
+                mount.move_mount(fd, below, about=self.path)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(below)
+
+
+class Mask(_Path):
+    """Cover a file with the null device, a directory with an empty read-only tmpfs; all share these two.
+
+    ``last``: close them.
+    """
+
+    last: bool
+
+    def describe(self) -> str:
+        return f"mask {self.path}"
+
+    def run(self, context: Context) -> None:
+        below = self.open(context)
+        if below >= 0:
+            self._cover(context, below)
+        if self.last:
+            for key in ("null", "empty"):
+                if key in context.kept:
+                    os.close(context.kept.pop(key))
+
+    def _cover(self, context: Context, below: int) -> None:
+        try:
+            directory = os.fstat(below).st_mode & _FORMAT == _DIRECTORY
+            cover = _empty(context) if directory else context.kept["null"]
+            used = context.kept.setdefault("masks", set())
+            if cover not in used:  # the first takes the thing itself: once attached, it can be copied
+                used.add(cover)
+                mount.move_mount(cover, below, about=self.path)
+                return
+            fd = mount.clone_tree(cover)
+            try:
+                mount.move_mount(fd, below, about=self.path)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(below)
+
+
+def check_null(fd: int, what: str) -> None:
+    """Raise `Error` unless ``fd`` is of the null device."""
+    status = os.fstat(fd)
+    if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _NULL:
+        raise Error(f"{what} is not the null device (character device 1:3)")
+
+
+def _empty(context: Context) -> int:
+    fd = context.kept.get("empty", -1)
+    if fd < 0:
+        fd = context.kept["empty"] = empty_tmpfs()
+    return int(fd)
+
+
+def empty_tmpfs() -> int:
+    """A detached read-only tmpfs without room for anything."""
+    attributes = mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC
+    for inodes in ("1", "2"):  # some kernels need a second one to mount at all
+        try:
+            return mount.new_filesystem("tmpfs", {"nr_blocks": "1", "nr_inodes": inodes}, attributes, "tmpfs")
+        except OSError as error:
+            if error.errno != _ENOSPC or inodes == "2":
+                raise
+    raise AssertionError("unreachable")
+
+
+def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps for linux.readonlyPaths and linux.maskedPaths. Raises `ConfigError` without a mount namespace."""
+    readonly, masked = spec.linux.get("readonlyPaths") or [], spec.linux.get("maskedPaths") or []
+    if not readonly and not masked:
+        return
+    if "mount" not in spec.namespaces():
+        raise ConfigError("unable to restrict sys entries without a private MNT namespace", where="linux.maskedPaths")
+    if host.kernel < BY_DESCRIPTOR:
+        from gosudacon.stages.rootfs_mount import hide_classic
+
+        kinds: tuple[type[_Path], type[_Path]] = hide_classic.MakeReadOnlyClassic, hide_classic.MaskClassic
+    else:
+        kinds = MakeReadOnly, Mask
+    if masked and host.kernel >= BY_DESCRIPTOR:
+        yield OpenNull(where="linux.maskedPaths")
+    mounted = _mounted(spec)
+    for name, where in _each(readonly, "linux.readonlyPaths"):
+        yield kinds[0](path=name, magic=_magic(name, mounted), where=where)
+    wanted = list(_each(masked, "linux.maskedPaths"))
+    for name, where in wanted:
+        last = where == wanted[-1][1]
+        yield kinds[1](path=name, magic=_magic(name, mounted), last=last, where=where)
+
+
+def _each(paths: list[str], where: str) -> Iterator[tuple[str, str]]:
+    for index, name in enumerate(paths):
+        if not name.startswith("/"):
+            raise ConfigError(f"{name!r} is not an absolute path", where=f"{where}[{index}]")
+        if name not in paths[:index]:
+            yield name, f"{where}[{index}]"
+
+
+def _mounted(spec: Spec) -> dict[str, str]:
+    """Destination -> filesystem type of everything mounted that no later mount covers."""
+    mounted: dict[str, str] = {}
+    for entry in spec.config.get("mounts") or ():
+        destination = places.normal(entry["destination"])
+        for other in [each for each in mounted if each.startswith(f"{destination}/")]:
+            del mounted[other]
+        mounted[destination] = entry.get("type") or ""
+    return mounted
+
+
+def _magic(name: str, mounted: dict[str, str]) -> int:
+    """A path on a procfs or a sysfs of the plan's must be found there, and nowhere a link may lead instead."""
+    holder = max((each for each in mounted if f"{name}/".startswith(f"{each}/")), key=len, default="")
+    return _MAGIC.get(mounted.get(holder, ""), 0)

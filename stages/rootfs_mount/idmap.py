@@ -1,0 +1,90 @@
+"""Mounts with other ids: a user namespace that does nothing but hold a mapping (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
+
+from __future__ import annotations
+
+from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
+from gosudacon.linux import identity, namespace
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.options import Options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class MakeIdMap(Step):
+    """Keep a user namespace with these maps as ``kept["idmaps"][key]``; its one process ends at once.
+
+    ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees in its place.
+    """
+
+    phase = PREPARE
+    key: str
+    uids: list[dict[str, int]]
+    gids: list[dict[str, int]]
+
+    def describe(self) -> str:
+        return f"make a user namespace for id-mapped mounts: {self.key}"
+
+    def run(self, context: Context) -> None:
+        kept = context.kept.setdefault("idmaps", {})
+        if self.key not in kept:
+            kept[self.key] = _user_namespace(self.uids, self.gids)
+
+
+class OpenIdMap(Step):
+    """Keep the joined user namespace, whose maps the mount shall have."""
+
+    phase = PREPARE
+    key: str
+
+    def describe(self) -> str:
+        return f"open the user namespace {self.key} for id-mapped mounts"
+
+    def run(self, context: Context) -> None:
+        kept = context.kept.setdefault("idmaps", {})
+        if self.key not in kept:
+            kept[self.key] = os.open(self.key, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _user_namespace(uids: list[dict[str, int]], gids: list[dict[str, int]]) -> int:
+    inside, outside = os.pipe2(os.O_CLOEXEC)
+    pid = namespace.clone(namespace.CLONE_NEWUSER)
+    if pid == 0:
+        os.close(outside)
+        os.read(inside, 1)  # until the other end is closed
+        os._exit(0)
+    try:
+        os.close(inside)
+        identity.write_proc(pid, "uid_map", identity.map_text(uids))
+        identity.write_proc(pid, "gid_map", identity.map_text(gids))
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(outside)
+        os.waitpid(pid, 0)
+
+
+def plan_idmap(spec: Spec, host: Host, entry: dict[str, Any], options: Options, where: str) -> MakeIdMap | OpenIdMap:
+    """The step that provides the mapping of a mount. Raises `ConfigError` where there cannot be one."""
+    uids, gids = entry.get("uidMappings") or [], entry.get("gidMappings") or []
+    if bool(uids) != bool(gids):
+        raise ConfigError("a mount needs both uidMappings and gidMappings or neither", where=where)
+    if host.euid:
+        raise ConfigError("id-mapped mounts are not supported for rootless containers", where=where)
+    if host.kernel < BY_DESCRIPTOR:
+        raise ConfigError("id-mapped mounts need Linux 5.12", where=where)
+    if options.maps:
+        uids, gids = options.maps["uids"], options.maps["gids"]
+    if not uids:
+        uids, gids = spec.linux.get("uidMappings") or [], spec.linux.get("gidMappings") or []
+    path = spec.namespaces().get("user")
+    if not uids and path:
+        return OpenIdMap(key=path, where=where)
+    if not uids:
+        raise ConfigError("an id-mapped mount needs mappings: its own or those of a user namespace", where=where)
+    return MakeIdMap(key=f"uids {_ranges(uids)}, gids {_ranges(gids)}", uids=uids, gids=gids, where=where)
+
+
+def _ranges(mappings: list[dict[str, int]]) -> str:
+    return " ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings)

@@ -1,0 +1,130 @@
+"""linux.sysctl: kernel parameters of the container's own namespaces (sysctl(5), namespaces(7))."""
+
+from __future__ import annotations
+
+from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, Spec, Step
+from gosudacon.linux import mount, namespace, path
+from gosudacon.linux import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IPC = frozenset(
+    f"kernel/{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+_EPERM = 1
+_PROC_ROOT_INODE = 1
+_BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDEV
+
+
+class CheckNetwork(Step):
+    """A network namespace that is joined must not be the host's, or its parameters would be."""
+
+    phase = PREPARE
+    path: str
+    key: str
+
+    def describe(self) -> str:
+        return f"check that {self.path} is not the host's network namespace"
+
+    def run(self, context: Context) -> None:
+        theirs, ours = os.stat(self.path), os.stat(namespace.namespace_path("network"))
+        if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
+            raise ConfigError(f'sysctl "{self.key}" not allowed in host network namespace')
+
+
+class WriteSysctls(Step):
+    """Write kernel parameters through a proc mount of the container's namespaces that nobody else can reach."""
+
+    phase = CONFINE
+    where = "linux.sysctl"
+    values: dict[str, str]  # path below /proc/sys -> value
+
+    def describe(self) -> str:
+        return "sysctl " + ", ".join(f"{name.replace('/', '.')}={value}" for name, value in self.values.items())
+
+    def run(self, context: Context) -> None:
+        proc = _open_proc(context)
+        try:
+            for name, value in self.values.items():
+                self._write(proc, name, value.encode())
+        finally:
+            os.close(proc)
+
+    def _write(self, proc: int, name: str, value: bytes) -> None:
+        where = f"linux.sysctl[{name.replace('/', '.')}]"
+        try:
+            fd = path.openat2(proc, f"sys/{name}", os.O_WRONLY, _BENEATH)
+            try:
+                os.write(fd, value)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            text = os.strerror(error.errno or 0)
+            raise Error(f"write sysctl {name}: {text}", call="write", errno=error.errno or 0, where=where) from None
+
+
+def _open_proc(context: Context) -> int:
+    """A procfs with /proc/sys: a new one, or the container's if it is the real one (mount namespace of a user's)."""
+    try:
+        return mount.new_filesystem("proc", {})
+    except OSError as error:
+        if error.errno != _EPERM:
+            raise
+    fd = path.open_in_root(context.root, "/proc", os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+    if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or os.fstat(fd).st_ino != _PROC_ROOT_INODE:
+        os.close(fd)
+        raise Error("the container's /proc is not a procfs")
+    return fd
+
+
+def plan_sysctl(spec: Spec) -> Iterator[Step]:
+    """The steps for linux.sysctl. Raises `ConfigError` for what is not the container's own."""
+    values: dict[str, str] = {}
+    network = ""
+    for key, value in (spec.linux.get("sysctl") or {}).items():
+        where = f"linux.sysctl[{key}]"
+        name = _path(key, where)
+        if "\0" in value or "\n" in value:
+            raise ConfigError(f"sysctl {key!r}: no value of one line", where=where)
+        _check(spec, key, name, where)
+        values[name] = value
+        if name.startswith("net/"):
+            network = network or key
+    joined = spec.namespaces().get("network")
+    if network and joined:
+        yield CheckNetwork(path=joined, key=network, where=f"linux.sysctl[{network}]")
+    if values:
+        yield WriteSysctls(values=values)
+
+
+def _path(key: str, where: str) -> str:
+    """The key as a path: dots separate, unless a slash comes first; then slashes do and dots are themselves."""
+    dot, slash = key.find("."), key.find("/")
+    if dot >= 0 and (slash < 0 or dot < slash):
+        key = key.translate({ord("."): "/", ord("/"): "."})
+    parts = key.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise ConfigError(f"sysctl {key!r} is no name of a kernel parameter", where=where)
+    return key
+
+
+def _check(spec: Spec, key: str, name: str, where: str) -> None:
+    namespaces = spec.namespaces()
+    problem = ""
+    if name in _IPC or name.startswith("fs/mqueue/"):
+        if "ipc" not in namespaces:
+            problem = f'sysctl "{key}" is not allowed in the hosts ipc namespace'
+    elif name.startswith("net/"):
+        if "network" not in namespaces:
+            problem = f'sysctl "{key}" not allowed in host network namespace'
+    elif name == "kernel/domainname":
+        if "uts" not in namespaces:
+            problem = f'sysctl "{key}" is not allowed in the hosts UTS namespace'
+    elif name == "kernel/hostname":
+        problem = f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field'
+    elif not (name.startswith("user/") and "user" in namespaces):
+        problem = f'sysctl "{key}" is not in a separate kernel namespace'
+    if problem:
+        raise ConfigError(problem, where=where)

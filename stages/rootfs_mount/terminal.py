@@ -1,0 +1,119 @@
+"""The container's terminal: from its own devpts, on /dev/console, its master handed to the caller."""
+
+from __future__ import annotations
+
+from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
+from gosudacon.linux import console, mount, path
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEVPTS = "/dev/pts"
+
+
+class ConnectConsole(Step):
+    """Connect to the caller's console socket, while its path is in reach: ``kept["console"]``."""
+
+    phase = PREPARE
+    path: str
+
+    def describe(self) -> str:
+        return f"connect to the console socket {self.path}"
+
+    def run(self, context: Context) -> None:
+        context.kept["console"] = console.connect(self.path)
+
+
+class PairConsole(Step):
+    """A connection between the two sides: ``kept["console"]`` is init's end, ``kept["tty_peer"]`` the runtime's."""
+
+    phase = PREPARE
+
+    def describe(self) -> str:
+        return "make a socket pair to pass the terminal over"
+
+    def run(self, context: Context) -> None:
+        context.kept["console"], context.kept["tty_peer"] = console.socketpair()
+
+
+class OpenTerminal(Step):
+    """Allocate a terminal in the container's devpts, by descriptors only, and mount it on /dev/console."""
+
+    phase = MOUNT
+    where = "process.terminal"
+    height: int
+    width: int
+    console: bool
+
+    def describe(self) -> str:
+        size = f" of {self.height} rows, {self.width} columns" if self.height or self.width else ""
+        place = ", mount it on /dev/console" if self.console else ""
+        return f"allocate a terminal{size} in {DEVPTS}{place}"
+
+    def run(self, context: Context) -> None:
+        devpts = context.kept.get("mounts", {}).pop(DEVPTS, -1)
+        if devpts < 0:
+            devpts = path.open_in_root(context.root, DEVPTS, os.O_PATH | os.O_DIRECTORY)
+        try:
+            master, slave = console.allocate(devpts)
+        finally:
+            os.close(devpts)
+        context.kept["terminal"] = (master, slave)
+        if self.height or self.width:
+            console.set_size(master, self.height, self.width)
+        if self.console:
+            self._mount(context, slave)
+
+    def _mount(self, context: Context, slave: int) -> None:
+        directory = path.mkdir_in_root(context.root, "/dev")
+        try:
+            below = path.create_file(directory, "console", 0o600)
+        finally:
+            os.close(directory)
+        try:
+            if context.host.kernel < BY_DESCRIPTOR:
+                source, target = f"/proc/self/fd/{slave}", f"/proc/self/fd/{below}"
+                mount.mount(source, target, None, mount.MS_BIND, about="/dev/console")
+                return
+            fd = mount.clone_tree(slave, about="/dev/console")
+            try:
+                mount.move_mount(fd, below, about="/dev/console")
+            finally:
+                os.close(fd)
+        finally:
+            os.close(below)
+
+
+class SetTerminal(Step):
+    """Send the master away and make the slave the terminal of this session and its standard streams."""
+
+    phase = CONFINE
+    where = "process.terminal"
+
+    def describe(self) -> str:
+        return "send the terminal's master; TIOCSCTTY, dup2 to 0, 1 and 2"
+
+    def run(self, context: Context) -> None:
+        master, slave = context.kept.pop("terminal")
+        connection = context.kept.pop("console")
+        try:
+            console.send(connection, master, f"{DEVPTS}/{console.number(master)}")
+            console.take(slave)
+        finally:
+            for fd in (connection, master, slave):
+                os.close(fd)
+
+
+def plan_terminal(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps for ``process.terminal``."""
+    if spec.options.get("console_socket"):
+        yield ConnectConsole(path=spec.options["console_socket"], where="process.terminal")
+    else:
+        yield PairConsole(where="process.terminal")
+    size = spec.process.get("consoleSize") or {}
+    height, width = size.get("height") or 0, size.get("width") or 0
+    yield OpenTerminal(height=min(height, 65535), width=min(width, 65535), console="mount" in spec.namespaces())
+    yield SetTerminal()
