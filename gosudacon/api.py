@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.linux.errors import ConfigError, Error, StepError
+from gosudacon.linux.path import mkdir_in_root, open_in_root
 from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,
@@ -27,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
+
+    from gosudacon.pipeline.plan import Plan as Plan  # for annotations of gosudacon_amend_plan
 
     Hook = TypeVar("Hook", bound=Callable[..., object])
 
@@ -70,4 +73,6 @@ __all__ = [
     "Step",
     "StepError",
     "hookimpl",
+    "mkdir_in_root",
+    "open_in_root",
 ]

@@ -1,0 +1,85 @@
+"""Makes a step of choice fail, or stops there until the test has killed whom it wants to kill.
+
+The annotation ``gosudacon.test.fault`` of config.json is ``INDEX:WHEN:WHAT:SOCKET``:
+
+``INDEX``   of the step in the plan, as in ``explain --format json``
+``WHEN``    ``before`` or ``after`` the step
+``WHAT``    ``error`` and ``oserror`` raise; ``stop`` says so on SOCKET and goes on when the test closes that
+``SOCKET``  the path of an AF_UNIX, SOCK_SEQPACKET socket on which the test listens, for ``stop``
+
+Init closes all its descriptors late in `START`. At a step after that, ``stop`` writes ``STOPPED`` to standard error
+and waits until whoever called ``start`` is gone.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+
+from gosudacon.api import Context, Error, Step, hookimpl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.api import Plan, Spec
+
+ANNOTATION = "gosudacon.test.fault"
+STOPPED = b"stopped at the step\n"
+_PATIENCE = 20_000  # milliseconds; the test kills us long before
+
+
+class _Fault:
+    """What is to happen, and where: filled while planning, so that both sides have it."""
+
+    step: Step | None = None
+    when = ""
+    what = ""
+    channel: Any = None
+
+
+@hookimpl
+def gosudacon_amend_plan(plan: Plan, spec: Spec) -> None:
+    """Changes nothing; remembers the step."""
+    text = (spec.config.get("annotations") or {}).get(ANNOTATION, "")
+    if text:
+        index, _Fault.when, _Fault.what, path = text.split(":")
+        _Fault.step = plan.steps[int(index)]
+        if path:
+            _Fault.channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+            _Fault.channel.connect(path)
+
+
+@hookimpl
+def gosudacon_step_started(step: Step, context: Context) -> None:
+    """Fail before the step."""
+    _at(step, context, "before")
+
+
+@hookimpl
+def gosudacon_step_finished(step: Step, context: Context) -> None:
+    """Fail after it."""
+    _at(step, context, "after")
+
+
+def _at(step: Step, context: Context, when: str) -> None:
+    if step is not _Fault.step or when != _Fault.when:
+        return
+    if _Fault.what == "error":
+        raise Error("fault injected")
+    if _Fault.what == "oserror":
+        raise OSError(28, "fault injected")
+    try:
+        _Fault.channel.send(b"!")
+        _Fault.channel.recv(1)
+    except OSError:
+        _stop_without_a_channel(context)
+
+
+def _stop_without_a_channel(context: Context) -> None:
+    assert context.engine is not None
+    os.write(2, STOPPED)
+    gone = select.poll()
+    gone.register(context.engine.channel_fd(), 0)  # POLLHUP is always reported
+    gone.poll(_PATIENCE)

@@ -1,0 +1,36 @@
+"""A stage in the place of ``namespaces``: host names of containers lie below the domain of the site."""
+
+from __future__ import annotations
+
+from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class SiteHostname(Stage):
+    """The stage it replaces, given another host name. Setting: ``domain``."""
+
+    name = "site-hostname"
+
+    def plan(self, spec: Spec, host: Host) -> Iterable[Step]:
+        """Raises `ConfigError` without the setting, and in the place of no stage."""
+        if self.replaced is None:
+            raise ConfigError(
+                "stage site-hostname replaces no stage", hint='config.toml: [replace] namespaces = "site-hostname"'
+            )
+        domain = self.settings.get("domain")
+        if not isinstance(domain, str) or not domain:
+            raise ConfigError("config.toml: [stage.site-hostname] needs a domain")
+        name = spec.config.get("hostname")
+        if name:
+            config = {**spec.config, "hostname": f"{name}.{domain}"}
+            spec = Spec(config, spec.id, spec.bundle, spec.options, spec.text)
+        return self.replaced.plan(spec, host)
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [SiteHostname()]
