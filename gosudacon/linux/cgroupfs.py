@@ -1,0 +1,196 @@
+"""The cgroup filesystems: hierarchies and cgroups opened, made, walked and removed by descriptor, never by path.
+
+Both versions look alike here (cgroups(7)). All names that come from elsewhere are single names or relative
+paths that openat2(2) keeps below the hierarchy they were given for.
+"""
+
+from __future__ import annotations
+
+from gosudacon.linux import abi, mount, path
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_XDEV | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
+_STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
+_MAGICS = (mount.CGROUP_SUPER_MAGIC, mount.CGROUP2_SUPER_MAGIC)
+_ENOENT, _EBUSY, _ENODEV, _ENOSYS = 2, 16, 19, 38
+_NEARLY_A_PAGE = 2048  # the kernel hands out a page of short lines at a time: less than this was the last
+
+_clone3 = abi.syscall("clone3", abi.BUFFER, abi.SIZE)
+
+
+def open_hierarchy(point: str) -> int:
+    """A descriptor of the root of the hierarchy mounted at ``point``, for use with the functions below."""
+    return os.open(point, _DIRECTORY)
+
+
+def open_directory(directory: str) -> int:
+    """A descriptor of a cgroup by the absolute path that was kept of it, which may hold no symlinks.
+
+    Raises `SyscallError`: ENODEV if the directory is on no cgroup filesystem.
+    """
+    fd = path.openat2(mount.AT_FDCWD, directory, os.O_RDONLY | os.O_DIRECTORY, _STRAIGHT)
+    if mount.filesystem_type(fd) not in _MAGICS:
+        os.close(fd)
+        raise SyscallError(_ENODEV, "open cgroup", directory)
+    return fd
+
+
+def open_below(fd: int, name: str) -> int:
+    """A descriptor of the cgroup ``name`` (a relative path) below ``fd``; leads nowhere else (openat2(2))."""
+    return path.openat2(fd, name, os.O_RDONLY | os.O_DIRECTORY, _BENEATH)
+
+
+def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tuple[int, bool]:
+    """Make the cgroup ``name`` (a relative path without ``..``) below ``fd``.
+
+    Returns its descriptor, and whether it was not there before. ``level`` is called with the descriptor of
+    every cgroup above it, from ``fd`` down. Existing parents are used; missing ones are made (mode 0755),
+    whoever else makes them at the same time.
+    """
+    if level is None:
+        try:
+            return _make_one(fd, name)
+        except SyscallError as error:
+            if error.errno != _ENOENT:
+                raise
+    above, _, leaf = name.rpartition("/")
+    parent = _make_parents(fd, above, level)
+    try:
+        return _make_one(parent, leaf)
+    finally:
+        os.close(parent)
+
+
+def _make_parents(fd: int, name: str, level: Callable[[int], None] | None) -> int:
+    here = os.dup(fd)
+    try:
+        for part in name.split("/") if name else ():
+            if level:
+                level(here)
+            child, _ = _make_one(here, part)
+            os.close(here)
+            here = child
+        if level:
+            level(here)
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _make_one(parent: int, name: str) -> tuple[int, bool]:
+    made = True
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)  # a cgroup filesystem holds no symlinks that could lead elsewhere
+    except FileExistsError:
+        made = False
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "mkdir", f"cgroup {name}") from None
+    return open_below(parent, name), made
+
+
+def inode(fd: int, name: str) -> int:
+    """The inode number of the cgroup ``name`` below ``fd``, which no later one has again; 0 if there is none."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def read(fd: int, name: str) -> str:
+    """The contents of a cgroup's file, without the final newline. Raises `SyscallError`."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            data = chunk = os.read(file, 65536)
+            while len(chunk) > _NEARLY_A_PAGE:
+                chunk = os.read(file, 65536)
+                data += chunk
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "read", name) from None
+    return data.decode().rstrip("\n")
+
+
+def write(fd: int, name: str, value: str) -> None:
+    """Write ``value`` to a cgroup's file in one write(2). Raises `SyscallError`, ValueError for a path as name."""
+    if "/" in name or name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is not the name of a cgroup's file")
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            os.write(file, value.encode())
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "write", name) from None
+
+
+def can_clone_into() -> bool:
+    """Whether clone3(2) can be called at all: a seccomp filter around us may answer ENOSYS. Needs Linux 5.7 besides."""
+    try:
+        _clone3(None, 0)
+    except SyscallError as error:
+        return error.errno != _ENOSYS
+    raise AssertionError("clone3 without arguments succeeded")
+
+
+def rmdir(parent: int, name: str) -> bool:
+    """Remove the cgroup ``name`` below ``parent`` if it is empty; False if it has processes or children."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno == _EBUSY:
+            return False
+        raise SyscallError(error.errno or 0, "rmdir", f"cgroup {name}") from None
+    return True
+
+
+def walk(top: int) -> Iterator[tuple[int, str]]:
+    """Every cgroup below ``top``, children before their parents, as (descriptor of the one above it, name).
+
+    Holds two descriptors however deep a container nests its cgroups: the way back is ``..``, which no
+    process can change in a cgroup filesystem.
+    """
+    here = os.dup(top)
+    path_names: list[str] = []
+    pending = [_children(here)]
+    try:
+        while True:
+            if pending[-1]:
+                name = pending[-1].pop()
+                try:
+                    child = os.open(name, _DIRECTORY, dir_fd=here)
+                except FileNotFoundError:
+                    continue
+                os.close(here)
+                here = child
+                path_names.append(name)
+                pending.append(_children(here))
+            elif path_names:
+                pending.pop()
+                above = os.open("..", _DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = above
+                yield here, path_names.pop()
+            else:
+                return
+    finally:
+        os.close(here)
+
+
+def _children(fd: int) -> list[str]:
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []

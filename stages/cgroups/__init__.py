@@ -1,0 +1,55 @@
+"""Stage ``cgroups``: the container's cgroups, the limits in them, and its process inside; see docs/cgroups.md.
+
+`v1` (also for hybrid layouts) and `v2` are two implementations of `limits.Driver`.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gosudacon.stages.cgroups.limits import Driver
+
+
+class Cgroups(Stage):
+    """Makes the cgroup before the process exists, and sets its limits while the other side mounts."""
+
+    name = "cgroups"
+    after = ("namespaces",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` for paths that escape, values no cgroup takes and controllers that are not there."""
+        resources = spec.linux.get("resources") or {}
+        if not host.cgroup_mounts:
+            if resources:
+                raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
+            return
+        driver = _driver(spec, host)
+        yield from driver.create()
+        yield from driver.devices(resources.get("devices") or [])
+        yield from driver.limits(resources)
+
+
+def _driver(spec: Spec, host: Host) -> Driver:
+    if spec.options.get("systemd_cgroup") or spec.options.get("cgroup_manager") == "systemd":
+        raise ConfigError(
+            "the systemd cgroup driver is not supported yet",
+            where="linux.cgroupsPath",
+            hint="leave --systemd-cgroup away: cgroupsPath is then a path below /sys/fs/cgroup",
+        )
+    if host.cgroup_mode == "v2":
+        from gosudacon.stages.cgroups import v2
+
+        return v2.Unified(spec, host)
+    from gosudacon.stages.cgroups import v1
+
+    return v1.Legacy(spec, host)
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [Cgroups()]

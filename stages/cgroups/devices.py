@@ -1,0 +1,203 @@
+"""Which devices a container may use: ``linux.resources.devices`` with the default ones, and steps that enforce it."""
+
+from __future__ import annotations
+
+from gosudacon.api import CREATE_CONTAINER, ISOLATE, PIVOT, PREPARE, RUNTIME, ConfigError, Context, Spec, Step
+from gosudacon.linux import cgroupfs
+from gosudacon.linux import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+WHERE = "linux.resources.devices"
+ANY = -1
+_ALL = "rwm"
+_LARGEST = (1 << 31) - 1
+
+#: A rule is ``[allow, type a|b|c, major, minor, access]``, -1 for any number: JSON, for a step's fields.
+Rule = list[object]
+
+#: Allowed to every container, after its own rules: mknod of anything, null, zero, full, random, urandom, tty,
+#: ptmx, the slaves of pseudo-terminals, and tun.
+DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
+    ("c", ANY, ANY, "m"),
+    ("b", ANY, ANY, "m"),
+    ("c", 1, 3, _ALL),
+    ("c", 1, 5, _ALL),
+    ("c", 1, 7, _ALL),
+    ("c", 1, 8, _ALL),
+    ("c", 1, 9, _ALL),
+    ("c", 5, 0, _ALL),
+    ("c", 5, 2, _ALL),
+    ("c", 136, ANY, _ALL),
+    ("c", 10, 200, _ALL),
+)
+
+
+def rules_of(entries: list[dict[str, Any]]) -> list[Rule]:
+    """The rules of config.json and the defaults, in the order they apply; before the first, nothing is allowed.
+
+    Raises `ConfigError` for an entry that the kernel could not enforce.
+    """
+    rules = [_rule(index, entry) for index, entry in enumerate(entries)]
+    return rules + [[True, *default] for default in DEFAULTS]
+
+
+def _rule(index: int, entry: dict[str, Any]) -> Rule:
+    where = f"{WHERE}[{index}]"
+    kind = entry.get("type") or "a"
+    if kind not in ("a", "b", "c"):
+        raise ConfigError(f"invalid device type {kind!r} for a cgroup rule", where=f"{where}.type", hint="a, b or c")
+    access = entry.get("access") or ""
+    if not access:
+        raise ConfigError(f"device access at {index} field cannot be empty", where=f"{where}.access")
+    if not set(access) <= set(_ALL):
+        raise ConfigError(f"invalid device access {access!r}", where=f"{where}.access", hint="of r, w and m")
+    numbers = []
+    for key in ("major", "minor"):
+        number = entry.get(key)
+        number = ANY if number is None else number
+        if not ANY <= number <= _LARGEST:
+            raise ConfigError(f"invalid device {key} {number}", where=f"{where}.{key}")
+        numbers.append(number)
+    return [bool(entry["allow"]), kind, *numbers, "".join(mode for mode in _ALL if mode in access)]
+
+
+def show(rule: Rule) -> str:
+    """``c 1:3 rwm``, as v1's files take it."""
+    kind, major, minor, access = rule[1:]
+    return f"{kind} {_number(major)}:{_number(minor)} {access}"
+
+
+def _number(number: object) -> str:
+    return "*" if number == ANY else str(number)
+
+
+def effective(rules: list[Rule]) -> tuple[bool, list[str]]:
+    """What v1's two files must hold for ``rules``: whether devices are allowed by default, and the exceptions.
+
+    v1 keeps one default and exceptions from it. A rule that would make an exception from an exception has no
+    form there: raises `ConfigError`.
+    """
+    allowed = False
+    exceptions: dict[tuple[str, int, int], set[str]] = {}
+    for allow, kind, major, minor, access in rules:
+        assert isinstance(kind, str) and isinstance(major, int) and isinstance(minor, int) and isinstance(access, str)
+        if (kind, major, minor, access) == ("a", ANY, ANY, _ALL):
+            allowed = bool(allow)
+            exceptions.clear()
+            continue
+        for one in ("c", "b") if kind == "a" else (kind,):
+            if bool(allow) == allowed:
+                _take_back(exceptions, (one, major, minor), set(access))
+            else:
+                exceptions.setdefault((one, major, minor), set()).update(access)
+    return allowed, [
+        show([None, *device, "".join(mode for mode in _ALL if mode in access)])
+        for device, access in exceptions.items()
+        if access
+    ]
+
+
+def _take_back(
+    exceptions: dict[tuple[str, int, int], set[str]], device: tuple[str, int, int], access: set[str]
+) -> None:
+    for known, has in exceptions.items():
+        if not has & access or not _meet(known, device):
+            continue
+        if not _covers(device, known):
+            raise ConfigError(
+                f"cgroup v1 cannot take {show([None, *device, ''.join(sorted(access))])} out of "
+                f"{show([None, *known, ''.join(sorted(has))])}",
+                where=WHERE,
+            )
+        has -= access
+
+
+def _meet(a: tuple[str, int, int], b: tuple[str, int, int]) -> bool:
+    return all(x == y or ANY in (x, y) for x, y in zip(a, b, strict=True))
+
+
+def _covers(wide: tuple[str, int, int], narrow: tuple[str, int, int]) -> bool:
+    return all(x in (y, ANY) for x, y in zip(wide, narrow, strict=True))
+
+
+def allows_everything(rules: list[Rule]) -> bool:
+    """Whether no device is denied: the last rule for everything allows, and none denies after it."""
+    for allow, kind, major, minor, access in reversed(rules):
+        if not allow:
+            return False
+        if (kind, major, minor, access) == ("a", ANY, ANY, _ALL):
+            return True
+    return False
+
+
+def mounts_block_device(spec: Spec) -> bool:
+    """Whether a mount opens a block device, for which the container need not have leave itself."""
+    for mount in spec.config.get("mounts") or ():
+        options = mount.get("options") or ()
+        if (mount.get("source") or "").startswith("/dev/") and not {"bind", "rbind"} & set(options):
+            return mount.get("type") not in ("bind", "none")
+    return False
+
+
+def steps(spec: Spec, rules: list[Rule], unified: bool) -> Iterator[Step]:
+    """The step that enforces ``rules``: on v1 before there is a process, since the rules are written one by one and
+    must not deny what they allow meanwhile; by eBPF, which takes effect at once, while the other side mounts. In
+    both cases after the mounts if one of them opens a block device."""
+    if unified and allows_everything(rules):
+        return
+    step: Step
+    if unified:
+        step = LimitDevicesByProgram(rules=rules, where=WHERE)
+    else:
+        allowed, exceptions = effective(rules)
+        step = LimitDevices(allowed=allowed, exceptions=exceptions, where=WHERE)
+    if mounts_block_device(spec):
+        step.phase, step.by = CREATE_CONTAINER, PIVOT
+    yield step
+
+
+class LimitDevices(Step):
+    """Write the rules to v1's devices.deny and devices.allow."""
+
+    phase = PREPARE
+    side = RUNTIME
+    allowed: bool
+    exceptions: list[str]
+
+    def describe(self) -> str:
+        if self.allowed:
+            return f"allow all devices{' but ' if self.exceptions else ''}{', '.join(self.exceptions)}"
+        return f"allow devices {', '.join(self.exceptions) or 'none'}"
+
+    def run(self, context: Context) -> None:
+        fd = context.kept["cgroup_dirs"]["devices"]
+        default, other = ("devices.allow", "devices.deny") if self.allowed else ("devices.deny", "devices.allow")
+        cgroupfs.write(fd, default, "a")
+        file = os.open(other, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            for exception in self.exceptions:
+                os.write(file, exception.encode())
+        finally:
+            os.close(file)
+
+
+class LimitDevicesByProgram(Step):
+    """Attach an eBPF program of type BPF_PROG_TYPE_CGROUP_DEVICE that answers by the rules."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = CREATE_CONTAINER
+    rules: list[Rule]
+
+    def describe(self) -> str:
+        rules = ", ".join(("" if rule[0] else "not ") + show(rule) for rule in self.rules)
+        return f"attach an eBPF program for devices: {rules}"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.linux import bpf
+
+        bpf.limit_devices(context.kept["cgroup_dirs"][""], self.rules)

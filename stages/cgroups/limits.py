@@ -1,0 +1,260 @@
+"""What both cgroup versions share: the interface of a driver, the steps that write limits, checks of names."""
+
+from __future__ import annotations
+
+from gosudacon.api import (
+    CREATE_CONTAINER,
+    CREATE_RUNTIME,
+    ISOLATE,
+    RUNTIME,
+    ConfigError,
+    Context,
+    Host,
+    Spec,
+    Step,
+    StepError,
+)
+from gosudacon.linux import cgroupfs
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+_ENOENT, _EINVAL, _EBUSY = 2, 22, 16
+_DIGITS = frozenset("0123456789")
+_UNITS = ("KB", "MB", "GB")
+
+
+class Driver:
+    """One way to make cgroups and to limit what is in them.
+
+    A driver plans, and its steps act. All paths in the steps it gives are checked.
+    """
+
+    def __init__(self, spec: Spec, host: Host) -> None:
+        self.spec = spec
+        self.host = host
+        self.rootless = is_rootless(spec, host)
+
+    def create(self) -> Iterable[Step]:
+        """Make the cgroup before there is a process, and join it with that process."""
+        raise NotImplementedError
+
+    def devices(self, rules: list[dict[str, Any]]) -> Iterable[Step]:
+        """Allow the container the devices of ``linux.resources.devices`` and the default ones, and no others."""
+        raise NotImplementedError
+
+    def limits(self, resources: dict[str, Any]) -> Iterable[Step]:
+        """Set what ``linux.resources`` says, devices aside; also what ``update`` needs. Absent: left as it is."""
+        raise NotImplementedError
+
+
+def is_rootless(spec: Spec, host: Host) -> bool:
+    """Whether a lack of permission is to be expected: ``--rootless``, else by uid and user namespace."""
+    choice = spec.options.get("rootless")
+    if choice in ("true", "false"):
+        return bool(choice == "true")
+    return host.euid != 0 or not host.initial_userns
+
+
+class _Limit(Step):
+    """A step on the files of the container's cgroup.
+
+    It runs while the container side mounts: nothing before the container's own programs relies on a limit.
+    """
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = CREATE_CONTAINER
+    controller: str
+
+    def _directory(self, context: Context) -> int:
+        fd: int | None = context.kept["cgroup_dirs"].get(self.controller)
+        if fd is None:
+            raise StepError(
+                f"cannot {self.describe()}: no permission to make a cgroup for it",
+                hint="limits need root, or a cgroup delegated to this user",
+            )
+        return fd
+
+
+class Write(_Limit):
+    """Write one value; ``optional`` if the kernel need not have the file."""
+
+    file: str
+    value: str
+    optional: bool = False
+
+    def describe(self) -> str:
+        return f"write {self.value} to {self.file}" + (" if it is there" if self.optional else "")
+
+    def run(self, context: Context) -> None:
+        try:
+            cgroupfs.write(self._directory(context), self.file, self.value)
+        except SyscallError as error:
+            if error.errno != _ENOENT:
+                raise
+            if not self.optional:
+                raise _missing(self, self.file) from error
+
+
+class WriteLate(Write):
+    """Write a value that could stand in the way of the container's own forks, so not before the last of them."""
+
+    phase = CREATE_RUNTIME
+
+
+class WriteFirst(_Limit):
+    """Write to the first of several files that the kernel has."""
+
+    choices: list[list[str]]  # [file, value]
+
+    def describe(self) -> str:
+        return "write " + ", else ".join(f"{value} to {file}" for file, value in self.choices)
+
+    def run(self, context: Context) -> None:
+        fd = self._directory(context)
+        for file, value in self.choices:
+            try:
+                return cgroupfs.write(fd, file, value)
+            except SyscallError as error:
+                if error.errno != _ENOENT:
+                    raise
+        raise _missing(self, self.choices[0][0])
+
+
+class WriteTogether(_Limit):
+    """Write values that bound each other: one that the kernel refuses as invalid is tried again after the others."""
+
+    values: list[list[str]]  # [file, value]
+
+    def describe(self) -> str:
+        return "write " + ", ".join(f"{value} to {file}" for file, value in self.values)
+
+    def run(self, context: Context) -> None:
+        fd = self._directory(context)
+        again = [(file, value) for file, value in self.values if not self._try(fd, file, value)]
+        for file, value in again:
+            cgroupfs.write(fd, file, value)
+
+    def _try(self, fd: int, file: str, value: str) -> bool:
+        try:
+            cgroupfs.write(fd, file, value)
+        except SyscallError as error:
+            if error.errno == _ENOENT:
+                raise _missing(self, file) from error
+            if error.errno != _EINVAL:
+                raise
+            return False
+        return True
+
+
+class CheckUsage(_Limit):
+    """Refuse a limit below what is in use, where the kernel would start to kill (``checkBeforeUpdate``)."""
+
+    file: str
+    limit: int
+
+    def describe(self) -> str:
+        return f"check that {self.file} is at most {self.limit}"
+
+    def run(self, context: Context) -> None:
+        try:
+            used = int(cgroupfs.read(self._directory(context), self.file))
+        except SyscallError as error:
+            if error.errno == _ENOENT:  # no swap accounting: nothing in use
+                return
+            raise
+        if used > self.limit:
+            raise StepError(f"limit {self.limit} is below the current usage {used} ({self.file})", errno=_EBUSY)
+
+
+class ChownCgroup(_Limit):
+    """Give the cgroup to the container's user, who may then make cgroups in it (config-linux.md, Cgroup ownership)."""
+
+    uid: int
+    files = "/sys/kernel/cgroup/delegate"
+
+    def describe(self) -> str:
+        return f"chown the cgroup and the files that may be delegated to uid {self.uid}"
+
+    def run(self, context: Context) -> None:
+        fd = self._directory(context)
+        os.fchown(fd, self.uid, -1)
+        for name in self._delegated():
+            try:
+                os.chown(name, self.uid, -1, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+
+    def _delegated(self) -> list[str]:
+        try:
+            fd = os.open(self.files, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        try:
+            return os.read(fd, 65536).decode().split()
+        finally:
+            os.close(fd)
+
+
+def _missing(step: _Limit, file: str) -> StepError:
+    controller = file.partition(".")[0]
+    return StepError(
+        f"cannot {step.describe()}: no such file {file}",
+        errno=_ENOENT,
+        hint=f"the kernel lacks it, or the {controller} controller is not enabled for this cgroup",
+    )
+
+
+def hugepage_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(where, page size, limit) of ``hugepageLimits``. Raises `ConfigError` for what is no page size."""
+    for index, entry in enumerate(resources.get("hugepageLimits") or ()):
+        where = f"linux.resources.hugepageLimits[{index}]"
+        size: str = entry["pageSize"]
+        number, unit = size[:-2], size[-2:]
+        if unit not in _UNITS or not number or not _DIGITS.issuperset(number) or number.startswith("0"):
+            raise ConfigError(f"invalid huge page size {size!r}", where=f"{where}.pageSize", hint="64KB, 2MB, 1GB, …")
+        yield where, size, str(entry["limit"])
+
+
+def rdma_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(where, line for ``rdma.max``) of ``rdma``. Raises `ConfigError` for an impossible name or an empty entry."""
+    for device, entry in (resources.get("rdma") or {}).items():
+        where = f"linux.resources.rdma[{device!r}]"
+        check_word(device, "RDMA device", where)
+        values = [
+            f"{word}={entry[key]}"
+            for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
+            if entry.get(key) is not None
+        ]
+        if not values:
+            raise ConfigError(f"rdma device {device} has neither hcaHandles nor hcaObjects", where=where)
+        yield where, " ".join((device, *values))
+
+
+def check_word(name: str, what: str, where: str) -> None:
+    """Refuse a name that would be a path, or more than one word of a kernel file's line."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(name.split()) != 1 or name != name.strip():
+        raise ConfigError(f"invalid {what} name {name!r}", where=where)
+
+
+def device_weights(block: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(where, ``MAJOR:MINOR``, entry) of ``weightDevice``. Raises `ConfigError` for an entry without any weight."""
+    for index, entry in enumerate(block.get("weightDevice") or ()):
+        where = f"linux.resources.blockIO.weightDevice[{index}]"
+        if entry.get("weight") is None and entry.get("leafWeight") is None:
+            raise ConfigError("weightDevice needs a weight or a leafWeight", where=where)
+        yield where, f"{entry['major']}:{entry['minor']}", entry
+
+
+def throttles(block: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
+    """(where, kind such as ``ReadBps``, ``MAJOR:MINOR``, rate) of the four throttle lists."""
+    for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS"):
+        key = f"throttle{kind}Device"
+        for index, entry in enumerate(block.get(key) or ()):
+            where = f"linux.resources.blockIO.{key}[{index}]"
+            yield where, kind, f"{entry['major']}:{entry['minor']}", entry["rate"]
