@@ -115,9 +115,8 @@ def test_bind_mounts(run: Run, scratch: Path) -> None:
         "--mount",
         f"type=bind,src={scratch}/shared/file,dst=/etc/name,options=bind:ro",
     ]
-    result = run("cat /etc/name /ro/file; echo new >/new/rw/made; ! echo x >/ro/x", *mounts, check=False)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "inside\ninside\n"
+    result = run("set -e; cat /etc/name /ro/file; echo new >/new/rw/made; ! echo x >/ro/x", *mounts, check=False)
+    assert (result.returncode, result.stdout) == (0, "inside\ninside\n"), result.stderr
     assert (scratch / "shared/made").read_text() == "new\n"
     assert not (scratch / "shared/x").exists()
 
