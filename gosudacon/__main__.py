@@ -1,0 +1,50 @@
+"""Every start of the program: the launcher's bundle, pip's console script and ``python -m gosudacon`` call `main`."""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_PACKAGE = __file__.rpartition("/")[0]
+
+
+def main(entry: str = "") -> NoReturn:
+    """Run the command line and leave with its exit status.
+
+    ``entry`` is the file to run again if the interpreter has to be started over (`gosudacon.launcher.start`).
+    Does not return, and skips the interpreter's own shutdown, which takes 1 to 2 ms and has nothing to do.
+    """
+    if sys._xoptions.get("gosudacon") != "tree":
+        from gosudacon.launcher.start import prepare
+
+        prepare(sys.argv[1:], entry or _PACKAGE + "/__main__.py", _PACKAGE)
+    owned = posix.stat(_PACKAGE)
+    if posix.geteuid() == 0 and (owned.st_uid != 0 or owned.st_mode & 0o022):
+        _leave(f"gosudacon: {_PACKAGE} can be written to by others than root: refusing to run its code as root")
+    from gosudacon.cli.main import main as run
+
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(status: int | str) -> NoReturn:
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            status = status or 1
+    posix._exit(status)
+
+
+if __name__ == "__main__":
+    if not __package__:  # started by its path, not by -m
+        sys.path.append(_PACKAGE.rpartition("/")[0])
+        sys.path.extend(filter(None, str(sys._xoptions.get("gosudacon-path", "")).split(":")))
+    main()

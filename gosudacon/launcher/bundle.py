@@ -1,0 +1,201 @@
+"""Make what the launcher names to the interpreter: `gosudacon.launcher.entry`, and a file with our modules' code.
+
+The code is made for speed: without docstrings, annotations and the columns of positions. Reading it is the larger
+part of a start, and this takes a fifth of it away. Assertions stay.
+
+`build` runs the compiler in an interpreter of its own, because only an option of the interpreter
+(``-X no_debug_ranges``) leaves the columns out. This file is its program, and imports the standard library only.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import hashlib
+import importlib.util
+import marshal
+import os
+import subprocess
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import CodeType
+
+    Known = tuple[str, int, int, str, int, int]
+
+# A module that imports one of these when it is imported cannot be part of a fast start.
+_SLOW = frozenset(
+    {
+        *(
+            "argparse",
+            "asyncio",
+            "collections",
+            "contextlib",
+            "ctypes",
+            "dataclasses",
+            "enum",
+            "functools",
+            "importlib",
+        ),
+        *(
+            "inspect",
+            "json",
+            "jsonschema",
+            "logging",
+            "pathlib",
+            "pluggy",
+            "pyroute2",
+            "re",
+            "rich",
+            "shutil",
+            "socket",
+        ),
+        *("socket", "subprocess", "tempfile", "tomllib", "traceback", "typing"),
+    }
+)
+# Extension modules of the standard library that a fast start needs, where they are files.
+_EXTENSIONS = ("_ctypes", "_json", "_struct", "_socket", "fcntl")
+_HEADER_REST = bytes(12)  # of a .pyc file: flags, time and size of the source; read by importlib only
+
+
+class Bundle:
+    """The two files: the content of the entry, and name and content of the data beside it."""
+
+    def __init__(self, entry: bytes, data_name: str, data: bytes) -> None:
+        self.entry = entry
+        self.data_name = data_name
+        self.data = data
+
+
+def build(interpreter: str, package: str, entry: str, paths: Sequence[str]) -> Bundle:
+    """The bundle for the file ``entry``, to be run by ``interpreter``.
+
+    ``package`` is the directory of gosudacon; ``paths`` go to ``sys.path``. Raises `RuntimeError` with what the
+    compiler said, and OSError.
+    """
+    options = ["-ISB", "-Xutf8", "-Xno_debug_ranges"]
+    command = [interpreter, *options, os.path.abspath(__file__), package, entry, *paths]
+    result = subprocess.run(command, capture_output=True, check=False)
+    if result.returncode != 0:
+        raise RuntimeError(f"cannot compile the modules: {result.stderr.decode(errors='replace').strip()}")
+    return Bundle(*marshal.loads(result.stdout))
+
+
+def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, bytes]:
+    modules: list[tuple[str, Known]] = []
+    data = bytearray()
+    for name, path, code in _modules(package):
+        directory = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
+        content = marshal.dumps(code)
+        modules.append((name, (*_identity(path), directory, len(data), len(content))))
+        data += content
+    modules += [(name, (*_identity(path), "", 0, 0)) for name, path in _extensions()]
+    # A process that was started with one version must not read the data of the next.
+    data_name = f"{os.path.basename(entry)}.{hashlib.sha256(data).hexdigest()[:16]}"
+    values = {
+        "MODULES": tuple(modules),
+        "DATA": os.path.join(os.path.dirname(entry), data_name),
+        "PATHS": tuple(paths),
+    }
+    code = _entry(package, entry, values)
+    return importlib.util.MAGIC_NUMBER + _HEADER_REST + marshal.dumps(code), data_name, bytes(data)
+
+
+def _entry(package: str, entry: str, values: Mapping[str, object]) -> CodeType:
+    tree = ast.parse(_read(os.path.join(package, "launcher", "entry.py")))
+    _strip(tree)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in values:
+            constant = ast.Constant(values[node.targets[0].id])  # type: ignore[arg-type]
+            node.value = ast.copy_location(constant, node)
+    return compile(tree, entry, "exec", dont_inherit=True)
+
+
+def _modules(package: str) -> Iterator[tuple[str, str, CodeType]]:
+    for name, path in _sources(package):
+        tree = ast.parse(_read(path))
+        if _SLOW.isdisjoint(_imports(tree)):
+            yield name, path, _compile(tree, path)
+
+
+def _sources(package: str) -> Iterator[tuple[str, str]]:
+    """Name and path of every module, the links to stages, plugins and schema followed."""
+    top = os.path.dirname(package)
+    for directory, folders, files in os.walk(package, followlinks=True):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        prefix = os.path.relpath(directory, top).replace(os.sep, ".")
+        for file in sorted(files):
+            stem, extension = os.path.splitext(file)
+            if extension == ".py":
+                yield (prefix if stem == "__init__" else f"{prefix}.{stem}"), os.path.join(directory, file)
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """The top-level packages imported by the module's own statements, not by those inside its functions."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").partition(".")[0]
+
+
+def _compile(tree: ast.Module, path: str) -> CodeType:
+    # ``from __future__ import annotations`` is an import like any other when it is executed. The compiler takes
+    # the same order as a flag.
+    flags = 0
+    for node in [*tree.body]:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            flags |= sum(getattr(__future__, alias.name).compiler_flag for alias in node.names)
+            tree.body.remove(node)
+    _strip(tree)
+    code: CodeType = compile(tree, path, "exec", flags=flags, dont_inherit=True)
+    return code
+
+
+def _strip(tree: ast.Module) -> None:
+    _Strip().visit(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body[:1] = [] if len(node.body) > 1 else [ast.copy_location(ast.Pass(), node.body[0])]
+
+
+class _Strip(ast.NodeTransformer):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+
+def _extensions() -> Iterator[tuple[str, str]]:
+    for name in _EXTENSIONS:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin and spec.has_location:
+            yield name, spec.origin
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    status = os.stat(path)
+    return path, status.st_mtime_ns, status.st_size
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(marshal.dumps(_build(sys.argv[1], sys.argv[2], sys.argv[3:])))

@@ -1,0 +1,86 @@
+"""What the installed command runs, and the finder that gets its modules from one file.
+
+This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.bundle`
+compiles it, with its own values in the place of the three constants, and writes the code of our modules into the
+file DATA. To find the modules one by one on ``sys.path`` takes directory listings, a dozen system calls a module
+and a check of each ``.pyc``.
+
+A module comes from the bundle only while its source is the very file it was compiled from (size and time of
+change); otherwise the ordinary import finds the newer one. Nothing but the time of a start depends on the bundle.
+Only what the interpreter has loaded by itself is imported here.
+"""
+
+import posix
+import sys
+from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import ExtensionFileLoader, SourceFileLoader
+from marshal import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
+# name: path, st_mtime_ns, st_size, directory if a package else "", offset and size in DATA; 0 if an extension module
+MODULES: "tuple[tuple[str, tuple[str, int, int, str, int, int]], ...]" = ()
+DATA = ""
+# For sys.path: the directory that holds the package, and those of its dependencies.
+PATHS: "tuple[str, ...]" = ()
+
+_known = dict(MODULES)
+
+
+class Loader(SourceFileLoader):
+    """The ordinary loader of a source file, except that the code is at hand."""
+
+    def get_code(self, fullname: str) -> "CodeType | None":
+        """The code object of the module."""
+        offset, size = _known[fullname][4:]
+        try:
+            # Opened for every module: a descriptor kept open could be closed, and its number be another file.
+            data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:  # a new installation has taken the place of the one that started this process
+            return super().get_code(fullname)
+        code: CodeType = loads(posix.pread(data, size, offset))
+        posix.close(data)
+        return code
+
+
+class Finder:
+    """A finder for ``sys.meta_path``: the modules of the bundle that are still what they were."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        """As `importlib.abc.MetaPathFinder.find_spec`."""
+        known = _known.get(name)
+        if known is None:
+            return None
+        origin, mtime, length, package, _offset, size = known
+        try:
+            now = posix.stat(origin)
+        except OSError:
+            return None
+        if now.st_mtime_ns != mtime or now.st_size != length:
+            return None
+        spec = ModuleSpec(name, (Loader if size else ExtensionFileLoader)(name, origin), origin=origin)
+        spec.has_location = True
+        spec.cached = __file__
+        if package:
+            spec.submodule_search_locations = [package]
+        return spec
+
+
+def start() -> None:
+    """Put the bundle in front of the other finders and run the command line."""
+    sys.meta_path.insert(0, Finder)
+    sys.path.extend(PATHS)
+    try:
+        from gosudacon.__main__ import main
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("gosudacon"):
+            raise
+        sys.exit(f"gosudacon: the package is gone from {PATHS[0]}; install it and run its `gosudacon install`")
+    main(__file__)
+
+
+if __name__ == "__main__":
+    start()

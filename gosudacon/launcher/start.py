@@ -1,0 +1,50 @@
+"""A start without the launcher: isolate the interpreter from its surroundings, and seal it where that matters."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gosudacon.linux import seal
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def prepare(arguments: Sequence[str], entry: str, package: str) -> None:
+    """Make this interpreter fit for the command in ``arguments``; ``package`` is our own directory.
+
+    For a command that enters a container: return if it is sealed, otherwise start over with ``entry`` and
+    do not return. For any other: forget the directories that environment, user and working directory put
+    on ``sys.path``. Exits with a message where the seal is impossible.
+    """
+    if seal.enters(arguments):
+        paths = [] if sys.flags.isolated and sys.flags.no_site else _dependencies(package)
+        try:
+            seal.ensure(arguments, entry, paths)
+        except Error as error:
+            sys.exit(f"gosudacon: {error.message}")
+    elif not sys.flags.isolated:
+        sys.path[:] = [*_library(), os.path.dirname(package), *_dependencies(package)]
+
+
+def _library() -> list[str]:
+    """The standard library's part of ``sys.path``: it lies where the interpreter does."""
+    home = os.path.realpath(os.path.dirname(os.__file__))
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    return [path for path in sys.path if os.path.basename(path) == archive or _inside(path, home)]
+
+
+def _inside(path: str, home: str) -> bool:
+    real = os.path.realpath(path)
+    return real == home or (os.path.dirname(real) == home and os.path.basename(real) == "lib-dynload")
+
+
+def _dependencies(package: str) -> list[str]:
+    """Where the packages that ours needs may be: beside it, or where this Python (or its venv) has packages."""
+    import site
+
+    own = os.path.dirname(package)
+    return [path for path in site.getsitepackages() if path != own and os.path.isdir(path)]

@@ -1,0 +1,204 @@
+"""The seal: what the interpreter runs from cannot be written to, not even through ``/proc/<pid>/exe``.
+
+A container gets a handle to the text of the process that becomes it (an entry point ``#!/proc/self/exe`` is
+enough, CVE-2019-5736), and the text of this runtime is the host's Python. So a process that enters a
+container runs from one of these, tried in this order:
+
+``tree``   a detached, read-only clone of the interpreter's own mount: open_tree(2), mount_setattr(2). The
+           descriptor of the clone is close-on-exec; execve closes it, which dissolves the clone's mount
+           namespace, and a mount without a namespace cannot be changed by anybody.
+           CAP_SYS_ADMIN, Linux 5.12.
+``memfd``  a sealed copy in memory: memfd_create(2), F_ADD_SEALS. 4 ms, and 7 MB for as long as it runs.
+``copy``   a copy in a file that has no name: O_TMPFILE. Nobody else runs it, so whatever becomes of it harms
+           no other process; and the kernel must refuse to write to it while it runs.
+
+The launcher makes the first before Python starts. `ensure` is for a process that was started otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+OPTION = "gosudacon"  # -X gosudacon=METHOD: how the process that started us says it sealed us
+PATHS_OPTION = "gosudacon-path"  # -X gosudacon-path=DIR:DIR: where the dependencies are
+ENTERING = ("create", "run", "exec", "restore")  # the commands that enter a container
+
+_EXE = "/proc/self/exe"
+_DELETED = " (deleted)"
+_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_MFD_EXEC = 0x10  # 6.3; older kernels answer EINVAL
+_COPY_DIRECTORIES = ("/run", "/dev/shm", "/tmp", "/var/tmp")
+
+
+def enters(arguments: Sequence[str]) -> bool:
+    """Whether a command line may be that of a command that enters a container.
+
+    True for some that do not (a container may be called ``run``): sealing is cheaper than parsing.
+    """
+    return any(word in ENTERING for word in arguments)
+
+
+def verified() -> str:
+    """The method by which this process is sealed, as the kernel confirms it; empty if it is not.
+
+    The option on the command line says where to look, and proves nothing.
+    """
+    method = str(sys._xoptions.get(OPTION, ""))
+    check = {"tree": _is_tree, "memfd": _is_memfd, "copy": _is_copy}.get(method)
+    try:
+        return method if check is not None and check() else ""
+    except OSError:
+        return ""
+
+
+def require() -> None:
+    """Raise `Error` unless this process is sealed. Every command that enters a container calls it first."""
+    if not verified():
+        raise Error(
+            "refusing to enter a container: the interpreter is not sealed",
+            hint="use the command that `gosudacon install` installs",
+        )
+
+
+def ensure(arguments: Sequence[str], entry: str, paths: Sequence[str] = ()) -> None:
+    """Return if this process is sealed; otherwise start over, sealed, and do not return.
+
+    The new interpreter is isolated, runs the file ``entry`` with ``arguments`` and is told to look for
+    modules in ``paths`` too. Environment, descriptors, umask and working directory stay.
+    Raises `Error` where the seal is claimed and not there, and where no method works.
+    """
+    if verified():
+        return
+    claim = sys._xoptions.get(OPTION, "none")
+    if claim != "none":
+        raise Error(f"the interpreter was started as sealed by {claim}, and the kernel says it is not")
+    failures = [_restart(method, make, arguments, entry, paths) for method, make in _LADDER]
+    raise Error("cannot seal the interpreter: " + "; ".join(failures))
+
+
+def _restart(
+    method: str, make: Callable[[int], int], arguments: Sequence[str], entry: str, paths: Sequence[str]
+) -> str:
+    """Execute a sealed interpreter; returns why that was not possible."""
+    exe = os.open(_EXE, os.O_PATH | os.O_CLOEXEC)
+    sealed = -1
+    try:
+        sealed = make(exe)
+        os.execve(sealed, _command(method, arguments, entry, paths), os.environ)
+    except OSError as error:
+        return f"{method}: {error.strerror}"
+    finally:
+        for fd in (exe, sealed):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _command(method: str, arguments: Sequence[str], entry: str, paths: Sequence[str]) -> list[str]:
+    """The new process's argv. Its first word is the interpreter's real path: from it Python finds its library."""
+    interpreter = os.readlink(_EXE).removesuffix(_DELETED)
+    command = [interpreter, "-ISB", "-Xutf8", f"-X{OPTION}={method}"]
+    if paths:
+        command.append(f"-X{PATHS_OPTION}=" + ":".join(paths))
+    return [*command, entry, *arguments]
+
+
+def _tree(exe: int) -> int:
+    from gosudacon.linux import mount
+
+    tree = mount.open_tree(exe, b"", mount.OPEN_TREE_CLONE | mount.AT_EMPTY_PATH, about="the interpreter")
+    try:
+        mount.mount_setattr(tree, mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _memfd(exe: int) -> int:
+    import fcntl
+
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        memory = os.memfd_create("gosudacon", flags | _MFD_EXEC)
+    except OSError:
+        memory = os.memfd_create("gosudacon", flags)
+    try:
+        _copy_text(exe, memory)
+        fcntl.fcntl(memory, _F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(memory)
+        raise
+    return memory
+
+
+def _copy(exe: int) -> int:
+    writable = _nameless_file()
+    try:
+        _copy_text(exe, writable)
+        return os.open(f"/proc/self/fd/{writable}", os.O_PATH | os.O_CLOEXEC)
+    finally:
+        os.close(writable)  # the kernel executes nothing that is open for writing
+
+
+def _nameless_file() -> int:
+    failure = OSError(0, "no directory for it")
+    for directory in _COPY_DIRECTORIES:
+        try:
+            if not os.statvfs(directory).f_flag & os.ST_NOEXEC:
+                return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o500)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _copy_text(exe: int, target: int) -> None:
+    source = os.open(f"/proc/self/fd/{exe}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while os.sendfile(target, source, None, 1 << 30):
+            pass
+    finally:
+        os.close(source)
+
+
+_LADDER: tuple[tuple[str, Callable[[int], int]], ...] = (("tree", _tree), ("memfd", _memfd), ("copy", _copy))
+
+
+def _is_tree() -> bool:
+    # The root of a mount that has no namespace, and so no path. A /usr that is merely mounted read-only has
+    # one, and can be made writable while somebody holds a handle to the file.
+    link = os.readlink(_EXE)
+    return link in ("/", "/" + _DELETED) and bool(os.statvfs(_EXE).f_flag & os.ST_RDONLY)
+
+
+def _is_memfd() -> bool:
+    import fcntl
+
+    exe = os.open(_EXE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return fcntl.fcntl(exe, _F_GET_SEALS) & _SEALS == _SEALS
+    finally:
+        os.close(exe)
+
+
+def _is_copy() -> bool:
+    import errno
+
+    if os.stat(_EXE).st_nlink:
+        return False
+    os.chmod(_EXE, 0o700)  # so that it is the running, not the mode, that forbids what follows
+    try:
+        os.close(os.open(_EXE, os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        # Linux 6.11 to 6.12 do let running text be written to.
+        return error.errno == errno.ETXTBSY
+    finally:
+        os.chmod(_EXE, 0o500)
+    return False
