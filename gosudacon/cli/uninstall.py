@@ -1,0 +1,35 @@
+"""``gosudacon uninstall``: remove what ``gosudacon install`` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gosudacon.cli.install import bundle_files, is_ours, remove_bundle
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.cli.parse import Invocation
+
+
+def run(invocation: Invocation) -> int:
+    """``gosudacon uninstall [--prefix DIR] [--name NAME]``. Raises `Error` or OSError."""
+    options = invocation.options
+    print(f"removed {uninstall(options['prefix'], options.get('name') or 'gosudacon')}")
+    return 0
+
+
+def uninstall(prefix: str, name: str = "gosudacon") -> Path:
+    """Remove the command ``name`` and its bundle from ``prefix``. Returns the command's path.
+
+    Raises `Error` if there is nothing of ours there, OSError.
+    """
+    command = Path(prefix).absolute() / "bin" / name
+    if command.exists():
+        if not is_ours(command):
+            raise Error(f"{command} is not gosudacon's")
+        command.unlink()
+    elif not any(bundle_files(prefix, name)):
+        raise Error(f"{command} is not installed")
+    remove_bundle(prefix, name)
+    return command
