@@ -1,0 +1,179 @@
+"""Third-party plugins from the package to the container: installed by pip, enabled by config.toml, run, undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import plugins
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+BANNER = """
+plugins = ["banner"]
+
+[stage.banner]
+text = "hello\\n"
+directory = "{notes}"
+"""
+SITE_HOSTNAME = """
+plugins = ["site-hostname"]
+
+[replace]
+namespaces = "site-hostname"
+
+[stage.site-hostname]
+domain = "example.org"
+"""
+
+
+class Site:
+    """A directory of packages, a program that looks there, and runtimes made of it."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.packages = scratch / "site"
+        self.packages.mkdir()
+        self.entry = plugins.entry(self.packages, scratch / "entry.py")
+
+    def install(self, *names: str) -> None:
+        plugins.install(self.packages, *names, scratch=self.scratch)
+
+    def runtime(self, config: str, *options: str) -> Runtime:
+        return plugins.runtime(self.entry, self.scratch / "config.toml", config, self.scratch / "root", *options)
+
+
+@pytest.fixture
+def site(scratch: Path) -> Site:
+    return Site(scratch)
+
+
+@pytest.fixture
+def notes(scratch: Path) -> Path:
+    path = scratch / "notes"
+    path.mkdir()
+    return path
+
+
+def explain(runtime: Runtime, bundle: Bundle) -> dict[str, Any]:
+    plan = json.loads(runtime.call("explain", "--format", "json", bundle.path).stdout)
+    assert isinstance(plan, dict)
+    return plan
+
+
+def stages(plan: dict[str, Any]) -> set[str]:
+    return {step["stage"] for step in plan["steps"]}
+
+
+def test_an_added_stage_shows_in_the_plan_in_the_container_and_on_the_host_and_goes_with_the_container(
+    site: Site, notes: Path, bundle: Bundle
+) -> None:
+    site.install("banner")
+    runtime = site.runtime(BANNER.format(notes=notes))
+    bundle.set("process.args", ["cat", "/run/banner"])
+    (bundle.rootfs / "run/banner").symlink_to("/etc/passwd")  # of the host, if anybody followed it there
+    steps = [step for step in explain(runtime, bundle)["steps"] if step["stage"] == "banner"]
+    assert [step["step"] for step in steps] == ["NoteContainer", "WriteBanner"]
+    assert [step["undone_by_delete"] for step in steps] == [True, False]
+    runtime.create(bundle)
+    assert (notes / bundle.id).read_text() == "hello\n"
+    pid = runtime.pid(bundle)
+    runtime.start(bundle)
+    assert runtime.wait(pid) == 0
+    assert bundle.stdout == "hello\n"
+    runtime.delete(bundle)
+    assert list(notes.iterdir()) == []
+    assert "root:" in Path("/etc/passwd").read_text()
+
+
+def test_a_failed_create_undoes_the_step_of_a_plugin(site: Site, notes: Path, bundle: Bundle) -> None:
+    site.install("banner")
+    runtime = site.runtime(BANNER.format(notes=notes))
+    bundle.set("process.args", ["/no/such/program"])
+    assert runtime.create(bundle, check=False).returncode == 1
+    assert list(notes.iterdir()) == []
+
+
+def test_a_step_of_a_plugin_that_fails_is_named(site: Site, scratch: Path, bundle: Bundle) -> None:
+    site.install("banner")
+    runtime = site.runtime(BANNER.format(notes=scratch / "missing"))
+    result = runtime.create(bundle, check=False)
+    assert result.returncode == 1
+    assert (
+        f"banner: note {bundle.id} in {scratch}/missing: {scratch}/missing/{bundle.id}: no such file" in result.stderr
+    )
+
+
+def test_an_amendment_is_run_and_explain_says_who_made_it(site: Site, notes: Path, bundle: Bundle) -> None:
+    site.install("banner")
+    runtime = site.runtime(BANNER.format(notes=notes))
+    bundle.set("process.args", ["echo", "world"]).set("annotations", {"org.example.banner.announce": "true"})
+    assert explain(runtime, bundle)["amended"] == ["banner added: print the banner"]
+    table = runtime.call("explain", bundle.path).stdout
+    assert "amended banner added: print the banner" in table
+    assert runtime.output(bundle) == "hello\nworld\n"
+
+
+def test_a_stage_in_the_place_of_a_built_in_one(site: Site, bundle: Bundle) -> None:
+    site.install("site_hostname")
+    runtime = site.runtime(SITE_HOSTNAME)
+    bundle.set("process.args", ["hostname"]).set("hostname", "web")
+    assert "sethostname(web.example.org)" in [step["what"] for step in explain(runtime, bundle)["steps"]]
+    assert runtime.output(bundle) == "web.example.org\n"
+
+
+def test_a_package_that_is_merely_installed_is_not_loaded(site: Site, bundle: Bundle) -> None:
+    site.install("banner", "site_hostname", "faults")
+    plan = explain(site.runtime(""), bundle)
+    assert "banner" not in stages(plan)
+    assert plan["amended"] == []
+
+
+def test_an_enabled_plugin_is_found_as_soon_as_it_is_installed_and_missed_when_it_is_gone(
+    site: Site, notes: Path, bundle: Bundle
+) -> None:
+    runtime = site.runtime(BANNER.format(notes=notes))
+    result = runtime.create(bundle, check=False)
+    assert result.returncode == 1
+    assert "plugin 'banner' is enabled but not installed" in result.stderr
+    site.install("banner")
+    runtime.create(bundle)
+    (module,) = site.packages.glob("gosudacon_banner/__init__.py")
+    module.rename(site.packages / "away")
+    result = runtime.delete(bundle, "--force", check=False)
+    assert result.returncode == 1
+    assert "cannot find gosudacon_banner.NoteContainer" in result.stderr
+    assert runtime.status(bundle) == "stopped"
+    (site.packages / "away").rename(module)
+    runtime.delete(bundle)
+    assert list(notes.iterdir()) == []
+
+
+def test_a_newer_version_of_a_plugin_takes_effect_at_once(site: Site, bundle: Bundle) -> None:
+    site.install("banner")
+    runtime = site.runtime('plugins = ["banner"]')
+    assert "banner" in stages(explain(runtime, bundle))
+    module = site.packages / "gosudacon_banner/__init__.py"
+    module.write_text(module.read_text().replace('name = "banner"', 'name = "flag"\n    keys = ("hooks",)'))
+    assert "flag" not in stages(explain(runtime, bundle))
+    bundle.set("hooks", {"poststop": [{"path": "/bin/true"}]})
+    assert "flag" in stages(explain(runtime, bundle))
+
+
+def test_a_plugin_that_ships_needs_no_package(site: Site, bundle: Bundle) -> None:
+    runtime = site.runtime('plugins = ["seccomp-stub"]\n[replace]\nseccomp = "seccomp-stub"\n')
+    bundle.set("linux.seccomp", {"defaultAction": "SCMP_ACT_ERRNO"}).set("process.args", ["echo", "allowed"])
+    assert "seccomp-stub" in stages(explain(runtime, bundle))
+    assert runtime.output(bundle) == "allowed\n"
+
+
+def test_a_stage_that_is_disabled_does_nothing(site: Site, scratch: Path, bundle: Bundle) -> None:
+    hooks = {"createRuntime": [{"path": "/bin/touch", "args": ["touch", f"{scratch}/hooked"]}]}
+    bundle.set("hooks", hooks).set("process.args", ["true"])
+    runtime = site.runtime('disable = ["hooks"]')
+    assert "hooks" not in stages(explain(runtime, bundle))
+    runtime.output(bundle)
+    assert not (scratch / "hooked").exists()
