@@ -336,6 +336,19 @@ COMMANDS: dict[str, Command] = {
         text="The container runs `sh` on the directory `rootfs`, read-only, in namespaces of its own.",
         example="spec --bundle /srv/web",
     ),
+    "demo": _command(
+        summary="write a bundle that runs on the host's own /usr",
+        usage="<directory> [<command> [<argument> ...]]",
+        positionals=(1, -1),
+        options=(
+            ("terminal", "t", "flag", "", False, "with a terminal; a shell, if no command is given"),
+            _HELP,
+        ),
+        text="The root filesystem is the host's /usr, mounted read-only, and a few small files; what can be "
+        "written to is in memory. The default command prints what it sees.",
+        example="demo /tmp/demo\ndemo --terminal /tmp/shell",
+        stop=True,
+    ),
     "explain": _command(
         summary="print what create would do, step by step",
         usage="[<bundle>]",

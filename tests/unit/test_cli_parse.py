@@ -213,7 +213,7 @@ def test_options_end_at_the_first_argument_of_some_commands(monkeypatch: pytest.
     assert parse(["exec", "x", "--", "ls"]).args == ["x", "--", "ls"]
     assert parse(["exec", "--", "x", "ls", "-l"]).args == ["x", "ls", "-l"]
     assert parse(["ps", "x", "-e", "-f"]).args == ["x", "-e", "-f"]
-    assert {name for name, command in table.COMMANDS.items() if command["stop"]} == {"exec", "kill", "ps"}
+    assert {name for name, command in table.COMMANDS.items() if command["stop"]} == {"demo", "exec", "kill", "ps"}
 
 
 def test_repeatable_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,34 @@
+"""``gosudacon demo``: write a bundle that runs as it is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from gosudacon.cli import output
+from gosudacon.cli.spec import write
+from gosudacon.container import demo, host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.cli.parse import Invocation
+
+
+def run(invocation: Invocation) -> int:
+    """``gosudacon demo [--terminal] DIR [COMMAND [ARG ...]]``. Raises `Error` where there is a bundle, OSError."""
+    directory, *command = invocation.args
+    config = demo.spec(
+        command,
+        terminal=invocation.options["terminal"],
+        cgroup_v2=host.gather().cgroup_mode == "v2",
+    )
+    os.makedirs(directory, 0o755, exist_ok=True)
+    write(os.path.join(directory, "config.json"), config)
+    try:
+        demo.make_rootfs(os.path.join(directory, "rootfs"))
+    except OSError:
+        os.unlink(os.path.join(directory, "config.json"))
+        raise
+    where = shlex.quote(os.path.abspath(directory))
+    output.write(f"wrote {where}; now try\n\n    gosudacon explain {where}\n    gosudacon run --bundle {where} demo\n")
+    return 0
