@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from gosudacon.api import CONFINE, START, ConfigError, Error, Host, Spec, Stage, Step, hookimpl
 from gosudacon.linux import seccomp
-from gosudacon.stages.seccomp.steps import (
-    CloseListener,
-    CompileSeccomp,
-    ConnectListener,
-    LoadSeccomp,
-    SendListener,
-)
+from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,14 +103,16 @@ class SeccompStage(Stage):
         if not notifies:
             phase, rank = (START, _LAST) if late else (CONFINE, _EARLY)
             return [*steps, LoadSeccomp(phase=phase, rank=rank, flags=flags, where=_WHERE)]
+        from gosudacon.stages.seccomp import agent
+
         where, rank = f"{_WHERE}.listenerPath", _LATE if late else _EARLY
         metadata = profile.get("listenerMetadata")
         return [
             *steps,
-            ConnectListener(path=profile["listenerPath"], where=where),
+            agent.ConnectListener(path=profile["listenerPath"], where=where),
             LoadSeccomp(phase=CONFINE, rank=rank, flags=flags, notify=True, by=CONFINE, where=_WHERE),
-            SendListener(rank=rank, metadata=metadata, where=where),
-            CloseListener(rank=rank, where=where),
+            agent.SendListener(rank=rank, metadata=metadata, where=where),
+            agent.CloseListener(rank=rank, where=where),
         ]
 
     def _compile(self, profile: dict[str, Any], host: Host) -> CompileSeccomp:

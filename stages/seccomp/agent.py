@@ -1,10 +1,12 @@
-"""Talking to a seccomp agent: the process that answers for a container's system calls (config-linux.md, Seccomp)."""
+"""The steps for a seccomp agent, the process that answers for a container's system calls (config-linux.md, Seccomp)."""
 
 from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import jsonio
+from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
+from gosudacon.linux import jsonio, seccomp
+from gosudacon.linux import system as os
 
 try:
     from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
@@ -15,6 +17,64 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_ENAMETOOLONG = 36  # which `socket` says without a number
+
+
+class ConnectListener(Step):
+    """Connect to the agent that answers for the container's system calls, while its path still means something."""
+
+    phase = PREPARE
+    path: str
+
+    def describe(self) -> str:
+        return f"connect to the seccomp agent at {self.path}"
+
+    def run(self, context: Context) -> None:
+        context.kept["seccomp_agent"] = (connect(self.path), *os.pipe())
+
+
+class SendListener(Step):
+    """Take the notification descriptor out of init and send it to the agent, with the container's state."""
+
+    phase = CONFINE
+    side = RUNTIME
+    by = CONFINE
+    metadata: str | None
+
+    def describe(self) -> str:
+        return "send the notification descriptor to the seccomp agent"
+
+    def run(self, context: Context) -> None:
+        connection, reader, writer = context.kept.pop("seccomp_agent")
+        os.close(writer)
+        number = os.read(reader, 16)  # there since LoadSeccomp is done
+        os.close(reader)
+        if not number or context.engine is None:
+            raise StepError("init has no notification descriptor")
+        try:
+            listener = seccomp.take_descriptor(context.pid, int(number))
+            send(connection, listener, context.engine.state("creating"), self.metadata)
+            os.close(listener)
+        finally:
+            connection.close()
+
+
+class CloseListener(Step):
+    """Close init's own copy, or its system calls would wait for ever should the agent die."""
+
+    phase = CONFINE
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "close init's copy of the notification descriptor"
+
+    def run(self, context: Context) -> None:
+        for fd in context.kept.pop("seccomp_listener"):
+            try:
+                os.close(fd)
+            except OSError:
+                continue  # the filter has an opinion on close(2); execve(2) closes it
+
 
 def connect(path: str) -> socket:
     """A close-on-exec connection to the agent's socket. Raises OSError with the path."""
@@ -23,7 +83,7 @@ def connect(path: str) -> socket:
         connection.connect(path)
     except OSError as error:
         connection.close()
-        raise OSError(error.errno, error.strerror, path) from error
+        raise OSError(error.errno or _ENAMETOOLONG, "", path) from error
     return connection
 
 

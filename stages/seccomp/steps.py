@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gosudacon import __version__
-from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
+from gosudacon.api import PREPARE, Context, Step, StepError
 from gosudacon.linux import jsonio, seccomp
 from gosudacon.linux import system as os
 
@@ -102,66 +102,6 @@ class LoadSeccomp(Step):
         listener = seccomp.load(context.kept["seccomp"], flags | seccomp.FLAG_NEW_LISTENER)
         os.write(writer, b"%d" % listener)
         context.kept["seccomp_listener"] = (listener, writer)
-
-
-class ConnectListener(Step):
-    """Connect to the agent that answers for the container's system calls, while its path still means something."""
-
-    phase = PREPARE
-    path: str
-
-    def describe(self) -> str:
-        return f"connect to the seccomp agent at {self.path}"
-
-    def run(self, context: Context) -> None:
-        from gosudacon.stages.seccomp import agent
-
-        context.kept["seccomp_agent"] = (agent.connect(self.path), *os.pipe())
-
-
-class SendListener(Step):
-    """Take the notification descriptor out of init and send it to the agent, with the container's state."""
-
-    phase = CONFINE
-    side = RUNTIME
-    by = CONFINE
-    metadata: str | None
-
-    def describe(self) -> str:
-        return "send the notification descriptor to the seccomp agent"
-
-    def run(self, context: Context) -> None:
-        from gosudacon.stages.seccomp import agent
-
-        connection, reader, writer = context.kept.pop("seccomp_agent")
-        os.close(writer)
-        number = os.read(reader, 16)  # there since LoadSeccomp is done
-        os.close(reader)
-        if not number or context.engine is None:
-            raise StepError("init has no notification descriptor")
-        try:
-            listener = seccomp.take_descriptor(context.pid, int(number))
-            agent.send(connection, listener, context.engine.state("creating"), self.metadata)
-            os.close(listener)
-        finally:
-            connection.close()
-
-
-class CloseListener(Step):
-    """Close init's own copy, or its system calls would wait for ever should the agent die."""
-
-    phase = CONFINE
-    side = CONTAINER
-
-    def describe(self) -> str:
-        return "close init's copy of the notification descriptor"
-
-    def run(self, context: Context) -> None:
-        for fd in context.kept.pop("seccomp_listener"):
-            try:
-                os.close(fd)
-            except OSError:
-                continue  # the filter has an opinion on close(2); execve(2) closes it
 
 
 def library(chosen: str = "") -> str:

@@ -144,6 +144,11 @@ def test_no_agent_is_an_error_before_there_is_a_process(scratch: Path) -> None:
     assert engine.context.pid == 0
 
 
+def test_a_path_too_long_for_a_socket_is_an_error(scratch: Path) -> None:
+    with pytest.raises(Error, match="file name too long"):
+        creation(f"{scratch}/{'x' * 120}").run()
+
+
 def test_an_init_that_may_not_write_is_an_error_and_not_a_hang(agent: Agent) -> None:
     rules = [*PROFILE["syscalls"], {"names": ["write"], "action": "SCMP_ACT_ERRNO"}]
     engine = creation(str(agent.path), profile={**PROFILE, "syscalls": rules})
