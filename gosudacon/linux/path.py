@@ -121,10 +121,13 @@ def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, i
 def _descend(fd: int, name: str, mode: int) -> int:
     """Make and enter a directory below ``fd``, which is closed."""
     try:
-        try:
-            os.mkdir(name, mode, dir_fd=fd)
-        except FileExistsError:
-            pass
+        os.mkdir(name, mode, dir_fd=fd)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        os.close(fd)
+        raise SyscallError(error.errno or 0, "mkdirat", name) from None
+    try:
         return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
     finally:
         os.close(fd)

@@ -115,9 +115,11 @@ class MountCgroup1(_CgroupStep):
         try:
             self.attach(below, "tmpfs", ["mode=0755"], _SAFE)
             top = places.reopen(context, self.destination, below)
+            umask = os.umask(0)
             try:
                 self._fill(context, top)
             finally:
+                os.umask(umask)
                 os.close(top)
         finally:
             os.close(below)
@@ -128,12 +130,15 @@ class MountCgroup1(_CgroupStep):
             for controller in controllers:
                 if controller != name and not controller.startswith("name="):
                     os.symlink(name, controller, dir_fd=top)
-        if self.flags & mount.MS_RDONLY:
+        if self.flags & mount.MS_RDONLY and not self.classic:
+            mount.mount_setattr(top, mount.MOUNT_ATTR_RDONLY)
+        elif self.flags & mount.MS_RDONLY:
             flags = mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY | _SAFE
             mount.mount(None, f"/proc/self/fd/{top}", None, flags, about=self.destination)
 
     def _add(self, context: Context, top: int, name: str, controllers: list[str], own: str) -> None:
-        below = path.mkdir_in_root(top, name)
+        os.mkdir(name, 0o755, dir_fd=top)
+        below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
         try:
             if self.private:
                 self.attach(below, "cgroup", list(controllers), self.flags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gosudacon.api import ConfigError, Context, Error
 from gosudacon.linux import mount, path
 from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
 
 #: Places in /proc that others emulate (lxcfs) and that hold no control over the host.
 ALLOWED_IN_PROC = frozenset(
@@ -53,8 +54,10 @@ def open_directory(context: Context, destination: str, fstype: str = "", source:
             raise _not_ordinary(fstype) from None
         if error.errno not in (_ENOENT, _ELOOP):
             raise
-        fd, existed = _make(context, destination, ordinary, error.errno)
-        resolved = True
+        fd, existed, resolved = _beside(context, destination) if error.errno == _ENOENT else -1, False, False
+        if fd < 0:
+            fd, existed = _make(context, destination, ordinary, error.errno)
+            resolved = True
     return _checked(context, fd, destination, resolved, fstype, source), existed
 
 
@@ -83,6 +86,28 @@ def reopen(context: Context, destination: str, below: int) -> int:
         os.close(fd)
         raise Error(f"{destination} was moved while it was being mounted")
     return fd
+
+
+def _beside(context: Context, destination: str) -> int:
+    """Make just the last component, where all others are there and no links: the common case. -1 if it is not so."""
+    above, _, name = destination.rpartition("/")
+    if ".." in destination:
+        return -1
+    try:
+        parent = path.open_in_root(context.root, above or "/", os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+    except OSError:
+        return -1
+    umask = os.umask(0)
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+        return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except FileExistsError:
+        return -1
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "mkdirat", destination) from None
+    finally:
+        os.umask(umask)
+        os.close(parent)
 
 
 def _make(context: Context, destination: str, ordinary: bool, number: int) -> tuple[int, bool]:

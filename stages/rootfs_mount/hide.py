@@ -132,9 +132,10 @@ def _empty(context: Context) -> int:
 def empty_tmpfs() -> int:
     """A detached read-only tmpfs without room for anything."""
     attributes = mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV | mount.MOUNT_ATTR_NOEXEC
+    options: dict[str, str | None] = {"ro": None, "nr_blocks": "1"}
     for inodes in ("1", "2"):  # some kernels need a second one to mount at all
         try:
-            return mount.new_filesystem("tmpfs", {"nr_blocks": "1", "nr_inodes": inodes}, attributes, "tmpfs")
+            return mount.new_filesystem("tmpfs", options | {"nr_inodes": inodes}, attributes, "tmpfs")
         except OSError as error:
             if error.errno != _ENOSPC or inodes == "2":
                 raise
