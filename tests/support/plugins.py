@@ -1,4 +1,4 @@
-"""Third-party packages of tests/plugins: installed with pip, enabled by a config.toml, used by a runtime of their own."""
+"""Third-party packages of tests/plugins: installed with pip, enabled by a config.toml, used by their own runtime."""
 
 from __future__ import annotations
 
@@ -15,23 +15,10 @@ PACKAGES = CHECKOUT / "tests/plugins"
 
 def install(site: Path, *names: str, scratch: Path) -> None:
     """Install packages of tests/plugins into the directory ``site`` as pip does, built in ``scratch``."""
-    copies = []
-    for name in names:
-        copies.append(scratch / f"build-{name}")
-        shutil.copytree(
-            PACKAGES / name, copies[-1], ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
-        )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-index",
-    ]
-    command += ["--no-build-isolation", "--no-compile", "--target", str(site), *map(str, copies)]
+    ignore = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    copies = [shutil.copytree(PACKAGES / name, scratch / f"build-{name}", ignore=ignore) for name in names]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    command += ["--no-deps", "--no-build-isolation", "--no-compile", "--target", str(site), *map(str, copies)]
     try:
         subprocess.run(command, check=True, timeout=120)
     finally:

@@ -1,0 +1,429 @@
+"""What config.toml may say, which plugins are loaded, in which order stages come, and who is blamed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gosudacon.api import Host, Spec
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline.plan import make
+from gosudacon.pipeline.registry import Registry, registry
+
+Plugin = Callable[..., None]
+Configured = Callable[..., Registry]
+
+BUILT_IN = [
+    *("validate-config", "namespaces", "cgroups", "hooks"),
+    *("rootfs-mount", "pivot-root", "seccomp", "handoff"),
+]
+STAGE = """
+from gosudacon.api import MOUNT, Stage, Step, hookimpl
+
+class {kind}Step(Step):
+    phase = MOUNT
+
+    def describe(self):
+        return {name!r}
+
+class {kind}(Stage):
+    name = {name!r}
+    after = {after!r}
+    before = {before!r}
+    keys = {keys!r}
+
+    def plan(self, spec, host):
+        yield {kind}Step()
+
+@hookimpl
+def gosudacon_stages():
+    return [{kind}()]
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Path]:
+    """A directory for packages, on sys.path for one test."""
+    path = tmp_path / "site"
+    path.mkdir()
+    before = set(sys.modules)
+    sys.path.append(str(path))
+    yield path
+    sys.path.remove(str(path))
+    for name in set(sys.modules) - before:
+        if name.startswith("gt_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin(site: Path) -> Plugin:
+    """Installs a package by hand: ``plugin("name", source)``; a stage of that name unless there is a source."""
+
+    def install(
+        name: str,
+        source: str = "",
+        *,
+        stage: str = "",
+        after: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+        keys: tuple[str, ...] = (),
+        package: str = "",
+        value: str = "",
+    ) -> None:
+        module = "gt_" + (package or name).replace("-", "_")
+        kind = "".join(word.title() for word in name.split("-"))
+        text = source or STAGE.format(kind=kind, name=stage or name, after=after, before=before, keys=keys)
+        (site / f"{module}.py").write_text(textwrap.dedent(text))
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[gosudacon]\n{name} = {value or module}\n")
+
+    return install
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Configured:
+    """The registry that a text of config.toml makes, without a snapshot."""
+
+    def read(text: str = "", mode: int = 0o644) -> Registry:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        path.chmod(mode)
+        return registry(str(path), use_snapshot=False)
+
+    return read
+
+
+def refusal(call: Callable[..., Any], *arguments: Any) -> str:
+    """The message with which a call is refused."""
+    with pytest.raises(Error) as caught:
+        call(*arguments)
+    return caught.value.message
+
+
+def entry(found: Registry, name: str) -> dict[str, Any]:
+    (result,) = [each for each in found.data["stages"] if each["name"] == name]
+    return dict(result)
+
+
+# What is there without plugins.
+
+
+def test_built_in_stages_in_their_order(configured: Configured) -> None:
+    assert configured().names() == BUILT_IN
+
+
+def test_no_configuration_file_is_an_empty_one_unless_it_was_asked_for(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gosudacon.pipeline.registry.CONFIG", str(tmp_path / "missing.toml"))
+    assert registry(use_snapshot=False).data == configured().data
+    assert refusal(registry, str(tmp_path / "missing.toml"), False) == (
+        f"open {tmp_path}/missing.toml: no such file or directory"
+    )
+
+
+def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) -> None:
+    bare = Spec({}, "x", "/b")
+    hooked = Spec({"hooks": {"poststop": [{"path": "/bin/true"}]}, "linux": {"seccomp": {}}}, "x", "/b")
+    names = [stage.name for stage in configured().stages(bare)]
+    assert "hooks" not in names and "seccomp" not in names
+    assert "hooks" in [stage.name for stage in configured().stages(hooked)]
+
+
+# The file.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plugin = []", "unknown key 'plugin'; known: plugins, disable, replace, stage"),
+        ('plugins = "banner"', "plugins must be a list of names"),
+        ("plugins = [1]", "plugins must be a list of names"),
+        ('disable = {hooks = "no"}', "disable must be a list of names"),
+        ('replace = ["seccomp"]', "replace must be a table of names"),
+        ("replace = {seccomp = 1}", "replace must be a table of names"),
+        ('stage = {seccomp = "x"}', "stage must be a table of tables"),
+        ("stage = []", "stage must be a table of tables"),
+        ("disable = ['hooks', 'hooks']", "disable names the same twice"),
+        ("stage.seccomp.since = 2026-11-23", "settings of stages can be no dates, no inf and no nan"),
+        ("stage.seccomp.most = inf", "settings of stages can be no dates, no inf and no nan"),
+        ("plugins = [", "Invalid value"),
+    ],
+)
+def test_a_mistake_in_the_file_is_refused_with_its_name(configured: Configured, text: str, message: str) -> None:
+    refused = refusal(configured, text)
+    assert message in refused
+    assert "config.toml: " in refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'disable = ["nosuch"]',
+        'replace = {nosuch = "seccomp"}',
+        'replace = {seccomp = "nosuch"}',
+        "[stage.nosuch]\nkey = 1",
+    ],
+)
+def test_an_unknown_stage_is_refused_and_the_known_ones_listed(configured: Configured, text: str) -> None:
+    refused = refusal(configured, text)
+    assert "config.toml names the unknown stage 'nosuch'; known: cgroups, handoff, hooks, " in refused
+
+
+@pytest.mark.parametrize("mode", [0o646, 0o664, 0o666, 0o602])
+def test_a_file_that_others_can_write_to_is_refused(configured: Configured, mode: int) -> None:
+    assert "must belong to root and be writable by nobody else" in refusal(configured, "", mode)
+
+
+@pytest.mark.needs("root")
+def test_a_file_of_somebody_else_is_refused(configured: Configured, tmp_path: Path) -> None:
+    configured("")
+    os.chown(tmp_path / "config.toml", 1000, 0)
+    assert "must belong to root" in refusal(registry, str(tmp_path / "config.toml"), False)
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    assert "config.toml: " in refusal(registry, str(tmp_path / "config.toml"), False)
+    assert f"{tmp_path}: is a directory" in refusal(registry, str(tmp_path), False).lower()
+
+
+# Plugins.
+
+
+def test_an_enabled_plugin_takes_part(configured: Configured, plugin: Plugin) -> None:
+    plugin("extra", after=("namespaces",), before=("cgroups",))
+    names = configured('plugins = ["extra"]').names()
+    assert names == [*BUILT_IN[:2], "extra", *BUILT_IN[2:]]
+
+
+def test_a_plugin_that_is_merely_installed_is_not_even_imported(configured: Configured, plugin: Plugin) -> None:
+    plugin("extra", "raise SystemExit('imported')")
+    assert configured().names() == BUILT_IN
+    assert "gt_extra" not in sys.modules
+
+
+def test_an_enabled_plugin_that_is_not_installed_is_an_error(configured: Configured) -> None:
+    with pytest.raises(Error) as caught:
+        configured('plugins = ["extra"]')
+    assert caught.value.message == "plugin 'extra' is enabled but not installed"
+    assert "no entry point 'extra' in the group 'gosudacon'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import gt_nothing_like_this", "plugin 'extra': cannot import gt_extra: "),
+        ("1 / 0", "plugin 'extra': cannot import gt_extra: ZeroDivisionError"),
+        (
+            "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stages():\n    raise OSError(2, 'x')",
+            "plugin 'extra': gosudacon_stages: no such file",
+        ),
+        (
+            "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stages():\n    return None",
+            "plugin 'extra': gosudacon_stages: TypeError",
+        ),
+        (
+            "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stages():\n    return ['seccomp']",
+            "plugin 'extra': gosudacon_stages gave 'seccomp', which is no stage with a name",
+        ),
+        (
+            "from gosudacon.api import Stage, hookimpl\n@hookimpl\ndef gosudacon_stages():\n    return [Stage()]",
+            "which is no stage with a name",
+        ),
+        (
+            "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stage():\n    return []",
+            "plugin 'extra' does not fit this version of gosudacon: unknown hook 'gosudacon_stage'",
+        ),
+        (
+            "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_amend_plan(plan, world):\n    pass",
+            "plugin 'extra' does not fit this version of gosudacon",
+        ),
+        (
+            "import pluggy\n@pluggy.HookimplMarker('gosudacon')(hookwrapper=True)\n"
+            "def gosudacon_amend_plan(plan):\n    yield",
+            "plugin 'extra': gosudacon_amend_plan must be a plain function, no hook wrapper",
+        ),
+        (
+            "from gosudacon.api import hookimpl\ndef make():\n    @hookimpl\n    def gosudacon_amend_plan(plan):\n"
+            "        pass\n    return gosudacon_amend_plan\ngosudacon_amend_plan = make()",
+            "must stand in its module gt_extra by that name",
+        ),
+        (
+            "from gosudacon.api import Stage, hookimpl\n@hookimpl\ndef gosudacon_stages():\n"
+            "    class Inner(Stage):\n        name = 'inner'\n    return [Inner()]",
+            "must stand in its module gt_extra by that name",
+        ),
+        (STAGE.format(kind="Extra", name="extra", after="seccomp", before=(), keys=()), "must be a tuple of names"),
+    ],
+)
+def test_a_broken_plugin_is_named(configured: Configured, plugin: Plugin, source: str, message: str) -> None:
+    plugin("extra", source)
+    assert message in refusal(configured, 'plugins = ["extra"]')
+
+
+def test_an_entry_point_must_be_a_module(configured: Configured, plugin: Plugin) -> None:
+    plugin("extra", value="gt_extra:gosudacon_stages")
+    assert "'gt_extra:gosudacon_stages' is no module" in refusal(configured, 'plugins = ["extra"]')
+
+
+def test_one_plugin_of_two_packages(configured: Configured, plugin: Plugin) -> None:
+    plugin("extra", package="one")
+    plugin("extra", package="two")
+    refused = refusal(configured, 'plugins = ["extra"]')
+    assert refused == "plugin 'extra' comes from two packages: gt_one, gt_two"
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in_one(configured: Configured, plugin: Plugin) -> None:
+    plugin("seccomp", stage="other")
+    assert refusal(configured, 'plugins = ["seccomp"]') == "plugin 'seccomp' has the name of another one"
+
+
+def test_one_stage_of_two_plugins(configured: Configured, plugin: Plugin) -> None:
+    plugin("one", stage="same")
+    plugin("two", stage="same")
+    refused = refusal(configured, 'plugins = ["one", "two"]')
+    assert refused in (
+        "stage 'same' comes from two plugins: one and two",
+        "stage 'same' comes from two plugins: two and one",
+    )
+    plugin("third", stage="seccomp")
+    assert "third" in refusal(configured, 'plugins = ["third"]')
+
+
+# Order.
+
+
+def test_ties_are_broken_by_name(configured: Configured, plugin: Plugin) -> None:
+    for name in ("b", "c", "a"):
+        plugin(name, after=("handoff",))
+    assert configured('plugins = ["c", "b", "a"]').names()[-3:] == ["a", "b", "c"]
+    assert configured('plugins = ["a", "c", "b"]').names()[-3:] == ["a", "b", "c"]
+
+
+def test_a_circle_is_shown_with_the_plugins_it_goes_through(configured: Configured, plugin: Plugin) -> None:
+    plugin("early", stage="first", before=("cgroups",), after=("last",))
+    plugin("late", stage="last", after=("cgroups",))
+    plugin("apart", after=("cgroups",))
+    refused = refusal(configured, 'plugins = ["early", "late", "apart"]')
+    for each in ("first (of plugin early)", "last (of plugin late)", "cgroups (of plugin cgroups)"):
+        assert each in refused
+    assert "apart" not in refused
+
+
+def test_a_stage_that_waits_for_itself(configured: Configured, plugin: Plugin) -> None:
+    plugin("selfish", after=("selfish",))
+    refused = refusal(configured, 'plugins = ["selfish"]')
+    assert refused == ("the stages' order is a circle: selfish (of plugin selfish) after selfish (of plugin selfish)")
+
+
+@pytest.mark.parametrize("way", ["after", "before"])
+def test_an_unknown_name_in_an_order_names_the_plugin(configured: Configured, plugin: Plugin, way: str) -> None:
+    plugin("extra", stage="mine", **{way: ("nosuch",)})
+    refused = refusal(configured, 'plugins = ["extra"]')
+    assert refused == "stage 'mine' of plugin 'extra' refers to the unknown stage 'nosuch'"
+
+
+# Disable and replace.
+
+
+def test_a_disabled_stage_is_gone_and_may_still_be_named(configured: Configured, plugin: Plugin) -> None:
+    plugin("extra", after=("hooks",), before=("seccomp",))
+    names = configured('plugins = ["extra"]\ndisable = ["hooks", "seccomp"]').names()
+    assert "hooks" not in names and "seccomp" not in names and "extra" in names
+
+
+def test_a_replacement_takes_the_place_and_knows_whom_it_replaced(configured: Configured, plugin: Plugin) -> None:
+    plugin("mine", keys=("linux.seccomp",))
+    text = 'plugins = ["mine"]\n[replace]\nseccomp = "mine"\n[stage.seccomp]\na = 1\n[stage.mine]\nb = 2\n'
+    found = configured(text)
+    assert found.names() == BUILT_IN
+    (stage,) = [
+        each for each in found.stages(Spec({"linux": {"seccomp": {"a": 1}}}, "x", "/b")) if each.name == "seccomp"
+    ]
+    assert type(stage).__name__ == "Mine"
+    assert stage.settings == {"b": 2}
+    assert stage.replaced is not None
+    assert type(stage.replaced).__name__ == "SeccompStage"
+    assert stage.replaced.name == "seccomp"
+    assert stage.replaced.settings == {"a": 1}
+
+
+def test_a_replacement_keeps_the_order_of_both(configured: Configured, plugin: Plugin) -> None:
+    plugin("mine", after=("zebra",))
+    plugin("zebra")
+    plugin("other", after=("mine",))
+    plugin("third", before=("seccomp",))
+    text = 'plugins = ["mine", "other", "third", "zebra"]\n[replace]\nseccomp = "mine"\n'
+    names = configured(text).names()
+    assert "mine" not in names
+    position = names.index("seccomp")
+    assert names.index("pivot-root") < position  # from the stage replaced
+    assert names.index("zebra") < position  # from the replacement
+    assert names.index("third") < position < names.index("other")  # under either name
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        'seccomp = "seccomp"',
+        'seccomp = "mine"\nhooks = "mine"',
+        'seccomp = "hooks"\nhooks = "mine"',
+    ],
+)
+def test_replacements_do_not_go_in_chains(configured: Configured, plugin: Plugin, replace: str) -> None:
+    plugin("mine")
+    refused = refusal(configured, f'plugins = ["mine"]\n[replace]\n{replace}\n')
+    assert "it is replaced itself, or replaces another" in refused
+
+
+@pytest.mark.parametrize("name", ["seccomp", "mine"])
+def test_what_is_replaced_or_replaces_cannot_be_disabled(configured: Configured, plugin: Plugin, name: str) -> None:
+    plugin("mine")
+    refused = refusal(configured, f'plugins = ["mine"]\ndisable = ["{name}"]\n[replace]\nseccomp = "mine"\n')
+    assert "cannot be replaced and disabled at the same time" in refused
+
+
+# Hooks other than stages.
+
+AMENDING = """
+from gosudacon.api import MOUNT, Step, hookimpl
+
+class New(Step):
+    phase = MOUNT
+    name: str
+
+    def describe(self):
+        return self.name
+
+@hookimpl
+def gosudacon_amend_plan({arguments}):
+    plan.steps.append(New(name={name!r}))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["plan", "plan, spec", "host, plan, spec"])
+def test_hooks_take_the_arguments_they_name_the_last_plugin_first(
+    configured: Configured, plugin: Plugin, arguments: str
+) -> None:
+    plugin("one", AMENDING.format(arguments=arguments, name="of one"))
+    plugin("two", AMENDING.format(arguments="plan", name="of two"))
+    plan = make([], Spec({}, "x", "/b"), Host())
+    configured('plugins = ["one", "two"]').amend(plan, Spec({}, "x", "/b"), Host())
+    assert plan.amended == ["two added: of two", "one added: of one"]
+
+
+def test_an_amendment_that_fails_names_its_plugin(configured: Configured, plugin: Plugin) -> None:
+    plugin("one", "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_amend_plan(plan):\n    plan.nothing")
+    found = configured('plugins = ["one"]')
+    plan = make([], Spec({}, "x", "/b"), Host())
+    refused = refusal(found.amend, plan, Spec({}, "x", "/b"), Host())
+    assert refused.startswith("plugin 'one': gosudacon_amend_plan: AttributeError")
