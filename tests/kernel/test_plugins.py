@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support import plugins
 from tests.support.bundle import Bundle
+from tests.support.leftovers import Watch
 from tests.support.runtime import Runtime
 
 BANNER = """
@@ -37,18 +39,24 @@ class Site:
         self.scratch = scratch
         self.packages = scratch / "site"
         self.packages.mkdir()
+        self.runtimes: list[Runtime] = []
         self.entry = plugins.entry(self.packages, scratch / "entry.py")
 
     def install(self, *names: str) -> None:
         plugins.install(self.packages, *names, scratch=self.scratch)
 
     def runtime(self, config: str, *options: str) -> Runtime:
-        return plugins.runtime(self.entry, self.scratch / "config.toml", config, self.scratch / "root", *options)
+        value = plugins.runtime(self.entry, self.scratch / "config.toml", config, self.scratch / "root", *options)
+        self.runtimes.append(value)
+        return value
 
 
 @pytest.fixture
-def site(scratch: Path) -> Site:
-    return Site(scratch)
+def site(leftovers: Watch, scratch: Path) -> Iterator[Site]:
+    value = Site(scratch)
+    yield value
+    for runtime in value.runtimes:
+        runtime.clean()
 
 
 @pytest.fixture
@@ -177,3 +185,40 @@ def test_a_stage_that_is_disabled_does_nothing(site: Site, scratch: Path, bundle
     assert "hooks" not in stages(explain(runtime, bundle))
     runtime.output(bundle)
     assert not (scratch / "hooked").exists()
+
+
+def lifecycle(runtime: Runtime, bundle: Bundle, round: int) -> list[object]:
+    """What a container's life looks like from outside; numbers and times that differ anyway left out."""
+    seen: list[object] = [explain(runtime, bundle)]
+    container = f"{bundle.id}-{round}"
+    runtime.create(bundle, container_id=container)
+    pid = runtime.pid(container)
+    for command in (["start", container], ["kill", container, "KILL"]):
+        state = runtime.state(container)
+        seen.append({key: value for key, value in state.items() if key not in ("id", "pid", "created")})
+        runtime.call(*command)
+    seen.append(runtime.wait(pid))
+    runtime.delete(container)
+    refused = runtime.create(bundle.set("process.args", ["/no/program"]), container_id=container, check=False)
+    seen += [refused.returncode, refused.stderr.partition(" msg=")[2]]
+    result = runtime.run(bundle.set("process.args", ["sh", "-c", "cat /run/banner; exit 3"]), container_id=container)
+    bundle.set("process.args", ["sleep", "1000"])
+    return [*seen, result.returncode, result.stdout]
+
+
+def test_a_life_is_the_same_with_and_without_the_snapshot(site: Site, notes: Path, bundle: Bundle) -> None:
+    site.install("banner")
+    bundle.set("process.args", ["sleep", "1000"]).set("hooks", {"poststop": [{"path": "/bin/true"}]})
+    config = BANNER.format(notes=notes)
+    cache = Path("/var/cache/gosudacon")  # of the tests' own mount namespace
+    before = set(cache.glob("stages-*"))
+    first = lifecycle(site.runtime(config, "--no-snapshot"), bundle, 1)
+    assert set(cache.glob("stages-*")) == before
+    assert first[-2:] == [3, "hello\n"]
+    runtime = site.runtime(config)
+    assert lifecycle(runtime, bundle, 2) == first
+    (snapshot,) = set(cache.glob("stages-*")) - before
+    inode = snapshot.stat().st_ino
+    assert lifecycle(runtime, bundle, 3) == first
+    assert snapshot.stat().st_ino == inode
+    assert list(notes.iterdir()) == []

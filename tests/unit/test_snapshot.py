@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from gosudacon.pipeline import snapshot
+from gosudacon.api import ConfigError, Host, Spec
+from gosudacon.container.create import compile_plan
+from gosudacon.pipeline import explain, snapshot
 from gosudacon.pipeline.registry import registry
 
 PLUGIN = """
@@ -254,3 +256,40 @@ def test_an_error_is_not_kept(world: World) -> None:
     assert not world.cache.exists()
     shutil.move(world.site / "away", world.module)
     assert "extra" in [each["name"] for each in world.look()["stages"]]
+
+
+CORPUS = sorted((Path(__file__).parent / "schema_corpus").glob("config-*.json"))
+HOSTS = {
+    "hybrid": Host(
+        cgroup_mode="hybrid",
+        cgroup_mounts={"": "/sys/fs/cgroup/unified", "memory": "/sys/fs/cgroup/memory", "cpu": "/sys/fs/cgroup/cpu"},
+        own_cgroups={"": "/", "memory": "/", "cpu": "/"},
+    ),
+    "v2": Host(apparmor=True, selinux=True),
+    "a user's": Host(euid=1000),
+}
+
+
+def explained(config: dict[str, Any], host: Host, path: str, use_snapshot: bool) -> str:
+    """What `explain --format json` prints for a configuration, or why it refuses."""
+    sys.modules.pop("gt_snapshot", None)
+    spec = Spec(config, "x", "/b", {}, json.dumps(config).encode())
+    try:
+        plan, _ = compile_plan(spec, host, path, use_snapshot)
+    except ConfigError as error:
+        return repr((error.record(), error.problems))
+    return explain.as_json(plan, spec, host)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_plans_are_the_same_with_and_without(world: World, path: Path, host: str) -> None:
+    config = json.loads(path.read_text())
+    found = [explained(config, HOSTS[host], str(world.config), use) for use in (False, True, True, False)]
+    assert world.discoveries == 3, "the third look should have used the snapshot"
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_most_of_the_corpus_has_a_plan(world: World) -> None:
+    found = [explained(json.loads(path.read_text()), HOSTS["v2"], str(world.config), True) for path in CORPUS]
+    assert sum('"amended":' in text and '"seen"' in text for text in found) > len(found) / 2
