@@ -94,7 +94,20 @@ class OpenHook(Step):
             fd = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise _failure("createContainer", self.index, exec_failed(self.path, error.errno or 0)) from error
-        context.kept.setdefault("hooks", {})[self.index] = fd
+        context.kept.setdefault("hooks", {})[self.index] = (fd, _is_script(fd))
+
+
+def _is_script(fd: int) -> bool:
+    try:
+        file = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False  # not readable, and so nothing an interpreter could read
+    try:
+        return os.read(file, 2) == b"#!"
+    except OSError:
+        return False  # a directory: the error is execve's to report
+    finally:
+        os.close(file)
 
 
 class RunHook(Step):
@@ -116,20 +129,31 @@ class RunHook(Step):
         return f"run the {self.kind} hook {self.path}{limit}"
 
     def run(self, context: Context) -> None:
-        handle = -1
-        directory: int | str | None = context.spec.bundle
+        directory: str | int | None = context.spec.bundle
         if self.kind == "createContainer":
-            handle, directory = context.kept["hooks"].pop(self.index), context.root
+            directory = context.root
         elif self.kind == "startContainer":
             directory = None
-        program = Program(self.path, self.args, self.env, directory, handle)
-        try:
-            problem = program.run(self._state(context), self.timeout)
-        finally:
-            if handle >= 0:
-                os.close(handle)
+        options = context.spec.options
+        passed_on = int(options.get("preserve_fds") or 0) + int(options.get("listen_fds") or 0)
+        program = Program(self.path, self.args, self.env, directory, passed_on, self._executable(context))
+        problem = program.run(self._state(context), self.timeout)
         if problem:
             raise _failure(self.kind, self.index, problem)
+
+    def _executable(self, context: Context) -> str:
+        """Where to find the file that is at ``path`` in the host's namespace."""
+        if self.kind != "createContainer":
+            return self.path
+        fd, script = context.kept["hooks"][self.index]
+        if not script:
+            return f"/proc/self/fd/{fd}"
+        # Its interpreter will open it by name, which must still be that of the same file in this namespace.
+        found, here = os.stat(fd), os.stat(self.path)
+        if (found.st_dev, found.st_ino) != (here.st_dev, here.st_ino):
+            problem = f"{self.path} is another file in the container's mount namespace, and a script runs by name"
+            raise _failure(self.kind, self.index, problem)
+        return self.path
 
     def _state(self, context: Context) -> bytes:
         pid = None

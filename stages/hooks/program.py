@@ -1,4 +1,8 @@
-"""Running a program beside the interpreter: fork(2), execve(2), a wait with a limit; `subprocess` would cost 10 ms."""
+"""Running a program beside the interpreter: posix_spawn(3) and a wait with a limit. `subprocess` costs 10 ms.
+
+posix_spawn(3) suspends the caller instead of copying its page tables, as fork(2) does: 0.5 ms less, and no Python
+runs in the new process. What it cannot do there (working directory, umask) is done here, and taken back.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +10,68 @@ import _signal
 import select
 import time
 
-from gosudacon.linux import abi, process
+from gosudacon.linux import process
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any
 
 _OUTPUT = 8192  # bytes of each stream kept for the message, the last ones
 _CHUNK = 65536
 _SIGKILL = 9
-_AT_EMPTY_PATH = 0x1000
-_ENOENT = 2
+_EPERM = 1
 _TICK = 20  # milliseconds between looks at a process for which there is no pidfd
-
-_execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
-_execveat = abi.syscall("execveat", abi.INT, abi.PATH, abi.BUFFER, abi.BUFFER, abi.INT)
+_SIGNALS = _signal.valid_signals()
 
 
 class Program:
-    """A program with its arguments and environment, laid out in memory before there is a process for it.
+    """A program with its arguments and environment.
 
     ``directory`` is the working directory: a path (``/`` serves where it is gone), a descriptor, or None to stay
-    where the caller is, with its umask instead of 022. ``handle`` >= 0 is an O_PATH descriptor of the file to
-    execute, found where ``path`` still meant something.
+    where the caller is, with its umask instead of 022. ``passed_on`` descriptors from 3 on are not close-on-exec,
+    being for another program. ``executable`` is where the file is found, if that is not ``path``.
     """
 
     def __init__(
-        self, path: str, args: list[str], env: list[str], directory: str | int | None, handle: int = -1
+        self,
+        path: str,
+        args: list[str],
+        env: list[str],
+        directory: str | int | None,
+        passed_on: int = 0,
+        executable: str = "",
     ) -> None:
         self.path = path
+        self.args = args
+        # An entry without a name or a value is none to getenv(3) either; of several the last counts.
+        self.env = {entry[:at]: entry[at + 1 :] for entry in env if (at := entry.find("=")) > 0}
         self.directory = directory
-        self.handle = handle
-        self._keep = [os.fsencode(text) for text in args], [os.fsencode(text) for text in env]
-        self._vectors = abi.pointers(self._keep[0]), abi.pointers(self._keep[1])
+        self.passed_on = passed_on
+        self.executable = executable or path
 
     def run(self, data: bytes, timeout: int | None) -> str:
         """Run it with ``data`` on standard input, for at most ``timeout`` seconds.
 
         Returns an empty string if it succeeded, else what went wrong, in runc's words. It has descriptors 0 to 2,
-        default signal dispositions and a process group of its own, with which it is killed when its time is up.
+        default signal dispositions (but for 32 and 33, which the C library keeps for itself) and a process group of
+        its own, with which it is killed when its time is up.
         """
         opened: list[int] = []
         try:
             stdin = _filled(data)
             opened.append(stdin)
-            pipes = []
-            for _ in range(3):  # standard output, standard error, and what execve(2) said
-                pipes.append(os.pipe())
-                opened += pipes[-1]
-            (stdout, out), (stderr, err), (report, reports) = pipes
-            pid = os.fork()
-            if pid == 0:
-                self._become((stdin, out, err), reports)
-            for fd in (stdin, out, err, reports):
+            stdout, out = os.pipe()
+            opened += (stdout, out)
+            stderr, err = os.pipe()
+            opened += (stderr, err)
+            try:
+                pid = self._spawn(stdin, out, err)
+            except OSError as error:
+                return exec_failed(self.path, error.errno or 0)
+            for fd in (stdin, out, err):
                 opened.remove(fd)
                 os.close(fd)
-            number = os.read(report, 16)  # the end of file comes with execve(2)
-            if number:
-                os.waitpid(pid, 0)
-                return exec_failed(self.path, int(number))
             status, texts = _wait(pid, (stdout, stderr), timeout)
         finally:
             for fd in opened:
@@ -79,52 +84,40 @@ class Program:
         how = f"exit status {code}" if code > 0 else f"signal: {_signal_name(-code)}"
         return f"{how}, stdout: {texts[0]}, stderr: {texts[1]}"
 
-    def _become(self, stdio: tuple[int, int, int], report: int) -> NoReturn:
-        try:
-            for number, fd in enumerate(stdio):
-                os.dup2(fd, number)
-            self._prepare()
-            self._execute()
-        except OSError as error:
-            os.write(report, b"%d" % (error.errno or 0))
-        finally:
-            os._exit(127)
-
-    def _prepare(self) -> None:
-        process.cloexec_from(3)
-        process.restore_signals()
-        _lead_a_group()
+    def _spawn(self, *stdio: int) -> int:
+        actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(stdio)]
+        actions += [(os.POSIX_SPAWN_CLOSE, 3 + number) for number in range(self.passed_on)]
         if self.directory is None:
-            return
-        os.umask(0o022)
+            return self._spawn_here(actions)
+        process.cloexec_from(3 + self.passed_on)
+        back = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        umask = os.umask(0o022)
         try:
-            os.chdir(self.directory)
-        except OSError:
-            if isinstance(self.directory, int):
-                raise
-            os.chdir("/")
+            _enter(self.directory)
+            return self._spawn_here(actions)
+        finally:
+            os.umask(umask)
+            os.chdir(back)
+            os.close(back)
 
-    def _execute(self) -> NoReturn:
-        if self.handle < 0:
-            _execve(self.path, *self._vectors)
+    def _spawn_here(self, actions: list[tuple[int, ...]]) -> int:
+        how: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsigdef": _SIGNALS}
         try:
-            _execveat(self.handle, "", *self._vectors, _AT_EMPTY_PATH)
-        except SyscallError as error:
-            if error.errno != _ENOENT:
+            return os.posix_spawn(self.executable, self.args, self.env, setpgroup=0, **how)
+        except PermissionError as error:
+            if error.errno != _EPERM:
                 raise
-        # A script: its interpreter opens it by name, which must still be that of the same file here.
-        found, here = os.stat(self.handle), os.stat(self.path)
-        if (found.st_dev, found.st_ino) != (here.st_dev, here.st_ino):
-            raise OSError(_ENOENT, "")
-        _execve(self.path, *self._vectors)
-        raise AssertionError("execve(2) returned")
+        # A seccomp filter may forbid setpgid(2): then the hook can only be killed alone.
+        return os.posix_spawn(self.executable, self.args, self.env, **how)
 
 
-def _lead_a_group() -> None:
+def _enter(directory: str | int) -> None:
     try:
-        os.setpgid(0, 0)
+        os.chdir(directory)
     except OSError:
-        return  # a seccomp filter forbids it: the hook would then be killed alone
+        if isinstance(directory, int):
+            raise
+        os.chdir("/")  # poststop: the bundle may be gone
 
 
 def exec_failed(path: str, number: int) -> str:
