@@ -53,6 +53,8 @@ def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tupl
     every cgroup above it, from ``fd`` down. Existing parents are used; missing ones are made (mode 0755),
     whoever else makes them at the same time.
     """
+    if ".." in name.split("/"):
+        raise ValueError(f"{name!r} could lead out of the hierarchy")
     if level is None:
         try:
             return _make_one(fd, name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOTE = "cgroups.json"
 _PERMISSION = (1, 13, 30)  # EPERM, EACCES, EROFS
-_ENOENT = 2
+_ENOENT, _EBUSY = 2, 16
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 _CLONE_INTO_CGROUP = (5, 7)  # the kernel that has it
 
@@ -305,16 +305,21 @@ def seed_cpuset(fd: int, depth: int, new: bool = False) -> None:
 
 
 def _enable_controllers(fd: int) -> None:
-    """Hand all controllers a cgroup has to its children; what cannot be handed on shows when its limit is set."""
+    """Hand all controllers a cgroup has to its children; what cannot be handed on shows when its limit is set.
+
+    A cgroup with processes in it is left as it is (EBUSY): the controllers that it could hand on would make it,
+    and with it everybody's cgroups below, threaded (cgroups(7), Thread mode).
+    """
     enabled = frozenset(cgroupfs.read(fd, "cgroup.subtree_control").split())
     missing = [name for name in cgroupfs.read(fd, "cgroup.controllers").split() if name not in enabled]
     if not missing:
         return
     try:
         cgroupfs.write(fd, "cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
-    except SyscallError:
-        for name in missing:
-            _enable_one(fd, name)
+    except SyscallError as error:
+        if error.errno != _EBUSY:
+            for name in missing:
+                _enable_one(fd, name)
 
 
 def _enable_one(fd: int, name: str) -> None:

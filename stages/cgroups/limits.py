@@ -80,6 +80,30 @@ class _Limit(Step):
             )
         return fd
 
+    def _put(self, fd: int, file: str, value: str) -> None:
+        """Write, with what the kernel's commonest refusals mean."""
+        try:
+            cgroupfs.write(fd, file, value)
+        except SyscallError as error:
+            if error.errno == _ENOENT:
+                raise self._missing(file) from error
+            if error.errno == _EBUSY and file == "memory.limit_in_bytes":
+                raise self._in_use(fd, value) from error
+            raise
+
+    def _missing(self, file: str) -> StepError:
+        return StepError(
+            f"cannot {self.describe()}: no such file {file}",
+            errno=_ENOENT,
+            hint=f"the kernel lacks it, or the {file.partition('.')[0]} controller is not enabled for this cgroup",
+        )
+
+    def _in_use(self, fd: int, limit: str) -> StepError:
+        used, peak = (cgroupfs.read(fd, f"memory.{name}usage_in_bytes") for name in ("", "max_"))
+        return StepError(
+            f"unable to set memory limit to {limit} (current usage: {used}, peak usage: {peak})", errno=_EBUSY
+        )
+
 
 class Write(_Limit):
     """Write one value; ``optional`` if the kernel need not have the file."""
@@ -93,12 +117,10 @@ class Write(_Limit):
 
     def run(self, context: Context) -> None:
         try:
-            cgroupfs.write(self._directory(context), self.file, self.value)
-        except SyscallError as error:
-            if error.errno != _ENOENT:
+            self._put(self._directory(context), self.file, self.value)
+        except StepError as error:
+            if not self.optional or error.errno != _ENOENT:
                 raise
-            if not self.optional:
-                raise _missing(self, self.file) from error
 
 
 class WriteLate(Write):
@@ -123,7 +145,7 @@ class WriteFirst(_Limit):
             except SyscallError as error:
                 if error.errno != _ENOENT:
                     raise
-        raise _missing(self, self.choices[0][0])
+        raise self._missing(self.choices[0][0])
 
 
 class WriteTogether(_Limit):
@@ -138,14 +160,12 @@ class WriteTogether(_Limit):
         fd = self._directory(context)
         again = [(file, value) for file, value in self.values if not self._try(fd, file, value)]
         for file, value in again:
-            cgroupfs.write(fd, file, value)
+            self._put(fd, file, value)
 
     def _try(self, fd: int, file: str, value: str) -> bool:
         try:
-            cgroupfs.write(fd, file, value)
+            self._put(fd, file, value)
         except SyscallError as error:
-            if error.errno == _ENOENT:
-                raise _missing(self, file) from error
             if error.errno != _EINVAL:
                 raise
             return False
@@ -199,15 +219,6 @@ class ChownCgroup(_Limit):
             return os.read(fd, 65536).decode().split()
         finally:
             os.close(fd)
-
-
-def _missing(step: _Limit, file: str) -> StepError:
-    controller = file.partition(".")[0]
-    return StepError(
-        f"cannot {step.describe()}: no such file {file}",
-        errno=_ENOENT,
-        hint=f"the kernel lacks it, or the {controller} controller is not enabled for this cgroup",
-    )
 
 
 def hugepage_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,510 @@
+"""The stage `cgroups` on a real kernel, whatever its cgroup version: create, join, refuse, undo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gosudacon.api import ConfigError, Error
+from gosudacon.linux import cgroup, cgroupfs, namespace
+from tests.support import cgroups, processes
+from tests.support.children import in_child
+from tests.support.jail import Jail, cleaned
+
+pytestmark = pytest.mark.vm
+MakeJail = Callable[..., Jail]
+V1 = cgroups.mode() != "v2"
+
+
+@pytest.fixture
+def make_jail(scratch: Path, token: str) -> Iterator[MakeJail]:
+    """A function that makes a `Jail` in a cgroup of this test's own; all are cleaned up."""
+    with ExitStack() as stack:
+        count = 0
+
+        def make(resources: dict[str, Any] | None = None, *, name: str = "", **more: Any) -> Jail:
+            nonlocal count
+            count += 1
+            path = f"/gosudacon-test/{token}/{name or f'{scratch.name}-{count}'}"
+            return stack.enter_context(cleaned(Jail(path, scratch / f"state{count}", resources, **more)))
+
+        yield make
+
+
+def everywhere(path: str) -> list[Path]:
+    return [item.mountpoint / path.lstrip("/") for item in cgroups.hierarchies()]
+
+
+def nested(jail: Jail, name: str) -> list[Path]:
+    made = [path / name for path in everywhere(jail.path)]
+    for path in made:
+        path.mkdir(parents=True)
+    return made
+
+
+# Create and join.
+
+
+def test_the_process_is_in_the_cgroup_of_every_hierarchy(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    pid = jail.start()
+    assert jail.directories() == set(everywhere(jail.path))
+    known = set(jail.context.kept["cgroups"])
+    assert {name: path for name, path in cgroups.of_process(pid).items() if path == jail.path}.keys() == known
+    for controller, directory in jail.context.kept["cgroups"].items():
+        assert (Path(directory) / "cgroup.procs").read_text() == f"{pid}\n", controller
+
+
+def test_the_process_keeps_no_descriptor_of_the_host_s_cgroups(make_jail: MakeJail) -> None:
+    pid = make_jail().start()
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    assert not [link for link in links if link.startswith("/sys/fs/cgroup")]
+
+
+def test_a_process_in_a_new_user_namespace_joins_too(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    pid = jail.start(flags=namespace.CLONE_NEWUSER)
+    assert cgroup.processes(jail.context.kept["cgroups"]) == [pid]
+    assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
+
+
+def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: MakeJail) -> None:
+    reader, writer = os.pipe()
+
+    def body() -> None:
+        namespace.unshare(namespace.CLONE_NEWCGROUP)
+        os.write(writer, Path("/proc/self/cgroup").read_bytes())
+
+    jail = make_jail()
+    jail.start(body)
+    assert jail.wait() == 0
+    os.close(writer)
+    known = jail.context.kept["cgroups"]
+    lines = os.read(reader, 65536).decode().splitlines()
+    assert {line.split(":")[2] for line in lines if line.split(":")[1] in known} == {"/"}
+    os.close(reader)
+
+
+def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: MakeJail, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cgroupfs, "can_clone_into", lambda: False)
+    jail = make_jail()
+    pid = jail.start()
+    assert "cgroup_fd" not in jail.context.kept
+    assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
+
+
+def test_clone3_can_be_probed() -> None:
+    assert cgroupfs.can_clone_into()
+
+
+def test_limits_arrive(make_jail: MakeJail) -> None:
+    jail = make_jail({"memory": {"limit": 64 << 20}, "pids": {"limit": 32}, "cpu": {"shares": 512}})
+    jail.start()
+    assert jail.read("memory", "memory.limit_in_bytes" if V1 else "memory.max") == str(64 << 20)
+    assert jail.read("pids", "pids.max") == "32"
+    assert jail.read("cpu", "cpu.shares" if V1 else "cpu.weight") == ("512" if V1 else "59")
+
+
+def test_a_limit_in_force(make_jail: MakeJail) -> None:
+    reader, writer = os.pipe()
+
+    def body() -> None:
+        signal.sigwait({signal.SIGUSR1})
+        children = 0
+        try:
+            for _ in range(10):
+                if os.fork() == 0:
+                    signal.pause()
+                children += 1
+        except BlockingIOError:
+            os.write(writer, b"%d" % children)
+        signal.pause()
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    jail = make_jail({"pids": {"limit": 4}})
+    pid = jail.start(body)
+    os.kill(pid, signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+    os.close(writer)
+    assert os.read(reader, 16) == b"3"
+    os.close(reader)
+
+
+def test_a_refused_limit_is_an_error_that_names_its_place(make_jail: MakeJail) -> None:
+    with pytest.raises(Error, match=r"write 4096 to cpuset\.cpus") as caught:
+        make_jail({"cpu": {"cpus": "4096"}}).start()
+    assert caught.value.where == "linux.resources.cpu.cpus"
+    assert caught.value.stage == "cgroups"
+
+
+def test_a_missing_file_is_an_error_with_a_hint(make_jail: MakeJail) -> None:
+    if V1 and "hugetlb" not in Path("/proc/self/mountinfo").read_text():
+        file, resources = "blkio.leaf_weight", {"blockIO": {"leafWeight": 100}}
+    else:
+        file, resources = "hugetlb.3MB", {"hugepageLimits": [{"pageSize": "3MB", "limit": 0}]}
+    with pytest.raises(Error, match=f"no such file {file}") as caught:
+        make_jail(resources).start()
+    assert "controller is not enabled" in caught.value.hint
+
+
+# Undo.
+
+
+def test_undo_of_an_empty_cgroup(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    jail.start()
+    jail.kill()
+    jail.undo()
+    assert jail.directories() == set()
+    jail.undo()
+
+
+def test_undo_ends_what_is_left_in_it_and_removes_what_the_container_made(make_jail: MakeJail) -> None:
+    def body() -> None:
+        for _ in range(3):
+            if os.fork() == 0:
+                signal.pause()
+        signal.pause()
+
+    jail = make_jail()
+    pid = jail.start(body)
+    inner = nested(jail, "a/b/c")
+    for path in inner[:3] if V1 else ():
+        (path / "cgroup.procs").write_text(str(pid)) if "cpuset" not in str(path) else None
+    jail.undo()
+    assert jail.directories() == set()
+    assert jail.wait() == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("where", ["", "inner"])
+def test_undo_of_frozen_processes(make_jail: MakeJail, where: str) -> None:
+    jail = make_jail()
+    pid = jail.start()
+    kept = jail.context.kept["cgroups"]
+    directory = Path(kept["freezer"] if "freezer" in kept else kept[""]) / where
+    directory.mkdir(exist_ok=True)
+    (directory / "cgroup.procs").write_text(str(pid))
+    cgroup.freeze({"freezer" if "freezer" in kept else "": str(directory)})
+    jail.undo()
+    assert jail.directories() == set()
+    assert jail.wait() == 128 + signal.SIGKILL
+
+
+def test_undo_of_processes_that_fork_all_the_time(make_jail: MakeJail) -> None:
+    def body() -> None:
+        while True:
+            if os.fork():
+                os._exit(0)
+            time.sleep(0.001)
+
+    jail = make_jail()
+    jail.start(body)
+    jail.undo()
+    assert jail.directories() == set()
+
+
+def test_undo_of_cgroups_nested_deeper_than_descriptors_allow(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    jail.prepare()
+    deep = everywhere(jail.path)[0]
+    fd = os.open(deep, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    jail.undo()
+    assert jail.directories() == set()
+
+
+def test_parents_stay(make_jail: MakeJail, token: str) -> None:
+    jail = make_jail(name=f"parent-{os.getpid()}/child")
+    jail.prepare()
+    jail.undo()
+    parents = everywhere(os.path.dirname(jail.path))
+    assert all(path.is_dir() for path in parents)
+    for path in parents:
+        path.rmdir()
+
+
+def test_nothing_is_undone_that_never_began(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    for path in everywhere(jail.path):
+        path.mkdir(parents=True)
+    jail.undo()
+    assert jail.directories() == set(everywhere(jail.path))
+    for path in everywhere(jail.path):
+        path.rmdir()
+
+
+def test_a_create_killed_before_it_noted_what_it_made(make_jail: MakeJail) -> None:
+    """The note was begun; what it announces is removed as far as it is empty, and nobody is killed."""
+    jail = make_jail()
+    (jail.state / "cgroups.json").write_text("")
+    made = everywhere(jail.path)
+    for path in made:
+        path.mkdir(parents=True)
+    other = os.fork()
+    if other == 0:
+        signal.pause()
+    busy = cgroups.directory("pids", jail.path)
+    (busy / "cgroup.procs").write_text(str(other))
+    jail.undo()
+    assert jail.directories() == {busy}
+    assert processes.alive(other)
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    busy.rmdir()
+
+
+def test_a_cgroup_made_anew_by_somebody_else_is_left_alone(make_jail: MakeJail) -> None:
+    mine = make_jail(name="contested")
+    mine.prepare()
+    for path in mine.directories():
+        path.rmdir()
+    theirs = make_jail(name="contested")
+    pid = theirs.start()
+    mine.undo()
+    assert processes.alive(pid)
+    assert theirs.directories() == set(everywhere(theirs.path))
+
+
+# Cgroups that are there already.
+
+
+def test_a_cgroup_in_use_is_refused_and_its_processes_stay_alive(make_jail: MakeJail) -> None:
+    first = make_jail(name="taken")
+    pid = first.start()
+    second = make_jail(name="taken")
+    with pytest.raises(Error, match=r"container's cgroup is not empty: 1 process\(es\) found") as caught:
+        second.prepare()
+    assert caught.value.where == "linux.cgroupsPath"
+    second.undo()
+    assert processes.alive(pid)
+    assert first.directories() == set(everywhere(first.path))
+
+
+def test_a_cgroup_in_use_below_is_refused_and_half_made_ones_are_removed(make_jail: MakeJail) -> None:
+    other = os.fork()
+    if other == 0:
+        signal.pause()
+    jail = make_jail()
+    inner = cgroups.directory("pids", jail.path) / "inner"
+    inner.mkdir(parents=True)
+    (inner / "cgroup.procs").write_text(str(other))
+    with pytest.raises(Error, match="container's cgroup is not empty"):
+        jail.prepare()
+    jail.undo()
+    assert jail.directories() == {inner.parent}
+    assert processes.alive(other)
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    inner.rmdir()
+    inner.parent.rmdir()
+
+
+def test_an_empty_cgroup_is_used_and_removed(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    for path in everywhere(jail.path):
+        path.mkdir(parents=True)
+    jail.start()
+    jail.undo()
+    assert jail.directories() == set()
+    assert jail.wait() == 128 + signal.SIGKILL
+
+
+def test_a_frozen_cgroup_is_refused(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    directory = cgroups.directory("freezer", jail.path)
+    directory.mkdir(parents=True)
+    file, stop, go = ("freezer.state", "FROZEN", "THAWED") if V1 else ("cgroup.freeze", "1", "0")
+    (directory / file).write_text(stop)
+    with pytest.raises(Error, match="container's cgroup unexpectedly frozen"):
+        jail.prepare()
+    (directory / file).write_text(go)
+    directory.rmdir()
+    assert jail.directories() == set()
+
+
+# Many at a time.
+
+
+def test_concurrent_creates_below_a_parent_that_none_has_made(make_jail: MakeJail, token: str, scratch: Path) -> None:
+    parent = f"/gosudacon-test/{token}/crowd-{scratch.name}"
+    (gate, opener) = os.pipe()
+    children = []
+    for number in range(8):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.close(opener)
+                os.read(gate, 1)
+                with cleaned(Jail(f"{parent}/sub/{number}", scratch / f"c{number}")) as jail:
+                    jail.start()
+                    status = int(jail.directories() != set(everywhere(jail.path)))
+            finally:
+                os._exit(status)
+        children.append(pid)
+    os.close(opener)
+    os.close(gate)
+    assert [processes.wait(pid, 60) for pid in children] == [0] * 8
+    for path in (*everywhere(f"{parent}/sub"), *everywhere(parent)):
+        path.rmdir()
+
+
+# Escapes.
+
+
+@pytest.mark.parametrize("path", ["../../../../../../tmp/{}", "/..", "/../..", "a/../../..", "/{}/../../x"])
+def test_paths_that_escape_create_nothing(path: str, scratch: Path, token: str) -> None:
+    name = f"{token}-escaped"
+    with pytest.raises(ConfigError) as caught:
+        Jail(path.format(name), scratch / "state")
+    assert caught.value.where == "linux.cgroupsPath"
+    assert not Path("/tmp", name).exists()
+    assert list((scratch / "state").iterdir()) == []
+
+
+def test_the_directory_functions_do_not_leave_the_hierarchy() -> None:
+    base = cgroupfs.open_hierarchy(str(cgroups.hierarchy("pids").mountpoint))
+    try:
+        with pytest.raises(ValueError, match="could lead out"):
+            cgroupfs.make(base, "../escaped")
+        with pytest.raises(OSError, match="openat2"):
+            cgroupfs.open_below(base, "../..")
+        with pytest.raises(ValueError, match="not the name"):
+            cgroupfs.write(base, "../../x", "1")
+    finally:
+        os.close(base)
+
+
+def test_only_cgroup_filesystems_are_taken_for_such(scratch: Path) -> None:
+    with pytest.raises(OSError, match="no such device"):
+        cgroupfs.open_directory(str(scratch))
+    link = scratch / "link"
+    link.symlink_to(cgroups.hierarchy("pids").mountpoint)
+    with pytest.raises(OSError, match="too many levels"):
+        cgroupfs.open_directory(str(link))
+
+
+def test_no_process_of_a_whole_hierarchy_is_ever_signalled() -> None:
+    with pytest.raises(Error, match="root of a hierarchy"):
+        cgroup.signal_all({"pids": str(cgroups.hierarchy("pids").mountpoint)}, 0)
+
+
+# Operations on the processes.
+
+
+def test_freeze_and_thaw(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    jail.start()
+    kept = jail.context.kept["cgroups"]
+    assert not cgroup.frozen(kept)
+    cgroup.freeze(kept)
+    assert cgroup.frozen(kept)
+    cgroup.freeze(kept)
+    cgroup.thaw(kept)
+    assert not cgroup.frozen(kept)
+
+
+def test_signal_all(make_jail: MakeJail) -> None:
+    def body() -> None:
+        os.fork()
+        signal.pause()
+
+    jail = make_jail()
+    jail.start(body)
+    kept = jail.context.kept["cgroups"]
+    deadline = time.monotonic() + 10
+    while len(cgroup.processes(kept)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(cgroup.processes(kept)) == 2
+    cgroup.signal_all(kept, signal.SIGTERM)
+    assert jail.wait() == 128 + signal.SIGTERM
+    while cgroup.processes(kept) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert cgroup.processes(kept) == []
+
+
+@pytest.mark.parametrize("way", ["cgroup.kill", *(("one by one", "one by one without a freezer") if V1 else ())])
+def test_kill_all(make_jail: MakeJail, way: str) -> None:
+    jail = make_jail()
+    jail.start()
+    kept = dict(jail.context.kept["cgroups"])
+    if way != "cgroup.kill":
+        kept.pop("", None)
+    if way.endswith("without a freezer"):
+        del kept["freezer"]
+    cgroup.kill_all(kept)
+    assert jail.wait() == 128 + signal.SIGKILL
+
+
+def test_what_is_gone_has_no_processes_and_can_be_removed_again(make_jail: MakeJail) -> None:
+    jail = make_jail()
+    jail.start()
+    kept = jail.context.kept["cgroups"]
+    jail.kill()
+    cgroup.remove(kept)
+    assert jail.directories() == set()
+    cgroup.remove(kept)
+    assert cgroup.processes(kept) == []
+    cgroup.kill_all(kept)
+    cgroup.signal_all(kept, signal.SIGTERM)
+    cgroup.thaw(kept)
+    assert cgroup.oom_kills(kept) == 0
+    assert cgroup.processes({}) == []
+    cgroup.kill_all({})
+
+
+def test_oom_kills_are_counted(make_jail: MakeJail) -> None:
+    def body() -> None:
+        signal.sigwait({signal.SIGUSR1})
+        hoard = []
+        while True:
+            hoard.append(b"x" * (1 << 20))
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    jail = make_jail({"memory": {"limit": 32 << 20}})
+    pid = jail.start(body)
+    kept = jail.context.kept["cgroups"]
+    assert cgroup.oom_kills(kept) == 0
+    os.kill(pid, signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+    assert jail.wait() == 128 + signal.SIGKILL
+    assert cgroup.oom_kills(kept) == 1
+
+
+# Without privileges.
+
+
+def test_a_caller_without_permission_gets_no_cgroup_unless_it_wants_limits(token: str, scratch: Path) -> None:
+    scratch.chmod(0o777)
+
+    def child() -> list[str]:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        jail = Jail(f"/gosudacon-test/{token}/rootless", scratch / "plain")
+        jail.start()
+        said = [repr(jail.context.kept["cgroups"])]
+        jail.undo()
+        jail.kill()
+        jail = Jail(f"/gosudacon-test/{token}/rootless", scratch / "limits", {"pids": {"limit": 5}})
+        try:
+            jail.start()
+        except Error as error:
+            said.append(error.message)
+        jail.kill()
+        return said
+
+    assert in_child(child) == ["{}", "cannot write 5 to pids.max: no permission to make a cgroup for it"]
+    assert not any(path.exists() for path in everywhere(f"/gosudacon-test/{token}/rootless"))
