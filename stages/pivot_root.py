@@ -47,7 +47,8 @@ class MaskHostMounts(Step):
     """Take away the host's full proc and sysfs mounts, which stay in the namespace without pivot_root(2).
 
     The kernel lets a user namespace mount these filesystems only where a full one is visible: left there, they
-    would lend the container what its own masked ones forbid.
+    would lend the container what its own masked ones forbid. Nothing of it reaches the host: without
+    pivot_root(2) all that is above the root filesystem has been a slave from the start (rootfs-mount).
     """
 
     phase = PIVOT
@@ -59,14 +60,10 @@ class MaskHostMounts(Step):
         own = path.location(context.root, context.proc)
         for place in _full_mounts(_read_mountinfo(context), own.encode()):
             try:
-                mount.set_propagation(place, mount.MS_SLAVE | mount.MS_REC)
-            except OSError as error:
-                if error.errno in (_ENOENT, _EINVAL):  # covered by another mount
-                    continue
-                raise
-            try:
                 mount.umount(place, mount.MNT_DETACH)
             except OSError as error:
+                if error.errno == _ENOENT:  # went with another mount
+                    continue
                 if error.errno not in (_EINVAL, _EPERM):
                     raise
                 mount.mount("tmpfs", place, "tmpfs", mount.MS_RDONLY)  # locked: cannot be unmounted

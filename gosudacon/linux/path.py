@@ -80,7 +80,9 @@ def create_file(directory: int, name: str, mode: int = 0o644) -> int:
     try:
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
     except FileExistsError:
-        pass  # somebody was faster
+        pass
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "openat", name) from None
     return openat2(directory, name, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 

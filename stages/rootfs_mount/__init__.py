@@ -77,7 +77,7 @@ class _Mounts:
         self.host = host
         self.terminal = terminal
         self.readonly = readonly  # steps for `CONFINE`
-        flags, self.base = root.propagation(spec)
+        flags, self.base = root.propagation(spec, host)
         self.flags = flags
         self.shared = False  # some mount so far may be shared
         self.handed_over = terminal

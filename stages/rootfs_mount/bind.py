@@ -13,6 +13,7 @@ from __future__ import annotations
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Step
 from gosudacon.linux import mount
 from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, MountStep
 from gosudacon.stages.rootfs_mount.options import Options, attributes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
-_EPERM = 1
+_EPERM, _EINVAL, _ENOTDIR = 1, 22, 20
 _LOCKABLE = 0x0F | mount.MOUNT_ATTR_NODIRATIME | mount.MOUNT_ATTR_NOSYMFOLLOW
 _ST = {0x400: mount.MS_NOATIME, 0x800: mount.MS_NODIRATIME, 0x2000: mount.MS_NOSYMFOLLOW}  # statfs(2) -> MS_*
 _ST_RELATIME = 0x1000
@@ -115,6 +116,10 @@ class Bind(MountStep):
                 below = places.open_file(context, self.destination, fd)
             try:
                 mount.move_mount(fd, below)
+            except OSError as error:
+                if error.errno == _EINVAL and os.fstat(below).st_mode & _FORMAT == _DIRECTORY:
+                    raise SyscallError(_ENOTDIR, "move_mount", self.source) from None  # what mount(2) says
+                raise
             finally:
                 os.close(below)
             for kind in self.again:

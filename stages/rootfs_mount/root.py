@@ -135,20 +135,23 @@ def _make_readonly(context: Context, fd: int, about: str) -> None:
         os.chdir("/")
 
 
-def propagation(spec: Spec) -> tuple[int, list[int]]:
+def propagation(spec: Spec, host: Host) -> tuple[int, list[int]]:
     """What becomes of ``/`` before anything is mounted, and what every bind mount gets first.
 
     Whatever is not to be shared is cut off whole: rslave if mounts of the host shall still come in, else
-    rprivate. Copies of shared mounts stay shared only if the configuration shares the root, as with runc.
+    rprivate. Copies of shared mounts stay shared only if the configuration shares the root, as with runc; for
+    that the namespace itself must be shared only where mount(2) makes the copies inside it.
     """
     word = spec.linux.get("rootfsPropagation") or "rslave"
+    no_pivot = bool(spec.options.get("no_pivot"))
     if word not in PROPAGATION:
         raise ConfigError(f"unknown propagation {word!r}", where="linux.rootfsPropagation")
-    if word in _SHARED:
-        return PROPAGATION[word], []
-    if spec.options.get("no_pivot") and word in ("private", "rprivate"):
+    if no_pivot and word in ("private", "rprivate"):
         text = "rootfsPropagation of [r]private is not safe without pivot_root"
         raise ConfigError(text, where="linux.rootfsPropagation")
+    if word in _SHARED:
+        inside = host.kernel < BY_DESCRIPTOR and not no_pivot
+        return PROPAGATION[word] if inside else mount.MS_SLAVE | mount.MS_REC, []
     kind = mount.MS_SLAVE if word in ("slave", "rslave") else mount.MS_PRIVATE
     return kind | mount.MS_REC, [kind | mount.MS_REC]
 

@@ -16,6 +16,7 @@ import pytest
 from gosudacon.api import ConfigError, Host
 from gosudacon.container import template
 from gosudacon.pipeline.plan import Plan
+from gosudacon.stages.rootfs_mount.options import PROPAGATION
 from tests.support.scratch_root import plan_of
 
 PLANS = Path(__file__).parent / "rootfs_plans"
@@ -241,12 +242,14 @@ def steps(plan: Plan, kind: str) -> list[dict[str, Any]]:
 
 
 def test_the_mode_of_a_tmpfs_is_inherited_unless_given() -> None:
-    plan = plan_of(config(mount("/a", "tmpfs", "t"), mount("/b", "tmpfs", "t", "size=1,mode=700"), mount("/c", "proc", "")))
+    tmpfs = mount("/a", "tmpfs", "t"), mount("/b", "tmpfs", "t", "size=1,mode=700")
+    plan = plan_of(config(*tmpfs, mount("/c", "proc", "")))
     assert [step["inherit_mode"] for step in steps(plan, "MountFilesystem")] == [True, False, False]
 
 
 def test_a_read_only_tmpfs_or_dev_stays_writable_until_the_end() -> None:
-    plan = plan_of(config(mount("/a", "tmpfs", "t", "ro"), mount("/dev", "devtmpfs", "d", "ro"), mount("/s", "sysfs", "s", "ro")))
+    deferred = mount("/a", "tmpfs", "t", "ro"), mount("/dev", "devtmpfs", "d", "ro")
+    plan = plan_of(config(*deferred, mount("/s", "sysfs", "s", "ro")))
     tmpfs, sysfs = steps(plan, "MountFilesystem")
     (dev,) = steps(plan, "MountFilesystemClassic")
     assert (tmpfs["attributes"], tmpfs["parameters"], tmpfs["keep"]) == (0, [], True)
@@ -271,7 +274,7 @@ def test_mounts_in_a_user_namespace_keep_the_flags_of_their_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "first", "base", "afterwards"),
+    ("word", "classic", "base", "afterwards"),
     [
         (None, "rslave", ["rslave"], ""),
         ("slave", "rslave", ["rslave"], ""),
@@ -283,15 +286,24 @@ def test_mounts_in_a_user_namespace_keep_the_flags_of_their_source() -> None:
         ("runbindable", "rprivate", ["rprivate"], "runbindable"),
     ],
 )
-def test_propagation_of_the_root(word: str | None, first: str, base: list[str], afterwards: str) -> None:
-    from gosudacon.stages.rootfs_mount.options import PROPAGATION
-
-    plan = plan_of(config(mount("/a", "bind", "/a", "rbind"), rootfsPropagation=word))
-    found = [step.describe() for step in plan.steps]
-    assert f"make / {first}" in found
-    assert steps(plan, "OpenSource")[0]["propagation"] == [PROPAGATION[each] for each in base]
-    assert steps(plan, "SetRootPropagation") == [] if not afterwards else f"make / {afterwards}" in found
-    assert ("make the mount that holds /b/rootfs private" in found) == ("shared" in first)
+def test_propagation_of_the_root(word: str | None, classic: str, base: list[str], afterwards: str) -> None:
+    """Only mount(2) copies bind sources inside the namespace, and so needs it shared itself."""
+    for host, options, first in (
+        (Host(), {}, classic.replace("rshared", "rslave").replace("shared", "rslave")),
+        (OLD, {}, classic),
+        (OLD, {"no_pivot": True}, classic.replace("rshared", "rslave").replace("shared", "rslave")),
+    ):
+        if options and "private" in (word or ""):
+            continue
+        made = config(mount("/a", "bind", "/a", "rbind"), rootfsPropagation=word)
+        plan = plan_of(made, host=host, **options)
+        found = [step.describe() for step in plan.steps]
+        assert f"make / {first}" in found
+        (bind,) = steps(plan, "BindClassic" if host is OLD else "OpenSource")
+        assert bind["propagation"] == [PROPAGATION[each] for each in base]
+        assert bool(steps(plan, "SetRootPropagation")) == bool(afterwards)
+        assert not afterwards or f"make / {afterwards}" in found
+        assert ("make the mount that holds /b/rootfs private" in found) == ("shared" in first)
 
 
 def test_devices_of_the_configuration_take_the_place_of_default_ones() -> None:
@@ -342,7 +354,7 @@ def test_hidden_paths_are_hidden_once_and_looked_for_where_they_belong() -> None
 
 
 def test_labels() -> None:
-    mounts = [mount("/a", "tmpfs", "t"), mount("/p", "proc", "p"), mount("/q", "mqueue", "q"), mount("/o", "overlay", "o")]
+    mounts = [mount(f"/{fstype}", fstype, "x") for fstype in ("tmpfs", "proc", "mqueue", "overlay")]
     plan = plan_of(config(*mounts, mountLabel="u:o:t:s0:c1,c2"), host=Host(selinux=True))
     tmpfs, proc, mqueue = steps(plan, "MountFilesystem")
     assert ["context", "u:o:t:s0:c1,c2"] in tmpfs["parameters"]
@@ -397,7 +409,12 @@ def test_sysctls_that_are_not_the_containers_own(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "kind"),
-    [("net.core.somaxconn", "network"), ("kernel.msgmax", "ipc"), ("fs.mqueue.msg_max", "ipc"), ("kernel.domainname", "uts")],
+    [
+        ("net.core.somaxconn", "network"),
+        ("kernel.msgmax", "ipc"),
+        ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.domainname", "uts"),
+    ],
 )
 def test_sysctls_need_their_namespace(key: str, kind: str) -> None:
     kinds = " ".join(each for each in ("pid", "network", "ipc", "uts", "mount") if each != kind)
@@ -456,9 +473,7 @@ def test_a_bind_on_proc_is_decided_by_its_source_later() -> None:
     assert describe(mount("/proc", "bind", "/proc", "rbind"))
 
 
-@pytest.mark.parametrize(
-    ("host", "text"), [(Host(euid=1), "rootless"), (OLD, "5.12")], ids=["rootless", "old kernel"]
-)
+@pytest.mark.parametrize(("host", "text"), [(Host(euid=1), "rootless"), (OLD, "5.12")], ids=["rootless", "old kernel"])
 def test_id_mapped_mounts_that_cannot_be(host: Host, text: str) -> None:
     ids = [{"containerID": 0, "hostID": 1, "size": 1}]
     entry = mount("/a", "bind", "/x", "bind", uidMappings=ids, gidMappings=ids)
