@@ -127,7 +127,7 @@ class JoinCgroup(Step):
         v1 = [name for name in self.controllers if name]
         ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
         if "" in self.controllers:
-            ways.append("be in the unified cgroup since clone3 (else write 0 to cgroup.procs)")
+            ways.append("the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs")
         return "join the cgroup: " + "; ".join(ways)
 
     def run(self, context: Context) -> None:

@@ -15,7 +15,6 @@ from gosudacon.api import (
     StepError,
 )
 from gosudacon.linux import cgroupfs
-from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False
@@ -60,7 +59,7 @@ def is_rootless(spec: Spec, host: Host) -> bool:
     return host.euid != 0 or not host.initial_userns
 
 
-class _Limit(Step):
+class Limit(Step):
     """A step on the files of the container's cgroup.
 
     It runs while the container side mounts: nothing before the container's own programs relies on a limit.
@@ -71,7 +70,7 @@ class _Limit(Step):
     by = CREATE_CONTAINER
     controller: str
 
-    def _directory(self, context: Context) -> int:
+    def directory(self, context: Context) -> int:
         fd: int | None = context.kept["cgroup_dirs"].get(self.controller)
         if fd is None:
             raise StepError(
@@ -105,7 +104,7 @@ class _Limit(Step):
         )
 
 
-class Write(_Limit):
+class Write(Limit):
     """Write one value; ``optional`` if the kernel need not have the file."""
 
     file: str
@@ -117,7 +116,7 @@ class Write(_Limit):
 
     def run(self, context: Context) -> None:
         try:
-            self._put(self._directory(context), self.file, self.value)
+            self._put(self.directory(context), self.file, self.value)
         except StepError as error:
             if not self.optional or error.errno != _ENOENT:
                 raise
@@ -129,7 +128,7 @@ class WriteLate(Write):
     phase = CREATE_RUNTIME
 
 
-class WriteFirst(_Limit):
+class WriteFirst(Limit):
     """Write to the first of several files that the kernel has."""
 
     choices: list[list[str]]  # [file, value]
@@ -138,7 +137,7 @@ class WriteFirst(_Limit):
         return "write " + ", else ".join(f"{value} to {file}" for file, value in self.choices)
 
     def run(self, context: Context) -> None:
-        fd = self._directory(context)
+        fd = self.directory(context)
         for file, value in self.choices:
             try:
                 return cgroupfs.write(fd, file, value)
@@ -148,7 +147,7 @@ class WriteFirst(_Limit):
         raise self._missing(self.choices[0][0])
 
 
-class WriteTogether(_Limit):
+class WriteTogether(Limit):
     """Write values that bound each other: one that the kernel refuses as invalid is tried again after the others."""
 
     values: list[list[str]]  # [file, value]
@@ -157,7 +156,7 @@ class WriteTogether(_Limit):
         return "write " + ", ".join(f"{value} to {file}" for file, value in self.values)
 
     def run(self, context: Context) -> None:
-        fd = self._directory(context)
+        fd = self.directory(context)
         again = [(file, value) for file, value in self.values if not self._try(fd, file, value)]
         for file, value in again:
             self._put(fd, file, value)
@@ -170,55 +169,6 @@ class WriteTogether(_Limit):
                 raise
             return False
         return True
-
-
-class CheckUsage(_Limit):
-    """Refuse a limit below what is in use, where the kernel would start to kill (``checkBeforeUpdate``)."""
-
-    file: str
-    limit: int
-
-    def describe(self) -> str:
-        return f"check that {self.file} is at most {self.limit}"
-
-    def run(self, context: Context) -> None:
-        try:
-            used = int(cgroupfs.read(self._directory(context), self.file))
-        except SyscallError as error:
-            if error.errno == _ENOENT:  # no swap accounting: nothing in use
-                return
-            raise
-        if used > self.limit:
-            raise StepError(f"limit {self.limit} is below the current usage {used} ({self.file})", errno=_EBUSY)
-
-
-class ChownCgroup(_Limit):
-    """Give the cgroup to the container's user, who may then make cgroups in it (config-linux.md, Cgroup ownership)."""
-
-    uid: int
-    files = "/sys/kernel/cgroup/delegate"
-
-    def describe(self) -> str:
-        return f"chown the cgroup and the files that may be delegated to uid {self.uid}"
-
-    def run(self, context: Context) -> None:
-        fd = self._directory(context)
-        os.fchown(fd, self.uid, -1)
-        for name in self._delegated():
-            try:
-                os.chown(name, self.uid, -1, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-
-    def _delegated(self) -> list[str]:
-        try:
-            fd = os.open(self.files, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
-        try:
-            return os.read(fd, 65536).decode().split()
-        finally:
-            os.close(fd)
 
 
 def hugepage_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

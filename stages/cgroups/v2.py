@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Host, Spec, Step
+from gosudacon.api import ConfigError, Context, Host, Spec, Step, StepError
+from gosudacon.linux import cgroupfs
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.cgroups import convert, devices
 from gosudacon.stages.cgroups.create import CreateUnifiedCgroup, JoinCgroup
 from gosudacon.stages.cgroups.limits import (
-    CheckUsage,
-    ChownCgroup,
     Driver,
+    Limit,
     Write,
     WriteFirst,
     WriteLate,
@@ -29,6 +31,7 @@ _R = "linux.resources"
 _UNSET_SWAPPINESS = (1 << 64) - 1  # -1 in the callers that say it so
 _THROTTLE_KEYS = {"ReadBps": "rbps", "WriteBps": "wbps", "ReadIOPS": "riops", "WriteIOPS": "wiops"}
 _MOVES_PROCESSES = ("cgroup.procs", "cgroup.threads")
+_ENOENT, _EBUSY = 2, 16
 
 
 class Unified(Driver):
@@ -126,6 +129,55 @@ class Unified(Driver):
             for line in text.split("\n"):
                 if line:
                     yield WriteLate(controller=UNIFIED, file=file, value=line, where=where)
+
+
+class CheckUsage(Limit):
+    """Refuse a limit below what is in use, where the kernel would start to kill (``checkBeforeUpdate``)."""
+
+    file: str
+    limit: int
+
+    def describe(self) -> str:
+        return f"check that {self.file} is at most {self.limit}"
+
+    def run(self, context: Context) -> None:
+        try:
+            used = int(cgroupfs.read(self.directory(context), self.file))
+        except SyscallError as error:
+            if error.errno == _ENOENT:  # no swap accounting: nothing in use
+                return
+            raise
+        if used > self.limit:
+            raise StepError(f"limit {self.limit} is below the current usage {used} ({self.file})", errno=_EBUSY)
+
+
+class ChownCgroup(Limit):
+    """Give the cgroup to the container's user, who may then make cgroups in it (config-linux.md, Cgroup ownership)."""
+
+    uid: int
+    files = "/sys/kernel/cgroup/delegate"
+
+    def describe(self) -> str:
+        return f"chown the cgroup and the files that may be delegated to uid {self.uid}"
+
+    def run(self, context: Context) -> None:
+        fd = self.directory(context)
+        os.fchown(fd, self.uid, -1)
+        for name in self._delegated():
+            try:
+                os.chown(name, self.uid, -1, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+
+    def _delegated(self) -> list[str]:
+        try:
+            fd = os.open(self.files, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        try:
+            return os.read(fd, 65536).decode().split()
+        finally:
+            os.close(fd)
 
 
 def _write(file: str, value: str, where: str, optional: bool = False) -> Step:

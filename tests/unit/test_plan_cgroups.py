@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,8 +118,8 @@ def test_v1_plan() -> None:
 def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
     assert shown(plan({"memory": {"limit": 1 << 20}}, HYBRID)) == [
         "prepare          runtime   create cgroup /jail/c1 in memory, cpu, unified",
-        "isolate          container join the cgroup: write 0 to tasks of memory, cpu; be in the unified cgroup since "
-        "clone3 (else write 0 to cgroup.procs)",
+        "isolate          container join the cgroup: write 0 to tasks of memory, cpu; the unified one by "
+        "clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs",
         # no v1 devices here: eBPF in the unified hierarchy
         "isolate          runtime   attach an eBPF program for devices: c *:* m, b *:* m, c 1:3 rwm, c 1:5 rwm, "
         "c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",
@@ -127,8 +130,8 @@ def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
 def test_v2_plan() -> None:
     assert shown(plan({**LIMITS, "unified": {"memory.high": "max", "io.max": "8:0 rbps=1\n8:16 wiops=2"}})) == [
         "prepare          runtime   create cgroup /jail/c1",
-        "isolate          container join the cgroup: be in the unified cgroup since clone3 (else write 0 to "
-        "cgroup.procs)",
+        "isolate          container join the cgroup: the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to "
+        "cgroup.procs",
         "isolate          runtime   attach an eBPF program for devices: not a *:* rwm, c *:* m, b *:* m, c 1:3 rwm, "
         "c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",
         "isolate          runtime   write 536870912 to memory.swap.max",
@@ -488,3 +491,20 @@ def test_the_cgroup_belongs_to_the_user_who_may_use_it() -> None:
 )
 def test_the_cgroup_stays_the_callers(changes: dict[str, Any]) -> None:
     assert chown(**changes) == []
+
+
+# Imports.
+
+
+@pytest.mark.parametrize("host", ["Host()", "Host(cgroup_mode='v1', cgroup_mounts={'pids': '/p'}, own_cgroups={})"])
+def test_planning_imports_nothing_that_is_slow(host: str) -> None:
+    script = f"""
+import sys; before = set(sys.modules); sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from gosudacon.api import Host, Spec
+from gosudacon.stages.cgroups import Cgroups
+list(Cgroups().plan(Spec({{"linux": {{"resources": {{"pids": {{"limit": 5}}}}}}}}, "c", "/b"), {host}))
+print(*(set(sys.modules) - before))
+"""
+    run = subprocess.run([sys.executable, "-ISB", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    loaded = {name for name in run.stdout.split() if not name.startswith(("gosudacon", "_"))}
+    assert loaded <= {"math", "time", "errno"}  # all built in
