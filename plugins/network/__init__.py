@@ -1,0 +1,99 @@
+"""Stage ``network``: a container with a network namespace of its own reaches the host and its neighbours.
+
+It gets a veth pair on a bridge, an address of every configured subnet, default routes and, if wanted, NAT.
+In config.toml::
+
+    plugins = ["network"]
+
+    [stage.network]
+    nat = true
+
+See docs/network.md. Needs pyroute2: ``pip install gosudacon[network]``.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import Host, Spec, Stage, Step, hookimpl
+from gosudacon.plugins.network.settings import Settings
+from gosudacon.plugins.network.steps import (
+    AllowForwarding,
+    BringUp,
+    MakeBridge,
+    MakeLink,
+    Masquerade,
+    SetAddress,
+    TakeLease,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+# Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
+# that calls itself so. With `--network none` there is nothing to move, and nothing must be there.
+_DOCKERS_HOOK = "libnetwork-setkey"
+
+
+class Network(Stage):
+    """Connects new network namespaces; those that are joined or shared belong to somebody else."""
+
+    name = "network"
+    after = ("namespaces",)
+    before = ("hooks",)
+    keys = ("linux.namespaces",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` for malformed settings, whether they are needed or not."""
+        settings = Settings(self.settings)
+        if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
+            return
+        common = {"bridge": settings.bridge, "leases": settings.leases, "link": link_name(spec), "where": _where(spec)}
+        subnets = [subnet.text for subnet in settings.subnets]
+        yield TakeLease(**common, subnets=subnets)
+        yield MakeBridge(**common, subnets=subnets, mtu=settings.mtu)
+        if settings.nat:
+            yield AllowForwarding(**common, versions=sorted({subnet.version for subnet in settings.subnets}))
+            yield Masquerade(**common, subnets=subnets, nft=settings.nft)
+        yield MakeLink(**common, interface=settings.interface, mtu=settings.mtu)
+        for subnet in subnets:
+            yield SetAddress(interface=settings.interface, subnet=subnet, where=common["where"])
+        gateways = {subnet.version: subnet.gateway for subnet in reversed(settings.subnets)}
+        yield BringUp(
+            interface=settings.interface, gateways=[gateways[key] for key in sorted(gateways)], where=common["where"]
+        )
+
+
+def link_name(spec: Spec) -> str:
+    """The name of the veth pair's end on the host: the same for every plan of this container, and no other's.
+
+    Ids are unique below one ``--root`` only, hence the hash over more than the id.
+    """
+    try:
+        from _blake2 import blake2s  # hashlib would load OpenSSL
+    except ImportError:
+        from hashlib import blake2s
+    identity = "\0".join((str(spec.options.get("root", "")), spec.id, spec.bundle))
+    return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
+
+
+def _may_connect(host: Host) -> bool:
+    """A caller without privileges on the host cannot put a link there, and gets what it gets without the plugin."""
+    return host.euid == 0 and host.initial_userns
+
+
+def _is_dockers(spec: Spec) -> bool:
+    hooks: dict[str, Any] = spec.config.get("hooks") or {}
+    calls = [*(hooks.get("prestart") or ()), *(hooks.get("createRuntime") or ())]
+    return any(_DOCKERS_HOOK in (call.get("args") or ()) for call in calls)
+
+
+def _where(spec: Spec) -> str:
+    kinds = [entry["type"] for entry in spec.linux["namespaces"]]
+    return f"linux.namespaces[{kinds.index('network')}]"
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """The stages of this module."""
+    return [Network()]

@@ -1,0 +1,160 @@
+"""Who has which address: one file for each bridge, read and written under a lock that all creates and deletes share.
+
+The file also says what was done for the bridge beside making it, so that whoever leaves last can undo it even if
+the settings have changed since. It is written before the effects it speaks of, and again after they are undone:
+a process killed in between leaves a lease, and with it the work, to the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+
+from gosudacon.api import Error
+from gosudacon.plugins.network import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from gosudacon.api import Context
+    from gosudacon.plugins.network.subnets import Subnet
+
+_VERSION = 1
+_LIMIT = 64 << 20  # bytes of a lease file; 65,000 leases are some 20 MB
+
+
+class Book:
+    """The leases of one bridge.
+
+    ``leases`` maps the name of a container's link to ``{"id", "owner", "addresses"}``; ``last`` a subnet to
+    the address given out last; ``forwarding`` lists the switches below /proc/sys/net turned on for this
+    bridge; ``nft`` is the program that made the bridge's table, or empty.
+    """
+
+    def __init__(self, directory: int, bridge: str) -> None:
+        self._directory = directory
+        self._name = f"{bridge}.json"
+        self._temporary = f".{bridge}.json.new"
+        data = self._read()
+        self.leases: dict[str, dict[str, Any]] = data.get("leases", {})
+        self.last: dict[str, str] = data.get("last", {})
+        self.forwarding: list[str] = data.get("forwarding", [])
+        self.nft: str = data.get("nft", "")
+
+    def take(self, link: str, subnets: list[Subnet], context: Context) -> dict[str, str]:
+        """Book an address of every subnet for a container; returns subnet -> address. Raises `Error` if one is full."""
+        used = {address for lease in self.leases.values() for address in lease["addresses"].values()}
+        addresses = {}
+        for subnet in subnets:
+            address = subnet.next_free(used, self.last.get(subnet.text, ""))
+            if not address:
+                raise Error(
+                    f"no address is left in {subnet.text}: {len(self.leases)} containers have one",
+                    hint="delete containers, or name a larger subnet in [stage.network] subnets",
+                )
+            addresses[subnet.text] = self.last[subnet.text] = address
+        self.leases[link] = {"id": context.spec.id, "owner": _owner(context), "addresses": addresses}
+        self.save()
+        return addresses
+
+    def is_another(self, link: str, context: Context) -> bool:
+        """Whether the link is booked by a container other than the context's: one of the same id and place, before."""
+        lease = self.leases.get(link)
+        return lease is not None and lease["owner"][1:] != _owner(context)[1:]
+
+    def reclaim(self) -> None:
+        """Drop the leases of containers that are gone without having been deleted.
+
+        A container is gone when neither its state directory nor its link is there: whoever still runs keeps
+        its address, and so does whoever is being created or deleted.
+        """
+        self.leases = {link: lease for link, lease in self.leases.items() if _present(link, lease["owner"])}
+
+    def save(self) -> None:
+        """Write the file atomically; remove it when nobody is left."""
+        if not self.leases:
+            for name in (self._name, self._temporary):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._directory)
+            return
+        data = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump({"version": _VERSION, **data}, file, indent=1)
+        os.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            fd = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+        except FileNotFoundError:
+            return {}
+        with open(fd, "rb") as file:
+            text = file.read(_LIMIT)
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict) or data.get("version") != _VERSION:
+            raise Error(
+                f"{self._name}: no lease file of this version of gosudacon",
+                hint="see [stage.network] leases; without the file, addresses in use would be given out again",
+            )
+        return data
+
+
+@contextlib.contextmanager
+def opened(path: str, bridge: str) -> Iterator[Book]:
+    """The book of a bridge, while the lock on the directory ``path`` is held; the directory is made if need be."""
+    fd = _locked(path)
+    try:
+        yield Book(fd, bridge)
+    finally:
+        with contextlib.suppress(OSError):  # not empty: somebody's leases
+            os.rmdir(path)
+        os.close(fd)
+
+
+def _locked(path: str) -> int:
+    """The directory, locked. Whoever leaves it empty removes it, so what was locked may be gone already."""
+    while True:
+        os.makedirs(path, 0o700, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            mine = os.fstat(fd)
+            if mine.st_uid != os.geteuid() or mine.st_mode & 0o022:
+                raise Error(f"{path} must belong to root and be writable by nobody else")
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(mine, os.stat(path)):
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _owner(context: Context) -> list[Any]:
+    """The container's state directory: its path, device and inode."""
+    if context.state_dir < 0:
+        return ["", 0, 0]
+    status = os.fstat(context.state_dir)
+    return [os.readlink(f"/proc/self/fd/{context.state_dir}"), status.st_dev, status.st_ino]
+
+
+def _present(link: str, owner: list[Any]) -> bool:
+    path, device, inode = owner
+    try:
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) == (device, inode):
+            return True
+    except OSError:
+        pass
+    return kernel.exists(link)

@@ -1,0 +1,96 @@
+"""The administrator's settings: ``[stage.network]`` of config.toml, checked while planning."""
+
+from __future__ import annotations
+
+from gosudacon.api import ConfigError
+from gosudacon.plugins.network.subnets import Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+#: Name -> default. The IPv6 subnet is a fixed one of the local range (RFC 4193): "gosud" in ASCII.
+DEFAULTS: dict[str, Any] = {
+    "bridge": "gosudacon0",
+    "subnets": ["10.207.0.0/16", "fd67:6f73:7564::/64"],
+    "nat": False,
+    "mtu": 0,
+    "interface": "eth0",
+    "leases": "/run/gosudacon-network",
+    "nft": "/usr/sbin/nft",
+}
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_IN_NAMES = _LETTERS | frozenset("0123456789_-.")
+_TAKEN = ("all", "default", "lo")  # net.ipv4.conf.all and its like, and the loopback link
+
+
+class Settings:
+    """Checked settings.
+
+    ``bridge`` and ``interface`` are names of links, outside and inside; ``mtu`` is in bytes, 0 for the
+    kernel's default; ``leases`` the directory in which addresses are booked; ``nft`` the path of nft(8).
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        """Raises `ConfigError` that names the setting."""
+        for name in given:
+            if name not in DEFAULTS:
+                raise _error(name, f"is no setting; there are {', '.join(DEFAULTS)}")
+        values = {**DEFAULTS, **given}
+        for name, default in DEFAULTS.items():
+            if type(values[name]) is not type(default):
+                raise _error(name, f"must be {_KINDS[type(default)]}")
+        self.bridge = _link_name("bridge", values["bridge"])
+        self.interface = _link_name("interface", values["interface"])
+        self.subnets = _subnets(values["subnets"])
+        self.nat: bool = values["nat"]
+        self.mtu = self._mtu(values["mtu"])
+        self.leases = _path("leases", values["leases"])
+        self.nft = _path("nft", values["nft"])
+
+    def _mtu(self, value: int) -> int:
+        least = 1280 if any(subnet.version == "IPv6" for subnet in self.subnets) else 68
+        if value != 0 and not least <= value <= 65535:
+            raise _error("mtu", f"must be 0, for the kernel's default, or {least} to 65535")
+        return value
+
+
+_KINDS = {str: "a string", list: "a list of strings", bool: "true or false", int: "a number"}
+
+
+def _error(name: str, text: str) -> ConfigError:
+    return ConfigError(f"[stage.network] {name} {text}", hint="see docs/network.md")
+
+
+def _link_name(name: str, value: str) -> str:
+    if not value or value[0] not in _LETTERS or not _IN_NAMES.issuperset(value) or len(value) > 15:
+        raise _error(name, "must be a letter and up to 14 letters, digits and _ - .")
+    if value in _TAKEN:
+        raise _error(name, f"cannot be {value!r}")
+    return value
+
+
+def _path(name: str, value: str) -> str:
+    if not value.startswith("/") or "\0" in value or ".." in value.split("/"):
+        raise _error(name, "must be an absolute path")
+    return value
+
+
+def _subnets(values: list[Any]) -> list[Subnet]:
+    if not values:
+        raise _error("subnets", "is empty: name one subnet or more")
+    subnets: list[Subnet] = []
+    for index, value in enumerate(values):
+        name = f"subnets[{index}]"
+        if not isinstance(value, str):
+            raise _error(name, "must be a string")
+        try:
+            subnet = Subnet(value)
+        except ValueError as error:
+            raise _error(name, f"{value!r} {error}") from None
+        for other in subnets:
+            if subnet.overlaps(other):
+                raise _error(name, f"{subnet.text} overlaps {other.text}")
+        subnets.append(subnet)
+    return subnets

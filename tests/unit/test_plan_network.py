@@ -1,0 +1,271 @@
+"""Planning of the plugin network: which steps for which bundle, and what its settings may be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, ConfigError, Host, Spec, Step
+from gosudacon.pipeline.plan import make
+from gosudacon.pipeline.step import rebuild
+from gosudacon.plugins.network import Network, link_name
+from gosudacon.plugins.network.nat import rules
+from gosudacon.plugins.network.subnets import Subnet
+from gosudacon.stages.hooks import HooksStage
+from gosudacon.stages.namespaces import Namespaces
+from tests.support.runtime import CHECKOUT
+
+OWN = {"linux": {"namespaces": [{"type": "pid"}, {"type": "network"}]}}
+LINK = "gsd9bc6cd52015f"
+
+
+def plan(config: dict[str, Any] | None = None, host: Host | None = None, **settings: Any) -> list[Step]:
+    stage = Network()
+    stage.settings = settings
+    return make([stage], Spec(OWN if config is None else config, "web", "/srv/web"), host or Host()).steps
+
+
+def lines(steps: list[Step]) -> list[str]:
+    return [step.describe() for step in steps]
+
+
+# Plans.
+
+
+def test_the_default_plan() -> None:
+    assert lines(plan()) == [
+        "reserve an address of 10.207.0.0/16 and fd67:6f73:7564::/64 (in /run/gosudacon-network)",
+        "make the bridge gosudacon0, unless it is there: 10.207.0.1/16 and fd67:6f73:7564::1/64",
+        f"veth pair: {LINK} on gosudacon0, eth0 in the container",
+        "give eth0 an address from 10.207.0.0/16",
+        "give eth0 an address from fd67:6f73:7564::/64",
+        "bring up eth0; default route via 10.207.0.1 and fd67:6f73:7564::1",
+    ]
+
+
+def test_with_everything_set() -> None:
+    subnets = ["10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64"]
+    steps = plan(bridge="br-x", subnets=subnets, nat=True, mtu=1400, interface="net0", leases="/run/x")
+    assert lines(steps) == [
+        "reserve an address of 10.1.0.0/24, 10.2.0.0/24 and fd00:1::/64 (in /run/x)",
+        "make the bridge br-x, unless it is there: 10.1.0.1/24, 10.2.0.1/24 and fd00:1::1/64, mtu 1400",
+        "forward IPv4 and IPv6 between br-x and the links of the default routes",
+        "NAT: masquerade 10.1.0.0/24, 10.2.0.0/24 and fd00:1::/64 outside of br-x (nftables: inet gosudacon-br-x)",
+        f"veth pair: {LINK} on br-x, net0 in the container, mtu 1400",
+        "give net0 an address from 10.1.0.0/24",
+        "give net0 an address from 10.2.0.0/24",
+        "give net0 an address from fd00:1::/64",
+        "bring up net0; default route via 10.1.0.1 and fd00:1::1",
+    ]
+
+
+def test_one_version_is_enough() -> None:
+    assert lines(plan(subnets=["fd00:1::/64"], nat=True))[2:4] == [
+        "forward IPv6 between gosudacon0 and the links of the default routes",
+        "NAT: masquerade fd00:1::/64 outside of gosudacon0 (nftables: inet gosudacon-gosudacon0)",
+    ]
+
+
+def test_all_of_it_is_the_runtimes_work_while_the_container_makes_its_mounts() -> None:
+    for step in plan(nat=True):
+        assert (step.phase, step.runs_on(), step.by) == (CREATE_RUNTIME, RUNTIME, CREATE_CONTAINER)
+        assert step.where == "linux.namespaces[1]"
+
+
+def test_what_outlives_the_process_can_be_rebuilt_from_its_record() -> None:
+    lasting = [step for step in plan(nat=True) if step.lasts]
+    assert [type(step).__name__ for step in lasting] == [
+        "TakeLease",
+        "MakeBridge",
+        "AllowForwarding",
+        "Masquerade",
+        "MakeLink",
+    ]
+    for step in lasting:
+        assert vars(rebuild(step.record())) == vars(step)
+
+
+def test_it_comes_after_the_namespaces_and_before_the_hooks() -> None:
+    config = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
+    steps = make([Namespaces(), Network(), HooksStage()], Spec(config, "web", "/srv/web"), Host()).steps
+    stages = [step.stage for step in steps if step.runs_on() == RUNTIME]
+    assert stages == ["namespaces", *["network"] * 6, "hooks"]
+    assert (Network.after, Network.before) == (("namespaces",), ("hooks",))
+
+
+@pytest.mark.parametrize(
+    ("config", "host"),
+    [
+        ({"linux": {"namespaces": [{"type": "pid"}]}}, Host()),
+        ({"linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]}}, Host()),
+        ({}, Host()),
+        (OWN, Host(euid=1000)),
+        (OWN, Host(initial_userns=False)),
+        ({**OWN, "hooks": {"prestart": [{"path": "/x", "args": ["libnetwork-setkey", "-exec-root=/run"]}]}}, Host()),
+    ],
+    ids=["the host's", "joined", "no linux", "not root", "root of a user namespace", "Docker's"],
+)
+def test_whose_network_it_leaves_alone(config: dict[str, Any], host: Host) -> None:
+    assert plan(config, host) == []
+
+
+def test_a_links_name_belongs_to_one_container() -> None:
+    specs = [
+        Spec(OWN, "web", "/srv/web"),
+        Spec(OWN, "web2", "/srv/web"),
+        Spec(OWN, "web", "/srv/other"),
+        Spec(OWN, "web", "/srv/web", {"root": "/run/other"}),
+        Spec(OWN, "x" * 255, "/srv/" + "y" * 4000),
+    ]
+    names = [link_name(spec) for spec in specs]
+    assert names[0] == link_name(specs[0]) == LINK
+    assert len(set(names)) == len(names)
+    assert all(len(name) == 15 for name in names)
+
+
+def test_planning_is_light() -> None:
+    heavy = ("pyroute2", "asyncio", "socket", "json", "ipaddress", "subprocess", "ctypes", "hashlib", "fcntl")
+    script = f"""
+import sys
+sys.path.insert(0, {str(CHECKOUT)!r})
+from gosudacon.api import Host, Spec
+from gosudacon.plugins.network import Network
+stage = Network()
+stage.settings = {{"nat": True}}
+steps = list(stage.plan(Spec({OWN!r}, "web", "/srv/web"), Host()))
+assert len(steps) == 8 and all(step.describe() for step in steps)
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"brigde": "x"}, "brigde is no setting; there are bridge, subnets, nat, mtu, interface, leases, nft"),
+        ({"nat": "yes"}, "nat must be true or false"),
+        ({"nat": 1}, "nat must be true or false"),
+        ({"mtu": True}, "mtu must be a number"),
+        ({"mtu": 1279}, "mtu must be 0, for the kernel's default, or 1280 to 65535"),
+        ({"mtu": 67, "subnets": ["10.0.0.0/8"]}, "mtu must be 0, for the kernel's default, or 68 to 65535"),
+        ({"mtu": 65536}, "mtu must be 0, for the kernel's default, or 1280 to 65535"),
+        ({"bridge": ""}, "bridge must be a letter and up to 14 letters, digits and _ - ."),
+        ({"bridge": "a" * 16}, "bridge must be a letter and up to 14 letters, digits and _ - ."),
+        ({"bridge": "a/b"}, "bridge must be a letter and up to 14 letters, digits and _ - ."),
+        ({"bridge": 'a"; x'}, "bridge must be a letter and up to 14 letters, digits and _ - ."),
+        ({"interface": "all"}, "interface cannot be 'all'"),
+        ({"interface": "lo"}, "interface cannot be 'lo'"),
+        ({"leases": "run"}, "leases must be an absolute path"),
+        ({"nft": "nft"}, "nft must be an absolute path"),
+        ({"leases": "/run/../etc"}, "leases must be an absolute path"),
+        ({"subnets": "10.0.0.0/8"}, "subnets must be a list of strings"),
+        ({"subnets": []}, "subnets is empty: name one subnet or more"),
+        ({"subnets": [8]}, "subnets[0] must be a string"),
+        ({"subnets": ["10.0.0.0/8", "10.1.0.0/16"]}, "subnets[1] 10.1.0.0/16 overlaps 10.0.0.0/8"),
+    ],
+)
+def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(**settings)
+    assert caught.value.message == f"[stage.network] {message}"
+    assert caught.value.stage == "network"
+
+
+def test_wrong_settings_are_an_error_even_where_they_are_not_needed() -> None:
+    with pytest.raises(ConfigError, match="mtu"):
+        plan({"linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]}}, mtu=-1)
+
+
+SHAPE = "is no subnet: ADDRESS/LENGTH is, such as 10.207.0.0/16 or fd67:6f73:7564::/64"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", SHAPE),
+        ("10.0.0.0", SHAPE),
+        ("10.0.0.0/", SHAPE),
+        ("10.0.0.0/33", SHAPE),
+        ("10.0.0.0/-1", SHAPE),
+        ("10.0.0.0/٨", SHAPE),
+        ("fd00::/129", SHAPE),
+        ("10.0/16", "has no IPv4 address before the slash"),
+        ("10.0.0.256/24", "has no IPv4 address before the slash"),
+        ("web/24", "has no IPv4 address before the slash"),
+        ("fd00:::/64", "has no IPv6 address before the slash"),
+        ("10.207.0.1/16", "has bits set beyond its prefix: 10.207.0.0/16?"),
+        ("fd00::1/64", "has bits set beyond its prefix: fd00::/64?"),
+        ("10.0.0.0/31", "has no room for a container beside the bridge"),
+        ("fd00::/127", "has no room for a container beside the bridge"),
+        ("0.0.0.0/0", "is no subnet that a network of containers can have"),
+        ("127.0.0.0/24", "is no subnet that a network of containers can have"),
+        ("169.254.0.0/24", "is no subnet that a network of containers can have"),
+        ("239.0.0.0/8", "is no subnet that a network of containers can have"),
+        ("::/0", "is no subnet that a network of containers can have"),
+        ("fe80::/64", "is no subnet that a network of containers can have"),
+        ("ff02::/64", "is no subnet that a network of containers can have"),
+    ],
+)
+def test_subnets_that_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(subnets=[text])
+    assert caught.value.message == f"[stage.network] subnets[0] {text!r} {message}"
+
+
+# Addresses.
+
+
+def test_what_a_subnet_knows() -> None:
+    four, six = Subnet("10.207.0.0/16"), Subnet("FD67:6F73:7564:0::/64")
+    assert (four.text, four.gateway, four.size) == ("10.207.0.0/16", "10.207.0.1", 65536)
+    assert (six.text, six.gateway, six.size) == ("fd67:6f73:7564::/64", "fd67:6f73:7564::1", 1 << 64)
+
+
+@pytest.mark.parametrize(("subnet", "hosts"), [("10.0.0.0/29", 5), ("10.0.0.0/30", 1), ("fd00::/126", 2)])
+def test_every_address_is_given_out_once_and_none_that_is_reserved(subnet: str, hosts: int) -> None:
+    net = Subnet(subnet)
+    used: list[str] = []
+    while address := net.next_free(used, used[-1] if used else ""):
+        used.append(address)
+    assert used == [net.at(offset) for offset in range(2, hosts + 2)]
+
+
+def test_a_freed_address_is_given_out_again_after_all_others() -> None:
+    net = Subnet("10.0.0.0/29")
+    assert net.next_free(["10.0.0.2", "10.0.0.4"], "10.0.0.4") == "10.0.0.5"
+    assert net.next_free(["10.0.0.2"], "10.0.0.6") == "10.0.0.3"
+    assert net.next_free([], "10.0.0.3") == "10.0.0.4"
+    assert net.next_free(["10.0.0.2", "10.0.0.4", "10.0.0.5", "10.0.0.6"], "10.0.0.3") == "10.0.0.3"
+    assert net.next_free([], "10.9.9.9") == "10.0.0.2"  # of another subnet: the settings have changed
+
+
+# NAT.
+
+
+def test_the_rules() -> None:
+    assert (
+        rules("br0", [Subnet("10.1.0.0/16"), Subnet("fd00:1::/64")])
+        == """\
+add table inet gosudacon-br0
+delete table inet gosudacon-br0
+table inet gosudacon-br0 {
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr 10.1.0.0/16 oifname != "br0" masquerade
+    ip6 saddr fd00:1::/64 oifname != "br0" masquerade
+  }
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname != "br0" oifname "br0" ct state established,related accept
+    iifname != "br0" oifname "br0" drop
+  }
+}
+"""
+    )
