@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import _signal
+
 from gosudacon.cli.main import root_of, spec_options
 from gosudacon.linux import process
 from gosudacon.linux import system as os
+
+_SIGCHLD = 17
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
     options = {**spec_options(invocation), **extra}
     _sweep(options)
     os.umask(0o077)
+    _signal.signal(_SIGCHLD, _signal.SIG_DFL)  # a caller that ignores it would have our children reaped by the kernel
     seal.require()
     for name in ("pid_file", "console_socket"):  # relative to the caller's directory
         if name in options:

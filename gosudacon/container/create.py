@@ -10,7 +10,7 @@ from gosudacon.linux import process
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 from gosudacon.pipeline import plan as plans
-from gosudacon.pipeline.executor import RuntimeSide, undo_steps
+from gosudacon.pipeline.executor import RuntimeSide, run_step, undo_steps
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.step import DELETE, STARTED, Context
 
@@ -36,6 +36,7 @@ class Creation:
     def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
         check_id(id)
         self.spec = bundles.load(id, bundle, options)
+        _check_console(self.spec)
         self.host = hosts.gather()
         self.store = Store(root, id)
         self.plan, stages = compile_plan(
@@ -67,12 +68,21 @@ class Creation:
         """Let init go on: it now waits for ``start`` by itself, and outlives this process."""
         self.engine.go()
 
+    def await_exec(self) -> None:
+        """Wait until execve(2) closes init's end of the channel. Raises what init reports instead."""
+        self.engine.await_exec()
+
     def abort(self) -> list[Error]:
         """Kill init and undo every step that lasts; what could not be undone is returned."""
         self.engine.kill()
         failures = undo_steps(self.plan.lasting(), self.context)
         if not failures:
             self.store.remove()
+        for step in self.plan.of_phase(DELETE):  # the lifecycle goes on to its end: poststop hooks (runtime.md)
+            try:
+                run_step(step, self.context)
+            except Error as error:
+                failures.append(error)
         return failures
 
     def state(self, status: str, pid: int) -> dict[str, Any]:
@@ -101,6 +111,15 @@ class Creation:
 
     def _new_pid_namespace(self) -> bool:
         return self.spec.namespaces().get("pid") == ""
+
+
+def _check_console(spec: Spec) -> None:
+    terminal, socket = spec.process.get("terminal"), spec.options.get("console_socket")
+    foreground = spec.options.get("foreground")
+    if terminal and not socket and not foreground:
+        raise Error("cannot allocate tty if gosudacon will detach without setting console socket")
+    if socket and (foreground or not terminal):
+        raise Error("cannot use console socket if gosudacon will not detach or allocate tty")
 
 
 def write_pid_file(path: str, pid: int) -> None:

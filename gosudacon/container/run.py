@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import select
 
 from gosudacon.container.create import Creation
 from gosudacon.container.delete import remove
@@ -12,11 +13,12 @@ from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.container.terminal import Terminal
     from gosudacon.linux.errors import Error
 
-_SIGKILL, _SIGURG, _SIGCHLD, _SIGSTOP, _SIGWINCH = 9, 23, 17, 19, 28
 _ALL = _signal.valid_signals()
-_NOT_FORWARDED = (_SIGCHLD, _SIGURG, _SIGKILL, _SIGSTOP, _SIGWINCH, 32, 33)
+_SIGKILL, _SIGCHLD, _SIGURG, _SIGWINCH = 9, 17, 23, 28
+_OUR_OWN = (_SIGCHLD, _SIGURG, _SIGWINCH)
 
 
 def prepare() -> None:
@@ -25,21 +27,38 @@ def prepare() -> None:
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
 
 
-def wait(creation: Creation) -> int:
-    """Pass signals on to init until it ends; reap orphans. Returns its status, 128 + N if signal N ended it."""
-    pid = creation.context.pid
-    while True:
-        status = _reap(pid)
-        if status is not None:
-            return status
-        received = _signal.sigwaitinfo(_ALL).si_signo
-        if received == _SIGWINCH and creation.context.kept.get("tty_resize"):
-            creation.context.kept["tty_resize"]()
-        elif received not in _NOT_FORWARDED:
-            try:
-                os.kill(pid, received)
-            except ProcessLookupError:
-                continue
+def attach(creation: Creation) -> Terminal | None:
+    """The container's terminal, joined to the caller's; None if it has none."""
+    peer = creation.context.kept.pop("tty_peer", -1)
+    if peer < 0:
+        return None
+    from gosudacon.container.terminal import Terminal
+    from gosudacon.linux import console
+
+    master = console.receive(peer)
+    os.close(peer)
+    return Terminal(master)
+
+
+def wait(creation: Creation, terminal: Terminal | None) -> int:
+    """Pass signals and the terminal on until init ends; reap orphans. Returns its status, 128 + N for signal N."""
+    signals = process.signalfd(_ALL)
+    try:
+        while (status := _reap(creation.context.pid)) is None:
+            poller = select.poll()
+            poller.register(signals, select.POLLIN)
+            for fd, events in terminal.wants().items() if terminal is not None else ():
+                poller.register(fd, events)
+            ready = poller.poll()
+            if any(fd == signals for fd, _ in ready):
+                _handle(process.read_signal(signals), creation.context.pid, terminal)
+            if terminal is not None:
+                terminal.step(ready)
+        return status
+    finally:
+        os.close(signals)
+        if terminal is not None:
+            terminal.finish()
 
 
 def finish(creation: Creation) -> list[Error]:
@@ -47,6 +66,17 @@ def finish(creation: Creation) -> list[Error]:
     if creation.container.data["shares_pid_namespace"]:
         kill_container(creation.container, _SIGKILL, every=True)
     return remove(creation.container)
+
+
+def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
+    if signal == _SIGWINCH and terminal is not None:
+        terminal.resize()
+    if signal in _OUR_OWN:
+        return
+    try:
+        os.kill(pid, signal)
+    except ProcessLookupError:
+        return  # it has just ended
 
 
 def _reap(pid: int) -> int | None:

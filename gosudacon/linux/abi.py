@@ -63,6 +63,7 @@ _BY_MACHINE = {
         "bpf": 321,
         "execveat": 322,
         "socketpair": 53,
+        "signalfd4": 289,
     },
     "aarch64": {
         "execve": 221,
@@ -94,6 +95,7 @@ _BY_MACHINE = {
         "bpf": 280,
         "execveat": 281,
         "socketpair": 199,
+        "signalfd4": 74,
     },
 }
 MACHINE = os.uname().machine

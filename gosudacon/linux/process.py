@@ -13,7 +13,12 @@ _close_range = abi.syscall("close_range", abi.UINT, abi.UINT, abi.UINT)
 _getcwd = abi.syscall("getcwd", abi.BUFFER, abi.SIZE)
 _sethostname = abi.syscall("sethostname", abi.PATH, abi.SIZE)
 _setdomainname = abi.syscall("setdomainname", abi.PATH, abi.SIZE)
+_signalfd4 = abi.syscall("signalfd4", abi.INT, abi.BUFFER, abi.SIZE, abi.INT)
 _socketpair = abi.syscall("socketpair", abi.INT, abi.INT, abi.INT, abi.BUFFER)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -110,6 +115,19 @@ def socketpair() -> tuple[int, int]:
     pair = bytearray(8)
     _socketpair(1, 5 | 0o2000000, 0, pair)  # AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC
     return int.from_bytes(pair[:4], "little"), int.from_bytes(pair[4:], "little")
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """A close-on-exec descriptor on which blocked signals are read, see `read_signal` (signalfd(2))."""
+    mask = 0
+    for number in signals:
+        mask |= 1 << number - 1
+    return _signalfd4(-1, mask.to_bytes(8, "little"), 8, 0o2000000)
+
+
+def read_signal(fd: int) -> int:
+    """The number of the next signal behind a descriptor of `signalfd`."""
+    return int.from_bytes(os.read(fd, 128)[:4], "little")
 
 
 def start_time(pid: int) -> int:

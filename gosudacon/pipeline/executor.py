@@ -175,6 +175,13 @@ class RuntimeSide(Engine):
         """Let init, which is ready, go on; from here it no longer depends on this process."""
         self.channel.send(GO)
 
+    def await_exec(self) -> None:
+        """Wait until init has executed its process, which ends the channel. Raises what it reports instead."""
+        kind, payload = self.channel.receive()
+        if kind == FAILED:
+            raise from_record(_object(payload))
+        self.channel.close()
+
     def kill(self) -> None:
         """End init, if it exists and is this process's child, and reap it."""
         self.channel.close()

@@ -14,8 +14,8 @@ CONTAINER = "container"
 
 PREPARE = "prepare"
 ISOLATE = "isolate"
-CREATE_RUNTIME = "create-runtime"
 MOUNT = "mount"
+CREATE_RUNTIME = "create-runtime"
 CREATE_CONTAINER = "create-container"
 PIVOT = "pivot"
 CONFINE = "confine"
@@ -27,8 +27,8 @@ DELETE = "delete"
 PHASES = {
     PREPARE: RUNTIME,
     ISOLATE: CONTAINER,
-    CREATE_RUNTIME: RUNTIME,
     MOUNT: CONTAINER,
+    CREATE_RUNTIME: RUNTIME,
     CREATE_CONTAINER: CONTAINER,
     PIVOT: CONTAINER,
     CONFINE: CONTAINER,

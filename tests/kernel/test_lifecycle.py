@@ -136,7 +136,7 @@ def test_an_unknown_signal(runtime: Runtime, bundle: Bundle) -> None:
     runtime.boot(bundle)
     result = runtime.kill(bundle, "NOSUCH", check=False)
     assert result.returncode == 1
-    assert 'unknown signal "NOSUCH"' in result.stderr
+    assert "unknown signal" in result.stderr and "NOSUCH" in result.stderr
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 255])

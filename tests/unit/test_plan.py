@@ -65,12 +65,12 @@ def test_a_phase_waits_for_the_other_side_s_earlier_phases() -> None:
     plan = Plan(
         [
             step("spawn", ISOLATE, side=RUNTIME, spawns=True),
-            step("unshare", ISOLATE),
-            step("hook", CREATE_RUNTIME),
             step("mount", MOUNT),
+            step("hook", CREATE_RUNTIME),
+            step("createContainer hook", CREATE_CONTAINER),
         ]
     )
-    assert waits(plan) == {"hook": "unshare", "mount": "hook"}
+    assert waits(plan) == {"hook": "mount", "createContainer hook": "hook"}
 
 
 def test_a_step_that_is_needed_later_lets_the_other_side_go_on() -> None:
@@ -98,7 +98,7 @@ def test_a_step_may_be_needed_within_its_own_phase() -> None:
 
 
 def test_nobody_waits_twice_for_the_same() -> None:
-    plan = Plan([step("hook", CREATE_RUNTIME), step("one", MOUNT), step("two", MOUNT)])
+    plan = Plan([step("hook", CREATE_RUNTIME), step("one", CONFINE), step("two", CONFINE)])
     assert waits(plan) == {"one": "hook"}
 
 
@@ -160,6 +160,6 @@ def test_a_step_changed_in_place_is_an_amendment() -> None:
 
 def test_json_says_what_waits_for_what() -> None:
     spawn = step("spawn", ISOLATE, side=RUNTIME, spawns=True)
-    data = Plan([spawn, step("hook", CREATE_RUNTIME), step("mount", MOUNT)]).to_json()
+    data = Plan([spawn, step("hook", CREATE_RUNTIME), step("mount", CONFINE)]).to_json()
     assert [(each["what"], each.get("waits_for")) for each in data] == [("spawn", None), ("hook", None), ("mount", 1)]
     assert data[1]["fields"] == {"name": "hook"}
