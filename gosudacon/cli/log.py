@@ -154,7 +154,7 @@ def _traceback(error: BaseException) -> str:
 def _write(fd: int, text: str) -> None:
     """One write(2), so that records of several processes do not mix."""
     if text:
-        try:  # noqa: SIM105 - contextlib is not for the hot path
+        try:
             os.write(fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
             pass

@@ -48,7 +48,7 @@ def _foreground(invocation: Invocation) -> int:
 
 def _start(creation: Creation) -> None:
     """Wait until init has executed its process, and run poststart hooks; undo everything if either fails."""
-    from gosudacon.container.start import run_started
+    from gosudacon.container.recorded import run_started
 
     try:
         creation.await_exec()

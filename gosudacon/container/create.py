@@ -6,12 +6,13 @@ from gosudacon import __version__
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import OCI_VERSION, VERSION, Container, Store, check_id, now, oci_state
-from gosudacon.linux import process
+from gosudacon.linux import proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 from gosudacon.pipeline import plan as plans
-from gosudacon.pipeline.executor import RuntimeSide, run_step, undo_steps
+from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.pipeline.step import DELETE, STARTED, Context
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ class Creation:
             self.engine.run()
             data = self.container.data
             data["pid"] = self.context.pid
-            data["start_time"] = process.start_time(self.context.pid)
+            data["start_time"] = proc.start_time(self.context.pid)
             data["cgroups"] = self.context.kept.get("cgroups", {})
             self.container.save()
         except BaseException:

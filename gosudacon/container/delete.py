@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from gosudacon.container.kill import kill_container
-from gosudacon.container.start import detached_context
+from gosudacon.container.recorded import detached_context
 from gosudacon.container.state import Container, Store
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
-from gosudacon.pipeline.executor import run_step, undo_steps
+from gosudacon.pipeline.runner import run_step, undo_steps
 
 _SIGKILL = 9
 _PATIENCE = 10.0  # seconds for a killed init to go away

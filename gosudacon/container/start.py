@@ -7,9 +7,7 @@ import _socket
 from gosudacon.container.state import SOCKET, Container, Store
 from gosudacon.linux import jsonio
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError, StepError, from_record
-from gosudacon.pipeline.executor import run_step
-from gosudacon.pipeline.step import Context, Engine, Host, Spec
+from gosudacon.linux.errors import StateError, StepError, from_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +31,10 @@ def start(root: str, id: str) -> None:
     channel = _connect(store)
     os.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)
-    run_started(container)
+    if container.data["started"]:
+        from gosudacon.container.recorded import run_started
+
+        run_started(container)
     store.close()
 
 
@@ -46,42 +47,6 @@ def await_exec(channel: Any) -> None:
         raise from_record(record)
     if packet:
         raise StepError("container init said something unexpected at its start")
-
-
-def run_started(container: Container) -> None:
-    """Run the recorded `STARTED` steps (poststart hooks); a failure stops the container, as runtime-spec 1.3 wants."""
-    steps = container.steps("started")
-    if not steps:
-        return
-    context = detached_context(container)
-    try:
-        for step in steps:
-            run_step(step, context)
-    except Error:
-        from gosudacon.container.kill import kill_container
-
-        kill_container(container, 9, every=True)
-        raise
-
-
-class _Recorded(Engine):
-    """The engine of steps that run after create: all they can ask for is the state."""
-
-    def __init__(self, container: Container) -> None:
-        self._container = container
-
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
-        return self._container.oci_state(status, self._container.data["pid"] if pid is None else pid)
-
-
-def detached_context(container: Container) -> Context:
-    """A context for recorded steps: it has the container's id, bundle, state and directory, and no configuration."""
-    context = Context(Spec({}, container.data["id"], container.data["bundle"]), Host())
-    context.state_dir = container.store.fd
-    context.pid = container.data["pid"]
-    context.kept["cgroups"] = container.data.get("cgroups") or {}
-    context.engine = _Recorded(container)
-    return context
 
 
 def _connect(store: Store) -> Any:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import fcntl
 import time
 
-from gosudacon.linux import jsonio, process
+from gosudacon.linux import jsonio, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
-from gosudacon.pipeline.step import rebuild
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class Container:
     def alive(self) -> bool:
         """Whether init still is the process that was created: same pid, same start time, no zombie."""
         pid: int = self.data["pid"]
-        return pid > 0 and process.start_time(pid) == self.data["start_time"]
+        return pid > 0 and proc.start_time(pid) == self.data["start_time"]
 
     def status(self) -> str:
         """``created``, ``running``, ``paused`` or ``stopped``."""
@@ -183,6 +182,8 @@ class Container:
 
     def steps(self, kind: str) -> list[Step]:
         """The recorded steps of a kind: ``lasting``, ``started`` or ``deleted``."""
+        from gosudacon.pipeline.step import rebuild
+
         return [rebuild(record) for record in self.data[kind]]
 
     def oci_state(self, status: str, pid: int) -> dict[str, Any]:

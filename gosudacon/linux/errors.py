@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno as _errno
-
 from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
@@ -100,7 +98,9 @@ def reason(error: BaseException) -> str:
 
 def errno_name(number: int) -> str:
     """``EPERM`` for 1; an empty string for 0."""
-    return _errno.errorcode.get(number, str(number)) if number else ""
+    import errno
+
+    return errno.errorcode.get(number, str(number)) if number else ""
 
 
 def _name(filename: object) -> str:

@@ -128,19 +128,3 @@ def signalfd(signals: Iterable[int]) -> int:
 def read_signal(fd: int) -> int:
     """The number of the next signal behind a descriptor of `signalfd`."""
     return int.from_bytes(os.read(fd, 128)[:4], "little")
-
-
-def start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat: clock ticks after boot at which the process started; 0 if it is gone or a zombie."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        data = os.read(fd, 4096)
-    except ProcessLookupError:
-        return 0
-    finally:
-        os.close(fd)
-    fields = data[data.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -13,8 +13,8 @@ import pytest
 
 from gosudacon.api import Context, Error, Host, Spec, Step
 from gosudacon.linux import process
-from gosudacon.pipeline.executor import run_step
 from gosudacon.pipeline.plan import make
+from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import Engine, rebuild
 from gosudacon.stages.hooks import KINDS, HooksStage
 from tests.support import busybox, namespaces, processes

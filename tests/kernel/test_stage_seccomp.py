@@ -18,8 +18,8 @@ import pytest
 from gosudacon.api import START, Context, Host, Spec, Stage, Step
 from gosudacon.linux import abi, process
 from gosudacon.linux.errors import SyscallError
-from gosudacon.pipeline.executor import run_step
 from gosudacon.pipeline.plan import Plan, make
+from gosudacon.pipeline.runner import run_step
 from gosudacon.plugins.seccomp_stub import SeccompStubStage
 from gosudacon.stages.seccomp import SeccompStage
 from tests.support.children import Ended, in_child

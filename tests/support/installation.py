@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,3 +41,13 @@ class Installation:
     def uninstall(self, *options: str | Path) -> Completed:
         """``gosudacon uninstall --prefix PREFIX OPTIONS``."""
         return self.call("uninstall", "--prefix", self.prefix, *options)
+
+
+# Opened before any test moves this process into a network namespace of its own.
+_MACHINE = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def with_network(*command: str | Path) -> list[str]:
+    """The command, run in the machine's network, where package registries can be reached."""
+    enter = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{_MACHINE}"] if os.geteuid() == 0 else []
+    return [*enter, *map(str, command)]

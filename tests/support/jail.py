@@ -14,7 +14,7 @@ from gosudacon.api import CONTAINER, PREPARE, Context, Host, Spec, Step
 from gosudacon.container import host as hosts
 from gosudacon.linux import namespace
 from gosudacon.pipeline import plan as plans
-from gosudacon.pipeline.executor import run_step, undo_steps
+from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.stages.cgroups import Cgroups
 from tests.support import cgroups, processes
 

@@ -11,8 +11,8 @@ from gosudacon.api import ConfigError, Context, Error, Host, Spec
 from gosudacon.container import host as hosts
 from gosudacon.linux import identity, jsonio, mount, namespace, process
 from gosudacon.linux.errors import from_record
-from gosudacon.pipeline.executor import run_step
 from gosudacon.pipeline.plan import Plan, make
+from gosudacon.pipeline.runner import run_step
 from gosudacon.stages.pivot_root import PivotRootStage
 from gosudacon.stages.rootfs_mount import RootfsMount
 from tests.support.bundle import Bundle

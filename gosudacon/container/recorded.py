@@ -1,0 +1,49 @@
+"""The steps of a plan that run after ``create``, rebuilt from state.json: poststart, undoing, poststop."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline.runner import run_step
+from gosudacon.pipeline.step import Context, Engine, Host, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.container.state import Container
+
+
+def run_started(container: Container) -> None:
+    """Run the recorded `STARTED` steps (poststart hooks); a failure stops the container, as runtime-spec 1.3 wants."""
+    steps = container.steps("started")
+    if not steps:
+        return
+    context = detached_context(container)
+    try:
+        for step in steps:
+            run_step(step, context)
+    except Error:
+        from gosudacon.container.kill import kill_container
+
+        kill_container(container, 9, every=True)
+        raise
+
+
+class _Recorded(Engine):
+    """The engine of steps that run after create: all they can ask for is the state."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+        return self._container.oci_state(status, self._container.data["pid"] if pid is None else pid)
+
+
+def detached_context(container: Container) -> Context:
+    """A context for recorded steps: it has the container's id, bundle, state and directory, and no configuration."""
+    context = Context(Spec({}, container.data["id"], container.data["bundle"]), Host())
+    context.state_dir = container.store.fd
+    context.pid = container.data["pid"]
+    context.kept["cgroups"] = container.data.get("cgroups") or {}
+    context.engine = _Recorded(container)
+    return context

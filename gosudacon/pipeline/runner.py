@@ -1,0 +1,81 @@
+"""Running and undoing single steps: whatever goes wrong becomes an `Error` that names stage, step, call and place."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import Error, StepError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from gosudacon.pipeline.step import Context, Step
+
+    Hooks = Sequence[tuple[str, Callable[..., object]]]
+    Observers = tuple[Hooks, Hooks]  # before and after each step
+
+
+def run_step(step: Step, context: Context, observers: Observers = ((), ())) -> None:
+    """Run one step; whatever it raises becomes an `Error` that names stage, step, call and place."""
+    if not (observers[0] or observers[1]):
+        return _run_step(step, context)
+    _observe(observers[0], step=step, context=context)
+    failure: Error | None = None
+    try:
+        _run_step(step, context)
+    except Error as error:
+        failure = error
+    try:
+        _observe(observers[1], step=step, context=context, error=failure)
+    except Error as error:
+        failure = failure or error  # the step's own is the news
+    if failure is not None:
+        raise failure
+
+
+def _run_step(step: Step, context: Context) -> None:
+    try:
+        step.run(context)
+    except Error as error:
+        error.stage = error.stage or step.stage
+        error.step = error.step or step.describe()
+        error.where = error.where or step.where
+        raise
+    except Exception as error:
+        raise _step_error(step, error) from error
+
+
+def _observe(hooks: Hooks, **given: Any) -> None:
+    for plugin, hook in hooks:
+        try:
+            hook(**given)
+        except Error:
+            raise
+        except Exception as error:
+            step = given["step"].describe()
+            raise StepError(f"plugin {plugin!r}, observing {step}: {reason(error)}", stage=plugin, step=step) from error
+
+
+def undo_steps(steps: Iterable[Step], context: Context) -> list[Error]:
+    """Undo in reverse order, going on after failures, which are returned."""
+    failures = []
+    for step in reversed(list(steps)):
+        try:
+            step.undo(context)
+        except Error as error:
+            failures.append(error)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not stop the others' undoing
+            failures.append(_step_error(step, error, "undo "))
+    return failures
+
+
+def _step_error(step: Step, error: Exception, prefix: str = "") -> StepError:
+    what = step.describe()
+    return StepError(
+        f"{step.stage}: {prefix}{what}: {reason(error)}",
+        stage=step.stage,
+        step=prefix + what,
+        call=getattr(error, "call", ""),
+        errno=getattr(error, "errno", 0) or 0,
+        where=step.where,
+    )
