@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installation import with_network
+
 CHECKOUT = Path(__file__).parents[2]
 PARTS = (
     *("setup.py", "MANIFEST.in", "pyproject.toml", "README.md", "LICENSE"),
@@ -35,7 +37,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("builder")
     subprocess.run([sys.executable, "-m", "venv", home], check=True)
     python = home / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "setuptools>=77"], check=True)
+    subprocess.run(with_network(python, "-m", "pip", "install", "--quiet", "setuptools>=77"), check=True)
     return python
 
 
