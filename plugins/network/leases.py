@@ -53,7 +53,7 @@ class Book:
             address = subnet.next_free(used, self.last.get(subnet.text, ""))
             if not address:
                 raise Error(
-                    f"no address is left in {subnet.text}: {len(self.leases)} containers have one",
+                    f"no address is left in {subnet.text}; in use: {len(self.leases)}",
                     hint="delete containers, or name a larger subnet in [stage.network] subnets",
                 )
             addresses[subnet.text] = self.last[subnet.text] = address

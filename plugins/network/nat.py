@@ -50,10 +50,19 @@ def _gone(name: str) -> str:
 
 
 def masquerade(book: Book, bridge: str, subnets: list[Subnet], nft: str) -> None:
-    """Load the table, every time: what reloads a host's firewall often flushes everybody's rules."""
+    """Load the table, every time: what reloads a host's firewall often flushes everybody's rules.
+
+    Raises `Error` if nft(8) is not there or refuses; then nothing has changed.
+    """
+    before = book.nft
     book.nft = nft
     book.save()
-    _load(nft, rules(bridge, subnets))
+    try:
+        _load(nft, rules(bridge, subnets))
+    except Error:
+        book.nft = before
+        book.save()
+        raise
 
 
 def remove_table(book: Book, bridge: str) -> None:

@@ -73,7 +73,7 @@ def test_a_full_subnet_names_itself_and_books_nothing(tmp_path: Path, owner: Own
     full = [Subnet("fd00::/64"), Subnet("10.0.0.0/30")]
     with opened(str(tmp_path / "leases"), "br0") as book:
         book.take("gsd1", full, owner("a"))
-        with pytest.raises(Error, match=r"no address is left in 10\.0\.0\.0/30: 1 containers have one"):
+        with pytest.raises(Error, match=r"no address is left in 10\.0\.0\.0/30; in use: 1"):
             book.take("gsd2", full, owner("b"))
     with opened(str(tmp_path / "leases"), "br0") as book:
         assert set(book.leases) == {"gsd1"}

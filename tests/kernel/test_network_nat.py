@@ -1,0 +1,181 @@
+"""NAT of the plugin network: containers reach a world that knows nothing of them, and it does not reach them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import network
+from tests.support.needs import missing, needs
+from tests.support.network import PING, Make, Net, ip, links
+from tests.support.timing import eventually
+
+pytestmark = needs("program:ip", "program:nsenter", "program:nft")
+net, make = network.net, network.make  # the fixtures
+
+OUTSIDE = ("192.0.2.1", "2001:db8::1")
+HOST = ("192.0.2.2/24", "2001:db8::2/64")
+EVERYWHERE = Path("/proc/sys/net/ipv4/conf/all/forwarding")
+TABLE = "gosudacon-gosudacon0"
+FORWARDING = ["ipv4/conf/uplink/forwarding", "ipv6/conf/uplink/force_forwarding"]
+
+
+class World:
+    """A network namespace behind the host's link ``uplink``, to which the default routes lead."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        own = Path("/proc/self/ns/net").readlink()
+        eventually(lambda: self._namespace().readlink() != own, what="the world")
+        ip("link", "add", "uplink", "type", "veth", "peer", "name", "world", "netns", self.process.pid)
+        for address, there in zip(HOST, OUTSIDE, strict=True):
+            length = address.partition("/")[2]
+            ip("addr", "add", address, "dev", "uplink", *(["nodad"] if ":" in address else []))
+            self.ip("addr", "add", f"{there}/{length}", "dev", "world", *(["nodad"] if ":" in there else []))
+        ip("link", "set", "uplink", "up")
+        self.ip("link", "set", "world", "up")
+        for there in OUTSIDE:
+            ip("-6" if ":" in there else "-4", "route", "add", "default", "via", there)
+
+    def _namespace(self) -> Path:
+        return Path(f"/proc/{self.process.pid}/ns/net")
+
+    def run(self, *words: str) -> int:
+        """The exit status of a command out there."""
+        command = ["nsenter", f"--net={self._namespace()}", *words]
+        return subprocess.run(command, check=False, capture_output=True, timeout=60).returncode
+
+    def ip(self, *words: str) -> None:
+        assert self.run("ip", *words) == 0
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        eventually(lambda: "uplink" not in links(), what="the end of the uplink")
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    value = World()
+    machine = EVERYWHERE.read_text()  # a new network namespace takes over what the machine has
+    EVERYWHERE.write_text("0")
+    yield value
+    EVERYWHERE.write_text(machine)
+    value.end()
+
+
+def switches() -> list[str]:
+    """The values of FORWARDING."""
+    paths = [Path("/proc/sys/net") / name for name in FORWARDING]
+    return [path.read_text().strip() if path.exists() else "none" for path in paths]
+
+
+def tables() -> str:
+    return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def both() -> bool:
+    """Whether IPv6 can be forwarded by single links."""
+    return missing("kernel>=6.17") is None
+
+
+def configure(net: Net) -> None:
+    net.configure(nat=True, **({} if both() else {"subnets": ["10.207.0.0/16"]}))
+
+
+def test_containers_reach_the_world_and_it_does_not_reach_them(net: Net, make: Make, world: World) -> None:
+    configure(net)
+    targets = OUTSIDE if both() else OUTSIDE[:1]
+    neighbour = make()
+    net.runtime.boot(neighbour)
+    assert switches()[0] == "1"
+    assert EVERYWHERE.read_text() == "0\n"  # not for the whole machine
+    script = "".join(PING.format(target, target) for target in targets)
+    assert net.runtime.output(make(script)) == "".join(f"reached {target}\n" for target in targets)
+    world.ip("route", "add", "10.207.0.0/16", "via", "192.0.2.2")
+    assert world.run("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.2") == 0
+    assert world.run("busybox", "ping", "-c", "1", "-W", "1", "10.207.0.2") != 0
+    net.runtime.delete(neighbour, "--force")
+    assert (switches()[0], tables()) == ("0", "")
+    assert set(links()) == {"lo", "uplink"}
+    assert not net.leases.exists()
+
+
+def test_table_and_switches_stay_until_the_last_container_leaves(net: Net, make: Make, world: World) -> None:
+    configure(net)
+    before = switches()
+    first, second = make(), make()
+    net.runtime.create(first)
+    net.runtime.create(second)
+    assert f"table inet {TABLE}" in tables()
+    net.runtime.delete(first)
+    assert f"table inet {TABLE}" in tables()
+    assert switches() != before
+    net.configure(nat=False)  # what was made is undone, whatever the settings say by then
+    net.runtime.delete(second)
+    assert (switches(), tables()) == (before, "")
+
+
+def test_somebody_elses_table_stays(net: Net, make: Make, world: World) -> None:
+    configure(net)
+    subprocess.run(["nft", "add", "table", "inet", "other"], check=True, timeout=60)
+    try:
+        bundle = make()
+        net.runtime.create(bundle)
+        net.runtime.delete(bundle)
+        assert tables().split() == ["table", "inet", "other", "{", "}"]
+    finally:
+        subprocess.run(["nft", "delete", "table", "inet", "other"], check=True, timeout=60)
+
+
+def test_forwarding_that_somebody_has_turned_on_meanwhile_stays_on(net: Net, make: Make, world: World) -> None:
+    configure(net)
+    bundle = make()
+    net.runtime.create(bundle)
+    EVERYWHERE.write_text("1")
+    net.runtime.delete(bundle)
+    assert switches()[0] == "1"
+
+
+def test_ipv6_is_forwarded_by_link_or_not_at_all(net: Net, make: Make, world: World) -> None:
+    """No kernel is turned into a router behind its back: before 6.17, that is up to the administrator."""
+    everywhere = Path("/proc/sys/net/ipv6/conf/all/forwarding")
+    before = switches()
+    first, second = make(), make()
+    result = net.configure(nat=True).create(first, check=False)
+    assert everywhere.read_text() == "0\n"
+    if both():
+        assert (result.returncode, switches()) == (0, ["1", "1"])
+        net.runtime.delete(first)
+    else:
+        assert result.returncode == 1
+        assert "IPv6 forwarding is off" in result.stderr
+    assert (switches(), tables()) == (before, "")
+    everywhere.write_text("1")
+    net.runtime.create(second)
+    assert switches() == ["1", before[1]]
+    net.runtime.delete(second)
+    assert (everywhere.read_text(), switches()) == ("1\n", before)
+    everywhere.write_text("0")
+
+
+def test_without_nft(net: Net, make: Make, world: World) -> None:
+    result = net.configure(nat=True, subnets=["10.207.0.0/16"], nft="/nonexistent/nft").create(make(), check=False)
+    assert result.returncode == 1
+    assert "nat needs /nonexistent/nft, which is not there" in result.stderr
+    assert set(links()) == {"lo", "uplink"}
+    assert (switches()[0], net.leases.exists()) == ("0", False)
+
+
+def test_rules_that_nft_refuses(net: Net, make: Make, world: World, scratch: Path) -> None:
+    nft = scratch / "nft"
+    nft.write_text("#!/bin/sh\necho 'Operation not supported' >&2; exit 1\n")
+    nft.chmod(0o755)
+    result = net.configure(nat=True, subnets=["10.207.0.0/16"], nft=str(nft)).create(make(), check=False)
+    assert result.returncode == 1
+    assert f"{nft}: Operation not supported" in result.stderr
+    assert set(links()) == {"lo", "uplink"}
+    assert (switches()[0], net.leases.exists()) == ("0", False)
