@@ -17,9 +17,9 @@ The launcher makes the first before Python starts. `ensure` is for a process tha
 
 from __future__ import annotations
 
-import os
 import sys
 
+from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
