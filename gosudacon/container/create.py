@@ -72,6 +72,7 @@ class Creation:
     def await_exec(self) -> None:
         """Wait until execve(2) closes init's end of the channel. Raises what init reports instead."""
         self.engine.await_exec()
+        self.container.check_executed()
 
     def abort(self) -> list[Error]:
         """Kill init and undo every step that lasts; what could not be undone is returned."""

@@ -31,6 +31,7 @@ def start(root: str, id: str) -> None:
     channel = _connect(store)
     os.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)
+    container.check_executed()
     if container.data["started"]:
         from gosudacon.container.recorded import run_started
 

@@ -168,6 +168,11 @@ class Container:
         pid: int = self.data["pid"]
         return pid > 0 and proc.start_time(pid) == self.data["start_time"]
 
+    def check_executed(self) -> None:
+        """Raise `StateError` if init ended before execve(2); the channel to it ends in both cases."""
+        if proc.never_executed(self.data["pid"], self.data["start_time"]):
+            raise StateError("container init was killed before it executed the container's process")
+
     def status(self) -> str:
         """``created``, ``running``, ``paused`` or ``stopped``."""
         if not self.alive():

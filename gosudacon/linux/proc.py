@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from gosudacon.linux import system as os
 
+_PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "Forked but didn't exec"
+
 
 def start_time(pid: int) -> int:
     """Field 22 of /proc/PID/stat: clock ticks after boot at which the process started; 0 if it is gone or a zombie."""
+    fields = _stat(pid)
+    return 0 if not fields or fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def never_executed(pid: int, start_time: int) -> bool:
+    """Whether the process that started at ``start_time`` has not called execve(2) since it was forked (field 9).
+
+    Of a zombie it can still be told; False for a process that is gone.
+    """
+    fields = _stat(pid)
+    return bool(fields) and int(fields[19]) == start_time and bool(int(fields[6]) & _PF_FORKNOEXEC)
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on; empty if the process is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0
+        return []
     try:
         data = os.read(fd, 4096)
     except ProcessLookupError:
-        return 0
+        return []
     finally:
         os.close(fd)
-    fields = data[data.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    return data[data.rindex(b")") + 2 :].split()

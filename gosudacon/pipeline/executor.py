@@ -191,11 +191,17 @@ class ContainerSide(Engine):
         raise StepError("only the runtime side can spawn")
 
     def fork(self) -> None:
+        told, tell = os.pipe()
         pid = namespace.clone(namespace.CLONE_PARENT)
         if pid:  # the number is good on the runtime's side: this process is still in its pid namespace
             self.channel.send(FORKED, b"%d" % pid)
+            os.write(tell, b"1")
             os._exit(0)
         process.set_pdeathsig(_SIGKILL)
+        os.close(tell)
+        if not os.read(told, 1):
+            os._exit(1)  # the parent was killed before the runtime knew of this process
+        os.close(told)
 
     def ready(self) -> None:
         process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
