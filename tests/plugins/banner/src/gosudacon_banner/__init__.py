@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gosudacon.api import Plan
 
+NEW = ".banner.new"
 ANNOUNCE = "org.example.banner.announce"
 
 
@@ -36,10 +37,7 @@ class NoteContainer(Step):
             os.close(fd)
 
     def undo(self, context: Context) -> None:
-        try:
-            os.unlink(f"{self.directory}/{self.id}")
-        except FileNotFoundError:
-            return
+        _remove(f"{self.directory}/{self.id}")
 
 
 class WriteBanner(Step):
@@ -59,13 +57,15 @@ class WriteBanner(Step):
             os.close(directory)
 
     def _write(self, directory: int) -> None:
-        new = f".banner.{os.getpid()}"  # not a name that the image could have prepared with a link or a pipe
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=directory)
+        """Make a new file and rename it: what the image has at either name is never opened, let alone followed."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        _remove(NEW, directory)  # of a create that was killed here
+        fd = os.open(NEW, flags, 0o644, dir_fd=directory)
         try:
             os.write(fd, self.text.encode())
         finally:
             os.close(fd)
-        os.rename(new, "banner", src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(NEW, "banner", src_dir_fd=directory, dst_dir_fd=directory)
 
 
 class Announce(Step):
@@ -97,6 +97,13 @@ class Banner(Stage):
         if directory:
             yield NoteContainer(directory=directory, id=spec.id, text=text)
         yield WriteBanner(text=text)
+
+
+def _remove(path: str, directory: int | None = None) -> None:
+    try:
+        os.unlink(path, dir_fd=directory)
+    except FileNotFoundError:
+        return
 
 
 @hookimpl
