@@ -10,7 +10,7 @@ from gosudacon.linux import proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 from gosudacon.pipeline import plan as plans
-from gosudacon.pipeline.executor import RuntimeSide
+from gosudacon.pipeline.executor import InitDied, RuntimeSide
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.pipeline.step import DELETE, STARTED, Context
@@ -61,9 +61,18 @@ class Creation:
             data["start_time"] = proc.start_time(self.context.pid)
             data["cgroups"] = self.context.kept.get("cgroups", {})
             self.container.save()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, InitDied):
+                self._blame_memory(error)
             self.abort()
             raise
+
+    def _blame_memory(self, error: InitDied) -> None:
+        """Say so if the kernel killed init for lack of memory: callers look for these words."""
+        from gosudacon.linux import cgroup
+
+        if cgroup.oom_kills(self.context.kept.get("cgroups", {})):
+            error.message = "container init was OOM-killed (memory limit too low?)"
 
     def commit(self) -> None:
         """Let init go on: it now waits for ``start`` by itself, and outlives this process."""

@@ -53,6 +53,10 @@ class Channel:
         self.fd = -1
 
 
+class InitDied(StepError):
+    """Init ended without saying why."""
+
+
 class RuntimeSide(Engine):
     """Runs the runtime's lane in the calling process and creates the container's process.
 
@@ -149,12 +153,12 @@ class RuntimeSide(Engine):
         else:
             raise self._died()
 
-    def _died(self) -> StepError:
+    def _died(self) -> InitDied:
         _, status = os.waitpid(self.context.pid, 0)
         self.context.pid = 0
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-        return StepError(f"container init {how} before it was ready", errno=0)
+        return InitDied(f"container init {how} before it was ready")
 
 
 class ContainerSide(Engine):

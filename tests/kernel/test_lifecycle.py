@@ -208,3 +208,11 @@ def test_list_of_nothing(runtime: Runtime, bundle: Bundle) -> None:
     assert runtime.call("list", "--format", "json").stdout == "null\n"
     result = runtime.call("list", options=["--root", bundle.path / "nowhere"], check=False)
     assert result.returncode == 1
+
+
+def test_an_init_that_has_too_little_memory(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.set("linux.resources.memory", {"limit": 500_000})
+    result = runtime.create(bundle, check=False)
+    assert result.returncode == 1
+    assert "container init was OOM-killed (memory limit too low?)" in bundle.stderr
+    assert runtime.status(bundle) == "none"
