@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EINVAL, _EPERM, _ENOENT = 22, 1, 2
+_EINVAL, _EPERM, _ENOENT, _EACCES = 22, 1, 2, 13
 _FORMAT, _CHARACTER = 0o170000, 0o020000
 _NULL = os.makedev(1, 3)
 _AFTERWARDS = {
@@ -148,7 +148,11 @@ class MakeWorkingDirectory(Step):
         return f"mkdir -p {self.path}"
 
     def run(self, context: Context) -> None:
-        os.close(path.mkdir_in_root(context.root, self.path))
+        try:
+            os.close(path.mkdir_in_root(context.root, self.path))
+        except OSError as error:
+            if error.errno != _EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
+                raise
 
 
 def _chroot() -> None:

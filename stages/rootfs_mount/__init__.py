@@ -81,6 +81,7 @@ class _Mounts:
         self.flags = flags
         self.shared = False  # some mount so far may be shared
         self.handed_over = terminal
+        self.trees: list[str] = []  # destinations of recursive bind mounts
 
     def plan(self) -> Iterator[Step]:
         yield from root.plan_root(self.spec, self.host, self.flags)
@@ -102,13 +103,15 @@ class _Mounts:
             from gosudacon.stages.rootfs_mount import bind
 
             self.handed_over = True
+            if options.flags & mount.MS_REC:
+                self.trees.append(destination)
             yield from bind.plan_bind(self.spec, self.host, index, entry, options, self.base, self.shared)
             return
         _check_filesystem(entry, fstype, options, where)
         if fstype == "cgroup":
             from gosudacon.stages.rootfs_mount import cgroup
 
-            yield cgroup.plan_cgroup(self.spec, self.host, entry, options, where)
+            yield cgroup.plan_cgroup(self.spec, self.host, entry, options, self.trees, where)
             return
         deferred = bool(
             options.flags & mount.MS_RDONLY and not options.remount and (fstype == "tmpfs" or destination == "/dev")

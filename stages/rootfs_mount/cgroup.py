@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_EPERM, _ENOENT, _EBUSY, _EACCES = 1, 2, 16, 13
+_EPERM, _ENOENT, _EBUSY, _EACCES, _EINVAL, _ENOSYS = 1, 2, 16, 13, 22, 38
 _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 
 
@@ -23,9 +23,31 @@ class _CgroupStep(MountStep):
     data: list[str]
     private: bool  # a cgroup namespace of the container's own
     classic: bool
+    covers: bool  # a tree bound before, such as /sys, may have brought the host's cgroup mounts here
 
     def describe(self) -> str:
         return super().describe() + (" [mount(2)]" if self.classic else "")
+
+    def mount(self, context: Context) -> None:
+        below, _ = places.open_directory(context, self.destination)
+        try:
+            if self.covers and self.flags & mount.MS_RDONLY:
+                self._seal(below)
+            self.mount_on(context, below)
+        finally:
+            os.close(below)
+
+    def mount_on(self, context: Context, below: int) -> None:
+        """Mount on what is behind ``below``."""
+        raise NotImplementedError
+
+    def _seal(self, below: int) -> None:
+        """What is to be seen read-only shall not be writable underneath either (CVE-2023-25809)."""
+        try:
+            mount.mount_setattr(below, mount.MOUNT_ATTR_RDONLY, recursive=True)
+        except OSError as error:
+            if error.errno not in (_EINVAL, _ENOSYS):  # no mount there; a kernel before 5.12
+                raise
 
     def attach(self, below: int, fstype: str, data: list[str], flags: int) -> None:
         """Mount a filesystem on what is behind ``below``."""
@@ -75,17 +97,13 @@ class MountCgroup2(_CgroupStep):
     def subject(self) -> str:
         return "cgroup (v2)"
 
-    def mount(self, context: Context) -> None:
-        below, _ = places.open_directory(context, self.destination)
+    def mount_on(self, context: Context, below: int) -> None:
         try:
-            try:
-                self.attach(below, "cgroup2", self.data, self.flags)
-            except OSError as error:
-                if error.errno not in (_EPERM, _EBUSY):
-                    raise
-                self._bind(context, below)
-        finally:
-            os.close(below)
+            self.attach(below, "cgroup2", self.data, self.flags)
+        except OSError as error:
+            if error.errno not in (_EPERM, _EBUSY):
+                raise
+            self._bind(context, below)
 
     def _bind(self, context: Context, below: int) -> None:
         own = context.kept.get("cgroups", {}).get("", "") if self.private else ""
@@ -110,19 +128,15 @@ class MountCgroup1(_CgroupStep):
     def subject(self) -> str:
         return f"cgroup (v1: {' '.join(str(each[0]) for each in self.hierarchies)})"
 
-    def mount(self, context: Context) -> None:
-        below, _ = places.open_directory(context, self.destination)
+    def mount_on(self, context: Context, below: int) -> None:
+        self.attach(below, "tmpfs", ["mode=0755"], _SAFE)
+        top = places.reopen(context, self.destination, below)
+        umask = os.umask(0)
         try:
-            self.attach(below, "tmpfs", ["mode=0755"], _SAFE)
-            top = places.reopen(context, self.destination, below)
-            umask = os.umask(0)
-            try:
-                self._fill(context, top)
-            finally:
-                os.umask(umask)
-                os.close(top)
+            self._fill(context, top)
         finally:
-            os.close(below)
+            os.umask(umask)
+            os.close(top)
 
     def _fill(self, context: Context, top: int) -> None:
         for name, controllers, point, own in self.hierarchies:
@@ -153,10 +167,12 @@ class MountCgroup1(_CgroupStep):
         return found or f"{point}/{own.strip('/')}"
 
 
-def plan_cgroup(spec: Spec, host: Host, entry: dict[str, Any], options: Options, where: str) -> Step:
-    """The step for an entry of type ``cgroup``."""
+def plan_cgroup(spec: Spec, host: Host, entry: dict[str, Any], options: Options, trees: list[str], where: str) -> Step:
+    """The step for an entry of type ``cgroup``; ``trees`` are the destinations of recursive bind mounts so far."""
+    destination = places.normal(entry["destination"])
     common = {
-        "destination": places.normal(entry["destination"]),
+        "destination": destination,
+        "covers": any(f"{destination}/".startswith(f"{tree}/") for tree in trees),
         "source": entry.get("source") or "cgroup",
         "fstype": "cgroup",
         "words": options.words,

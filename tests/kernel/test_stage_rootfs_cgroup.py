@@ -169,6 +169,20 @@ def test_v2_in_a_user_namespace_without_a_cgroup_namespace(
     assert ("mark" in found["top"]) == there
 
 
+@pytest.mark.parametrize("users", [False, True], ids=["root", "user namespace"])
+def test_the_hosts_cgroups_that_came_with_sys_are_read_only_too(bare: Bundle, own: dict[str, str], users: bool) -> None:
+    """Rootless containers get /sys bound with all below it; the container's cgroups only cover the host's."""
+    bare.config["mounts"] = [each for each in bare.config["mounts"] if each["destination"] != "/sys"]
+    if users:
+        bare.map_users()
+        bare.add_mount("/dev", "tmpfs", "tmpfs")
+    bare.add_mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+    bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
+    found = run_inside(bare, look, kept={"cgroups": own})
+    lines = [each for each in mountinfo(found["mounts"]) if each.point.startswith("/sys/fs/cgroup")]
+    assert len(lines) > len(cgroups.hierarchies()) and all(each.has("ro") for each in lines)
+
+
 def test_the_hosts_own_mounts_are_as_before(bare: Bundle, own: dict[str, str]) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")

@@ -430,6 +430,47 @@ def test_locked_mounts_come_along_with_a_user_namespace(mapped: Bundle, source: 
     assert {"/mnt", "/home", "/home/sub"} <= set(found) and "/mnt/sub" not in found
 
 
+# Bind mounts for callers without privilege: made in the container.
+
+
+def test_bind_in_the_container(bare: Bundle, source: Path) -> None:
+    bare.add_mount("/mnt/a", "bind", str(source), "rbind", "ro", "nosuid")
+    bare.add_mount("/mnt/b", "bind", str(source), "rbind", "rprivate", "rro")
+    bare.add_mount("/mnt/f", "bind", str(source / "file"), "bind")
+    found = mounts_inside(bare, euid=1000)
+    assert found["/mnt/a"].has("ro", "nosuid") and found["/mnt/a/sub"].has("rw")
+    assert found["/mnt/b/sub"].has("ro") and kinds(found["/mnt/b"]) == "" and kinds(found["/mnt/a"]) == "slave"
+    assert run_inside(bare, first_line("/mnt/f"), euid=1000) == "top"
+
+
+@pytest.mark.parametrize("kernel", [None, OLD], ids=["by descriptor", "mount(2)"])
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        (["bind", "ro"], "ro,nosuid,noexec,noatime"),
+        (["bind", "nodev", "noatime"], "rw,nosuid,nodev,noexec,noatime"),
+        (["bind", "suid"], "error"),
+        (["bind", "ro", "relatime"], "error"),
+        (["bind", "exec", "ro"], "error"),
+    ],
+)
+def test_flags_that_the_host_has_locked(
+    mapped: Bundle, kernel: tuple[int, int] | None, words: list[str], result: str
+) -> None:
+    """A user namespace's mounts cannot lose nosuid and the like; asked to, they do not go without."""
+    path = mapped.path / "strict"
+    path.mkdir()
+    namespaces.mount("strict", str(path), "tmpfs", 2 | 8 | 0x400)  # nosuid noexec noatime
+    mapped.add_mount("/mnt", "bind", str(path), *words)
+    try:
+        if result == "error":
+            assert "locked" in failing(mapped, kernel=kernel, euid=1000).message
+        else:
+            assert at(mapped, "/mnt", kernel=kernel, euid=1000).options == result
+    finally:
+        namespaces.unmount(str(path))
+
+
 # Other ids.
 
 

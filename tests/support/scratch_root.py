@@ -77,6 +77,7 @@ def run_inside(
     look: Callable[[Inside], Any] = mounts_of,
     *,
     kernel: tuple[int, int] | None = None,
+    euid: int | None = None,
     options: dict[str, Any] | None = None,
     kept: dict[str, Any] | None = None,
     phases: tuple[str, ...] = ("mount", "pivot", "confine"),
@@ -84,12 +85,13 @@ def run_inside(
 ) -> Any:
     """Run the bundle's plan in new namespaces, then ``look`` in there, whose result (JSON) is returned.
 
-    ``kernel`` makes the plan one for another kernel; ``kept`` is what other stages would have left. Steps of
+    ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``kept`` is what other stages would have left. Steps of
     the phase prepare run outside, as in the runtime; ``before`` runs inside, before the first step.
     Raises the `Error` that a step raised.
     """
     host = hosts.gather()
     host.kernel = kernel or host.kernel
+    host.euid = host.euid if euid is None else euid
 
     def outer() -> Any:
         try:
