@@ -55,7 +55,7 @@ _capset = abi.syscall("capset", abi.BUFFER, abi.BUFFER)
 _capget = abi.syscall("capget", abi.BUFFER, abi.BUFFER)
 
 _VERSION_3 = 0x20080522
-_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
+_PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT, _RAISE, _CLEAR_ALL = 47, 2, 4
 _EINVAL, _EPERM = 22, 1
 
@@ -71,9 +71,10 @@ def mask(names: list[str]) -> int:
 def drop_bounding(keep: int) -> None:
     """Drop everything but ``keep`` from the bounding set, up to the last capability the kernel knows."""
     for number in range(64):
+        if keep >> number & 1:
+            continue
         try:
-            if prctl(_PR_CAPBSET_READ, number) and not keep >> number & 1:
-                prctl(_PR_CAPBSET_DROP, number, about=f"PR_CAPBSET_DROP {number}")
+            prctl(_PR_CAPBSET_DROP, number, about="PR_CAPBSET_DROP")
         except SyscallError as error:
             if error.errno == _EINVAL:
                 return
