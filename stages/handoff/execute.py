@@ -51,10 +51,10 @@ class CheckDescriptors(Step):
 class SetRlimits(Step):
     """Resource limits, set by the runtime, which may raise them, once init has little left to do under them."""
 
-    phase = START
+    phase = CONFINE
     side = RUNTIME
-    by = START
-    rank = -10
+    by = CONFINE
+    rank = 15  # before the change of user, after which prlimit(2) needs CAP_SYS_RESOURCE
     where = "process.rlimits"
     limits: list[list[int | str]]
 

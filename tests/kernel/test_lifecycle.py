@@ -216,3 +216,10 @@ def test_an_init_that_has_too_little_memory(runtime: Runtime, bundle: Bundle) ->
     assert result.returncode == 1
     assert "container init was OOM-killed (memory limit too low?)" in bundle.stderr
     assert runtime.status(bundle) == "none"
+
+
+def test_rlimits_of_a_user_who_is_not_root(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.set("process.user", {"uid": 1000, "gid": 1000, "additionalGids": [10]})
+    bundle.set("process.rlimits", [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}])
+    bundle.set("process.args", ["/bin/sh", "-c", "id -u; id -G; ulimit -n; ulimit -Hn; pwd; echo $HOME"])
+    assert runtime.output(bundle).split() == ["1000", "1000", "10", "100", "200", "/", "/home/user"]
