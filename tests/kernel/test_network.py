@@ -24,6 +24,7 @@ net, make = network.net, network.make  # the fixtures
 # Reaching.
 
 
+@pytest.mark.vm
 def test_run_alone_gives_a_container_that_reaches_the_host_and_its_neighbours(net: Net, make: Make) -> None:
     neighbour = make("echo hello | nc -l -p 80; exec sleep 1000")
     pid = net.runtime.boot(neighbour)

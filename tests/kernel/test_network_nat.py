@@ -140,6 +140,7 @@ def test_forwarding_that_somebody_has_turned_on_meanwhile_stays_on(net: Net, mak
     assert switches()[0] == "1"
 
 
+@pytest.mark.vm
 def test_ipv6_is_forwarded_by_link_or_not_at_all(net: Net, make: Make, world: World) -> None:
     """No kernel is turned into a router behind its back: before 6.17, that is up to the administrator."""
     everywhere = Path("/proc/sys/net/ipv6/conf/all/forwarding")
