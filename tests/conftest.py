@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.console import ConsoleSocket
 from tests.support.leftovers import Watch
 from tests.support.needs import AllowedSkips, missing
 from tests.support.runtime import Runtime, runtime_command
+from tests.support.timing import seconds
 
 HERE = Path(__file__).parent
 KERNEL_FOLDERS = ("kernel", "security", "clients")
@@ -43,6 +45,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = missing(name)
         if reason is not None:
             pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """End a test that hangs: after 300 seconds, or those of its marker ``limit``, of an ordinary machine."""
+    mark = item.get_closest_marker("limit")
+    limit = seconds(mark.args[0] if mark else 300)
+
+    def stop(number: int, frame: object) -> None:
+        pytest.fail(f"not done after {limit:g} s")
+
+    former = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -241,12 +241,16 @@ class Note:
             return
         os.write(self._fd, jsonio.dumps(inodes).encode())
         os.close(self._fd)
+        self._fd = -1
 
     def drop(self) -> None:
         """There is nothing of this container's any more."""
         if self._at < 0:
             self._kept.pop("cgroup_note", None)
             return
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
         try:
             os.unlink(_NOTE, dir_fd=self._at)
         except FileNotFoundError:

@@ -207,7 +207,9 @@ def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail, without_
     after = bpf.attached(fd)
     assert len(before) == len(after) == 1
     assert before != after
-    bpf._attach(fd, bpf.load(bpf.device_program([])), 2)
+    program = bpf.load(bpf.device_program([]))
+    bpf._attach(fd, program, 2)
+    os.close(program)
     assert len(bpf.attached(fd)) == 2
     bpf.limit_devices(fd, [])
     assert len(bpf.attached(fd)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,13 @@ def test_a_zombie_is_no_leftover(watch: Watch) -> None:
 def test_a_state_directory_is_found(watch: Watch, scratch: Path) -> None:
     (scratch / "state/one").mkdir()
     found(watch, f"file {scratch}/state/one")
+
+
+def test_an_open_descriptor_is_found(watch: Watch, scratch: Path) -> None:
+    number = os.open(scratch, os.O_PATH)
+    lines = watch.leftovers(patience=0)
+    os.close(number)
+    assert lines == [f"in the tests' own process: descriptor {number} of {scratch}"]
 
 
 def test_a_network_link_is_found(watch: Watch) -> None:

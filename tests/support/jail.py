@@ -39,12 +39,14 @@ class Jail:
         self.steps: list[Step] = plans.make([Cgroups()], self.spec, self.host).steps
         self.state = state
         self.pid = 0
+        self.opened: list[int] = []
         self.context = self.fresh()
 
     def fresh(self) -> Context:
         """What another process would have: the state directory and nothing else."""
         context = Context(self.spec, self.host)
         context.state_dir = os.open(self.state, os.O_RDONLY | os.O_CLOEXEC)
+        self.opened.append(context.state_dir)
         return context
 
     def prepare(self) -> None:
@@ -126,3 +128,5 @@ def cleaned(jail: Jail) -> Iterator[Jail]:
         jail.undo()
         if jail.pid:
             jail.wait()
+        for fd in jail.opened:
+            os.close(fd)

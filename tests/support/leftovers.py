@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -42,6 +43,8 @@ class Snapshot:
     """Network interfaces."""
     files: frozenset[Path]
     """Entries of state directories, and of the machine's where their name has to do with containers."""
+    own: frozenset[str]
+    """Of the tests' own process: open descriptors, working directory, umask, ignored and blocked signals."""
 
     def new(self, before: Snapshot) -> list[str]:
         """One line for everything that ``before`` has not."""
@@ -50,6 +53,7 @@ class Snapshot:
         lines += [item.describe() for item in sorted(self.processes - before.processes, key=lambda p: p.pid)]
         lines += [f"network interface {item}" for item in sorted(self.links - before.links)]
         lines += [f"file {item}" for item in sorted(self.files - before.files)]
+        lines += [f"in the tests' own process: {item}" for item in sorted(self.own - before.own)]
         return lines
 
 
@@ -81,6 +85,7 @@ class Watch:
             processes=frozenset(item for item in processes.descendants() if processes.alive(item.pid)),
             links=frozenset(name for _, name in socket.if_nameindex()),
             files=frozenset(self._files()),
+            own=frozenset(_own()),
         )
 
     def leftovers(self, patience: float = 5.0) -> list[str]:
@@ -92,6 +97,7 @@ class Watch:
             lines = self.snapshot().new(self.before)
             if not lines or time.monotonic() > deadline:
                 return lines
+            gc.collect()  # which closes what nobody refers to any more
             time.sleep(pause)
             pause = min(pause * 2, 0.2)
 
@@ -132,6 +138,17 @@ class Watch:
                 found |= {Path(parent) / name for name in os.listdir(parent) if self.token in name or name in _NAMES}
         own = {root for root in self.roots}
         return {path for path in found if path not in own}
+
+
+def _own() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
+            found.add(f"descriptor {name} of {os.readlink(f'/proc/self/fd/{name}')}")
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(("Umask:", "SigIgn:", "SigBlk:")):
+            found.add(line.replace("\t", " "))
+    return found | {f"working directory {os.getcwd()}"}
 
 
 def _mounts() -> set[str]:
