@@ -28,7 +28,7 @@ FORBIDDEN = {
 }
 PARSE = {
     *("gosudacon", "gosudacon.cli", "gosudacon.cli.options", "gosudacon.cli.parse"),
-    *("gosudacon.linux", "gosudacon.linux.errors"),
+    *("gosudacon.linux", "gosudacon.linux.errors", "gosudacon.linux.system"),
 }
 
 
@@ -66,6 +66,7 @@ def test_log(script: str) -> None:
         "gosudacon.cli.log",
         "gosudacon.linux",
         "gosudacon.linux.errors",
+        "gosudacon.linux.system",
     }
 
 
