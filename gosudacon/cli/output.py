@@ -22,37 +22,6 @@ _COLUMNS = (
 _MIN_WIDTH, _PADDING = 12, 3
 
 
-def state_record(
-    *,
-    id: str,
-    pid: int,
-    status: str,
-    bundle: str,
-    rootfs: str,
-    created: str,
-    annotations: Mapping[str, str],
-    owner: str = "",
-) -> dict[str, Any]:
-    """The state of a container as ``state`` and ``list`` print it.
-
-    ``created`` is RFC 3339 in UTC (``Z``); ``pid`` is 0 for a stopped container. Without annotations there
-    is no such key. ``owner`` is a user's name in ``list``, empty in ``state``.
-    """
-    record: dict[str, Any] = {
-        "ociVersion": OCI_VERSION,
-        "id": id,
-        "pid": pid,
-        "status": status,
-        "bundle": bundle,
-        "rootfs": rootfs,
-        "created": created,
-    }
-    if annotations:
-        record["annotations"] = dict(annotations)
-    record["owner"] = owner
-    return record
-
-
 def state(record: Mapping[str, Any]) -> str:
     """One state as ``state`` prints it: indented by two spaces, without a newline at the end."""
     return jsonio.dumps(record, 2)

@@ -10,15 +10,16 @@ from gosudacon.cli import output
 
 
 def record(id: str = "web", **changes: object) -> dict[str, object]:
-    base = output.state_record(
-        id=id,
-        pid=1234,
-        status="running",
-        bundle="/srv/web",
-        rootfs="/srv/web/rootfs",
-        created="2026-11-23T17:03:23.000000001Z",
-        annotations={},
-    )
+    base = {
+        "ociVersion": "1.3.0",
+        "id": id,
+        "pid": 1234,
+        "status": "running",
+        "bundle": "/srv/web",
+        "rootfs": "/srv/web/rootfs",
+        "created": "2026-11-23T17:03:23.000000001Z",
+        "owner": "",
+    }
     return base | changes
 
 
@@ -38,9 +39,7 @@ def test_state() -> None:
 
 
 def test_state_with_annotations() -> None:
-    value = output.state_record(
-        id="x", pid=0, status="stopped", bundle="/b", rootfs="/r", created="c", annotations={"a": "é\udcff"}
-    )
+    value = record(annotations={"a": "é\udcff"})
     text = output.state(value)
     assert text.isascii()
     assert json.loads(text) == value
