@@ -14,6 +14,8 @@ from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.scratch_root import Inside, mountinfo, run_inside
 
+pytestmark = pytest.mark.vm
+
 OLD = (5, 10)
 BOTH = pytest.mark.parametrize("kernel", [None, OLD], ids=["by descriptor", "mount(2)"])
 PRIVATE = pytest.mark.parametrize("private", [False, True], ids=["the host's namespace", "a namespace of its own"])

@@ -54,6 +54,7 @@ def failing(bundle: Bundle, **more: Any) -> Error:
 # Nodes and links.
 
 
+@pytest.mark.vm
 def test_default_nodes_and_links(hidden: Bundle) -> None:
     found = run_inside(hidden, listing())
     for name, number in NODES.items():
@@ -197,6 +198,7 @@ def look_at_terminal(inside: Inside) -> Any:
     }
 
 
+@pytest.mark.vm
 @BOTH
 def test_the_terminal_goes_over_the_console_socket(
     hidden: Bundle, console_socket: ConsoleSocket, kernel: tuple[int, int] | None

@@ -39,6 +39,7 @@ def error_of(action: Any) -> int:
     return 0
 
 
+@pytest.mark.vm
 @BOTH
 def test_masks(bare: Bundle, kernel: tuple[int, int] | None) -> None:
     (bare.rootfs / "secret").write_text("secret")
@@ -67,6 +68,7 @@ def test_masks(bare: Bundle, kernel: tuple[int, int] | None) -> None:
     assert (bare.rootfs / "secret").read_text() == "secret"
 
 
+@pytest.mark.vm
 @BOTH
 def test_read_only_paths(bare: Bundle, kernel: tuple[int, int] | None) -> None:
     (bare.rootfs / "file").touch()

@@ -52,6 +52,7 @@ def first_line(name: str) -> Any:
 # The usual set.
 
 
+@pytest.mark.vm
 @BOTH
 def test_the_default_bundle(bundle: Bundle, kernel: tuple[int, int] | None) -> None:
     found = mounts_inside(bundle, kernel=kernel)

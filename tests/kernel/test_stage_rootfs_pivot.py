@@ -40,6 +40,7 @@ def look_around(inside: Inside) -> Any:
     }
 
 
+@pytest.mark.vm
 @BOTH
 @WAYS
 def test_only_the_container_is_left(usual: Bundle, kernel: tuple[int, int] | None, no_pivot: bool) -> None:
