@@ -122,7 +122,7 @@ def opened(path: str, bridge: str) -> Iterator[Book]:
 def _locked(path: str) -> int:
     """The directory, locked. Whoever leaves it empty removes it, so what was locked may be gone already."""
     while True:
-        os.makedirs(path, 0o700, exist_ok=True)
+        _make_directory(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -139,6 +139,16 @@ def _locked(path: str) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _make_directory(path: str) -> None:
+    """Make the directory, or else its parents; os.makedirs fails when what it finds is gone before it looks again."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
 
 
 def _owner(context: Context) -> list[Any]:

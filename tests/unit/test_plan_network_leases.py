@@ -142,11 +142,11 @@ def test_a_write_that_was_cut_short_changes_nothing(tmp_path: Path, owner: Owner
 
 def test_the_lock_survives_the_directory(tmp_path: Path) -> None:
     """Many processes take turns while the directory is made and removed again and again: no two are inside at once."""
-    path, inside, counter = str(tmp_path / "leases"), tmp_path / "inside", tmp_path / "counter"
+    path, inside, counter = str(tmp_path / "run" / "leases"), tmp_path / "inside", tmp_path / "counter"
     counter.write_text("0")
 
     def turns() -> int:
-        for _ in range(50):
+        for _ in range(500):
             with opened(path, "br0") as book:
                 inside.mkdir()  # fails if another is inside
                 counter.write_text(str(int(counter.read_text()) + 1))
@@ -165,7 +165,7 @@ def test_the_lock_survives_the_directory(tmp_path: Path) -> None:
                 os._exit(status)
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0, 0]
-    assert counter.read_text() == "200"
+    assert counter.read_text() == "2000"
     assert not os.path.exists(path)
 
 
