@@ -22,6 +22,7 @@ from tests.support.scratch_root import run_inside
 
 ROUNDS = int(os.environ.get("GOSUDACON_RACES") or 60)
 RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
 
 _renameat2 = abi.syscall("renameat2", abi.INT, abi.PATH, abi.INT, abi.PATH, abi.UINT)
 
@@ -63,8 +64,8 @@ def attacker(action: Callable[[], object]) -> Iterator[None]:
 
 
 def swapping(volume: Path) -> Callable[[], object]:
-    directory = os.open(volume, os.O_PATH | os.O_DIRECTORY)
-    return lambda: _renameat2(directory, "x", directory, "lnk", RENAME_EXCHANGE)
+    one, other = bytes(volume / "x"), bytes(volume / "lnk")
+    return lambda: _renameat2(_AT_FDCWD, one, _AT_FDCWD, other, RENAME_EXCHANGE)
 
 
 @pytest.fixture
