@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 
 from gosudacon.cli import output
 from gosudacon.cli.main import spec_options
 from gosudacon.linux.errors import ConfigError, Error
+
+_SIGPIPE = 13
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ def run(invocation: Invocation) -> int:
     from gosudacon.container.create import compile_plan
     from gosudacon.pipeline import explain
 
+    _signal.signal(_SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
     bundle = os.path.abspath(invocation.args[0] if invocation.args else ".")
     host = hosts.gather()
     try:
@@ -27,16 +31,33 @@ def run(invocation: Invocation) -> int:
         options = spec.options
         plan, stages = compile_plan(spec, host, options.get("config", ""), not options.get("no_snapshot"))
     except ConfigError as error:
+        _locate(error, bundle)
         output.write(explain.problems(error, os.path.join(bundle, "config.json")), 2)
         return 1
     stage = invocation.options["stage"]
     if stage and stage not in stages.names():
-        raise Error(f"no stage {stage!r}", hint="stages: " + ", ".join(stages.names()))
+        raise Error(f"no stage {stage!r}; there are {', '.join(stages.names())}")
     if invocation.options["format"] == "json":
         output.write(explain.as_json(plan, spec, host, stage))
     else:
         explain.as_table(plan, spec, host, stage)
     return 0
+
+
+def _locate(error: ConfigError, bundle: str) -> None:
+    """Find line and column of what stages refused: they only know the path of a value."""
+    import re
+
+    from gosudacon.container.bundle import read
+    from gosudacon.schema.positions import Positions
+
+    error.problems = error.problems or [{"where": error.where, "message": error.message}]
+    for problem in error.problems:
+        if problem.get("where") and not problem.get("line"):
+            positions = Positions(read(bundle).decode())
+            names = re.findall(r"[^.\[\]]+", problem["where"])
+            path = tuple(int(name) if name.isdecimal() else name for name in names)
+            problem["line"], problem["column"] = positions.line_column(positions.value(path))
 
 
 def _id(bundle: str) -> str:

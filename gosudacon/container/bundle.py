@@ -43,8 +43,10 @@ def parse(text: bytes) -> dict[str, Any]:
     """config.json's object. Raises `ConfigError` with line and column for broken JSON."""
     try:
         config = jsonio.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"invalid config.json: {error}") from error
+    except jsonio.JSONError as error:
+        refusal = ConfigError(f"invalid config.json: {error}")
+        refusal.problems = [{"line": error.line, "column": error.column, "message": error.message}]
+        raise refusal from error
     if b"null" in text:  # null stands for an absent member, as in the runtimes written in Go
         config = jsonio.without_nulls(config)
     if not isinstance(config, dict):

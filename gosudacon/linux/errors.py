@@ -30,7 +30,7 @@ class Error(Exception):
     ``message`` is complete by itself; the other attributes say where it happened and may be empty:
     ``stage`` and ``step`` of the plan, ``call`` and ``errno`` of the system call, ``where`` in config.json
     (``mounts[3].options``) and a ``hint`` for a person. ``problems`` lists everything that is wrong with
-    a configuration: ``where``, ``line``, ``column``, ``found``, ``allowed``.
+    a configuration: ``line`` and ``column``, ``where``, and either ``message`` or ``found`` and ``allowed``.
     """
 
     exit_code = 1

@@ -98,11 +98,10 @@ def _on(enabled: bool) -> str:
 
 
 def problems(error: Any, path: str) -> str:
-    """Everything that is wrong with a configuration, a line each: place in the file, JSON path, found, allowed."""
-    if not error.problems:
-        return f"{path}: {error.where + ': ' if error.where else ''}{error.message}\n"
+    """Everything that is wrong with a configuration, a line each: place in the file, JSON path, what it is."""
     lines = []
     for each in error.problems:
         place = f"{path}:{each['line']}:{each['column']}" if each.get("line") else path
-        lines.append(f"{place}: {each['where']}: found {each['found']}; allowed: {each['allowed']}\n")
+        what = each.get("message") or f"found {each['found']}; allowed: {each['allowed']}"
+        lines.append(": ".join(filter(None, (place, each.get("where"), what))) + "\n")
     return "".join(lines)

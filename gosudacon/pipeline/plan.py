@@ -151,5 +151,5 @@ def _together(refusals: list[ConfigError]) -> ConfigError:
     first = refusals[0]
     message = "; ".join(f"{each.where}: {each.message}" if each.where else each.message for each in refusals)
     error = ConfigError(message, stage=first.stage, where=first.where)
-    error.problems = [{"where": each.where, "found": each.message, "allowed": f"see {each.stage}"} for each in refusals]
+    error.problems = [{"where": each.where, "message": each.message} for each in refusals]
     return error

@@ -1,0 +1,129 @@
+"""``gosudacon explain`` as a person and a program see it; runs without root's help."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gosudacon.container.template import default_spec
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def explain(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gosudacon", "explain", *map(str, arguments)]
+    environment = dict(os.environ, PYTHONPATH=str(CHECKOUT), COLUMNS="80")
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT, env=environment)
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    return default_spec(cgroup_v2=True)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    path = tmp_path / "web"
+    path.mkdir()
+    return path
+
+
+def write(bundle: Path, config: dict[str, Any]) -> None:
+    (bundle / "config.json").write_text(json.dumps(config, indent=1))
+
+
+def test_the_table_fits_80_columns_and_has_no_colours_in_a_pipe(bundle: Path, config: dict[str, Any]) -> None:
+    write(bundle, config)
+    result = explain(bundle)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in result.stdout
+    phases = [line.strip() for line in lines[2:] if line and line == line.lstrip() and " " not in line.strip()]
+    assert phases == ["prepare", "isolate", "mount", *(["create-runtime"] if "create-runtime" in phases else []),
+                      "pivot", "confine", "start"]  # fmt: skip
+    assert "mount proc on /proc" in result.stdout
+    assert "host: Linux" in lines[-1] or "assumed" in lines[-1]
+
+
+def test_json_holds_every_step_with_its_place(bundle: Path, config: dict[str, Any]) -> None:
+    write(bundle, config)
+    data = json.loads(explain("--format", "json", bundle).stdout)
+    assert (data["id"], data["bundle"]) == ("web", str(bundle))
+    proc = next(step for step in data["steps"] if step["what"].startswith("mount proc on /proc"))
+    assert (proc["phase"], proc["side"], proc["stage"], proc["where"]) == (
+        *("mount", "container", "rootfs-mount"),
+        "mounts[0]",
+    )
+    for index, step in enumerate(data["steps"]):
+        assert step.get("waits_for", -1) < index
+
+
+def test_one_stage(bundle: Path, config: dict[str, Any]) -> None:
+    write(bundle, config)
+    data = json.loads(explain("--format", "json", "--stage", "namespaces", bundle).stdout)
+    assert {step["stage"] for step in data["steps"]} == {"namespaces"}
+    assert "clone3(" in explain("--stage", "namespaces", bundle).stdout
+    assert "no stage 'nosuch'" in explain("--stage", "nosuch", bundle).stderr
+
+
+def test_every_error_at_once_with_its_place(bundle: Path, config: dict[str, Any]) -> None:
+    config["process"]["user"]["uid"] = "root"
+    config["mounts"][0]["destination"] = 7
+    config["linux"]["namespaces"][0]["type"] = "pids"
+    write(bundle, config)
+    result = explain(bundle)
+    assert (result.returncode, result.stdout) == (1, "")
+    text = (bundle / "config.json").read_text().splitlines()
+    for line, where in zip(
+        result.stderr.splitlines(),
+        ["process.user.uid", "mounts[0].destination", "linux.namespaces[0].type"],
+        strict=True,
+    ):
+        place, found, _ = line.split(": ", 2)
+        path, row, column = place.rsplit(":", 2)
+        assert (path, found) == (str(bundle / "config.json"), where)
+        assert text[int(row) - 1][int(column) - 1 :].startswith(('"root"', "7", '"pids"'))
+
+
+def test_what_stages_refuse_has_a_line_too(bundle: Path, config: dict[str, Any]) -> None:
+    config["linux"]["namespaces"].append({"type": "user"})
+    config["process"]["capabilities"]["bounding"].append("CAP_NOSUCH")
+    write(bundle, config)
+    lines = explain(bundle).stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("a new user namespace needs uidMappings and gidMappings")
+    row = int(lines[1].split(":")[1])
+    assert "CAP_NOSUCH" in (bundle / "config.json").read_text().splitlines()[row - 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "config.json:1:2: "), ("[]", "not a JSON object"), ('{"a": NaN}', "config.json:1:7: "), ("", ":1:1: ")],
+)
+def test_broken_json(bundle: Path, text: str, message: str) -> None:
+    (bundle / "config.json").write_text(text)
+    result = explain(bundle)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    assert "no such file or directory" in explain(tmp_path / "nowhere").stderr
+    assert "JSON specification file config.json not found" in explain(tmp_path).stderr
+
+
+def test_a_closed_pipe_is_no_error(bundle: Path, config: dict[str, Any]) -> None:
+    write(bundle, config)
+    command = f"{sys.executable} -m gosudacon explain {bundle} | head -1"
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, cwd=CHECKOUT,
+        env=dict(os.environ, PYTHONPATH=str(CHECKOUT)),
+    )  # fmt: skip
+    assert result.stderr == ""
