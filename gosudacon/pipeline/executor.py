@@ -136,8 +136,8 @@ class RuntimeSide(Engine):
         try:
             self.channel.send(DONE, b"%d" % position)
         except BrokenPipeError:
-            self._receive()  # says why the other side is gone
-            raise self._died() from None
+            while True:  # what it said before it went, to the end
+                self._receive()
 
     def _receive(self) -> None:
         kind, payload = self.channel.receive()
