@@ -68,9 +68,16 @@ def of_process(pid: int) -> dict[str, str]:
 def find(token: str) -> set[Path]:
     """All cgroup directories on this machine with ``token`` in their path."""
     found = set()
-    for item in hierarchies():
-        for parent, names, _ in os.walk(item.mountpoint):
-            found |= {Path(parent) / name for name in names if token in parent or token in name}
+    waiting = [str(item.mountpoint) for item in hierarchies()]
+    while waiting:  # not os.walk, which goes down by recursion: other runs may have made very deep trees
+        parent = waiting.pop()
+        try:
+            with os.scandir(parent) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # removed meanwhile
+            continue
+        waiting += [f"{parent}/{name}" for name in names]
+        found |= {Path(parent) / name for name in names if token in parent or token in name}
     return found
 
 
