@@ -31,7 +31,7 @@ def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
 
     options = {**spec_options(invocation), **extra}
     _sweep(options)
-    os.umask(0o077)
+    os.umask(0o022)  # whatever the caller's was; what must be private is made with its own mode
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)  # a caller that ignores it would have our children reaped by the kernel
     seal.require()
     for name in ("pid_file", "console_socket"):  # relative to the caller's directory

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BEFORE_FILTER, AFTER_FILTER = 0, 20  # ranks: a seccomp filter that needs CAP_SYS_ADMIN is loaded between them
-_EACCES, _EPERM, _EROFS, _ENOSYS, _EINVAL = 13, 1, 30, 38, 22
+_ENOENT, _EPERM, _EROFS, _ENOSYS, _EINVAL = 2, 1, 30, 38, 22
 
 _keyctl = abi.syscall("keyctl", abi.INT, abi.PATH, abi.ULONG)
 _keyctl_setperm = abi.syscall("keyctl", abi.INT, abi.LONG, abi.ULONG)
@@ -149,7 +149,9 @@ class _WriteAttribute(Step):
         for name in names:
             try:
                 fd = openat2(context.proc, f"{os.getpid()}/{name}", os.O_WRONLY, resolve)
-            except FileNotFoundError:
+            except SyscallError as error:
+                if error.errno != _ENOENT:
+                    raise
                 continue
             try:
                 os.write(fd, value.encode())

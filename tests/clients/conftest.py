@@ -20,9 +20,7 @@ USER_IMAGE = "docker.io/gosudacon/busybox:user"
 
 
 @pytest.fixture(scope="session")
-def containerd(
-    machine: None, session_scratch: Path, busybox_rootfs: Path, token: str
-) -> Iterator[Containerd]:
+def containerd(machine: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Containerd]:
     """A private containerd with ``IMAGE`` and ``USER_IMAGE`` (user 1000, some environment, a cwd)."""
     if shutil.which("containerd") is None or shutil.which("ctr") is None:
         pytest.skip("needs program:containerd")

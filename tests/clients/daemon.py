@@ -90,9 +90,7 @@ class Containerd:
             self.words(*arguments), capture_output=True, timeout=seconds(limit), check=False, cwd="/", **kw
         )
         if check and result.returncode != 0:
-            raise AssertionError(
-                f"{' '.join(result.args)}: {result.returncode}\n{result.stdout}{result.stderr}"
-            )
+            raise AssertionError(f"{' '.join(result.args)}: {result.returncode}\n{result.stdout}{result.stderr}")
         return result
 
     def run_arguments(

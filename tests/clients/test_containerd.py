@@ -314,9 +314,7 @@ def test_20_at_a_time(ctr: Containerd) -> None:
     names = [new_name() for _ in range(20)]
     clients = []
     for number, name in enumerate(names):
-        words = ctr.words(
-            *ctr.run_arguments(IMAGE, name, f"echo number {number}; sleep 1; exit {number}", "--rm")
-        )
+        words = ctr.words(*ctr.run_arguments(IMAGE, name, f"echo number {number}; sleep 1; exit {number}", "--rm"))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         clients.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, text=True, **pipes))  # type: ignore[call-overload]
     results = []

@@ -180,7 +180,9 @@ def test_run_keep(runtime: Runtime, bundle: Bundle) -> None:
         (["/etc"], 'exec: "/etc": is a directory'),
     ],
 )
-def test_create_reports_what_cannot_be_executed(runtime: Runtime, bundle: Bundle, args: list[str], message: str) -> None:
+def test_create_reports_what_cannot_be_executed(
+    runtime: Runtime, bundle: Bundle, args: list[str], message: str
+) -> None:
     bundle.set("process.args", args)
     log = bundle.path / "log.json"
     result = runtime.create(bundle, check=False, options=["--log", log, "--log-format", "json"])

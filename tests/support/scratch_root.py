@@ -85,8 +85,9 @@ def run_inside(
 ) -> Any:
     """Run the bundle's plan in new namespaces, then ``look`` in there, whose result (JSON) is returned.
 
-    ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``kept`` is what other stages would have left. Steps of
-    the phase prepare run outside, as in the runtime; ``before`` runs inside, before the first step.
+    ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``kept`` is what other
+    stages would have left. Steps of the phase prepare run outside, as in the runtime; ``before`` runs inside,
+    before the first step.
     Raises the `Error` that a step raised.
     """
     host = hosts.gather()
