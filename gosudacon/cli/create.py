@@ -7,6 +7,7 @@ import _signal
 from gosudacon.cli.main import root_of, spec_options
 from gosudacon.linux import process
 from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
 
 _SIGCHLD = 17
 
@@ -72,5 +73,5 @@ def _sweep(options: dict[str, object]) -> None:
     for fd in range(3, 3 + count):
         try:
             os.set_inheritable(fd, True)
-        except OSError:
-            continue  # the plan's own check says which one is missing
+        except OSError:  # said now, before a descriptor of our own can have that number
+            raise Error(f"unable to stat preserved-fd {fd} (of {count})") from None

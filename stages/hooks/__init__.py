@@ -138,6 +138,8 @@ class RunHook(Step):
         passed_on = int(options.get("preserve_fds") or 0) + int(options.get("listen_fds") or 0)
         program = Program(self.path, self.args, self.env, directory, passed_on, self._executable(context))
         problem = program.run(self._state(context), self.timeout)
+        if self.kind == "createContainer":  # a file of the host: not for init to hold while it waits
+            os.close(context.kept["hooks"].pop(self.index)[0])
         if problem:
             raise _failure(self.kind, self.index, problem)
 
