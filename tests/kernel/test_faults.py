@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,6 @@ import pytest
 from tests.support import plugins, processes
 from tests.support.bundle import Bundle
 from tests.support.leftovers import Watch
-from tests.support.needs import missing
 from tests.support.runtime import Runtime
 from tests.support.timing import eventually, seconds
 
@@ -95,6 +95,15 @@ class Fixture:
         path = self.path if what == "stop" else ""
         self.bundle.set("annotations", {"gosudacon.test.fault": f"{step['index']}:{when}:{what}:{path}"})
 
+    def listen(self) -> socket.socket:
+        """The socket on which the plugin says that it has stopped."""
+        self.path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(self.path))
+        listener.listen(1)
+        listener.settimeout(seconds(20))
+        return listener
+
     def expect(self, fact: bool, text: str) -> None:
         if not fact:
             raise AssertionError(text)
@@ -105,12 +114,18 @@ class Fixture:
         self.expect(not left, "left behind: " + ", ".join(left))
 
 
+@pytest.fixture(scope="module")
+def site(session_scratch: Path) -> Path:
+    path = session_scratch / "faults-site"
+    path.mkdir()
+    plugins.install(path, "banner", "faults", scratch=session_scratch)
+    return path
+
+
 @pytest.fixture
-def fixture(leftovers: Watch, scratch: Path, bundle: Bundle) -> Iterator[Fixture]:
-    (scratch / "site").mkdir()
+def fixture(leftovers: Watch, scratch: Path, bundle: Bundle, site: Path) -> Iterator[Fixture]:
     (scratch / "notes").mkdir()
-    plugins.install(scratch / "site", "banner", "faults", scratch=scratch)
-    entry = plugins.entry(scratch / "site", scratch / "entry.py")
+    entry = plugins.entry(site, scratch / "entry.py")
     config = CONFIG.format(notes=scratch / "notes")
     runtime = plugins.runtime(entry, scratch / "config.toml", config, scratch / "root")
     bundle.config["mounts"] += MOUNTS
@@ -123,8 +138,6 @@ def fixture(leftovers: Watch, scratch: Path, bundle: Bundle) -> Iterator[Fixture
 def configure(bundle: Bundle, kind: str) -> None:
     """``plain``: one clone3(2). ``mapped``: a user and a time namespace, so that init is made in several steps."""
     bundle.add_namespace("cgroup")
-    if missing("resource-capability") and kind == "plain":
-        bundle.remove("process.rlimits")  # the runtime could not set those of another user's process
     if kind == "mapped":
         bundle.map_users(host_id=0).add_namespace("time")
         bundle.set("linux.timeOffsets", {"monotonic": {"secs": 100}})
@@ -233,11 +246,7 @@ def stopped_at(fixture: Fixture, step: dict[str, Any], when: str) -> Iterator[St
         runtime.created.append(bundle.id)
     command = [*runtime.command, "--root", str(runtime.root)]
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        fixture.path.unlink(missing_ok=True)
-        listener.bind(str(fixture.path))
-        listener.listen(1)
-        listener.settimeout(seconds(20))
+        listener = stack.enter_context(fixture.listen())
         out = stack.enter_context((bundle.path / "stdout").open("wb"))
         err = stack.enter_context((bundle.path / "stderr").open("wb"))
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
@@ -294,3 +303,96 @@ def test_the_container_killed_at_any_step_is_noticed_and_unwound(fixture: Fixtur
     chosen = [(step, when) for step, when in before_and_after(steps) if (step["index"], when) > (spawn, "a")]
     chosen = [(step, when) for step, when in chosen if step["index"] > spawn or when == "after"]
     each(fixture, chosen, kill_container)
+
+
+# While undoing.
+
+
+def kill_while_undoing(fixture: Fixture, *arguments: str | Path) -> None:
+    """Kill a command at the step that stops when it is undone."""
+    runtime = fixture.runtime
+    command = [*runtime.command, "--root", str(runtime.root), *map(str, arguments)]
+    with fixture.listen() as listener:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            channel, _ = listener.accept()
+            with channel:
+                assert channel.recv(1) == b"!"
+                process.kill()
+        finally:
+            end(process)
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_delete_that_was_killed_is_finished_by_the_next(fixture: Fixture, where: str) -> None:
+    fixture.bundle.set("annotations", {"gosudacon.test.undo": f"{where}:{fixture.path}"})
+    fixture.runtime.create(fixture.bundle)
+    kill_while_undoing(fixture, "delete", fixture.bundle.id)
+    assert fixture.runtime.status(fixture.bundle) == "stopped"
+    kill_while_undoing(fixture, "delete", "--force", fixture.bundle.id)
+    finish_undoing(fixture)
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_create_that_was_killed_while_it_unwound_is_finished_by_delete(fixture: Fixture, where: str) -> None:
+    fixture.bundle.set("annotations", {"gosudacon.test.undo": f"{where}:{fixture.path}"})
+    fixture.bundle.set("process.args", ["/no/such/program"])
+    fixture.runtime.created.append(fixture.bundle.id)
+    kill_while_undoing(fixture, "create", "--bundle", fixture.bundle.path, fixture.bundle.id)
+    finish_undoing(fixture)
+
+
+def finish_undoing(fixture: Fixture) -> None:
+    """`delete --force`, not stopped this time."""
+    with fixture.listen() as listener:
+
+        def let_go() -> None:
+            channel, _ = listener.accept()
+            with channel:
+                channel.recv(1)
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        fixture.runtime.delete(fixture.bundle, "--force")
+        thread.join()
+    fixture.clean()
+
+
+# Steps that run after create: poststart and poststop hooks.
+
+
+def test_a_poststart_hook_that_fails_stops_the_container(fixture: Fixture) -> None:
+    fixture.bundle.set("hooks.poststart", [{"path": "/bin/false"}])
+    fixture.runtime.create(fixture.bundle)
+    result = fixture.runtime.start(fixture.bundle, check=False)
+    assert result.returncode == 1
+    assert "error running poststart hook #0: exit status 1" in result.stderr
+    fixture.runtime.until(fixture.bundle, "stopped")
+    fixture.runtime.delete(fixture.bundle)
+    fixture.clean()
+
+
+def test_start_killed_in_a_poststart_hook(fixture: Fixture) -> None:
+    fixture.bundle.set("hooks.poststart", [{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"]}])
+    fixture.runtime.create(fixture.bundle)
+    assert fixture.runtime.start(fixture.bundle, check=False).returncode == -signal.SIGKILL
+    assert fixture.runtime.status(fixture.bundle) == "running"
+    fixture.runtime.delete(fixture.bundle, "--force")
+    fixture.clean()
+
+
+def test_a_poststop_hook_that_fails_keeps_nothing(fixture: Fixture) -> None:
+    fixture.bundle.set("hooks.poststop", [{"path": "/bin/false"}])
+    fixture.runtime.create(fixture.bundle)
+    fixture.runtime.delete(fixture.bundle)
+    fixture.clean()
+
+
+def test_delete_killed_in_a_poststop_hook(fixture: Fixture) -> None:
+    fixture.bundle.set("hooks.poststop", [{"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"]}])
+    fixture.runtime.create(fixture.bundle)
+    assert fixture.runtime.delete(fixture.bundle, check=False).returncode == -signal.SIGKILL
+    fixture.clean()
+    fixture.runtime.delete(fixture.bundle, "--force")

@@ -7,6 +7,9 @@ The annotation ``gosudacon.test.fault`` of config.json is ``INDEX:WHEN:WHAT:SOCK
 ``WHAT``    ``error`` and ``oserror`` raise; ``stop`` says so on SOCKET and goes on when the test closes that
 ``SOCKET``  the path of an AF_UNIX, SOCK_SEQPACKET socket on which the test listens, for ``stop``
 
+The annotation ``gosudacon.test.undo`` is ``WHICH:SOCKET``: undoing stops at its very beginning (``first``) or when all
+is undone but this (``last``), as ``stop`` does.
+
 Init closes all its descriptors late in `START`. At a step after that, ``stop`` writes ``STOPPED`` to standard error
 and waits until whoever called ``start`` is gone.
 """
@@ -17,15 +20,17 @@ import _socket
 import os
 import select
 
-from gosudacon.api import Context, Error, Step, hookimpl
+from gosudacon.api import PREPARE, Context, Error, Host, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from gosudacon.api import Plan, Spec
+    from gosudacon.api import Plan
 
 ANNOTATION = "gosudacon.test.fault"
+UNDO = "gosudacon.test.undo"
 STOPPED = b"stopped at the step\n"
 _PATIENCE = 20_000  # milliseconds; the test kills us long before
 
@@ -39,6 +44,43 @@ class _Fault:
     channel: Any = None
 
 
+class StopInUndo(Step):
+    """Does nothing, and takes its time to undo it."""
+
+    phase = PREPARE
+    lasts = True
+    socket: str
+
+    def describe(self) -> str:
+        return "stop when this is undone"
+
+    def run(self, context: Context) -> None:
+        return
+
+    def undo(self, context: Context) -> None:
+        channel = _connected(self.socket)
+        channel.send(b"!")
+        channel.recv(1)
+
+
+class Faults(Stage):
+    """Steps are undone in reverse: the first to be undone runs last."""
+
+    name = "faults"
+    keys = ("annotations",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        which, _, path = spec.config["annotations"].get(UNDO, "").partition(":")
+        if which:
+            yield StopInUndo(socket=path, rank=1000 if which == "first" else -1000)
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """Contribute the stage."""
+    return [Faults()]
+
+
 @hookimpl
 def gosudacon_amend_plan(plan: Plan, spec: Spec) -> None:
     """Changes nothing; remembers the step."""
@@ -47,8 +89,7 @@ def gosudacon_amend_plan(plan: Plan, spec: Spec) -> None:
         index, _Fault.when, _Fault.what, path = text.split(":")
         _Fault.step = plan.steps[int(index)]
         if path:
-            _Fault.channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-            _Fault.channel.connect(path)
+            _Fault.channel = _connected(path)
 
 
 @hookimpl
@@ -61,6 +102,12 @@ def gosudacon_step_started(step: Step, context: Context) -> None:
 def gosudacon_step_finished(step: Step, context: Context) -> None:
     """Fail after it."""
     _at(step, context, "after")
+
+
+def _connected(path: str) -> Any:
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    channel.connect(path)
+    return channel
 
 
 def _at(step: Step, context: Context, when: str) -> None:
