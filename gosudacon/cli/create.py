@@ -31,14 +31,17 @@ def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
     from gosudacon.linux import seal
 
     options = {**spec_options(invocation), **extra}
-    _sweep(options)
+    _sweep(options, invocation.log.fd)
     os.umask(0o022)  # whatever the caller's was; what must be private is made with its own mode
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)  # a caller that ignores it would have our children reaped by the kernel
     seal.require()
     for name in ("pid_file", "console_socket"):  # relative to the caller's directory
         if name in options:
             options[name] = os.path.abspath(options[name])
-    return Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
+    creation = Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
+    if invocation.log.fd >= 0:
+        creation.engine.private.append(invocation.log.fd)
+    return creation
 
 
 def publish(creation: Creation, invocation: Invocation) -> None:
@@ -55,8 +58,11 @@ def publish(creation: Creation, invocation: Invocation) -> None:
         raise
 
 
-def _sweep(options: dict[str, object]) -> None:
-    """Close what the caller leaked; keep stdio and what is to be passed on, LISTEN_FDS (sd_listen_fds(3)) first."""
+def _sweep(options: dict[str, object], log: int) -> None:
+    """Close what the caller leaked; keep stdio, the log and what is to be passed on: LISTEN_FDS (sd_listen_fds(3)) too.
+
+    Close-on-exec would not do: init waits for ``start`` before it calls execve(2).
+    """
     count = int(str(options.get("preserve_fds") or 0))
     listen = os.getenv("LISTEN_FDS")
     if listen.isascii() and listen.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
@@ -64,7 +70,7 @@ def _sweep(options: dict[str, object]) -> None:
         count += int(listen)
     if count:
         options["preserve_fds"] = count
-    process.cloexec_from(3 + count)
+    process.close_from(3 + count, log)
     for fd in range(3):
         try:
             os.fstat(fd)

@@ -74,6 +74,7 @@ class RuntimeSide(Engine):
         self.observers = observers
         self.context = context
         self.channel = Channel(-1)
+        self.private: list[int] = []  # descriptors that the container's process closes at once
         self._state = state
         self._lanes = plan.lanes()
         self._peer_done = 0
@@ -100,7 +101,8 @@ class RuntimeSide(Engine):
         mine, theirs = process.socketpair()
         pid = namespace.clone(flags, cgroup)
         if pid == 0:
-            os.close(mine)
+            for fd in (mine, *self.private):
+                os.close(fd)
             side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position)
             side.observers = self.observers
             side.main(self._state)
