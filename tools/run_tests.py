@@ -34,7 +34,10 @@ class Failure(Exception):
 
 @dataclass
 class Result:
-    """How a part went; ``cases`` are its tests by name with their outcomes: passed, failed or skipped."""
+    """How a part went; ``cases`` are its tests by name with their outcomes.
+
+    These are passed, failed, skipped, and unmet: skipped for a need that another machine may meet.
+    """
 
     name: str
     passed: bool
@@ -44,26 +47,32 @@ class Result:
 
     def count(self, outcome: str) -> int:
         """The number of tests with this outcome."""
-        return sum(value == outcome for value in self.cases.values())
+        wanted = ("skipped", "unmet") if outcome == "skipped" else (outcome,)
+        return sum(value in wanted for value in self.cases.values())
 
 
 # The interpreters.
 
 
-def make_venv(python: str, target: Path, wanted: list[str]) -> Path:
-    """A virtual environment of ``python`` with our package and ``wanted``; the path of its interpreter."""
+def make_venv(python: str, target: Path, wanted: list[str], *, keep: bool = False) -> Path:
+    """A virtual environment of ``python`` with ``wanted``; the path of its interpreter.
+
+    Our own package is taken out again, so that tests have the checkout's, unless ``keep`` says otherwise.
+    """
     inside = target / "bin/python"
+    pip = [str(inside), "-m", "pip"]
     if not inside.exists():
         run([python, "-m", "venv", "--clear", str(target)])
     # What an earlier build left would go into the package.
-    for stale in (CHECKOUT / "build", CHECKOUT / "gosudacon.egg-info"):
-        shutil.rmtree(stale, ignore_errors=True)
-    uninstall = ["uninstall", "-q", "-y", "gosudacon"]
-    install = ["install", "-q", "--root-user-action=ignore", *wanted]
-    for words in (uninstall, install):
-        run([str(inside), "-m", "pip", *words])
-    for made in (CHECKOUT / "build", CHECKOUT / "gosudacon.egg-info"):
-        shutil.rmtree(made, ignore_errors=True)
+    made = (CHECKOUT / "build", CHECKOUT / "gosudacon.egg-info")
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
+    run([*pip, "install", "-q", "--root-user-action=ignore", "--force-reinstall", "--no-deps", "."])
+    run([*pip, "install", "-q", "--root-user-action=ignore", *wanted])
+    if not keep:
+        run([*pip, "uninstall", "-q", "-y", "gosudacon"])
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
     return inside
 
 
@@ -118,7 +127,7 @@ class Tests:
 
     @property
     def python(self) -> Path:
-        """The interpreter of the virtual environment with everything, made when first wanted."""
+        """The interpreter of the virtual environment with the tools, made when first wanted."""
         if self._python is None:
             self._python = make_venv(sys.executable, CACHE / "venv", [".[test,network]"])
         return self._python
@@ -171,10 +180,11 @@ class Tests:
 
     @property
     def installed(self) -> dict[str, str]:
-        """The environment that makes tests use the launcher, which is installed when first wanted."""
+        """What makes tests use the installed launcher, for which there is an environment of its own."""
         if self._program is None:
             shutil.rmtree(PREFIX, ignore_errors=True)
-            run([str(self.python.parent / "gosudacon"), "install", "--prefix", str(PREFIX)])
+            python = make_venv(sys.executable, CACHE / "installed", [".[network]"], keep=True)
+            run([str(python.parent / "gosudacon"), "install", "--prefix", str(PREFIX)])
             self._program = PREFIX / "bin/gosudacon"
         return {"GOSUDACON": str(self._program)}
 
@@ -220,8 +230,10 @@ def read_report(path: Path) -> dict[str, str]:
     if not path.exists():
         return cases
     for case in ElementTree.parse(path).iter("testcase"):
-        kinds = {child.tag for child in case}
-        outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        kinds = {child.tag: child.get("message", "") for child in case}
+        outcome = "failed" if kinds.keys() & {"failure", "error"} else "passed"
+        if outcome == "passed" and "skipped" in kinds:
+            outcome = "unmet" if kinds["skipped"].startswith("needs ") else "skipped"
         name = f"{case.get('classname')}::{case.get('name')}"
         if cases.get(name) != "failed":  # a test can have two entries, when its end fails as well
             cases[name] = outcome
@@ -229,12 +241,12 @@ def read_report(path: Path) -> dict[str, str]:
 
 
 def never_run(results: list[Result]) -> list[str]:
-    """The tests that were skipped wherever they were tried."""
+    """The tests whose needs were met nowhere."""
     outcomes: dict[str, set[str]] = {}
     for result in results:
         for name, outcome in result.cases.items():
             outcomes.setdefault(name, set()).add(outcome)
-    return sorted(name for name, seen in outcomes.items() if seen == {"skipped"})
+    return sorted(name for name, seen in outcomes.items() if seen == {"unmet"})
 
 
 def report(results: list[Result], complete: bool) -> int:
@@ -253,13 +265,13 @@ def report(results: list[Result], complete: bool) -> int:
         print(f"run nowhere: {name}")
     if idle and os.environ.get("CI") == "true":
         results.append(Result("every test somewhere", False, 0, f"{len(idle)} run nowhere"))
-    outcomes = [outcome for result in results for outcome in result.cases.values()]
     checks = [result for result in results if not result.cases]
-    passed = outcomes.count("passed") + sum(result.passed for result in checks)
-    failed = outcomes.count("failed") + sum(not result.passed for result in checks)
+    passed = sum(result.count("passed") for result in results) + sum(result.passed for result in checks)
+    failed = sum(result.count("failed") for result in results) + sum(not result.passed for result in checks)
+    skipped = sum(result.count("skipped") for result in results)
     if not failed and not all(result.passed for result in results):
         failed = 1
-    print(f"\n{passed} passed, {failed} failed, {outcomes.count('skipped')} skipped", flush=True)
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 0 if all(result.passed for result in results) else 1
 
 

@@ -51,7 +51,8 @@ def test_an_unknown_need_is_an_error() -> None:
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="a" name="one"/>
-<testcase classname="a" name="two"><skipped/></testcase>
+<testcase classname="a" name="two"><skipped message="not here"/></testcase>
+<testcase classname="a" name="five"><skipped message="needs cgroup-v2"/></testcase>
 <testcase classname="a" name="three"><failure/></testcase>
 <testcase classname="a" name="four"/><testcase classname="a" name="four"><error/></testcase>
 </testsuite></testsuites>"""
@@ -60,13 +61,19 @@ REPORT = """<testsuites><testsuite>
 def test_reports(tmp_path: Path) -> None:
     (tmp_path / "r.xml").write_text(REPORT)
     cases = run_tests.read_report(tmp_path / "r.xml")
-    assert cases == {"a::one": "passed", "a::two": "skipped", "a::three": "failed", "a::four": "failed"}
+    assert cases == {
+        "a::one": "passed",
+        "a::two": "skipped",
+        "a::five": "unmet",
+        "a::three": "failed",
+        "a::four": "failed",
+    }
     assert run_tests.read_report(tmp_path / "none.xml") == {}
 
 
 def test_tests_that_ran_nowhere() -> None:
     results = [
-        run_tests.Result("here", True, 0, cases={"a": "skipped", "b": "skipped", "c": "passed"}),
+        run_tests.Result("here", True, 0, cases={"a": "unmet", "b": "unmet", "c": "passed", "d": "skipped"}),
         run_tests.Result("there", True, 0, cases={"b": "passed"}),
     ]
     assert run_tests.never_run(results) == ["a"]

@@ -40,7 +40,7 @@ def kernel() -> Kernel:
 def run_marked(mark: str, kernel: Kernel, share: Path, *, systemd: bool, timeout: float) -> None:
     """Run the tests with this mark in a machine; fail with the names of those that failed there."""
     report = share / f"{mark}.xml"
-    options = ["-m", mark, "-q", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    options = ["-m", mark, "-q", "--tb=short", "--durations=12", "-p", "no:cacheprovider", f"--junitxml={report}"]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     guest = Guest(
         command=[sys.executable, "-B", "-m", "pytest", *options, *_FOLDERS],
