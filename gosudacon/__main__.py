@@ -44,7 +44,8 @@ def _leave(status: int | str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    if not __package__:  # started by its path, not by -m
-        sys.path.append(_PACKAGE.rpartition("/")[0])
+    if not __package__:  # started by its path, not by -m: after the library, before another gosudacon
+        packages = [index for index, path in enumerate(sys.path) if path.endswith("-packages")]
+        sys.path.insert(min(packages, default=len(sys.path)), _PACKAGE.rpartition("/")[0])
         sys.path.extend(filter(None, str(sys._xoptions.get("gosudacon-path", "")).split(":")))
     main()
