@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import gc
 import select
 
 from gosudacon.container.create import Creation
@@ -42,6 +43,7 @@ def attach(creation: Creation) -> Terminal | None:
 
 def wait(creation: Creation, terminal: Terminal | None) -> int:
     """Pass signals and the terminal on until init ends; reap orphans. Returns its status, 128 + N for signal N."""
+    gc.enable()  # off since the start (`gosudacon.launcher.entry`); this may take days
     signals = process.signalfd(_ALL)
     try:
         while (status := _reap(creation.context.pid)) is None:

@@ -20,10 +20,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from types import CodeType
 
-    Known = tuple[str, int, int, str, int, int]
+    Known = tuple[str, int, int, str, int, int, tuple[str, ...]]
 
 # A module that imports one of these when it is imported cannot be part of a fast start.
 _SLOW = frozenset(
@@ -86,12 +86,14 @@ def build(interpreter: str, package: str, entry: str, paths: Sequence[str]) -> B
 def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, bytes]:
     modules: list[tuple[str, Known]] = []
     data = bytearray()
-    for name, path, code in _modules(package):
+    fast = {name: (path, tree) for name, path in _sources(package) if _is_fast(tree := ast.parse(_read(path)))}
+    for name, (path, tree) in fast.items():
         directory = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
-        content = marshal.dumps(code)
-        modules.append((name, (*_identity(path), directory, len(data), len(content))))
+        needs = tuple(_needs(tree, fast))
+        content = marshal.dumps(_compile(tree, path))
+        modules.append((name, (*_identity(path), directory, len(data), len(content), needs)))
         data += content
-    modules += [(name, (*_identity(path), "", 0, 0)) for name, path in _extensions()]
+    modules += [(name, (*_identity(path), "", 0, 0, ())) for name, path in _extensions()]
     # A process that was started with one version must not read the data of the next.
     data_name = f"{os.path.basename(entry)}.{hashlib.sha256(data).hexdigest()[:16]}"
     values = {
@@ -113,11 +115,24 @@ def _entry(package: str, entry: str, values: Mapping[str, object]) -> CodeType:
     return compile(tree, entry, "exec", dont_inherit=True)
 
 
-def _modules(package: str) -> Iterator[tuple[str, str, CodeType]]:
-    for name, path in _sources(package):
-        tree = ast.parse(_read(path))
-        if _SLOW.isdisjoint(_imports(tree)):
-            yield name, path, _compile(tree, path)
+def _is_fast(tree: ast.Module) -> bool:
+    return _SLOW.isdisjoint(name.partition(".")[0] for name in _imports(tree))
+
+
+def _needs(tree: ast.Module, known: Container[str]) -> dict[str, None]:
+    """The modules of the bundle that a module imports when it is executed, in order, packages before what is in them.
+
+    For a package that is not in the bundle nothing below it is named: the ordinary import has to make it.
+    """
+    found: dict[str, None] = {}
+    for name in _imports(tree):
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            part = ".".join(parts[:count])
+            if part not in known:
+                break
+            found[part] = None
+    return found
 
 
 def _sources(package: str) -> Iterator[tuple[str, str]]:
@@ -133,12 +148,13 @@ def _sources(package: str) -> Iterator[tuple[str, str]]:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """The top-level packages imported by the module's own statements, not by those inside its functions."""
+    """What the module's own statements import, not those inside its functions; a name from a package, too."""
     for node in tree.body:
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield (node.module or "").partition(".")[0]
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _compile(tree: ast.Module, path: str) -> CodeType:
