@@ -276,6 +276,7 @@ class Become(Step):
         capability.keep_over_setuid(True)
         identity.become(self.uid, self.gid, self.groups)
         capability.keep_over_setuid(False)
+        process.set_dumpable(False)  # the change of user has made it what fs.suid_dumpable says
 
 
 class ChangeDirectory(Step):

@@ -208,7 +208,6 @@ def test_standard_streams_that_are_closed(
     assert not logged or log.read_text() == ""
 
 
-@needs("runtime:gosudacon")
 def test_the_commands_keep_no_descriptor_of_a_caller(leaking: Runtime, bundle: Bundle) -> None:
     """A container of a caller that leaks goes on without what was leaked, after start as before."""
     leaking.create(bundle, "--pid-file", bundle.path / "pid")

@@ -68,6 +68,22 @@ static void look_into(const char *process, const char *name, int all)
 		close(fd);
 }
 
+static void list(const char *process, const char *name, int all)
+{
+	char path[PATH_MAX];
+	struct dirent *entry = NULL;
+	DIR *directory;
+
+	snprintf(path, sizeof path, "/proc/%s/%s", process, name);
+	directory = opendir(path);
+	do
+		entry = directory ? readdir(directory) : NULL;
+	while (entry && entry->d_name[0] == '.');
+	report(name, entry ? entry->d_name : NULL, all);
+	if (directory)
+		closedir(directory);
+}
+
 static void look_at_descriptors(const char *process, int all)
 {
 	char path[PATH_MAX];
@@ -98,9 +114,9 @@ static void look_at(const char *process, int all)
 		look_into(process, "fd/0", all);
 		look_into(process, "mem", all);
 		look_into(process, "environ", all);
-		look_into(process, "map_files", all);
-		look_into(process, "root/", all);
-		look_into(process, "cwd/", all);
+		list(process, "map_files", all);
+		list(process, "root/", all);
+		list(process, "cwd/", all);
 		look_at_link(process, "ns/mnt", all);
 	}
 }
