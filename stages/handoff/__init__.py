@@ -94,8 +94,7 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
     sets = _capabilities(process.get("capabilities"))
     yield confine.Become(uid=uid, gid=gid, groups=groups if privileged else None, sets=sets)
     yield confine.ChangeDirectory(cwd=process["cwd"])
-    if sets is not None:
-        yield confine.SetCapabilities(sets=sets)
+    yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 
 
 def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
@@ -141,7 +140,7 @@ def _rlimits(entries: Any) -> list[list[Any]]:
 
 
 def _capabilities(config: dict[str, Any] | None) -> dict[str, list[str]] | None:
-    """None when the configuration says nothing: then, as with runc, the sets stay as they are but for the ambient."""
+    """None when the configuration says nothing: then, as with runc, all but what could be inherited stays as it is."""
     if config is None:
         return None
     sets: dict[str, list[str]] = {}

@@ -319,6 +319,21 @@ class SetCapabilities(Step):
         capability.set_ambient(wanted["ambient"])
 
 
+class DropInheritedCapabilities(Step):
+    """Empty the inheritable and the ambient set of the caller where the configuration is silent (CVE-2022-24769)."""
+
+    phase = CONFINE
+    rank = AFTER_FILTER
+
+    def describe(self) -> str:
+        return "capset: nothing inheritable, nothing ambient"
+
+    def run(self, context: Context) -> None:
+        effective, permitted, _ = capability.held()
+        capability.set_caps(effective, permitted, 0)
+        capability.set_ambient(0)
+
+
 def _short(names: list[str]) -> str:
     if len(names) > 5:
         return f"{len(names)} capabilities"

@@ -13,7 +13,6 @@ import pytest
 
 from tests.support.bundle import Bundle
 from tests.support.console import ConsoleSocket
-from tests.support.needs import needs
 from tests.support.runtime import Runtime
 
 Bundles = Callable[..., Bundle]

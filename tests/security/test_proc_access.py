@@ -20,7 +20,15 @@ Plant = Callable[[Bundle, str], str]
 ROUNDS = int(os.environ.get("GOSUDACON_RACES") or 40)
 DOCKER = [
     *("CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD"),
-    *("CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"),
+    *(
+        "CAP_NET_BIND_SERVICE",
+        "CAP_NET_RAW",
+        "CAP_SETFCAP",
+        "CAP_SETGID",
+        "CAP_SETPCAP",
+        "CAP_SETUID",
+        "CAP_SYS_CHROOT",
+    ),
 ]
 ACCESSES = {"exe", "cwd", "root", "fd/0", "mem", "environ", "map_files", "root/", "cwd/", "ns/mnt"}
 
