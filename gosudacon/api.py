@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gosudacon.linux.errors import ConfigError, Error, StepError
-from gosudacon.linux.path import mkdir_in_root, open_in_root
 from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,
@@ -27,8 +26,9 @@ from gosudacon.pipeline.step import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
+    from gosudacon.linux.path import mkdir_in_root, open_in_root
     from gosudacon.pipeline.plan import Plan as Plan  # for annotations of gosudacon_amend_plan
 
     Hook = TypeVar("Hook", bound=Callable[..., object])
@@ -49,6 +49,15 @@ def hookimpl(function: Hook) -> Hook:
         "specname": None,
     }
     return function
+
+
+def __getattr__(name: str) -> Any:
+    """``mkdir_in_root`` and ``open_in_root`` bring `_ctypes` with them, which `delete` does without."""
+    if name not in ("mkdir_in_root", "open_in_root"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gosudacon.linux import path
+
+    return getattr(path, name)
 
 
 __all__ = [

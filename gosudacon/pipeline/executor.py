@@ -142,6 +142,8 @@ class RuntimeSide(Engine):
                 self._receive()
 
     def _receive(self) -> None:
+        if self.channel.fd < 0:
+            raise StepError("nothing in the plan creates the container's process", hint="is a stage disabled?")
         kind, payload = self.channel.receive()
         if kind == DONE:
             self._peer_done = int(payload)

@@ -187,6 +187,16 @@ def test_a_stage_that_is_disabled_does_nothing(site: Site, scratch: Path, bundle
     assert not (scratch / "hooked").exists()
 
 
+def test_a_plan_without_a_process_is_refused_and_leaves_nothing(site: Site, bundle: Bundle) -> None:
+    for name, message in (
+        ("namespaces", "nothing in the plan creates the container's process"),
+        ("handoff", "the plan ended without starting the container's process"),
+    ):
+        result = site.runtime(f'disable = ["{name}"]').create(bundle, check=False)
+        assert result.returncode == 1
+        assert message in result.stderr
+
+
 def lifecycle(runtime: Runtime, bundle: Bundle, round: int) -> list[object]:
     """What a container's life looks like from outside; numbers and times that differ anyway left out."""
     seen: list[object] = [explain(runtime, bundle)]

@@ -1,0 +1,113 @@
+"""docs/plugins.md and docs/configuration.md say what is there: code, hooks, keys, attributes, examples."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gosudacon import api
+from gosudacon.api import Context, Host, Spec, Stage, Step
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline import discovery, hookspecs
+from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.step import PHASES
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = (ROOT / "docs/plugins.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
+EXAMPLES = re.findall(r"```toml\n(.*?)```", CONFIGURATION, re.DOTALL)
+QUOTED = re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", PLUGINS, re.DOTALL)
+
+
+def table(heading: str, text: str = PLUGINS) -> dict[str, list[str]]:
+    """The rows of the first table behind a heading that has this cell in its head: first cell -> the others."""
+    lines = text[text.index(f"| {heading} |") :].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2 : lines.index("")]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def names(cells: dict[str, list[str]]) -> set[str]:
+    """The names in backquotes in the first cells, without their arguments."""
+    return {name.split("(")[0] for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(("path", "code"), QUOTED, ids=[code.split("\n")[0].strip() for _, code in QUOTED])
+def test_quoted_code_is_that_of_the_package(path: str, code: str) -> None:
+    assert code in (ROOT / path).read_text()
+
+
+def test_most_of_the_tutorial_is_quoted() -> None:
+    assert len(QUOTED) >= 8
+
+
+def test_the_tutorial_s_own_tests_pass(tmp_path: Path) -> None:
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner"]
+    command.append("tests/plugins/banner")
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_hook_is_described_with_its_arguments() -> None:
+    described = {re.findall(r"`(.+?)`", row)[0] for row in table("hook")}
+    found = {
+        f"{name}({', '.join(inspect.signature(function).parameters)})"
+        for name, function in vars(hookspecs).items()
+        if name.startswith("gosudacon_")
+    }
+    assert described == found
+
+
+def test_every_attribute_is_described() -> None:
+    tables = re.split(r"^### ", PLUGINS, flags=re.MULTILINE)
+    part = {text.split("\n")[0]: text for text in tables}
+    stage = {name for name in vars(Stage) if not name.startswith("_")}
+    step = {name for name in vars(Step) if not name.startswith("_")}
+    inner = {"spawns", "stage", "runs_on", "record"}  # for the engine
+    assert names(table("attribute", part["Stage"])) == stage
+    assert names(table("attribute", part["Step"])) == step - inner
+    assert {name.split(".")[0] for name in names(table("attribute", part["Context"]))} == set(
+        vars(Context(Spec({}, "x", "/b"), Host()))
+    )
+    for name in {*vars(Spec({}, "x", "/b")), *vars(Host())} - {"text", "assumed"}:
+        assert f"`{name}`" in part["Stage"], name
+
+
+def test_every_phase_is_described_with_its_side() -> None:
+    constants = {getattr(api, name): name for name in dir(api) if name.isupper()}
+    assert {row.strip("`"): cells[0] for row, cells in table("phase").items()} == {
+        constants[phase]: side for phase, side in PHASES.items()
+    }
+
+
+def test_the_order_of_built_in_stages_is_the_one_described() -> None:
+    described = re.search(r"The built-in stages, in order: (.*?)\.", PLUGINS, re.DOTALL)
+    assert described
+    assert re.findall(r"`(.+?)`", described[1]) == registry(use_snapshot=False).names()
+
+
+def test_every_key_of_the_configuration_is_described() -> None:
+    assert names(table("key", CONFIGURATION)) == set(discovery._KEYS)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_are_accepted(text: str, tmp_path: Path) -> None:
+    if "network" in tomllib.loads(text).get("plugins", ()) and importlib.util.find_spec("pyroute2") is None:
+        pytest.skip("needs pyroute2")
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    path.chmod(0o644)
+    found = registry(str(path), use_snapshot=False)
+    spec = Spec({"linux": {"namespaces": [{"type": "network"}]}}, "x", "/b")
+    for stage in found.stages(spec):
+        if stage.name in ("network", "seccomp"):
+            try:
+                list(stage.plan(spec, Host()))
+            except Error as error:
+                pytest.fail(f"{stage.name}: {error.message}")
