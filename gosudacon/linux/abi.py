@@ -34,6 +34,7 @@ _COMMON = {
 }
 _BY_MACHINE = {
     "x86_64": {
+        "rt_sigaction": 13,
         "execve": 59,
         "setgroups": 116,
         "setresuid": 117,
@@ -66,6 +67,7 @@ _BY_MACHINE = {
         "signalfd4": 289,
     },
     "aarch64": {
+        "rt_sigaction": 134,
         "execve": 221,
         "setgroups": 159,
         "setresuid": 147,

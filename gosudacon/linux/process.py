@@ -14,6 +14,7 @@ _getcwd = abi.syscall("getcwd", abi.BUFFER, abi.SIZE)
 _sethostname = abi.syscall("sethostname", abi.PATH, abi.SIZE)
 _setdomainname = abi.syscall("setdomainname", abi.PATH, abi.SIZE)
 _signalfd4 = abi.syscall("signalfd4", abi.INT, abi.BUFFER, abi.SIZE, abi.INT)
+_rt_sigaction = abi.syscall("rt_sigaction", abi.INT, abi.BUFFER, abi.BUFFER, abi.SIZE)
 _socketpair = abi.syscall("socketpair", abi.INT, abi.INT, abi.INT, abi.BUFFER)
 
 TYPE_CHECKING = False
@@ -28,7 +29,9 @@ PR_SET_NO_NEW_PRIVS = 38
 CLOSE_RANGE_CLOEXEC = 4
 _ALL = (1 << 32) - 1
 _ENOSYS, _EINVAL, _EPERM = 38, 22, 1
-_UNUSABLE = (9, 19, 32, 33)  # SIGKILL, SIGSTOP; the two that glibc keeps for itself
+_FIXED = (9, 19)  # SIGKILL, SIGSTOP
+_OF_GLIBC = (32, 33)  # kept from sigaction(3); posix_spawn(3) leaves them ignored in what it starts
+_SIGACTION_DEFAULT = bytes(32)  # struct kernel_sigaction
 
 
 def prctl(option: int, value: int = 0, third: int = 0, about: str = "") -> int:
@@ -86,7 +89,9 @@ def close_from(first: int, spare: int = -1) -> None:
 def restore_signals() -> None:
     """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
     for number in range(1, 65):
-        if number not in _UNUSABLE:
+        if number in _OF_GLIBC:
+            _rt_sigaction(number, _SIGACTION_DEFAULT, None, 8)
+        elif number not in _FIXED:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,22 +48,29 @@ def plant(program: Callable[[str], Path]) -> Plant:
 
 @pytest.fixture
 def introspect(plant: Plant) -> Callable[..., dict[str, str]]:
-    """A function that runs a bundle and returns what its process finds itself to be (programs/self.c)."""
+    """A function that runs a bundle and returns what its process finds itself to be (programs/self.c).
 
-    def look(runtime: Runtime, bundle: Bundle, *extra: str | Path, options: list[str | Path] | None = None) -> Facts:
+    With ``verb="create"`` in the three steps of create, start and delete.
+    """
+
+    def look(runtime: Runtime, bundle: Bundle, *extra: str | Path, verb: str = "run", **popen: Any) -> dict[str, str]:
         bundle.set("process.args", [plant(bundle, "self"), "/facts"])
-        (bundle.rootfs / "facts").touch()
+        (bundle.rootfs / "facts").write_text("")
         (bundle.rootfs / "facts").chmod(0o666)
-        runtime.run(bundle, *extra, options=options or [], check=True)
+        if verb == "run":
+            runtime.run(bundle, *extra, check=True, **popen)
+        else:
+            runtime.create(bundle, *extra, **popen)
+            pid = runtime.pid(bundle)
+            runtime.start(bundle)
+            assert runtime.wait(pid) == 0
+            runtime.delete(bundle)
         return facts(bundle)
 
     return look
 
 
-Facts = dict[str, str]
-
-
-def facts(bundle: Bundle) -> Facts:
+def facts(bundle: Bundle) -> dict[str, str]:
     """What the program ``self FACTS`` has written."""
     lines = (bundle.rootfs / "facts").read_text().splitlines()
     return {name: value for name, _, value in (line.partition(" ") for line in lines)}
