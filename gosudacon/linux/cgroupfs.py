@@ -1,32 +1,31 @@
 """The cgroup filesystems: hierarchies and cgroups opened, made, walked and removed by descriptor, never by path.
 
 Both versions look alike here (cgroups(7)). All names that come from elsewhere are single names or relative
-paths that openat2(2) keeps below the hierarchy they were given for.
+paths that openat2(2) keeps below the hierarchy they were given for. `cgroupdir`, offered here too, has the part
+that needs no system call beyond `posix`.
 """
 
 from __future__ import annotations
 
 from gosudacon.linux import abi, mount, path
 from gosudacon.linux import system as os
+from gosudacon.linux.cgroupdir import DIRECTORY as _DIRECTORY
+from gosudacon.linux.cgroupdir import inode as inode
+from gosudacon.linux.cgroupdir import open_hierarchy as open_hierarchy
+from gosudacon.linux.cgroupdir import rmdir as rmdir
 from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_XDEV | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _MAGICS = (mount.CGROUP_SUPER_MAGIC, mount.CGROUP2_SUPER_MAGIC)
-_ENOENT, _EBUSY, _ENODEV, _ENOSYS = 2, 16, 19, 38
+_ENOENT, _ENODEV, _ENOSYS = 2, 19, 38
 _NEARLY_A_PAGE = 2048  # the kernel hands out a page of short lines at a time: less than this was the last
 
 _clone3 = abi.syscall("clone3", abi.BUFFER, abi.SIZE)
-
-
-def open_hierarchy(point: str) -> int:
-    """A descriptor of the root of the hierarchy mounted at ``point``, for use with the functions below."""
-    return os.open(point, _DIRECTORY)
 
 
 def open_directory(directory: str) -> int:
@@ -97,14 +96,6 @@ def _make_one(parent: int, name: str) -> tuple[int, bool]:
     return open_below(parent, name), made
 
 
-def inode(fd: int, name: str) -> int:
-    """The inode number of the cgroup ``name`` below ``fd``, which no later one has again; 0 if there is none."""
-    try:
-        return os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
-    except FileNotFoundError:
-        return 0
-
-
 def read(fd: int, name: str) -> str:
     """The contents of a cgroup's file, without the final newline. Raises `SyscallError`."""
     try:
@@ -142,19 +133,6 @@ def can_clone_into() -> bool:
     except SyscallError as error:
         return error.errno != _ENOSYS
     raise AssertionError("clone3 without arguments succeeded")
-
-
-def rmdir(parent: int, name: str) -> bool:
-    """Remove the cgroup ``name`` below ``parent`` if it is empty; False if it has processes or children."""
-    try:
-        os.rmdir(name, dir_fd=parent)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno == _EBUSY:
-            return False
-        raise SyscallError(error.errno or 0, "rmdir", f"cgroup {name}") from None
-    return True
 
 
 def walk(top: int) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,7 @@ from gosudacon.linux import cgroupfs
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.cgroups import convert, devices
-from gosudacon.stages.cgroups.create import CreateUnifiedCgroup, JoinCgroup
+from gosudacon.stages.cgroups.create import JoinCgroup
 from gosudacon.stages.cgroups.limits import (
     Driver,
     Limit,
@@ -20,6 +20,7 @@ from gosudacon.stages.cgroups.limits import (
     rdma_limits,
     throttles,
 )
+from gosudacon.stages.cgroups.owned import CreateUnifiedCgroup
 from gosudacon.stages.cgroups.places import UNIFIED, v2_places
 
 TYPE_CHECKING = False
