@@ -13,8 +13,10 @@ _SIGCHLD = 17
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.cli.log import Log
     from gosudacon.cli.parse import Invocation
     from gosudacon.container.create import Creation
+    from gosudacon.pipeline.step import Context, Step
 
 
 def run(invocation: Invocation) -> int:
@@ -41,7 +43,15 @@ def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
     creation = Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
     if invocation.log.fd >= 0:
         creation.engine.private.append(invocation.log.fd)
+    if invocation.log.debugging:
+        creation.observers[0].append(("--debug", lambda step, context: _log(invocation.log, step, context)))
     return creation
+
+
+def _log(log: Log, step: Step, context: Context) -> None:
+    """Record a step that begins; on the container side the log is closed."""
+    if context.side == "runtime":
+        log.debug(f"{step.stage}: {step.describe()}")
 
 
 def publish(creation: Creation, invocation: Invocation) -> None:

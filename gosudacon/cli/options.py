@@ -41,7 +41,7 @@ GLOBALS: tuple[Option, ...] = (
     ("root", "", "str", "DIR", "", "directory of the containers' state"),
     ("log", "", "str", "FILE", "", "append the error, if any, to FILE as well (default: stderr only)"),
     ("log-format", "", "str", "text|json", "text", "format of the records in the log"),
-    ("debug", "", "flag", "", False, "log what is being done, too"),
+    ("debug", "", "flag", "", False, "log what the runtime does, step by step, too"),
     ("systemd-cgroup", "", "flag", "", False, "let systemd make the cgroup (cgroupsPath: slice:prefix:name)"),
     ("cgroup-manager", "", "choice", "cgroupfs|systemd|disabled", "cgroupfs", "who makes the cgroup"),
     ("rootless", "", "str-bool", "true|false|auto", "auto", "ignore missing permission on cgroups"),

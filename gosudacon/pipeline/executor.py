@@ -35,11 +35,15 @@ class Channel:
         os.write(self.fd, kind + payload)
 
     def receive(self) -> tuple[bytes, bytes]:
-        """The next message; an empty kind at end of file, when the other side is gone."""
+        """The next message; an empty kind at end of file, when the other side is gone.
+
+        A side that leaves without having read everything resets the connection, and the kernel reports that once
+        before it hands out what that side had sent: its reason, perhaps.
+        """
         try:
             packet = os.read(self.fd, _PACKET)
         except ConnectionResetError:
-            packet = b""
+            packet = os.read(self.fd, _PACKET)
         return packet[:1], packet[1:]
 
     def send_error(self, error: Error) -> None:
