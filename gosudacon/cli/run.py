@@ -39,6 +39,7 @@ def _foreground(invocation: Invocation) -> int:
         if terminal is not None:
             terminal.finish()
         raise
+    creation.store.unlock()
     status = foreground.wait(creation, terminal)
     if not invocation.options["keep"]:
         for warning in foreground.finish(creation):

@@ -64,7 +64,9 @@ def wait(creation: Creation, terminal: Terminal | None) -> int:
 
 
 def finish(creation: Creation) -> list[Error]:
-    """Kill what is left of the container and remove it; returns what poststop hooks reported."""
+    """Kill what is left of the container and remove it, unless somebody has; returns what poststop hooks reported."""
+    if not creation.store.lock():
+        return []
     if creation.container.data["shares_pid_namespace"]:
         kill_container(creation.container, _SIGKILL, every=True)
     return remove(creation.container)

@@ -75,10 +75,17 @@ class Store:
             self._open()
         except FileNotFoundError:
             raise StateError("container does not exist", hint=f"no {self.id} in {self.root}") from None
-        if exclusive:
-            fcntl.flock(self.fd, fcntl.LOCK_EX)
-            if not os.fstat(self.fd).st_nlink:  # deleted while this process waited for the lock
-                raise StateError("container does not exist", hint=f"{self.id} was deleted meanwhile")
+        if exclusive and not self.lock():
+            raise StateError("container does not exist", hint=f"{self.id} was deleted meanwhile")
+
+    def lock(self) -> bool:
+        """Take the exclusive lock; False if the container was deleted before this process got it."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        return os.fstat(self.fd).st_nlink > 0
+
+    def unlock(self) -> None:
+        """Give up the lock and keep the directory: others may delete the container now."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the directory atomically."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
@@ -225,3 +226,14 @@ def test_rlimits_of_a_user_who_is_not_root(runtime: Runtime, bundle: Bundle) -> 
     bundle.set("process.rlimits", [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}])
     bundle.set("process.args", ["/bin/sh", "-c", "id -u; id -G; ulimit -n; ulimit -Hn; pwd; echo $HOME"])
     assert runtime.output(bundle).split() == ["1000", "1000", "10", "100", "200", "/", "/home/user"]
+
+
+def test_a_container_in_the_foreground_can_be_deleted_from_elsewhere(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.set("process.args", WAITS)
+    runtime.created.append(bundle.id)
+    command = [*runtime.command, "--root", str(runtime.root), "run", "--bundle", str(bundle.path), bundle.id]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    runtime.until(bundle, "running")
+    runtime.delete(bundle, "--force")
+    _, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (137, b"")
