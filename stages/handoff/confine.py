@@ -48,7 +48,7 @@ class JoinSessionKeyring(Step):
     def run(self, context: Context) -> None:
         try:
             serial = _keyctl(1, self.name, 0)  # KEYCTL_JOIN_SESSION_KEYRING
-            description = bytearray(256)
+            description = bytearray(512)  # four numbers and a name, of which an id is all but five bytes
             length = _keyctl_describe(6, serial, description, len(description))  # KEYCTL_DESCRIBE
             permissions = int(bytes(description[: length - 1]).split(b";")[3], 16)
             _keyctl_setperm(5, serial, permissions | 0x80000)  # KEYCTL_SETPERM, user may search
