@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from gosudacon.linux import mount
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, SyscallError
 from gosudacon.linux.path import open_in_root
 
 NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
 _PASSWD_LIMIT = 1 << 20
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 _MAP_LIMIT = 4095  # one write(2) must hold the whole map
 
 
@@ -49,27 +51,36 @@ def write_proc(pid: int, name: str, data: bytes) -> None:
 
 
 def home_of(uid: int, root: int) -> str:
-    """The home directory that /etc/passwd below ``root`` gives ``uid``; ``/`` if it gives none.
-
-    The file is the image's: opened without blocking, read only if it is a regular file, and only its first MiB.
-    """
-    import stat
-
-    try:
-        fd = open_in_root(root, "/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return "/"
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return "/"
-        data = os.read(fd, _PASSWD_LIMIT)
-    except OSError:
-        return "/"
-    finally:
-        os.close(fd)
+    """The home directory that /etc/passwd below ``root`` gives ``uid``; ``/`` if it gives none."""
     wanted = b"%d" % uid
-    for line in data.split(b"\n"):
+    for line in _read_of_image(root, "/etc/passwd").split(b"\n"):
         fields = line.split(b":")
         if len(fields) >= 7 and fields[2] == wanted:
-            return os.fsdecode(fields[5]) or "/"
+            return os.fsdecode(fields[5]) if fields[5] and b"\0" not in fields[5] else "/"
     return "/"
+
+
+def _read_of_image(root: int, path: str) -> bytes:
+    """The first MiB of a file of the image, nothing if it is no regular file or one of procfs.
+
+    It is looked at before it is opened, since opening a device may do something, as reading /proc/kmsg does.
+    """
+    try:
+        probe = open_in_root(root, path)
+        try:
+            plain = _is_plain(probe) and mount.filesystem_type(probe) != mount.PROC_SUPER_MAGIC
+        finally:
+            os.close(probe)
+        if not plain:
+            return b""
+        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            return os.read(fd, _PASSWD_LIMIT) if _is_plain(fd) else b""
+        finally:
+            os.close(fd)
+    except OSError:
+        return b""
+
+
+def _is_plain(fd: int) -> bool:
+    return os.fstat(fd).st_mode & _S_IFMT == _S_IFREG

@@ -193,7 +193,6 @@ class FindHome(Step):
     """HOME for the environment, from the image's /etc/passwd."""
 
     phase = CONFINE
-    modules = ("stat",)
     uid: int
 
     def describe(self) -> str:
