@@ -35,3 +35,20 @@ def _stat(pid: int) -> list[bytes]:
     finally:
         os.close(fd)
     return data[data.rindex(b")") + 2 :].split()
+
+
+def in_pid_namespace(pid: int) -> list[int]:
+    """The pids of all processes in the pid namespace of process ``pid``, itself included; empty if it is gone.
+
+    Those in namespaces below it are left out, and those that the caller may not look at (ptrace(2)).
+    """
+    wanted = _pid_namespace(pid)
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return sorted(number for number in numbers if _pid_namespace(number) == wanted) if wanted else []
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
