@@ -29,13 +29,20 @@ def kill(root: str, id: str, signal: int, every: bool = False) -> None:
 
 
 def kill_container(container: Container, signal: int, every: bool = False) -> None:
-    """As `kill`, for a loaded container. SIGKILL without a pid namespace of its own reaches the whole cgroup."""
+    """As `kill`, for a loaded container. SIGKILL without a pid namespace of its own reaches the whole cgroup.
+
+    SIGKILL ends a paused container, too, which is thawed for it: on cgroup v1 frozen processes do not die.
+    """
     whole = every or (signal == _SIGKILL and container.data["shares_pid_namespace"])
     if whole and container.data.get("cgroups"):
         from gosudacon.linux import cgroup
 
         cgroup.signal_all(container.data["cgroups"], signal)
     signal_init(container, signal)
+    if signal == _SIGKILL and container.frozen():
+        from gosudacon.linux import cgroup
+
+        cgroup.thaw(container.data["cgroups"])
 
 
 def signal_init(container: Container, signal: int) -> None:

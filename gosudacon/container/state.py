@@ -184,7 +184,7 @@ class Container:
         """``created``, ``running``, ``paused`` or ``stopped``."""
         if not self.alive():
             return "stopped"
-        if self._frozen():
+        if self.frozen():
             return "paused"
         try:
             os.stat(SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
@@ -202,7 +202,8 @@ class Container:
         """The state as runtime-spec runtime.md defines it, for hooks."""
         return oci_state(self.data, status, pid)
 
-    def _frozen(self) -> bool:
+    def frozen(self) -> bool:
+        """Whether the container's processes are frozen, or about to be."""
         cgroups = self.data.get("cgroups") or {}
         freezer = cgroups.get("freezer")
         path = f"{freezer}/freezer.state" if freezer else f"{cgroups.get('', '')}/cgroup.freeze"

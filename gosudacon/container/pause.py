@@ -1,0 +1,66 @@
+"""Freezing a container's processes, and letting them go on.
+
+No lock is held: all that changes is a file of the cgroup, and a hook that calls these must not wait for itself.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gosudacon.container.state import Container, Store
+from gosudacon.linux import cgroup
+from gosudacon.linux.errors import Error, StateError, SyscallError
+
+_ENOENT, _ENODEV = 2, 19
+_PATIENCE = 5.0  # seconds for the kernel to say that all processes go on
+
+
+def pause(root: str, id: str) -> None:
+    """Freeze all processes of a created or running container; returns when all stand still.
+
+    Raises `StateError` ("container not running") in any other state, and `Error` where the container has no
+    freezer, or holds a process that will not freeze; everything then goes on as before.
+    """
+    container = _load(root, id)
+    if container.status() not in ("created", "running"):
+        raise StateError("container not running")
+    try:
+        cgroup.freeze(container.data["cgroups"])
+    except SyscallError as error:
+        if error.errno in (_ENOENT, _ENODEV) and not container.alive():  # ended, and was deleted, meanwhile
+            raise StateError("container not running") from error
+        raise
+
+
+def resume(root: str, id: str) -> None:
+    """Let the processes of a paused container go on; returns when they do.
+
+    Raises `StateError` ("container not paused") in any other state, and `Error` if a cgroup above the
+    container's is frozen, too.
+    """
+    container = _load(root, id)
+    if container.status() != "paused":
+        raise StateError("container not paused")
+    cgroups = container.data["cgroups"]
+    cgroup.thaw(cgroups)
+    deadline, pause = time.monotonic() + _PATIENCE, 0.0005
+    while _still_frozen(cgroups):
+        if time.monotonic() > deadline:
+            raise Error("the container's processes are still frozen", hint="a cgroup above the container's may be")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def _load(root: str, id: str) -> Container:
+    store = Store(root, id)
+    store.open()
+    return Container.load(store)
+
+
+def _still_frozen(cgroups: dict[str, str]) -> bool:
+    try:
+        return cgroup.frozen(cgroups)
+    except SyscallError as error:
+        if error.errno in (_ENOENT, _ENODEV):  # its processes have ended, and it was deleted
+            return False
+        raise
