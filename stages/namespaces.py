@@ -349,6 +349,10 @@ class Namespaces(Stage):
     name = "namespaces"
     after = ("validate-config",)
 
+    def features(self) -> dict[str, Any]:
+        """The kinds of namespaces."""
+        return {"linux": {"namespaces": sorted(namespace.KINDS)}}
+
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for namespaces that contradict each other or the rest of the configuration."""
         wanted = _wanted(spec)

@@ -394,7 +394,6 @@ PENDING_COMMANDS = (
     "exec",
     "update",
     "events",
-    "features",
     "checkpoint",
     "restore",
 )

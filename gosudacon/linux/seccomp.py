@@ -22,7 +22,7 @@ INSTRUCTION = 8
 
 # What a kernel that does not know it may leave out, newest first: 5.19, 4.17, 4.14, 3.17.
 _DISPENSABLE = (FLAG_WAIT_KILLABLE_RECV, FLAG_SPEC_ALLOW, FLAG_LOG, FLAG_TSYNC)
-_EINVAL = 22
+_EFAULT, _EINVAL = 14, 22
 
 _seccomp = abi.syscall("seccomp", abi.UINT, abi.UINT, abi.BUFFER)
 
@@ -47,6 +47,15 @@ def load(program: bytes, flags: int = 0) -> int:
             if error.errno != _EINVAL or not droppable:
                 raise
             flags &= ~droppable.pop(0)
+
+
+def knows_flags(flags: int) -> bool:
+    """Whether this kernel takes these FLAG_*: it looks at them before it looks for a program, here at address 0."""
+    try:
+        _seccomp(SET_MODE_FILTER, flags, None)
+    except SyscallError as error:
+        return error.errno == _EFAULT
+    raise AssertionError("seccomp without a program succeeded")
 
 
 def take_descriptor(pid: int, number: int) -> int:

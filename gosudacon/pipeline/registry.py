@@ -43,6 +43,10 @@ class Registry:
             if not entry["keys"] or any(spec.has(key) for key in entry["keys"])
         ]
 
+    def all_stages(self) -> list[Stage]:
+        """Every stage, imported now, in order."""
+        return [_load(entry) for entry in self.data["stages"]]
+
     def hook(self, name: str) -> list[tuple[str, Callable[..., None]]]:
         """The implementations of a hook with the names of their plugins."""
         return [

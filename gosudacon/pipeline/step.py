@@ -212,6 +212,14 @@ class Stage:
         """
         raise NotImplementedError
 
+    def features(self) -> Mapping[str, Any]:
+        """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.
+
+        Objects of several stages are merged, lists joined; true from one stage is true. A stage in the place of
+        another one answers for both: what it leaves to that one it takes from ``replaced.features()``.
+        """
+        return {}
+
 
 class Context:
     """What a running step may use: where it is, whom it works for, and what earlier steps left.

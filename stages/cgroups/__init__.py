@@ -10,6 +10,7 @@ from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from gosudacon.stages.cgroups.limits import Driver
 
@@ -19,6 +20,10 @@ class Cgroups(Stage):
 
     name = "cgroups"
     after = ("namespaces",)
+
+    def features(self) -> dict[str, Any]:
+        """The drivers there are."""
+        return {"linux": {"cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}}}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for paths that escape, values no cgroup takes and controllers that are not there."""

@@ -25,6 +25,17 @@ class Handoff(Stage):
     name = "handoff"
     after = ("seccomp",)
 
+    def features(self) -> dict[str, Any]:
+        """Capabilities, labels and memory policies."""
+        return {
+            "linux": {
+                "capabilities": list(capability.NUMBERS),
+                "apparmor": {"enabled": True},
+                "selinux": {"enabled": True},
+                "memoryPolicy": {"modes": list(sched.MEMORY_MODES), "flags": list(sched.MEMORY_FLAGS)},
+            }
+        }
+
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for unknown names and for ids outside the user namespace."""
         process = spec.process

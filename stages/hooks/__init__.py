@@ -49,6 +49,10 @@ class HooksStage(Stage):
     after = ("cgroups",)
     keys = ("hooks",)
 
+    def features(self) -> dict[str, Any]:
+        """The kinds of hooks."""
+        return {"hooks": list(KINDS)}
+
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         hooks = spec.config.get("hooks") or {}
         for kind, (phase, rank, _) in KINDS.items():

@@ -12,7 +12,7 @@ from gosudacon.linux import mount
 from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount import devices, filesystem, hide, root
-from gosudacon.stages.rootfs_mount.options import Options, parse
+from gosudacon.stages.rootfs_mount.options import WORDS, Options, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class RootfsMount(Stage):
 
     name = "rootfs-mount"
     after = ("namespaces", "cgroups", "hooks")
+
+    def features(self) -> dict[str, Any]:
+        """The words of mount options, filesystems' own left out, and mounts with other ids."""
+        return {"mountOptions": sorted(WORDS), "linux": {"mountExtensions": {"idmap": {"enabled": True}}}}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for options and destinations that cannot be, with their place."""

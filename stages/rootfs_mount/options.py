@@ -82,6 +82,9 @@ RECURSIVE = {
 }
 _RECURSIVE_ATIME = ("rrelatime", "rnorelatime", "rnoatime", "ratime", "rstrictatime", "rnostrictatime")
 
+#: Every word that is not the filesystem's.
+WORDS = frozenset((*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup", "idmap", "ridmap", "defaults"))
+
 _FOLDED = m.MS_RDONLY | m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC  # the same numbers as MOUNT_ATTR_*
 _ATIME = m.MS_NOATIME | m.MS_RELATIME | m.MS_STRICTATIME
 _NOT_ATTRIBUTES = m.MS_BIND | m.MS_REC | m.MS_REMOUNT

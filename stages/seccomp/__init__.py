@@ -92,6 +92,12 @@ class SeccompStage(Stage):
     after = ("pivot-root",)
     keys = (_WHERE,)
 
+    def features(self) -> dict[str, Any]:
+        """What profiles may say, as far as the libseccomp that there is goes along."""
+        from gosudacon.stages.seccomp import compiler
+
+        return compiler.features(self.settings.get("library", ""))
+
     def plan(self, spec: Spec, host: Host) -> list[Step]:
         profile = spec.linux.get("seccomp") or {}
         if not profile.get("defaultAction") and not profile.get("syscalls"):

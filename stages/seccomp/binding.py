@@ -77,6 +77,17 @@ class Library:
         number: int = self.function(_UintFunction, "seccomp_arch_native")()
         return number
 
+    def knows_architecture(self, name: str) -> bool:
+        """Whether it can make filters for ``SCMP_ARCH_…`` (seccomp_arch_resolve_name(3))."""
+        function = self.function(_UintFunction, "seccomp_arch_resolve_name", abi.PATH)
+        return bool(function(name.removeprefix("SCMP_ARCH_").lower()))
+
+    def version(self) -> str:
+        """``2.5.4``, for example (seccomp_version(3))."""
+        where: int = self.function(_PointerFunction, "seccomp_version")()
+        numbers = bytes((abi.c_char * 12).from_address(where))  # struct scmp_version: three unsigned int
+        return ".".join(str(int.from_bytes(numbers[at : at + 4], sys.byteorder)) for at in (0, 4, 8))
+
 
 class Filter:
     """A filter under construction (seccomp_init(3)); release it. Every method raises `Error`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.linux import seccomp
 from gosudacon.linux.errors import Error
-from gosudacon.stages.seccomp import ARCHITECTURES, OPERATORS, enosys, value_of
+from gosudacon.stages.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, enosys, value_of
 from gosudacon.stages.seccomp.binding import (
     ATTRIBUTE_BAD_ARCHITECTURE,
     ATTRIBUTE_NO_NEW_PRIVILEGES,
@@ -89,3 +89,28 @@ def _highest(scratch: Filter, profile: dict[str, Any], tokens: set[int]) -> dict
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     highest = {token: max((scratch.number_on(token, name) for name in names), default=-1) for token in sorted(tokens)}
     return {token: number for token, number in highest.items() if number > 0}
+
+
+def features(chosen: str) -> dict[str, Any]:
+    """What profiles may say, for the features structure; ``chosen`` is the path of libseccomp, or empty."""
+    from gosudacon.stages.seccomp.steps import library
+
+    try:
+        found = Library(library(chosen))
+        version = found.version()
+        architectures = [name for name in ARCHITECTURES if found.knows_architecture(name)]
+    except Error:  # none, or one that is too old
+        return {"linux": {"seccomp": {"enabled": False}}}
+    seccomp_features = {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": sorted(architectures),
+        "knownFlags": sorted(FLAGS),
+        "supportedFlags": [name for name in sorted(FLAGS) if seccomp.knows_flags(_with_companion(FLAGS[name]))],
+    }
+    return {"linux": {"seccomp": seccomp_features}, "annotations": {"io.github.seccomp.libseccomp.version": version}}
+
+
+def _with_companion(flag: int) -> int:
+    return flag | seccomp.FLAG_NEW_LISTENER if flag == seccomp.FLAG_WAIT_KILLABLE_RECV else flag

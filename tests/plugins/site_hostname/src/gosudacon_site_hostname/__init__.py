@@ -6,7 +6,8 @@ from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 
 class SiteHostname(Stage):
@@ -28,6 +29,10 @@ class SiteHostname(Stage):
             config = {**spec.config, "hostname": f"{name}.{domain}"}
             spec = Spec(config, spec.id, spec.bundle, spec.options, spec.text)
         return self.replaced.plan(spec, host)
+
+    def features(self) -> Mapping[str, Any]:
+        """Those of the stage it replaces."""
+        return self.replaced.features() if self.replaced else {}
 
 
 @hookimpl

@@ -1,0 +1,83 @@
+"""The features structure (runtime-spec features.md): what this runtime and its stages understand."""
+
+from __future__ import annotations
+
+import gosudacon
+from gosudacon.container.state import OCI_VERSION
+from gosudacon.linux import jsonio
+from gosudacon.linux.errors import Error, reason
+from gosudacon.pipeline.registry import registry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from gosudacon.pipeline.step import Stage
+
+OLDEST_VERSION = "1.0.0"
+
+
+def features(config: str = "", use_snapshot: bool = True) -> dict[str, Any]:
+    """The features of the stages that the configuration file ``config`` has take part.
+
+    What no stage speaks of is not there, and said to be. Raises `Error` for a stage whose features are none.
+    """
+    result = _nothing()
+    for stage in registry(config, use_snapshot).all_stages():
+        _merge(result, _features_of(stage), stage.name)
+    return result
+
+
+def _nothing() -> dict[str, Any]:
+    """The structure of a runtime without stages, in the order in which it is printed."""
+    annotations = {"org.gosudacon.version": gosudacon.__version__}
+    commit: str = getattr(gosudacon, "__commit__", "")
+    if commit:
+        annotations["org.gosudacon.commit"] = commit
+    return {
+        "ociVersionMin": OLDEST_VERSION,
+        "ociVersionMax": OCI_VERSION,
+        "hooks": [],
+        "mountOptions": [],
+        "linux": {
+            "namespaces": [],
+            "capabilities": [],
+            "cgroup": dict.fromkeys(("v1", "v2", "systemd", "systemdUser", "rdma"), False),
+            "seccomp": {"enabled": False},
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), False),
+            "memoryPolicy": {"modes": [], "flags": []},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": annotations,
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def _features_of(stage: Stage) -> Mapping[str, Any]:
+    try:
+        added = stage.features()
+        jsonio.dumps(added)
+    except Error:
+        raise
+    except Exception as error:
+        raise Error(f"stage {stage.name!r}: features: {reason(error)}") from error
+    return added
+
+
+def _merge(into: dict[str, Any], added: Mapping[str, Any], stage: str) -> None:
+    for key, value in added.items():
+        known = into.get(key)
+        if known is None:
+            into[key] = value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value, stage)
+        elif isinstance(known, list) and isinstance(value, list):
+            into[key] = [*known, *(item for item in value if item not in known)]
+        elif isinstance(known, bool) and isinstance(value, bool):
+            into[key] = known or value
+        else:
+            raise Error(f"stage {stage!r}: features: {key} cannot be {value!r} here: it is {known!r} already")
