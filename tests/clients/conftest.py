@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.daemon import Completed, Containerd, wrapper
+from tests.clients.daemon import Completed, Containerd, checked, wrapper
 from tests.clients.image import write_image
+from tests.clients.output import collect, patient
 from tests.support import namespaces
 from tests.support.leftovers import Watch
 from tests.support.runtime import runtime_command
@@ -68,8 +69,11 @@ def run(ctr: Containerd) -> Callable[..., Completed]:
         name: str = "",
         check: bool = True,
     ) -> Completed:
-        arguments = ctr.run_arguments(image, name or new_name(), command, "--rm", *options)
-        return ctr.ctr(*arguments, check=check)
+        script = patient(command) if isinstance(command, str) else command
+        words = ctr.words(*ctr.run_arguments(image, name or new_name(), script, "--rm", *options))
+        status, out, err = collect(words)
+        result = Completed(words, status, out.decode(errors="replace"), err.decode(errors="replace"))
+        return checked(result) if check else result
 
     return call
 

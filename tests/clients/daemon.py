@@ -41,6 +41,13 @@ def wrapper(command: Sequence[str], target: Path) -> Path:
     return target
 
 
+def checked(result: Completed) -> Completed:
+    """The result, if its status is 0; otherwise the test fails."""
+    if result.returncode != 0:
+        raise AssertionError(f"{' '.join(result.args)}: {result.returncode}\n{result.stdout}{result.stderr}")
+    return result
+
+
 class Containerd:
     """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``."""
 
@@ -89,9 +96,7 @@ class Containerd:
         result = subprocess.run(
             self.words(*arguments), capture_output=True, timeout=seconds(limit), check=False, cwd="/", **kw
         )
-        if check and result.returncode != 0:
-            raise AssertionError(f"{' '.join(result.args)}: {result.returncode}\n{result.stdout}{result.stderr}")
-        return result
+        return checked(result) if check else result
 
     def run_arguments(
         self, image: str, container: str, command: str | Sequence[str], *options: str | Path

@@ -13,6 +13,8 @@ import pytest
 
 from tests.clients.conftest import IMAGE, USER_IMAGE, new_name
 from tests.clients.daemon import Completed, Containerd
+from tests.clients.output import collect as collect_output
+from tests.clients.output import patient
 from tests.support import cgroups, processes
 from tests.support.console import Terminal
 from tests.support.timing import eventually, seconds
@@ -59,16 +61,21 @@ def test_output_and_exit_status(run: Run) -> None:
 
 
 def test_standard_input(ctr: Containerd) -> None:
-    words = ctr.run_arguments(IMAGE, new_name(), "read a; read b; echo $b $a", "--rm")
-    assert ctr.ctr(*words, stdin=None, input="one\ntwo\n").stdout == "two one\n"
+    words = ctr.words(*ctr.run_arguments(IMAGE, new_name(), "read a; read b; echo $b $a; read c; exit 3", "--rm"))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as client:
+        assert client.stdin and client.stdout
+        print("one\ntwo", file=client.stdin, flush=True)
+        assert client.stdout.readline() == "two one\n"
+        print("three", file=client.stdin, flush=True)
+        assert client.wait(seconds(60)) == 3
 
 
-def test_16_mib_of_output_arrive_whole(ctr: Containerd, scratch: Path) -> None:
+def test_16_mib_of_output_arrive_whole(ctr: Containerd) -> None:
     script = "dd if=/dev/urandom of=/big bs=1M count=16 2>&-; sha256sum </big >&2; cat /big"
-    words = ctr.run_arguments(IMAGE, new_name(), script, "--rm")
-    result = subprocess.run(ctr.words(*words), capture_output=True, timeout=seconds(60), check=True)
-    assert len(result.stdout) == 16 << 20
-    assert hashlib.sha256(result.stdout).hexdigest().encode() in result.stderr
+    status, out, err = collect_output(ctr.words(*ctr.run_arguments(IMAGE, new_name(), patient(script), "--rm")))
+    assert (status, len(out)) == (0, 16 << 20)
+    assert hashlib.sha256(out).hexdigest().encode() in err
 
 
 def test_other_processes_are_out_of_sight(run: Run) -> None:
@@ -233,7 +240,8 @@ def test_shared_namespaces(ctr: Containerd, run: Run, detached: Detached) -> Non
     files = {"uts": "uts", "network": "net", "ipc": "ipc"}
     joined = [word for kind, file in files.items() for word in ("--with-ns", f"{kind}:{place}/ns/{file}")]
     result = run("hostname; readlink /proc/self/ns/net; readlink /proc/self/ns/ipc", *joined)
-    assert result.stdout.split() == ["shared"] + [os.readlink(place / "ns" / kind) for kind in ("net", "ipc")]
+    wanted = ["shared"] + [os.readlink(place / "ns" / kind) for kind in ("net", "ipc")]
+    assert (result.stdout.split(), result.stderr) == (wanted, "")
     finish(ctr, name)
 
 
@@ -256,19 +264,21 @@ def terminal(ctr: Containerd, command: str) -> Iterator[tuple[subprocess.Popen[b
 
 
 def test_terminal(ctr: Containerd) -> None:
-    with terminal(ctr, "tty; echo ready; read line; echo got $line; exit 4") as (client, screen):
+    with terminal(ctr, "tty; echo ready; read line; echo got $line; read line; exit 4") as (client, screen):
         assert "/dev/pts/0" in screen.expect("ready", 30)
         screen.send("hello\n")
         screen.expect("got hello")
+        screen.send("\n")
         assert client.wait(seconds(30)) == 4
 
 
 def test_control_c_on_a_terminal(ctr: Containerd) -> None:
-    loop = "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done"
+    loop = "trap 'echo caught; read line; exit 3' INT; echo ready; while :; do sleep 0.1; done"
     with terminal(ctr, loop) as (client, screen):
         screen.expect("ready", 30)
         screen.send("\x03")
         screen.expect("caught")
+        screen.send("\n")
         assert client.wait(seconds(30)) == 3
 
 

@@ -47,6 +47,8 @@ def test_every_command_of_the_walk(ctr: Containerd, scratch: Path) -> None:
                 assert words == ["install", "containerd", "busybox-static"]
             case "ctr":
                 outputs[key] = ctr.ctr(*arguments).stdout
+                while key == "ctr run --rm" and not outputs[key]:  # lost by ctr, see tests/clients/output.py
+                    outputs[key] = ctr.ctr(*arguments).stdout
             case "gosudacon":
                 outputs[key] = _output([str(installation.command), *arguments])
             case _:
