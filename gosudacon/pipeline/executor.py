@@ -48,8 +48,10 @@ class Channel:
 
     def send_error(self, error: Error) -> None:
         record = error.record()
-        record["message"] = record["message"][:16384]
-        self.send(FAILED, jsonio.dumps(record).encode())
+        limit = _PACKET // 4
+        while len(payload := jsonio.dumps(_shortened(record, limit)).encode()) >= _PACKET:
+            limit //= 2
+        self.send(FAILED, payload)
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -278,6 +280,11 @@ _FORBIDDEN = frozenset(("import", "ctypes.dlopen", "socket.getaddrinfo", "socket
 def _forbid(event: str, _arguments: object) -> None:
     if event in _FORBIDDEN:
         raise ImportError(f"{event} after the container's files came in reach")
+
+
+def _shortened(record: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The record with strings of at most ``limit`` characters: a path or an argument may be of any length."""
+    return {name: value[:limit] if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _object(payload: bytes) -> dict[str, Any]:
