@@ -63,6 +63,8 @@ def unpack_kernel(cache: Path) -> Path:
         for archive in target.glob("*.deb"):
             _run("dpkg", "-x", str(archive), str(target))
             archive.unlink()
+        if not (target / "lib").exists():  # from Debian 13 on, the modules are in /usr/lib
+            (target / "lib").symlink_to("usr/lib")
         _run("depmod", "-b", str(target), release)
         (target / "complete").touch()
     return image
