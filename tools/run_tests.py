@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -201,7 +202,9 @@ class Tests:
         report = REPORTS / f"{re.sub(r'[^a-z0-9.]+', '_', name.lower())}.xml"
         words = [str(python or self.python), "-B", "-m", "pytest", f"--junitxml={report}"]
         words += ["-o", f"cache_dir={CACHE / 'pytest'}", *(options or []), *self.extra, *folders]
-        result = timed(name, words, limit, environment)
+        # A folder of its own: pytest's shared one is emptied by whatever other session of pytest ends first.
+        with tempfile.TemporaryDirectory(prefix="gt-", ignore_cleanup_errors=True) as scratch:
+            result = timed(name, [*words, f"--basetemp={scratch}/t"], limit, environment)
         result.cases = read_report(report)
         if not result.cases:
             result.passed = False

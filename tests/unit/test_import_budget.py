@@ -47,6 +47,7 @@ posix._exit = note_and_leave
 if {validator!r}:
     import gosudacon.schema
     gosudacon.schema.__path__.append({validator!r})
+    before |= set(sys.modules)
 from gosudacon.__main__ import main
 main(__file__)
 """
