@@ -18,6 +18,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CACHE = CHECKOUT / ".test-cache"
 REPORTS = CACHE / "reports"
 PREFIX = CACHE / "prefix"
+VALIDATOR = CHECKOUT / "schema/_validator.py"
+"""Made when the package is built; the checkout that is tested needs it as well."""
 
 ENVIRONMENT = {
     "PIP_CACHE_DIR": str(CACHE / "pip"),
@@ -295,6 +297,8 @@ def main() -> int:
     chosen = parser.parse_args()
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
+    had_validator = VALIDATOR.exists()
+    run([sys.executable, "-B", "-m", "gosudacon.schema.compiler"])
     tests = Tests(chosen.pytest)
     results: list[Result] = []
     for name in PARTS:
@@ -303,6 +307,8 @@ def main() -> int:
                 results += getattr(tests, name)()
             except Failure as error:
                 results.append(Result(name, False, 0, str(error)))
+    if not had_validator:
+        VALIDATOR.unlink(missing_ok=True)
     return report(results, complete=not chosen.parts)
 
 
