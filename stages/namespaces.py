@@ -53,7 +53,17 @@ class OpenNamespace(Step):
         if found != namespace.KINDS[self.kind][0]:
             os.close(fd)
             raise Error(f"{self.path} is no {self.kind} namespace", call="ioctl")
+        if self.kind == "mount" and self._is_ours(fd):
+            os.close(fd)
+            raise Error(f"{self.path} is the runtime's own mount namespace, whose root pivot_root(2) would change")
         context.kept.setdefault("namespaces", {})[self.kind] = fd
+
+    def _is_ours(self, fd: int) -> bool:
+        ours = os.open(namespace.namespace_path(self.kind), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return namespace.same(fd, ours)
+        finally:
+            os.close(ours)
 
 
 class Spawn(Step):

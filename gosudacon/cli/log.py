@@ -38,8 +38,7 @@ class Log:
     def error(self, error: BaseException | str, prefix: str = "") -> None:
         """Report the failure that ends this invocation. Never raises OSError: nobody is left to tell."""
         message = prefix + (error if isinstance(error, str) else errors.reason(error))
-        if len(message) > _LIMIT:
-            message = message[:_LIMIT] + " ... (cut off)"
+        message = errors.shortened(message, _LIMIT)
         self._record("error", message)
         if self.fd >= 0:
             _write(2, plain(message) + "\n")

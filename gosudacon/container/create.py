@@ -37,12 +37,12 @@ class Creation:
     def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
         check_id(id)
         self.spec = bundles.load(id, bundle, options)
-        _check_console(self.spec)
         self.host = hosts.gather()
         self.store = Store(root, id)
         self.plan, stages = compile_plan(
             self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
         )
+        _check_console(self.spec)  # of a configuration that is valid: planning has checked it
         self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
         self.context = Context(self.spec, self.host)
         self.engine = RuntimeSide(self.plan, self.context, self.state, self.observers)

@@ -96,6 +96,14 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def shortened(text: str, limit: int) -> str:
+    """``text``, or of one longer than ``limit`` characters the beginning and the end, where the reason stands."""
+    if len(text) <= limit:
+        return text
+    end = max(limit // 4, 1)
+    return f"{text[: limit - end]} ... (cut) ... {text[-end:]}"
+
+
 def errno_name(number: int) -> str:
     """``EPERM`` for 1; an empty string for 0."""
     import errno

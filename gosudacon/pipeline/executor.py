@@ -6,7 +6,7 @@ import sys
 
 from gosudacon.linux import jsonio, namespace, process
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StepError, from_record, reason
+from gosudacon.linux.errors import Error, StepError, from_record, reason, shortened
 from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 
@@ -283,8 +283,8 @@ def _forbid(event: str, _arguments: object) -> None:
 
 
 def _shortened(record: dict[str, Any], limit: int) -> dict[str, Any]:
-    """The record with strings of at most ``limit`` characters: a path or an argument may be of any length."""
-    return {name: value[:limit] if isinstance(value, str) else value for name, value in record.items()}
+    """The record with strings of about ``limit`` characters: a path or an argument may be of any length."""
+    return {name: shortened(value, limit) if isinstance(value, str) else value for name, value in record.items()}
 
 
 def _object(payload: bytes) -> dict[str, Any]:
