@@ -21,6 +21,7 @@ V1_HIERARCHIES = frozenset(
     )
 )
 _LONGEST_NAME = 255  # NAME_MAX
+_LONGEST_PATH = 4000  # PATH_MAX is 4096, and names of files come behind it (cgroup.subtree_control, memory.…)
 
 
 def v1_places(spec: Spec, host: Host) -> list[Place]:
@@ -32,7 +33,7 @@ def v1_places(spec: Spec, host: Host) -> list[Place]:
     for controller, point in host.cgroup_mounts.items():
         if controller == UNIFIED or controller in V1_HIERARCHIES:
             controllers.setdefault(point, []).append(controller)
-    return [[point, _below(spec, _own(host, names[0])), names] for point, names in controllers.items()]
+    return [_place(point, _below(spec, _own(host, names[0])), names) for point, names in controllers.items()]
 
 
 def v2_places(spec: Spec, host: Host) -> list[Place]:
@@ -42,7 +43,13 @@ def v2_places(spec: Spec, host: Host) -> list[Place]:
     cannot have children with limits.
     """
     beside = _own(host, UNIFIED)[:-1]
-    return [[host.cgroup_mounts[UNIFIED], _below(spec, beside), [UNIFIED]]]
+    return [_place(host.cgroup_mounts[UNIFIED], _below(spec, beside), [UNIFIED])]
+
+
+def _place(point: str, below: str, controllers: list[str]) -> Place:
+    if len(f"{point}/{below}".encode(errors="surrogateescape")) > _LONGEST_PATH:
+        raise ConfigError(f"cgroupsPath leads to a path longer than {_LONGEST_PATH} bytes", where=WHERE)
+    return [point, below, controllers]
 
 
 def _own(host: Host, controller: str) -> list[str]:
