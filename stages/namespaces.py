@@ -199,9 +199,14 @@ class BecomeRoot(Step):
 
 
 class CheckIdMaps(Step):
-    """A joined user namespace must have the mappings that the configuration states."""
+    """A joined user namespace must have the mappings that the configuration states.
+
+    Read by the runtime: init may have joined a mount namespace, whose /proc is anybody's.
+    """
 
     phase = ISOLATE
+    side = RUNTIME
+    by = ISOLATE
     uids: list[dict[str, int]]
     gids: list[dict[str, int]]
 
@@ -210,19 +215,21 @@ class CheckIdMaps(Step):
 
     def run(self, context: Context) -> None:
         for name, wanted in (("uid_map", self.uids), ("gid_map", self.gids)):
-            fd = os.open(f"/proc/self/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                found = os.read(fd, 65536).split()
-            finally:
-                os.close(fd)
-            if wanted and sorted(found) != sorted(identity.map_text(wanted).split()):
+            found = identity.read_proc(context.pid, name)
+            if wanted and _map_lines(found) != _map_lines(identity.map_text(wanted)):
                 raise Error(f"the joined user namespace's {name} is not the one configured", where="linux.uidMappings")
 
 
 class TimeOffsets(Step):
-    """Set the clocks of the new time namespace, before its first process."""
+    """Set the clocks of the new time namespace, before its first process (time_namespaces(7)).
+
+    Written by the runtime: init's own file is closed to it once it has changed its user, and after it has joined
+    a mount namespace /proc is anybody's.
+    """
 
     phase = ISOLATE
+    side = RUNTIME
+    by = ISOLATE
     where = "linux.timeOffsets"
     offsets: dict[str, dict[str, int]]
 
@@ -230,11 +237,7 @@ class TimeOffsets(Step):
         return "write " + ", ".join(self._lines()) + " to timens_offsets"
 
     def run(self, context: Context) -> None:
-        fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, ("\n".join(self._lines()) + "\n").encode())
-        finally:
-            os.close(fd)
+        identity.write_proc(context.pid, "timens_offsets", ("\n".join(self._lines()) + "\n").encode())
 
     def _lines(self) -> list[str]:
         return [f"{clock} {at.get('secs') or 0} {at.get('nanosecs') or 0}" for clock, at in self.offsets.items()]
@@ -392,9 +395,10 @@ class Namespaces(Stage):
     def _by_and_by(self, spec: Spec, host: Host, new: list[str], joined: dict[str, str]) -> Iterator[Step]:
         yield Spawn(flags=0, where="linux.namespaces")
         if "user" in joined:
-            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces")
             maps = _maps(spec)
-            if maps["uids"] or maps["gids"]:
+            checked = bool(maps["uids"] or maps["gids"])
+            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces", **_at_once(checked))
+            if checked:
                 yield CheckIdMaps(**maps)
             yield BecomeRoot(groups=host.euid == 0)
         else:
@@ -404,10 +408,11 @@ class Namespaces(Stage):
             yield Unshare(flags=namespace.CLONE_NEWUSER, by=ISOLATE, where=_where(spec, "user"))
             yield from self._map(spec, host)
         flags = _flags(kind for kind in new if kind not in ("user", "cgroup"))
+        offsets = spec.linux.get("timeOffsets")
         if flags:
-            yield Unshare(flags=flags, where="linux.namespaces")
-        if spec.linux.get("timeOffsets"):
-            yield TimeOffsets(offsets=spec.linux["timeOffsets"])
+            yield Unshare(flags=flags, where="linux.namespaces", **_at_once(bool(offsets)))
+        if offsets:
+            yield TimeOffsets(offsets=offsets)
         yield SetNotDumpable()
         children = [kind for kind in _FOR_CHILDREN if kind in new or kind in joined]
         if children:
@@ -466,6 +471,15 @@ def _where(spec: Spec, kind: str) -> str:
         if entry["type"] == kind:
             return f"linux.namespaces[{index}]"
     return "linux.namespaces"
+
+
+def _at_once(needed: bool) -> dict[str, str]:
+    """For a step on whose end the runtime waits in this phase already, if it is ``needed``."""
+    return {"by": ISOLATE} if needed else {}
+
+
+def _map_lines(text: bytes) -> list[list[int]]:
+    return sorted([int(number) for number in line.split()] for line in text.splitlines())
 
 
 def _ranges(mappings: list[dict[str, int]]) -> str:

@@ -50,6 +50,15 @@ def write_proc(pid: int, name: str, data: bytes) -> None:
         os.close(fd)
 
 
+def read_proc(pid: int, name: str) -> bytes:
+    """A file of /proc/PID of at most 64 KiB; larger than any id map."""
+    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
 def home_of(uid: int, root: int) -> str:
     """The home directory that /etc/passwd below ``root`` gives ``uid``; ``/`` if it gives none."""
     wanted = b"%d" % uid
