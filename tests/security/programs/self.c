@@ -61,6 +61,12 @@ static void terminal(void)
 		SAY("tiocsti/%d %s\n", fd, ioctl(fd, TIOCSTI, &character) ? strerrorname_np(errno) : "done");
 }
 
+static void environment(void)
+{
+	for (char **entry = environ; *entry; entry++)
+		SAY("environment/%.*s %s\n", (int)strcspn(*entry, "="), *entry, *entry + strcspn(*entry, "="));
+}
+
 static void keyring(void)
 {
 	char description[256] = "";
@@ -93,6 +99,7 @@ int main(int argc, char **argv)
 
 	descriptors();
 	signals();
+	environment();
 	keyring();
 	status();
 	terminal();
