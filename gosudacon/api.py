@@ -21,6 +21,7 @@ from gosudacon.pipeline.step import (
     Spec,
     Stage,
     Step,
+    Target,
 )
 
 TYPE_CHECKING = False
@@ -81,6 +82,7 @@ __all__ = [
     "Stage",
     "Step",
     "StepError",
+    "Target",
     "hookimpl",
     "mkdir_in_root",
     "open_in_root",

@@ -49,15 +49,22 @@ class ValidateConfig(Stage):
             raise ConfigError("invalid rootfs: / of the host", where="root.path")
         yield OpenRoot(path=spec.rootfs)
 
+    def plan_exec(self, spec: Spec, host: Host) -> tuple[Step, ...]:
+        """Raises `ConfigError` with all problems of the process; the rest of the configuration has been accepted."""
+        if not spec.process.get("args"):
+            raise ConfigError("args must not be empty", where="process.args")
+        if not verdict.accepts(spec.process, "process"):
+            raise _problems(spec, "process")
+        return ()
 
-def _problems(spec: Spec) -> ConfigError:
+
+def _problems(spec: Spec, kind: str = "config") -> ConfigError:
     from gosudacon.schema import problems
 
-    found = problems.problems(spec.config, spec.text)
-    lines = [f"{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
-    error = ConfigError(
-        "invalid config.json: " + ("; ".join(lines) or "refused"), where=found[0].where if found else ""
-    )
+    name, prefix = ("config.json", "") if kind == "config" else ("process", "process.")
+    found = problems.problems(spec.config if kind == "config" else spec.process, spec.text, kind)
+    lines = [f"{prefix}{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
+    error = ConfigError(f"invalid {name}: " + ("; ".join(lines) or "refused"), where=found[0].where if found else "")
     error.problems = [vars(each) for each in found]
     return error
 

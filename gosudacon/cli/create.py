@@ -13,9 +13,12 @@ _SIGCHLD = 17
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gosudacon.cli.log import Log
     from gosudacon.cli.parse import Invocation
     from gosudacon.container.create import Creation
+    from gosudacon.container.exec import Execution
     from gosudacon.pipeline.step import Context, Step
 
 
@@ -30,22 +33,38 @@ def run(invocation: Invocation) -> int:
 def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
     """The creation that an invocation of ``create`` or ``run`` asks for."""
     from gosudacon.container.create import Creation
+
+    options = enter_options(invocation, extra)
+    os.umask(0o022)  # whatever the caller's was; what must be private is made with its own mode
+    creation = Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
+    attach_log(creation, invocation)
+    return creation
+
+
+def enter_options(invocation: Invocation, extra: dict[str, object], listen: bool = True) -> dict[str, Any]:
+    """The options of a command that enters a container, for which this process is made fit: sealed and swept.
+
+    ``listen``: descriptors passed by LISTEN_FDS are passed on.
+    """
     from gosudacon.linux import seal
 
     options = {**spec_options(invocation), **extra}
-    _sweep(options, invocation.log.fd)
-    os.umask(0o022)  # whatever the caller's was; what must be private is made with its own mode
+    _sweep(options, invocation.log.fd, listen)
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)  # a caller that ignores it would have our children reaped by the kernel
     seal.require()
     for name in ("pid_file", "console_socket"):  # relative to the caller's directory
         if name in options:
             options[name] = os.path.abspath(options[name])
-    creation = Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
-    if invocation.log.fd >= 0:
-        creation.engine.private.append(invocation.log.fd)
-    if invocation.log.debugging:
-        creation.observers[0].append(("--debug", lambda step, context: _log(invocation.log, step, context)))
-    return creation
+    return options
+
+
+def attach_log(operation: Creation | Execution, invocation: Invocation) -> None:
+    """Keep the log from the container's process; with ``--debug``, record the steps that begin."""
+    log = invocation.log
+    if log.fd >= 0:
+        operation.engine.private.append(log.fd)
+    if log.debugging:
+        operation.observers[0].append(("--debug", lambda step, context: _log(log, step, context)))
 
 
 def _log(log: Log, step: Step, context: Context) -> None:
@@ -68,16 +87,16 @@ def publish(creation: Creation, invocation: Invocation) -> None:
         raise
 
 
-def _sweep(options: dict[str, object], log: int) -> None:
+def _sweep(options: dict[str, Any], log: int, listen: bool) -> None:
     """Close what the caller leaked; keep stdio, the log and what is to be passed on: LISTEN_FDS (sd_listen_fds(3)) too.
 
     Close-on-exec would not do: init waits for ``start`` before it calls execve(2).
     """
     count = int(str(options.get("preserve_fds") or 0))
-    listen = os.getenv("LISTEN_FDS")
-    if listen.isascii() and listen.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
-        options["listen_fds"] = int(listen)
-        count += int(listen)
+    given = os.getenv("LISTEN_FDS") if listen else ""
+    if given.isascii() and given.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
+        options["listen_fds"] = int(given)
+        count += int(given)
     if count:
         options["preserve_fds"] = count
     process.close_from(3 + count, log)

@@ -26,13 +26,23 @@ def run(invocation: Invocation) -> int:
     _signal.signal(_SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
     bundle = os.path.abspath(invocation.args[0] if invocation.args else ".")
     host = hosts.gather()
+    options = spec_options(invocation)
+    process = options.pop("exec", "")
+    compiler = compile_plan
     try:
-        spec = bundles.load(_id(bundle), bundle, spec_options(invocation))
-        options = spec.options
-        plan, stages = compile_plan(spec, host, options.get("config", ""), not options.get("no_snapshot"))
+        if process:
+            from gosudacon.container.exec import compile_exec, explained
+
+            spec, compiler = explained(_id(bundle), bundle, process, options), compile_exec
+        else:
+            spec = bundles.load(_id(bundle), bundle, options)
+        plan, stages = compiler(spec, host, options.get("config", ""), not options.get("no_snapshot"))
     except ConfigError as error:
-        _locate(error, bundle)
-        output.write(explain.problems(error, os.path.join(bundle, "config.json")), 2)
+        if process:
+            error.problems = error.problems or [{"where": error.where, "message": error.message}]
+        else:
+            _locate(error, bundle)
+        output.write(explain.problems(error, process or os.path.join(bundle, "config.json")), 2)
         return 1
     stage = invocation.options["stage"]
     if stage and stage not in stages.names():

@@ -356,11 +356,12 @@ COMMANDS: dict[str, Command] = {
         options=(
             _FORMAT,
             ("stage", "", "str", "NAME", "", "the steps of this stage only"),
+            ("exec", "", "str", "FILE", "", "the plan for `exec --process FILE` in the bundle's container"),
             _HELP,
         ),
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan in "
         "place of carrying it out. Needs no root. Lists every error of an invalid config.json.",
-        example="explain /srv/web\nexplain --stage seccomp --format json /srv/web",
+        example="explain /srv/web\nexplain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
     ),
     "install": _command(
         summary="install the launcher for container engines",
@@ -391,7 +392,6 @@ COMMANDS: dict[str, Command] = {
 
 # Not finished. Commands here are refused, whatever follows them; a line goes when the command works.
 PENDING_COMMANDS = (
-    "exec",
     "update",
     "events",
     "checkpoint",
@@ -404,7 +404,7 @@ PROBED_BY_HELP = ("checkpoint", "restore")
 # Options (and values of options) that are refused, and the commands that refuse them. A command on a
 # container that exists goes by what was saved with it, and lets a global option of this list pass.
 PENDING_OPTIONS: dict[str, tuple[str, ...]] = {
-    "pidfd-socket": ("create", "run"),
+    "pidfd-socket": ("create", "run", "exec"),
     "no-subreaper": ("run",),
     "systemd-cgroup": ("create", "run", "explain"),
     "cgroup-manager=systemd": ("create", "run", "explain"),

@@ -28,7 +28,7 @@ def _foreground(invocation: Invocation) -> int:
     foreground.prepare()
     creation.run()
     try:
-        terminal = foreground.attach(creation)
+        terminal = foreground.attach(creation.context)
     except BaseException:
         creation.abort()
         raise
@@ -40,7 +40,7 @@ def _foreground(invocation: Invocation) -> int:
             terminal.finish()
         raise
     creation.store.unlock()
-    status = foreground.wait(creation, terminal)
+    status = foreground.wait(creation.context.pid, terminal)
     if not invocation.options["keep"]:
         for warning in foreground.finish(creation):
             invocation.log.warning(warning.message)

@@ -42,7 +42,7 @@ class Creation:
         self.plan, stages = compile_plan(
             self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
         )
-        _check_console(self.spec)  # of a configuration that is valid: planning has checked it
+        check_console(self.spec)  # of a configuration that is valid: planning has checked it
         self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
         self.context = Context(self.spec, self.host)
         self.engine = RuntimeSide(self.plan, self.context, self.state, self.observers)
@@ -114,6 +114,7 @@ class Creation:
             "pid": 0,
             "start_time": 0,
             "cgroups": {},
+            "no_new_keyring": bool(self.spec.options.get("no_new_keyring")),
             "shares_pid_namespace": not self._new_pid_namespace(),
             "lasting": [step.record() for step in self.plan.lasting()],
             "started": [step.record() for step in self.plan.of_phase(STARTED)],
@@ -124,7 +125,8 @@ class Creation:
         return self.spec.namespaces().get("pid") == ""
 
 
-def _check_console(spec: Spec) -> None:
+def check_console(spec: Spec) -> None:
+    """Raise `Error` unless somebody takes the process's terminal, if it has one."""
     terminal, socket = spec.process.get("terminal"), spec.options.get("console_socket")
     foreground = spec.options.get("foreground")
     if terminal and not socket and not foreground:

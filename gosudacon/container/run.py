@@ -1,4 +1,4 @@
-"""Running a container in the foreground: pass signals on, wait for its end, clean up, return its status."""
+"""A container's process in the foreground: pass signals on, wait for its end, clean up, return its status."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import _signal
 import gc
 import select
 
-from gosudacon.container.create import Creation
-from gosudacon.container.delete import remove
-from gosudacon.container.kill import kill_container
 from gosudacon.linux import process
 from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.container.create import Creation
     from gosudacon.container.terminal import Terminal
     from gosudacon.linux.errors import Error
+    from gosudacon.pipeline.step import Context
 
 _ALL = _signal.valid_signals()
 _SIGKILL, _SIGCHLD, _SIGURG, _SIGWINCH = 9, 17, 23, 28
 _OUR_OWN = (_SIGCHLD, _SIGURG, _SIGWINCH)
 
 
-def prepare() -> None:
-    """Become a subreaper, and hold back the signals that `wait` will pass on."""
-    process.set_child_subreaper()
+def prepare(subreaper: bool = True) -> None:
+    """Hold back the signals that `wait` will pass on, and become a subreaper."""
+    if subreaper:
+        process.set_child_subreaper()
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
 
 
-def attach(creation: Creation) -> Terminal | None:
-    """The container's terminal, joined to the caller's; None if it has none."""
-    peer = creation.context.kept.pop("tty_peer", -1)
+def attach(context: Context) -> Terminal | None:
+    """The process's terminal, joined to the caller's; None if it has none."""
+    peer = context.kept.pop("tty_peer", -1)
     if peer < 0:
         return None
     from gosudacon.container.terminal import Terminal
@@ -41,19 +41,19 @@ def attach(creation: Creation) -> Terminal | None:
     return Terminal(master)
 
 
-def wait(creation: Creation, terminal: Terminal | None) -> int:
-    """Pass signals and the terminal on until init ends; reap orphans. Returns its status, 128 + N for signal N."""
+def wait(pid: int, terminal: Terminal | None) -> int:
+    """Pass signals and the terminal on until ``pid`` ends; reap orphans. Returns its status, 128 + N for signal N."""
     gc.enable()  # off since the start (`gosudacon.launcher.entry`); this may take days
     signals = process.signalfd(_ALL)
     try:
-        while (status := _reap(creation.context.pid)) is None:
+        while (status := _reap(pid)) is None:
             poller = select.poll()
             poller.register(signals, select.POLLIN)
             for fd, events in terminal.wants().items() if terminal is not None else ():
                 poller.register(fd, events)
             ready = poller.poll()
             if any(fd == signals for fd, _ in ready):
-                _handle(process.read_signal(signals), creation.context.pid, terminal)
+                _handle(process.read_signal(signals), pid, terminal)
             if terminal is not None:
                 terminal.step(ready)
         return status
@@ -65,6 +65,9 @@ def wait(creation: Creation, terminal: Terminal | None) -> int:
 
 def finish(creation: Creation) -> list[Error]:
     """Kill what is left of the container and remove it, unless somebody has; returns what poststop hooks reported."""
+    from gosudacon.container.delete import remove
+    from gosudacon.container.kill import kill_container
+
     if not creation.store.lock():
         return []
     if creation.container.data["shares_pid_namespace"]:
@@ -84,7 +87,7 @@ def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
 
 
 def _reap(pid: int) -> int | None:
-    """Collect every child that has ended; init's status once it is among them."""
+    """Collect every child that has ended; the status of ``pid`` once it is among them."""
     result = None
     while True:
         try:

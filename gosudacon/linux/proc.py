@@ -22,6 +22,19 @@ def never_executed(pid: int, start_time: int) -> bool:
     return bool(fields) and int(fields[19]) == start_time and bool(int(fields[6]) & _PF_FORKNOEXEC)
 
 
+def unified_cgroup(pid: int) -> str:
+    """The cgroup of a process in the unified hierarchy, ``/`` for the root (cgroups(7)). Raises OSError."""
+    fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(fd, 65536)
+    finally:
+        os.close(fd)
+    for line in data.split(b"\n"):
+        if line.startswith(b"0::"):
+            return os.fsdecode(line[3:].removesuffix(b" (deleted)"))
+    return "/"
+
+
 def _stat(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on; empty if the process is gone."""
     try:

@@ -153,7 +153,7 @@ def _check_stage(stage: Stage, plugin: str) -> None:
     if not isinstance(stage, Stage) or not stage.name:
         raise Error(f"plugin {plugin!r}: gosudacon_stages gave {stage!r}, which is no stage with a name")
     _check_found(type(stage), plugin)
-    for attribute in ("after", "before", "keys"):
+    for attribute in ("after", "before", "keys", "exec_keys"):
         if isinstance(getattr(stage, attribute), str):
             raise Error(f"plugin {plugin!r}: {attribute} of stage {stage.name!r} must be a tuple of names")
 

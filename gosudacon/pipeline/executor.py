@@ -81,6 +81,7 @@ class RuntimeSide(Engine):
         self.context = context
         self.channel = Channel(-1)
         self.private: list[int] = []  # descriptors that the container's process closes at once
+        self.child = "container init"  # for what is said about it
         self._state = state
         self._lanes = plan.lanes()
         self._peer_done = 0
@@ -105,7 +106,12 @@ class RuntimeSide(Engine):
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         mine, theirs = process.socketpair()
-        pid = namespace.clone(flags, cgroup)
+        try:
+            pid = namespace.clone(flags, cgroup)
+        except BaseException:
+            os.close(mine)
+            os.close(theirs)
+            raise
         if pid == 0:
             for fd in (mine, *self.private):
                 os.close(fd)
@@ -168,7 +174,7 @@ class RuntimeSide(Engine):
         self.context.pid = 0
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-        return InitDied(f"container init {how} before it was ready")
+        return InitDied(f"{self.child} {how} before it was ready")
 
 
 class ContainerSide(Engine):

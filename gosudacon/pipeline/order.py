@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from gosudacon.linux.errors import Error
+from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from gosudacon.pipeline.step import Stage
 
 
 def ordered(
@@ -92,11 +91,20 @@ def _circle(waits: dict[str, set[str]]) -> list[str]:
 
 def _entry(name: str, stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
     kind = type(stage)
+    replaced = _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None
     return {
         "name": name,
         "module": kind.__module__,
         "class": kind.__qualname__,
         "keys": list(stage.keys),
+        "exec": _exec_keys(stage, replaced),
         "settings": settings.get(stage.name, {}),
-        "replaced": _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None,
+        "replaced": replaced,
     }
+
+
+def _exec_keys(stage: Stage, replaced: dict[str, Any] | None) -> list[str] | None:
+    """What of config.json makes a plan of ``exec`` need the stage; None if it has no steps for one."""
+    if type(stage).plan_exec is not Stage.plan_exec:
+        return list(stage.keys if stage.exec_keys is None else stage.exec_keys)
+    return replaced["exec"] if replaced else None

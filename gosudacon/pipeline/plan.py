@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError
+from gosudacon.linux.errors import ConfigError, Error
 from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from gosudacon.pipeline.step import Host, Spec, Stage
@@ -125,11 +125,23 @@ _COMMON = ("phase", "side", "by", "stage", "where", "lasts", "rank")
 
 def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     """Compile a bundle into its plan. Raises `ConfigError` with everything that stages found wrong."""
+    return _compile([(stage, stage.plan) for stage in stages], spec, host)
+
+
+def make_exec(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+    """The plan for another process in the container ``spec.target``. Raises `ConfigError` as `make` does."""
+    plan = _compile([(stage, stage.plan_exec) for stage in stages], spec, host)
+    for step in plan.lasting():
+        raise Error(f"stage {step.stage!r}: a step of exec would last, and nobody would undo it: {step.describe()}")
+    return plan
+
+
+def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]], spec: Spec, host: Host) -> Plan:
     steps: list[Step] = []
     refusals: list[ConfigError] = []
-    for stage in stages:
+    for stage, planning in stages:
         try:
-            for step in stage.plan(spec, host):
+            for step in planning(spec, host):
                 step.stage = step.stage or stage.name
                 steps.append(step)
         except ConfigError as error:

@@ -23,8 +23,8 @@ CONFIG = "/etc/gosudacon/config.toml"
 class Registry:
     """The stages in order and the plugins' other hooks, as data.
 
-    ``stages``: ``{"name", "module", "class", "keys", "settings", "replaced"}``; ``replaced`` is such an entry or
-    None.
+    ``stages``: ``{"name", "module", "class", "keys", "exec", "settings", "replaced"}``; ``replaced`` is such an
+    entry or None, ``exec`` are the keys for plans of ``exec``, None if the stage takes no part in them.
     ``hooks``: hook name -> ``[plugin, module, function, names of its arguments]`` in calling order.
     """
 
@@ -36,11 +36,12 @@ class Registry:
         return [entry["name"] for entry in self.data["stages"]]
 
     def stages(self, spec: Spec) -> list[Stage]:
-        """The stages this bundle needs, imported now, in order."""
+        """The stages this bundle, or this ``exec``, needs, imported now, in order."""
+        which = "keys" if spec.target is None else "exec"
         return [
             _load(entry)
             for entry in self.data["stages"]
-            if not entry["keys"] or any(spec.has(key) for key in entry["keys"])
+            if (keys := entry[which]) is not None and (not keys or any(spec.has(key) for key in keys))
         ]
 
     def all_stages(self) -> list[Stage]:

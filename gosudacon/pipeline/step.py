@@ -103,12 +103,38 @@ def rebuild(record: list[Any]) -> Step:
     return step
 
 
+class Target:
+    """The running container that ``exec`` enters: what its state and /proc say about it.
+
+    ``pid`` and ``start_time`` are init's (0 where a plan is only explained); ``namespaces`` the kinds in which
+    it differs from the caller; ``cgroups`` its cgroups, controller -> directory; ``below`` the cgroup below each of
+    them that the caller chose, under the controller's name or, for all, under ``*``.
+    """
+
+    def __init__(
+        self,
+        pid: int = 0,
+        start_time: int = 0,
+        namespaces: list[str] | None = None,
+        cgroups: dict[str, str] | None = None,
+        below: dict[str, str] | None = None,
+    ) -> None:
+        self.pid = pid
+        self.start_time = start_time
+        self.namespaces = namespaces or []
+        self.cgroups = cgroups or {}
+        self.below = below or {}
+
+
 class Spec:
     """The bundle as planning sees it.
 
     ``config`` is the parsed config.json; ``id`` the container's; ``bundle`` the absolute path of its
     directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …);
     ``text`` the file's bytes, for errors that name line and column.
+
+    For ``exec``, ``target`` is the container to enter and ``config`` the one it was made from, with the process
+    to be executed in it as ``process``.
     """
 
     def __init__(
@@ -118,12 +144,14 @@ class Spec:
         bundle: str,
         options: dict[str, Any] | None = None,
         text: bytes | None = None,
+        target: Target | None = None,
     ) -> None:
         self.config = config
         self.id = id
         self.bundle = bundle
         self.options = options or {}
         self.text = text
+        self.target = target
 
     @property
     def process(self) -> dict[str, Any]:
@@ -195,13 +223,14 @@ class Stage:
 
     ``after`` and ``before`` name stages it must follow or precede where they exist; ``keys`` the dotted
     places of config.json it cares about (empty: always), so that a stage a bundle does not need is not
-    even imported.
+    even imported. ``exec_keys`` is the same for plans of ``exec`` (None: as ``keys``).
     """
 
     name: str = ""
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    exec_keys: tuple[str, ...] | None = None
     replaced: Stage | None = None  # the stage that the administrator put this one in the place of
     settings: Mapping[str, Any] = {}  # the administrator's settings for it: ``[stage.NAME]`` of config.toml
 
@@ -211,6 +240,13 @@ class Stage:
         Raises `gosudacon.api.ConfigError` for what is invalid or impossible.
         """
         raise NotImplementedError
+
+    def plan_exec(self, spec: Spec, host: Host) -> Iterable[Step]:
+        """The steps for another process in the running container ``spec.target``: by default none. Pure, as `plan`.
+
+        No step of it may be one that ``lasts``: nothing is recorded that could undo it.
+        """
+        return () if self.replaced is None else self.replaced.plan_exec(spec, host)
 
     def features(self) -> Mapping[str, Any]:
         """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.

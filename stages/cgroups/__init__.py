@@ -37,6 +37,27 @@ class Cgroups(Stage):
         yield from driver.devices(resources.get("devices") or [])
         yield from driver.limits(resources)
 
+    def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Into the cgroups that the container's state knows or, if it was never created, those it would get."""
+        from gosudacon.stages.cgroups import enter
+
+        target = spec.target
+        assert target is not None
+        cgroups = target.cgroups if target.pid else _would_be(spec, host)
+        if cgroups:
+            yield from enter.plan_enter(spec, host, cgroups)
+        elif target.below:
+            raise ConfigError("invalid --cgroup argument: the container has no cgroups")
+
+
+def _would_be(spec: Spec, host: Host) -> dict[str, str]:
+    from gosudacon.stages.cgroups import places
+
+    if not host.cgroup_mounts:
+        return {}
+    found = places.v2_places(spec, host) if host.cgroup_mode == "v2" else places.v1_places(spec, host)
+    return {controller: f"{point}/{path}" for point, path, controllers in found for controller in controllers}
+
 
 def _driver(spec: Spec, host: Host) -> Driver:
     if spec.options.get("systemd_cgroup") or spec.options.get("cgroup_manager") == "systemd":

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import PREPARE, RUNTIME, ConfigError, Host, Spec, Stage, Step, hookimpl
 from gosudacon.linux import capability, sched
 from gosudacon.linux.identity import NOBODY_VALID
 from gosudacon.stages.handoff import confine, execute
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 _INFINITY = (1 << 64) - 1
+_INSIDE = 20  # rank in ISOLATE: once exec's process has forked for the last time
+_AFFINITY = "process.execCPUAffinity"
 
 
 class Handoff(Stage):
@@ -54,11 +56,39 @@ class Handoff(Stage):
         yield from _identity(spec, host, process, user)
         yield from _execution(spec, process)
 
+    def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """The same for another process, which waits for nobody but the runtime."""
+        process = spec.process
+        user = process.get("user") or {}
+        _check_mapped(spec, user)
+        if spec.options.get("preserve_fds"):
+            yield execute.CheckDescriptors(first=3, count=spec.options["preserve_fds"])
+        affinity = process.get("execCPUAffinity") or {}
+        if affinity.get("initial"):
+            yield confine.SetAffinity(
+                cpus=affinity["initial"], phase=PREPARE, side=RUNTIME, where=f"{_AFFINITY}.initial"
+            )
+        if process.get("oomScoreAdj") is not None:
+            yield confine.SetOomScoreAdj(value=process["oomScoreAdj"], rank=_INSIDE)
+        yield from _placement(process, spec)
+        yield from _labels(process, host)
+        yield from _identity(spec, host, process, user)
+        yield from _execution(spec, process)
+
+
+def _affinity(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
+    """All CPUs, or what ``exec`` is told: then the CPUs to begin with, too, if it is told of no others."""
+    affinity = (process.get("execCPUAffinity") or {}) if spec.target else {}
+    if affinity.get("final"):
+        yield confine.SetAffinity(cpus=affinity["final"], where=f"{_AFFINITY}.final")
+    elif not affinity.get("initial"):
+        yield confine.ResetAffinity()
+
 
 def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
     if not spec.options.get("no_new_keyring"):
         yield confine.JoinSessionKeyring(name=f"_ses.{spec.id}")
-    yield confine.ResetAffinity()
+    yield from _affinity(process, spec)
     if process.get("scheduler"):
         yield confine.SetScheduler(**_scheduler(process["scheduler"]))
     if process.get("ioPriority"):
@@ -95,7 +125,8 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
     if not any(entry.startswith("HOME=") and entry != "HOME=" for entry in environment):
         yield confine.FindHome(uid=uid)
     umask = user.get("umask")
-    yield confine.SetUmask(umask=0o022 if umask is None else umask)
+    if umask is not None or spec.target is None:
+        yield confine.SetUmask(umask=0o022 if umask is None else umask)
     if process.get("noNewPrivileges"):
         yield confine.SetNoNewPrivileges()
     yield confine.OwnStdio(uid=uid)
@@ -111,7 +142,7 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
 def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
     environment = _environment(process, spec)
     yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment))
-    yield execute.WaitForStart()
+    yield execute.WaitForStart() if spec.target is None else execute.WaitForRuntime()
     yield execute.CloseDescriptors(first=3 + int(spec.options.get("preserve_fds") or 0))
     yield execute.PrepareExecve(args=process["args"], environment=environment)
     yield execute.Execve(args=process["args"])

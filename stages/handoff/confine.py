@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 BEFORE_FILTER, AFTER_FILTER = 0, 20  # ranks: a seccomp filter that needs CAP_SYS_ADMIN is loaded between them
+_MOST_CPUS = 1 << 16
 _ENOENT, _EPERM, _EROFS, _ENOSYS, _EINVAL = 2, 1, 30, 38, 22
 
 _keyctl = abi.syscall("keyctl", abi.INT, abi.PATH, abi.ULONG)
@@ -71,6 +72,22 @@ class ResetAffinity(Step):
         except OSError as error:
             if error.errno != _EINVAL:  # none of them is in the cpuset: the kernel has chosen already
                 raise
+
+
+class SetAffinity(Step):
+    """The CPUs of a process that ``exec`` starts; those to begin with it has from the runtime, which sets its own."""
+
+    phase = CONFINE
+    cpus: str
+
+    def describe(self) -> str:
+        return f"sched_setaffinity({self.cpus})"
+
+    def run(self, context: Context) -> None:
+        try:
+            os.sched_setaffinity(0, _cpus(self.cpus))
+        except OSError as error:
+            raise SyscallError(error.errno or 0, "sched_setaffinity", self.cpus) from None
 
 
 class SetScheduler(Step):
@@ -331,6 +348,20 @@ class DropInheritedCapabilities(Step):
         effective, permitted, _ = capability.held()
         capability.set_caps(effective, permitted, 0)
         capability.set_ambient(0)
+
+
+def _cpus(text: str) -> list[int]:
+    """The numbers of a list such as ``0-3, 7``. Raises `Error`."""
+    found: list[int] = []
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if not part.isascii() or not first.isdecimal() or (dash and not last.isdecimal()):
+            raise Error(f"{text!r} is no list of CPUs such as 0-3,7", call="sched_setaffinity")
+        low, high = int(first), int(last or first)
+        if not low <= high < _MOST_CPUS:
+            raise Error(f"{text!r}: CPUs go from 0 to {_MOST_CPUS - 1}", call="sched_setaffinity")
+        found += range(low, high + 1)
+    return found
 
 
 def _short(names: list[str]) -> str:

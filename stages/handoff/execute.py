@@ -113,6 +113,13 @@ class WaitForStart(Step):
         process.restore_signals()
 
 
+class WaitForRuntime(WaitForStart):
+    """Wait until the runtime has told the caller who this process is."""
+
+    def describe(self) -> str:
+        return "wait until the runtime has written the pid file"
+
+
 class CloseDescriptors(Step):
     """Close every descriptor that is not the container's; the one that reports errors closes itself at execve."""
 

@@ -44,6 +44,7 @@ class RootfsMount(Stage):
 
     name = "rootfs-mount"
     after = ("namespaces", "cgroups", "hooks")
+    exec_keys = ("process.terminal",)
 
     def features(self) -> dict[str, Any]:
         """The words of mount options, filesystems' own left out, and mounts with other ids."""
@@ -71,6 +72,14 @@ class RootfsMount(Stage):
 
             yield from sysctl.plan_sysctl(spec)
         yield from hide.plan_hidden(spec, host)
+
+    def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """A terminal of the container's devpts, if the process wants one; nothing is mounted."""
+        if spec.process.get("terminal"):
+            from gosudacon.stages.rootfs_mount import terminal
+
+            yield from terminal.plan_exec_terminal(spec)
+            yield CloseHandedOver()
 
 
 class _Mounts:

@@ -39,6 +39,18 @@ class PairConsole(Step):
         context.kept["console"], context.kept["tty_peer"] = console.socketpair()
 
 
+class OpenRoot(Step):
+    """The root that this process has entered, as the one in which the terminal is looked for."""
+
+    phase = MOUNT
+
+    def describe(self) -> str:
+        return "open the container's root"
+
+    def run(self, context: Context) -> None:
+        context.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 class OpenTerminal(Step):
     """Allocate a terminal in the container's devpts, by descriptors only, and mount it on /dev/console."""
 
@@ -109,11 +121,26 @@ class SetTerminal(Step):
 
 def plan_terminal(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps for ``process.terminal``."""
+    yield _connection(spec)
+    yield _open(spec, console="mount" in spec.namespaces())
+    yield SetTerminal()
+
+
+def plan_exec_terminal(spec: Spec) -> Iterator[Step]:
+    """The steps for the terminal of another process; /dev/console stays the first one's."""
+    yield _connection(spec)
+    yield OpenRoot()
+    yield _open(spec, console=False)
+    yield SetTerminal()
+
+
+def _connection(spec: Spec) -> Step:
     if spec.options.get("console_socket"):
-        yield ConnectConsole(path=spec.options["console_socket"], where="process.terminal")
-    else:
-        yield PairConsole(where="process.terminal")
+        return ConnectConsole(path=spec.options["console_socket"], where="process.terminal")
+    return PairConsole(where="process.terminal")
+
+
+def _open(spec: Spec, console: bool) -> OpenTerminal:
     size = spec.process.get("consoleSize") or {}
     height, width = size.get("height") or 0, size.get("width") or 0
-    yield OpenTerminal(height=min(height, 65535), width=min(width, 65535), console="mount" in spec.namespaces())
-    yield SetTerminal()
+    return OpenTerminal(height=min(height, 65535), width=min(width, 65535), console=console)

@@ -121,6 +121,10 @@ class SeccompStage(Stage):
             agent.CloseListener(rank=rank, where=where),
         ]
 
+    def plan_exec(self, spec: Spec, host: Host) -> list[Step]:
+        """The container's profile, at the same moments; late or early as the new process's ``noNewPrivileges`` says."""
+        return self.plan(spec, host)
+
     def _compile(self, profile: dict[str, Any], host: Host) -> CompileSeccomp:
         for name, value in self.settings.items():
             if not isinstance(value, _SETTINGS.get(name, ())):

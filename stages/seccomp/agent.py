@@ -53,7 +53,7 @@ class SendListener(Step):
             raise StepError("init has no notification descriptor")
         try:
             listener = seccomp.take_descriptor(context.pid, int(number))
-            send(connection, listener, context.engine.state("creating"), self.metadata)
+            send(connection, listener, context.engine.state("creating"), context.pid, self.metadata)
             os.close(listener)
         finally:
             connection.close()
@@ -87,12 +87,15 @@ def connect(path: str) -> socket:
     return connection
 
 
-def send(connection: socket, listener: int, state: dict[str, Any], metadata: str | None) -> None:
-    """One container process state (runtime-spec config-linux.md), with the descriptor. Raises OSError."""
+def send(connection: socket, listener: int, state: dict[str, Any], pid: int, metadata: str | None) -> None:
+    """One container process state (runtime-spec config-linux.md), with the descriptor. Raises OSError.
+
+    ``pid`` is the process under the filter; in ``state`` it is init's, which for ``exec`` is another.
+    """
     message: dict[str, Any] = {
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
-        "pid": state["pid"],
+        "pid": pid,
         "state": state,
     }
     if metadata is not None:

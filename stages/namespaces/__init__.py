@@ -385,6 +385,12 @@ class Namespaces(Stage):
         yield OpenProc()
         yield from self._names(spec, wanted)
 
+    def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Into the namespaces of the container's init."""
+        from gosudacon.stages.namespaces import enter
+
+        return enter.plan_enter(spec, host)
+
     def _at_once(self, spec: Spec, host: Host, new: list[str]) -> Iterator[Step]:
         flags = _flags(kind for kind in new if kind != "cgroup")
         yield Spawn(flags=flags, where="linux.namespaces")

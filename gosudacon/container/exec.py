@@ -1,0 +1,119 @@
+"""Another process in a container: the plan that the same stages make for it, run in the same two lanes."""
+
+from __future__ import annotations
+
+from gosudacon.container import bundle as bundles
+from gosudacon.container import host as hosts
+from gosudacon.container import process as processes
+from gosudacon.container.create import check_console
+from gosudacon.container.state import Container, Store
+from gosudacon.linux import namespace, proc
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import StateError
+from gosudacon.pipeline import plan as plans
+from gosudacon.pipeline.executor import RuntimeSide
+from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.step import Context, Spec, Target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.step import Host
+
+
+def compile_exec(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Any]:
+    """The plan for ``spec.process`` in ``spec.target`` and the registry it came from; pure. Raises `Error`."""
+    stages = registry(config, use_snapshot)
+    return plans.make_exec(stages.stages(spec), spec, host), stages
+
+
+class Execution:
+    """One process being executed in a container. `run` brings it to where it waits; then `commit` or `abort`."""
+
+    def __init__(self, root: str, id: str, args: list[str], options: dict[str, Any]) -> None:
+        self.container = _enterable(Store(root, id), bool(options.get("ignore_paused")))
+        self.spec = self._spec(args, options)
+        self.host = hosts.gather()
+        self.plan, stages = compile_exec(
+            self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
+        )
+        check_console(self.spec)  # of a process that is valid: planning has checked it
+        self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
+        self.context = Context(self.spec, self.host)
+        self.engine = RuntimeSide(self.plan, self.context, self._state, self.observers)
+        self.engine.child = "the process"
+
+    def run(self) -> None:
+        """Run the plan up to where the process waits to be executed. On failure it is killed, and `Error` raised."""
+        self.context.state_dir = self.container.store.fd
+        try:
+            self.engine.run()
+        except BaseException:
+            self.abort()
+            raise
+        self._started = proc.start_time(self.context.pid)
+
+    def commit(self) -> None:
+        """Have the process executed and wait until it is. Raises `Error` if it could not be."""
+        self.engine.go()
+        self.engine.await_exec()
+        if proc.never_executed(self.context.pid, self._started):
+            raise StateError("the process was killed before it was executed")
+
+    def abort(self) -> None:
+        """Kill the process."""
+        self.engine.kill()
+
+    def _spec(self, args: list[str], options: dict[str, Any]) -> Spec:
+        data = self.container.data
+        config = bundles.parse(self.container.store.read("config.json"))
+        config["process"] = processes.build(config["process"], args, options)
+        target = Target(
+            pid=data["pid"],
+            start_time=data["start_time"],
+            namespaces=_differing(data["pid"]),
+            cgroups=data["cgroups"],
+            below=processes.sub_cgroups(options.get("cgroup", [])),
+        )
+        options = {**options, "no_new_keyring": data.get("no_new_keyring", False)}
+        return Spec(config, data["id"], data["bundle"], options, target=target)
+
+    def _state(self, status: str, pid: int) -> dict[str, Any]:
+        """The container's state, whichever of its processes a seccomp agent or a plugin is told of."""
+        return self.container.oci_state(self.container.status(), self.container.data["pid"])
+
+
+def explained(id: str, bundle: str, file: str, options: dict[str, Any]) -> Spec:
+    """What ``exec --process FILE`` would get in a container of this bundle; nothing needs to run."""
+    spec = bundles.load(id, bundle, options)
+    own = spec.process
+    spec.config = {**spec.config, "process": processes.build(own, [], {**options, "process": file})}
+    spec.text = None
+    spec.target = Target(namespaces=list(spec.namespaces()))
+    return spec
+
+
+def _enterable(store: Store, ignore_paused: bool) -> Container:
+    """The container, if a process can be added to it. Raises `StateError`."""
+    store.open()
+    container = Container.load(store)
+    status = container.status()
+    if status == "stopped":
+        raise StateError("cannot exec in a stopped container")
+    if status == "paused" and not ignore_paused:
+        raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
+    return container
+
+
+def _differing(pid: int) -> list[str]:
+    """The kinds of namespaces in which a process differs from this one; those the kernel does not have differ not."""
+    kinds = []
+    for kind in namespace.KINDS:
+        try:
+            if os.readlink(namespace.namespace_path(kind, pid)) != os.readlink(namespace.namespace_path(kind)):
+                kinds.append(kind)
+        except FileNotFoundError:
+            continue
+    return kinds

@@ -1,0 +1,109 @@
+"""Another process in a container's cgroups, which are there: opened by the runtime, entered by the process itself."""
+
+from __future__ import annotations
+
+from gosudacon.api import ISOLATE, PREPARE, ConfigError, Context, Host, Spec, Step
+from gosudacon.linux import cgroupfs, path, proc
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_UNIFIED = ""
+_CLONE_INTO_CGROUP = (5, 7)  # the kernel that has it
+_STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
+_AT_FDCWD, _EBUSY = -100, 16
+
+
+class OpenCgroups(Step):
+    """Open what the process has to write to, and the unified cgroup for clone3(2).
+
+    Keeps ``cgroup_joins`` (path -> descriptor to write ``0`` to), ``cgroup_fd`` (for CLONE_INTO_CGROUP),
+    ``cgroup_dirs`` (to be closed) and where that cannot be used ``cgroup_of_init``, the way out of EBUSY.
+    """
+
+    phase = PREPARE
+    cgroups: dict[str, str]
+    init: int
+
+    def describe(self) -> str:
+        return "open the cgroups " + ", ".join(sorted({*self.cgroups.values()}))
+
+    def run(self, context: Context) -> None:
+        kept = context.kept
+        joins = kept["cgroup_joins"] = {}
+        kept["cgroup_dirs"] = {}
+        for controller, directory in self.cgroups.items():
+            if controller != _UNIFIED:
+                file = f"{directory}/tasks"
+                if file not in joins:  # some controllers share a hierarchy
+                    joins[file] = _open_to_write(file)
+            elif context.host.kernel >= _CLONE_INTO_CGROUP and cgroupfs.can_clone_into():
+                kept["cgroup_fd"] = kept["cgroup_dirs"][_UNIFIED] = cgroupfs.open_directory(directory)
+            else:
+                joins[f"{directory}/cgroup.procs"] = _open_to_write(f"{directory}/cgroup.procs")
+                if self.init:
+                    own = context.host.cgroup_mounts[_UNIFIED] + proc.unified_cgroup(self.init)
+                    kept["cgroup_of_init"] = _open_to_write(f"{own}/cgroup.procs")
+
+
+class EnterCgroups(Step):
+    """Enter them, while this process has one thread and sees the host's cgroups."""
+
+    phase = ISOLATE
+    controllers: list[str]
+
+    def describe(self) -> str:
+        v1 = [name for name in self.controllers if name]
+        ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
+        if _UNIFIED in self.controllers:
+            ways.append("the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs")
+        return "join the container's cgroup: " + "; ".join(ways)
+
+    def run(self, context: Context) -> None:
+        kept = context.kept
+        beside = kept.pop("cgroup_of_init", -1)
+        for name, fd in kept.pop("cgroup_joins").items():
+            self._enter(name, fd, beside)
+            os.close(fd)
+        for fd in {*kept.pop("cgroup_dirs").values(), beside} - {-1}:
+            os.close(fd)
+        kept.pop("cgroup_fd", None)
+
+    def _enter(self, name: str, fd: int, beside: int) -> None:
+        try:
+            os.write(fd, b"0")
+        except OSError as error:
+            if error.errno != _EBUSY or beside < 0 or name.endswith("/tasks"):
+                raise SyscallError(error.errno or 0, "write", name) from None
+            os.write(beside, b"0")
+
+
+def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str]) -> Iterator[Step]:
+    """The steps into ``cgroups`` (controller -> directory), or into those below them that the caller has chosen.
+
+    Raises `ConfigError` for a choice that does not fit them.
+    """
+    target = spec.target
+    assert target is not None
+    chosen = {controller: _below(controller, directory, target.below) for controller, directory in cgroups.items()}
+    for name in target.below:
+        if name != "*" and name not in cgroups:
+            raise ConfigError(f"invalid --cgroup argument: the container has no cgroup of controller {name!r}")
+    init = 0 if target.below else target.pid
+    yield OpenCgroups(cgroups=chosen, init=init)
+    yield EnterCgroups(controllers=[*cgroups])
+
+
+def _below(controller: str, directory: str, below: dict[str, str]) -> str:
+    name = below.get(controller) or below.get("*") or ""
+    names = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in names or "\0" in name:
+        raise ConfigError(f"invalid --cgroup argument: {name!r} is not a sub cgroup path")
+    return "/".join([directory, *names])
+
+
+def _open_to_write(file: str) -> int:
+    return path.openat2(_AT_FDCWD, file, os.O_WRONLY, _STRAIGHT)

@@ -1,0 +1,155 @@
+"""Another process in a running container: into its namespaces, before anybody in there can look at it.
+
+A privileged caller joins the pid namespace for its children (pid_namespaces(7)) and creates the process in it by one
+clone3(2). Any other must be in the user namespace first, and forks once more.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import ISOLATE, MOUNT, PREPARE, RUNTIME, Context, Host, Spec, Step
+from gosudacon.linux import cgroupfs, mount, namespace, proc
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import StateError, SyscallError
+from gosudacon.stages.namespaces import BecomeRoot, Fork, Leave, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOIN = 10  # rank in ISOLATE: after the cgroup, whose files are the host's
+_ESRCH, _ENOMEM, _EBUSY = 3, 12, 16
+_STOPPED = "cannot exec in a stopped container"
+
+
+class OpenTarget(Step):
+    """Open init's namespaces and, where it shares the mount namespace, its root; make sure that it is init's pid."""
+
+    phase = PREPARE
+    pid: int
+    start_time: int
+    kinds: list[str]
+    root: bool
+
+    def describe(self) -> str:
+        init = f"init, process {self.pid}" if self.pid else "init"
+        what = [f"the namespaces {', '.join(self.kinds)}"] if self.kinds else []
+        return f"open {' and '.join(what + ['the root'] * self.root)} of {init}"
+
+    def run(self, context: Context) -> None:
+        # A descriptor of /proc/PID stays that process's: should it end, nothing below opens any more.
+        try:
+            directory = os.open(f"/proc/{self.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise StateError(_STOPPED) from None
+        try:
+            if not self.start_time or proc.start_time(self.pid) != self.start_time:
+                raise StateError(_STOPPED)
+            self._open(context, directory)
+        finally:
+            os.close(directory)
+
+    def _open(self, context: Context, directory: int) -> None:
+        fds = context.kept["namespaces"] = {}
+        name = ""
+        try:
+            for kind in self.kinds:
+                name = f"ns/{namespace.KINDS[kind][2]}"
+                fds[kind] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+            if self.root:
+                name = "root"
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+                context.kept["target_root"] = os.open(name, flags, dir_fd=directory)
+        except OSError as error:
+            if error.errno == _ESRCH or not proc.start_time(self.pid):
+                raise StateError(_STOPPED) from None
+            raise SyscallError(error.errno or 0, "open", f"/proc/{self.pid}/{name}") from None
+
+
+class SetnsForChild(Step):
+    """Join the pid namespace, which moves no process but those that this one creates from here on."""
+
+    phase = ISOLATE
+    side = RUNTIME
+
+    def describe(self) -> str:
+        return "setns(CLONE_NEWPID): for the process to come"
+
+    def run(self, context: Context) -> None:
+        fd = context.kept["namespaces"].pop("pid")
+        namespace.setns(fd, namespace.CLONE_NEWPID, "pid")
+        os.close(fd)
+
+
+class SpawnInside(Spawn):
+    """Create the process in the container's cgroup or, if that has become a parent only, in init's.
+
+    A cgroup of the unified hierarchy that hands on controllers takes no process (EBUSY): an init that makes
+    cgroups of its own has moved away (cgroups(7), "no internal processes").
+    """
+
+    pid: int
+    chosen: bool  # the caller has chosen a cgroup: no other will do
+
+    def run(self, context: Context) -> None:
+        try:
+            super().run(context)
+        except SyscallError as error:
+            if error.errno == _ENOMEM and not proc.start_time(self.pid):  # the pid namespace has no init any more
+                raise StateError(_STOPPED) from None
+            if error.errno != _EBUSY or self.chosen or "cgroup_fd" not in context.kept:
+                raise
+            self._beside_init(context)
+        for fd in context.kept.pop("namespaces").values():  # held here, they would outlive the container
+            os.close(fd)
+
+    def _beside_init(self, context: Context) -> None:
+        path = context.host.cgroup_mounts[""] + proc.unified_cgroup(self.pid)
+        context.kept["cgroup_fd"] = fd = cgroupfs.open_directory(path)
+        context.kept["cgroup_dirs"]["init"] = fd
+        super().run(context)
+
+
+class EnterRoot(Step):
+    """chroot(2): the container has no mount namespace, only a root of its own."""
+
+    phase = ISOLATE
+
+    def describe(self) -> str:
+        return "chroot into the container's root"
+
+    def run(self, context: Context) -> None:
+        root = context.kept.pop("target_root")
+        os.fchdir(root)
+        mount.chroot(".")
+        os.close(root)
+
+
+def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps from the host into the namespaces of ``spec.target``."""
+    target = spec.target
+    assert target is not None
+    kinds = [kind for kind in namespace.KINDS if kind in target.namespaces]
+    own_root = "mount" not in kinds
+    yield OpenTarget(pid=target.pid, start_time=target.start_time, kinds=list(kinds), root=own_root)
+    at_once = "pid" not in kinds or host.euid == 0
+    if at_once and "pid" in kinds:
+        yield SetNotDumpable(side=RUNTIME)  # what is created in there is in sight from its first moment
+        yield SetnsForChild()
+        kinds.remove("pid")
+    yield SpawnInside(flags=0, pid=target.pid, chosen=bool(target.below))
+    if not at_once or "pid" not in target.namespaces:
+        yield SetNotDumpable()
+    labelled = bool(spec.process.get("apparmorProfile") or spec.process.get("selinuxLabel"))
+    if labelled and at_once:
+        yield OpenProc(phase=ISOLATE)  # here, since a user namespace may not mount one that shows more than its own
+    if kinds:
+        yield SetnsWhatCanBe(kinds=kinds, rank=JOIN)
+    if "user" in kinds:
+        yield BecomeRoot(groups=host.euid == 0, rank=JOIN)
+    if "pid" in kinds:
+        yield Fork(kinds=["pid"], rank=JOIN)
+    if own_root:
+        yield EnterRoot(rank=JOIN)
+    yield Leave(rank=JOIN)
+    if labelled and not at_once:
+        yield OpenProc(phase=MOUNT)
