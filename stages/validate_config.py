@@ -51,8 +51,6 @@ class ValidateConfig(Stage):
 
     def plan_exec(self, spec: Spec, host: Host) -> tuple[Step, ...]:
         """Raises `ConfigError` with all problems of the process; the rest of the configuration has been accepted."""
-        if not spec.process.get("args"):
-            raise ConfigError("args must not be empty", where="process.args")
         if not verdict.accepts(spec.process, "process"):
             raise _problems(spec, "process")
         return ()

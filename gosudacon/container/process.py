@@ -105,8 +105,8 @@ def change(own: dict[str, Any], args: list[str], options: dict[str, Any]) -> dic
 
 
 def _with_umask(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    user = process.setdefault("user", {"uid": 0, "gid": 0})
     umask = (own.get("user") or {}).get("umask")
-    user = process.get("user", {})
     if umask is not None and isinstance(user, dict) and user.get("umask") is None:
         process["user"] = {**user, "umask": umask}
     return process

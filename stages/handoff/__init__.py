@@ -59,6 +59,8 @@ class Handoff(Stage):
     def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
         """The same for another process, which waits for nobody but the runtime."""
         process = spec.process
+        if not process.get("args"):
+            raise ConfigError("args must not be empty", where="process.args")
         user = process.get("user") or {}
         _check_mapped(spec, user)
         if spec.options.get("preserve_fds"):

@@ -6,6 +6,7 @@ in the file is a decision: look first whether the import can wait until it is ne
 
 from __future__ import annotations
 
+import json
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from tests.support.runtime import CHECKOUT, Runtime
 pytestmark = needs("root", "busybox")
 
 BUDGET = Path(__file__).with_name("import_budget.txt")
-COMMANDS = ("create", "start", "state", "kill", "delete", "run")
+COMMANDS = ("create", "start", "state", "exec", "kill", "delete", "run")
 FORBIDDEN = {
     *("site", "pluggy", "jsonschema", "rich", "pyroute2", "argparse", "typing", "dataclasses", "enum", "re"),
     *("pathlib", "json", "subprocess", "logging", "inspect", "importlib", "importlib.metadata", "contextlib"),
@@ -100,8 +101,12 @@ def measured(probed: Runtime, report: Path, make_bundle: Callable[..., Bundle]) 
     probed.call("delete", "--force", bundle.id)
     report.unlink()
     probed.create(bundle)
+    process = bundle.path / "process.json"
+    process.write_text(json.dumps({**bundle.config["process"], "args": ["/bin/true"]}))
     pid = probed.pid(bundle)
     probed.start(bundle)
+    probed.call("exec", "--process", process, "--detach", "--pid-file", bundle.path / "exec.pid", bundle.id)
+    assert probed.wait(int((bundle.path / "exec.pid").read_text())) == 0
     probed.kill(bundle, "KILL")
     probed.wait(pid)
     probed.delete(bundle)
