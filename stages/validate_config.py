@@ -9,7 +9,8 @@ from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 
 class OpenRoot(Step):
@@ -54,6 +55,13 @@ class ValidateConfig(Stage):
         if not verdict.accepts(spec.process, "process"):
             raise _problems(spec, "process")
         return ()
+
+    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterator[Step]:
+        """No steps. Raises `ConfigError` with all problems of ``resources`` at once."""
+        config = {**spec.config, "linux": {**spec.linux, "resources": dict(resources)}}
+        if not verdict.accepts(config):
+            raise _problems(Spec(config, spec.id, spec.bundle))
+        yield from ()
 
 
 def _problems(spec: Spec, kind: str = "config") -> ConfigError:

@@ -392,7 +392,6 @@ COMMANDS: dict[str, Command] = {
 
 # Not finished. Commands here are refused, whatever follows them; a line goes when the command works.
 PENDING_COMMANDS = (
-    "update",
     "events",
     "checkpoint",
     "restore",

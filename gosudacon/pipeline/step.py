@@ -248,6 +248,16 @@ class Stage:
         """
         return () if self.replaced is None else self.replaced.plan_exec(spec, host)
 
+    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterable[Step]:
+        """The steps that change limits of a container that exists to ``resources``, in the order in which they run.
+
+        ``resources`` has what is to be written, in the form of ``linux.resources``; ``spec`` the configuration
+        with all limits that there are then. The steps run on the runtime's side, with `Context.kept` holding
+        ``cgroup_dirs`` (controller -> descriptor); when one fails, those before it and it itself are undone.
+        Pure; raises `gosudacon.api.ConfigError` for what is invalid or impossible.
+        """
+        return () if self.replaced is None else self.replaced.plan_update(resources, spec, host)
+
     def features(self) -> Mapping[str, Any]:
         """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.
 

@@ -9,7 +9,7 @@ from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from gosudacon.stages.cgroups.limits import Driver
@@ -48,6 +48,15 @@ class Cgroups(Stage):
             yield from enter.plan_enter(spec, host, cgroups)
         elif target.below:
             raise ConfigError("invalid --cgroup argument: the container has no cgroups")
+
+    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `ConfigError` as `plan` does."""
+        from gosudacon.stages.cgroups import update
+
+        if resources and not host.cgroup_mounts:
+            raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
+        if resources:
+            yield from update.plan(_driver(spec, host).limits(dict(resources)))
 
 
 def _would_be(spec: Spec, host: Host) -> dict[str, str]:

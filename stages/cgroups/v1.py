@@ -86,8 +86,8 @@ class Legacy(Driver):
             self._need("memory", f"{_R}.memory")
             yield WriteTogether(controller="memory", values=both, where=f"{_R}.memory.{'limit' if limit else 'swap'}")
         elif both:
+            yield self._write("memory", both[1][0], "-1", f"{_R}.memory.limit", optional=True)  # never below the other
             yield self._write("memory", both[0][0], "-1", f"{_R}.memory.limit")
-            yield self._write("memory", both[1][0], "-1", f"{_R}.memory.limit", optional=True)
         for key, file in (("reservation", "soft_limit_in_bytes"), ("kernelTCP", "kmem.tcp.limit_in_bytes")):
             if memory.get(key):
                 yield self._write("memory", f"memory.{file}", str(memory[key]), f"{_R}.memory.{key}")

@@ -403,7 +403,7 @@ class Namespaces(Stage):
         if "user" in joined:
             maps = _maps(spec)
             checked = bool(maps["uids"] or maps["gids"])
-            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces", **_at_once(checked))
+            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces", **_awaited(checked))
             if checked:
                 yield CheckIdMaps(**maps)
             yield BecomeRoot(groups=host.euid == 0)
@@ -416,7 +416,7 @@ class Namespaces(Stage):
         flags = _flags(kind for kind in new if kind not in ("user", "cgroup"))
         offsets = spec.linux.get("timeOffsets")
         if flags:
-            yield Unshare(flags=flags, where="linux.namespaces", **_at_once(bool(offsets)))
+            yield Unshare(flags=flags, where="linux.namespaces", **_awaited(bool(offsets)))
         if offsets:
             yield TimeOffsets(offsets=offsets)
         yield SetNotDumpable()
@@ -479,7 +479,7 @@ def _where(spec: Spec, kind: str) -> str:
     return "linux.namespaces"
 
 
-def _at_once(needed: bool) -> dict[str, str]:
+def _awaited(needed: bool) -> dict[str, str]:
     """For a step on whose end the runtime waits in this phase already, if it is ``needed``."""
     return {"by": ISOLATE} if needed else {}
 

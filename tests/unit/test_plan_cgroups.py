@@ -361,7 +361,7 @@ def writes(resources: dict[str, Any], host: Host) -> list[str]:
         ({"limit": 100}, ["write 100 to memory.limit_in_bytes"], ["write 100 to memory.max"]),
         (
             {"limit": -1},
-            ["write -1 to memory.limit_in_bytes", "write -1 to memory.memsw.limit_in_bytes if it is there"],
+            ["write -1 to memory.memsw.limit_in_bytes if it is there", "write -1 to memory.limit_in_bytes"],
             ["write max to memory.swap.max if it is there", "write max to memory.max"],
         ),
         (

@@ -1,0 +1,79 @@
+"""Merging resource limits: what ``update`` is given with what the container has. Pure."""
+
+from __future__ import annotations
+
+from gosudacon.linux.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Resources = dict[str, Any]
+
+_R = "linux.resources"
+#: Values that the kernel takes together: who changes one states the other again.
+_PAIRS = {"memory": ("limit", "swap"), "cpu": ("quota", "period")}
+_ZERO_COUNTS = ("burst", "idle", "swappiness")
+#: Lists of which an entry replaces the one with the same key.
+_KEYS = {
+    "hugepageLimits": ("pageSize",),
+    "priorities": ("name",),
+    **{f"throttle{kind}Device": ("major", "minor") for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")},
+    "weightDevice": ("major", "minor"),
+}
+
+
+def merge(current: Resources, given: Resources) -> tuple[Resources, Resources]:
+    """(all limits the container then has, those that are to be written), of ``linux.resources`` in config.json.
+
+    What is not given stays: an absent member, null, and 0 where it means "not set" (memory, CPU, block I/O).
+    A memory limit taken away takes the swap limit with it. Device rules cannot be changed, and are left out.
+    Raises `ConfigError` for an object or a list that is none; other types are the schema's business.
+    """
+    merged: Resources = dict(current)
+    changed: Resources = {}
+    for name, value in given.items():
+        if value is None or name == "devices":
+            continue
+        if name == "hugepageLimits":
+            changed[name] = value
+            merged[name] = _upsert(current.get(name) or [], value, _KEYS[name], f"{_R}.{name}")
+        elif not isinstance(value, dict):
+            raise ConfigError(f"{name} must be an object", where=f"{_R}.{name}")
+        else:
+            _merge_section(name, current.get(name) or {}, value, merged, changed)
+    return merged, changed
+
+
+def _merge_section(name: str, old: Resources, value: Resources, merged: Resources, changed: Resources) -> None:
+    new = {key: each for key, each in value.items() if not _unset(name, key, each)}
+    if not new:
+        return
+    result = {**old, **new}
+    for key in new:
+        if key in _KEYS:
+            result[key] = _upsert(old.get(key) or [], new[key], _KEYS[key], f"{_R}.{name}.{key}")
+    written = dict(new)
+    first, second = _PAIRS.get(name, ("", ""))
+    for one, other in ((first, second), (second, first)):
+        if one in new and other not in new and old.get(other):
+            written[other] = old[other]
+    if name == "memory" and new.get("limit") == -1 and "swap" not in new:
+        written.pop("swap", None)
+        result.pop("swap", None)
+    merged[name], changed[name] = result, written
+
+
+def _unset(section: str, key: str, value: Any) -> bool:
+    if value is None:
+        return True
+    if value != 0 or isinstance(value, bool) or section in ("unified", "rdma"):
+        return False
+    return not (section == "pids" or key in _ZERO_COUNTS)
+
+
+def _upsert(old: list[Any], new: Any, keys: tuple[str, ...], where: str) -> list[Any]:
+    if not isinstance(new, list) or not all(isinstance(entry, dict) for entry in new):
+        raise ConfigError("must be a list of objects", where=where)
+    taken = [[entry.get(key) for key in keys] for entry in new]
+    return [entry for entry in old if [entry.get(key) for key in keys] not in taken] + new

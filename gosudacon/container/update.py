@@ -1,0 +1,95 @@
+"""Changing the limits of a container, all of them or none."""
+
+from __future__ import annotations
+
+from gosudacon.container import bundle as bundles
+from gosudacon.container import host as hosts
+from gosudacon.container.recorded import detached_context
+from gosudacon.container.resources import merge
+from gosudacon.container.state import Container, Store
+from gosudacon.linux import cgroupfs
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error, StateError
+from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.runner import run_step, undo_steps
+from gosudacon.pipeline.step import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.step import Context, Step
+
+
+def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snapshot: bool = True) -> None:
+    """Set the limits ``given`` (``linux.resources`` of config.json) of a container; the others stay as they are.
+
+    Raises `StateError` ("container not running") for a stopped container, and `Error` for a limit that is invalid
+    or that the kernel refuses; all limits are then as they were.
+    """
+    store = Store(root, id)
+    store.open()
+    if not Container.load(store).alive():  # asked before the lock: a hook of its own creation must not wait for it
+        raise StateError("container not running")
+    store.close()
+    store.open(exclusive=True)
+    container = Container.load(store)
+    if not container.alive():
+        raise StateError("container not running")
+    spec = _spec(container)
+    merged, changed = merge(spec.linux.get("resources") or {}, given)
+    steps = _plan(Spec(_with(spec, merged), spec.id, spec.bundle), changed, config, use_snapshot)
+    context = detached_context(container)
+    context.kept["cgroup_dirs"] = directories = _open(container.data["cgroups"])
+    try:
+        _run(steps, context)
+        container.data["resources"] = merged
+        container.save()
+    finally:
+        for fd in {*directories.values()}:
+            os.close(fd)
+        store.close()
+
+
+def _spec(container: Container) -> Spec:
+    """The configuration that the container was made from, with the limits that it has now."""
+    data = container.data
+    spec = Spec(bundles.parse(container.store.read("config.json")), data["id"], data["bundle"])
+    if "resources" in data:
+        spec.config = _with(spec, data["resources"])
+    return spec
+
+
+def _with(spec: Spec, resources: dict[str, Any]) -> dict[str, Any]:
+    return {**spec.config, "linux": {**spec.linux, "resources": resources}}
+
+
+def _plan(spec: Spec, changed: dict[str, Any], config: str, use_snapshot: bool) -> list[Step]:
+    host = hosts.gather()
+    steps = []
+    for stage in registry(config, use_snapshot).stages(spec):
+        for step in stage.plan_update(changed, spec, host):
+            step.stage = stage.name
+            steps.append(step)
+    return steps
+
+
+def _open(cgroups: dict[str, str]) -> dict[str, int]:
+    """Controller -> descriptor of the container's cgroup; controllers mounted together share one."""
+    opened: dict[str, int] = {}
+    for directory in dict.fromkeys(cgroups.values()):
+        opened[directory] = cgroupfs.open_directory(directory)
+    return {controller: opened[directory] for controller, directory in cgroups.items()}
+
+
+def _run(steps: list[Step], context: Context) -> None:
+    done: list[Step] = []
+    try:
+        for step in steps:
+            done.append(step)
+            run_step(step, context)
+    except BaseException as error:
+        failures = undo_steps(done, context)
+        if failures and isinstance(error, Error):
+            error.message += f"; the limits before could not be restored: {failures[0].message}"
+        raise
