@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import jsonio, namespace, process
+from gosudacon.linux import jsonio, namespace, proc, process
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StepError, from_record, reason, shortened
 from gosudacon.pipeline.runner import run_step
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from gosudacon.pipeline.plan import Move, Plan
     from gosudacon.pipeline.runner import Observers
-    from gosudacon.pipeline.step import Context
+    from gosudacon.pipeline.step import Context, Step
 
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
 DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
 _PACKET = 65536
 _SIGKILL = 9
+_ESRCH = 3
 
 
 class Channel:
@@ -98,11 +99,19 @@ class RuntimeSide(Engine):
             self._position = position
             while self._peer_done < move.wait:
                 self._receive()
-            run_step(move.step, self.context, self.observers)
+            self._run_step(move.step)
             if move.tell and self.channel.fd >= 0:
                 self._tell(position)
         while not self._peer_ready:
             self._receive()
+
+    def _run_step(self, step: Step) -> None:
+        try:
+            run_step(step, self.context, self.observers)
+        except Error as error:
+            if error.errno != _ESRCH or not self.context.pid or proc.start_time(self.context.pid):
+                raise
+            self._hear_out()  # the process was gone that the step was for: why, is the news
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         mine, theirs = process.socketpair()
@@ -150,8 +159,12 @@ class RuntimeSide(Engine):
         try:
             self.channel.send(DONE, b"%d" % position)
         except BrokenPipeError:
-            while True:  # what it said before it went, to the end
-                self._receive()
+            self._hear_out()
+
+    def _hear_out(self) -> NoReturn:
+        """Take in what init has said before it went, to the end, which raises."""
+        while True:
+            self._receive()
 
     def _receive(self) -> None:
         if self.channel.fd < 0:
