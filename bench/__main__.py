@@ -11,10 +11,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import bundle, goals, machine, memory, options, profiling, runtimes, scale, seccomp, tables, timing
+from . import (
+    bundle,
+    clients,
+    daily,
+    goals,
+    machine,
+    memory,
+    options,
+    profiling,
+    runtimes,
+    scale,
+    seccomp,
+    tables,
+    timing,
+)
 from .spawn import CommandFailed, TimedOut
 from .workspace import Workspace
 
+Measure = Callable[[Workspace, Namespace, dict[str, object]], tuple[list[tables.Table], bool]]
 #: What went wrong with the set-up or a runtime, as opposed to a fault of the bench.
 FAILURES = (
     runtimes.UnknownRuntime,
@@ -60,7 +75,7 @@ def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
         "hide_unified": arguments.hide_unified,
     }
     with Workspace(chosen, variant, arguments.hide_unified, arguments.timeout) as work:
-        measure = _profile if arguments.profile else _scale if arguments.scale else _timed
+        measure = _measure(arguments)
         drawn, clean = measure(work, arguments, report)
         hidden = [one.name for one in chosen if work.hides_unified(one)]
     notes = [*machine.describe(facts, chosen), f"container: {variant}"]
@@ -70,6 +85,14 @@ def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
     if arguments.json:
         _write(arguments.json, report)
     return 0 if clean else 1
+
+
+def _measure(arguments: Namespace) -> Measure:
+    if arguments.profile:
+        return _profile
+    if arguments.clients:
+        return _clients
+    return _scale if arguments.scale else _timed
 
 
 def _timed(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
@@ -108,6 +131,25 @@ def _scale(work: Workspace, arguments: Namespace, report: dict[str, object]) -> 
         runs = scale.measure(work, arguments.containers, arguments.slots, lambda text: _say(arguments, text))
     report["scale"] = [asdict(run) | {"total": run.total} for run in runs]
     return [tables.scale_table(runs)], not any(run.left for run in runs)
+
+
+def _clients(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
+    run = daily.Daily(work, arguments.settle / 1000, lambda text: _say(arguments, text))
+    with work.spawner.signals():
+        for kind in clients.KINDS:
+            if kind.name in arguments.clients:
+                run.measure(kind, arguments.warmup, arguments.runs)
+        left = _left(work)
+    judged = goals.judge_clients(run.results)
+    report["clients_wall_ns"] = {c: {n: s.wall for n, s in by.items()} for c, by in run.results.items()}
+    report["skipped"] = run.skipped
+    report["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
+    drawn = [
+        tables.clients_table(run.results, list(work.runtimes)),
+        tables.skipped_table(run.skipped),
+        goals.goals_table(judged),
+    ]
+    return drawn, not left
 
 
 def _profile(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:

@@ -12,7 +12,7 @@ from .tables import Table, mebibytes, milliseconds, summaries
 from .timing import LIFECYCLE, Results
 
 SUBJECT = "gosudacon"
-#: create and run take at most this part of runc's time.
+#: create, run and exec take at most this part of runc's time.
 FRACTION_OF_RUNC = 0.8
 #: start, state, kill and delete take at most this much longer than the bare interpreter, nanoseconds.
 ABOVE_BARE = 3_000_000
@@ -40,7 +40,7 @@ def judge(results: Results, peaks: Peaks) -> list[Goal]:
         for command, found in summaries(results).items()
     }
     goals = []
-    for command in ("create", "run", LIFECYCLE):
+    for command in ("create", "run", "exec", LIFECYCLE):
         part = 1.0 if command == LIFECYCLE else FRACTION_OF_RUNC
         found = medians.get(command, {})
         if SUBJECT in found and "runc" in found:
@@ -55,6 +55,16 @@ def judge(results: Results, peaks: Peaks) -> list[Goal]:
     if create[0] and create[1]:
         mine, other = percentile(create[0], 50), percentile(create[1], 50)
         goals.append(Goal("peak memory of create ≤ runc", mine, other, "MiB"))
+    return goals
+
+
+def judge_clients(results: Results) -> list[Goal]:
+    """The targets of the clients' run: with gosudacon none takes longer than with runc."""
+    goals = []
+    for client, found in summaries(results).items():
+        if SUBJECT in found and "runc" in found:
+            mine, other = found[SUBJECT].median, found["runc"].median
+            goals.append(Goal(f"{client} run --rm ≤ with runc", mine, other, "ms"))
     return goals
 
 

@@ -60,7 +60,7 @@ def find(run: str, below: str, state: Path, scratch: list[Path]) -> Leftovers:
             left.cgroups += [str(Path(path) / name) for name in folders]
     # The bench is the subreaper: a helper that outlived its runtime is its child by now.
     reap_orphans()
-    pids.update(_children())
+    pids.update(children())
     left.processes = [f"{pid} {_name(pid)}" for pid in sorted(pids)]
     if state.is_dir():
         left.states = [str(path) for path in sorted(state.iterdir()) if _is_container_state(path)]
@@ -74,7 +74,7 @@ def mounts_below(folders: list[Path]) -> list[str]:
     return [m.point for m in layout.mounts() if m.point.startswith(prefixes)]
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
     pid = os.getpid()
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .bundle import busybox
 from .runtimes import BARE, Runtime
-from .timing import STEPS
+from .timing import EXTRAS, steps
 from .workspace import Workspace
 
 #: runtime → command (or BARE) → KiB of each sample.
@@ -62,7 +62,7 @@ def _lifecycle_peaks(workspace: Workspace, meter: PeakMeter, runtime: Runtime, f
     container = workspace.container(runtime, "peak")
     workspace.enter(runtime)
     workspace.track([container], alive=True)
-    for step in (*STEPS, "run"):
+    for step in (*steps(EXTRAS), "run"):
         found.setdefault(step, []).append(meter.peak(workspace.command(container, step)))
         if step == "create":
             workspace.created(container)

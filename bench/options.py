@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import timing
+from . import clients, timing
 from .runtimes import DEFAULT
 
 DESCRIPTION = """\
@@ -21,6 +21,10 @@ def parser() -> argparse.ArgumentParser:
     )
     what = top.add_argument_group("what to measure (default: the timed table and memory)")
     what.add_argument("--scale", action="store_true", help="the scale run instead: many containers")
+    what.add_argument(
+        "--clients", nargs="?", type=_clients, const=list(clients.NAMES), metavar="CLIENT,...",
+        help=f"run --rm by the clients instead: all, or these of {','.join(clients.NAMES)}",
+    )  # fmt: skip
     what.add_argument(
         "--profile", nargs="?", const="gosudacon", metavar="RUNTIME",
         help="where the time of create (or of --only) goes, by strace and -X importtime (%(const)s)",
@@ -75,6 +79,14 @@ def _commands(text: str) -> list[str]:
     for word in words:
         if word not in timing.COMMANDS:
             raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(timing.COMMANDS)}")
+    return words
+
+
+def _clients(text: str) -> list[str]:
+    words = _words(text)
+    for word in words:
+        if word not in clients.NAMES:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(clients.NAMES)}")
     return words
 
 

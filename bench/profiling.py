@@ -11,7 +11,7 @@ from pathlib import Path
 from . import kernel, trace
 from .spawn import CommandFailed
 from .tables import Table
-from .timing import STEPS
+from .timing import steps
 from .workspace import Container, Workspace
 
 #: Rows of a table, and letters of a call, that are shown; --json has all.
@@ -46,13 +46,13 @@ def profile(workspace: Workspace, name: str, commands: list[str]) -> list[Profil
         raise NoProfile("--profile needs strace")
     container = workspace.container(workspace.runtimes[name], "profiled")
     traced = {}
-    for step in STEPS:
+    for step in steps(commands):
         if step in commands:
             traced[step] = _traced(workspace, container, step, strace)
         else:
             workspace.do(container, step)
     if any(one.interpreter for one in traced.values()):
-        for step in STEPS:
+        for step in steps(commands):
             if step in traced and traced[step].interpreter:
                 traced[step].imports = _imports(workspace, container, step, traced[step].interpreter)
             else:

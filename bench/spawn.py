@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,22 +89,29 @@ class Spawner:
         if self._stopping:
             raise KeyboardInterrupt
 
-    def start(self, argv: list[str], stdout: int | None = None) -> int:
+    def start(
+        self,
+        argv: list[str],
+        stdout: int | None = None,
+        stderr: int | None = None,
+        environment: Mapping[str, str] = ENVIRONMENT,
+    ) -> int:
         """Spawn in a process group of its own (a terminal's Ctrl-C reaches the bench alone); its pid."""
-        actions = self._actions
-        if stdout is not None:
-            actions = [*actions, (os.POSIX_SPAWN_DUP2, stdout, 1)]
+        actions = [*self._actions]
+        for target, source in ((1, stdout), (2, stderr)):
+            if source is not None:
+                actions.append((os.POSIX_SPAWN_DUP2, source, target))
         # Python ignores these two, and a runtime would inherit that.
         defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-        return os.posix_spawn(argv[0], argv, ENVIRONMENT, file_actions=actions, setpgroup=0, setsigdef=defaults)
+        return os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0, setsigdef=defaults)
 
-    def run(self, argv: list[str], stdout: int | None = None) -> Sample:
+    def run(self, argv: list[str], stdout: int | None = None, environment: Mapping[str, str] = ENVIRONMENT) -> Sample:
         """Spawn, wait, measure. CommandFailed on any other end than exit status 0, TimedOut on a hang."""
         self.check_stop()
         os.ftruncate(self._errors, 0)
         signal.setitimer(signal.ITIMER_REAL, self._timeout)
         begun = time.monotonic_ns()
-        pid = self.start(argv, stdout)
+        pid = self.start(argv, stdout, environment=environment)
         try:
             _, status, usage = os.wait4(pid, 0)
         except TimedOut as error:

@@ -74,6 +74,26 @@ def timing_table(results: Results, order: Sequence[str]) -> Table:
     return Table("wall time, milliseconds", heads, _grouped(rows))
 
 
+def clients_table(results: Results, order: Sequence[str]) -> Table:
+    """One row per client and runtime; no processor time, for most of it is spent in daemons."""
+    found = summaries(results)
+    bases = [base for base in BASES if base in order]
+    rows = []
+    for client, by in found.items():
+        for name in order:
+            if name in by:
+                others = [by[base].median if base in by else None for base in bases]
+                ratios = [times(ratio(by[name].median, other)) for other in others]
+                rows.append((client, name, *_spread(by[name]), *ratios))
+    heads = ("client", "runtime", "median", "min", "p10..p90", *(f"x {base}" for base in bases))
+    return Table("run --rm by a client: wall time, milliseconds", heads, _grouped(rows))
+
+
+def skipped_table(skipped: Sequence[tuple[str, str]]) -> Table:
+    """What could not be measured, and why."""
+    return Table("not measured", ("what", "why"), tuple(skipped))
+
+
 def _spread(summary: Summary) -> list[str]:
     span = f"{milliseconds(summary.p10)}..{milliseconds(summary.p90)}"
     return [milliseconds(summary.median), milliseconds(summary.minimum), span]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from .runtimes import BARE
@@ -12,8 +12,15 @@ from .stats import rotated
 from .workspace import Container, Workspace
 
 STEPS = ("create", "start", "state", "kill", "delete")
+#: What else is done to a running container; between ``state`` and ``kill``, and only when asked for.
+EXTRAS = ("exec", "ps", "update")
 LIFECYCLE = "lifecycle"
-COMMANDS = (*STEPS, "run", LIFECYCLE)
+COMMANDS = (*STEPS[:3], *EXTRAS, *STEPS[3:], "run", LIFECYCLE)
+
+
+def steps(wanted: Collection[str]) -> list[str]:
+    """The commands of one container's life in their order: all of STEPS, and the EXTRAS that are ``wanted``."""
+    return [step for step in COMMANDS if step in STEPS or (step in EXTRAS and step in wanted)]
 
 
 @dataclass
@@ -64,8 +71,9 @@ class Timing:
         return self.results
 
     def _round(self, order: list[str]) -> None:
-        if any(step in self._commands for step in STEPS):
-            for step in STEPS:
+        wanted = steps(self._commands)
+        if any(step in self._commands for step in wanted):
+            for step in wanted:
                 self._each(order, step)
         if "run" in self._commands:
             self._each(order, "run")

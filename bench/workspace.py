@@ -13,6 +13,10 @@ from .layout import Namespaces
 from .runtimes import BARE, Runtime
 from .spawn import CommandFailed, Sample, Spawner, TimedOut
 
+#: Commands that need more than their name and the container's: what stands before that, and after it.
+_WORDS = {"ps": ("ps", "--format", "json"), "update": ("update", "--pids-limit", "128")}
+_AFTER = {"kill": ("KILL",), "exec": tuple(bundle.TRUE)}
+
 
 @dataclass
 class Container:
@@ -91,14 +95,13 @@ class Workspace:
         return self._hide == "all" or (self._hide == "needed" and runtime.hide_unified)
 
     def command(self, container: Container, word: str) -> list[str]:
-        """Command line of one lifecycle command."""
+        """Command line of one command."""
         runtime, root = container.runtime, self.root(container.runtime)
         if word == "create":
             return runtime.create(root, container.sleeping, container.pid_file, container.name)
         if word == "run":
             return runtime.run(root, container.ending, container.name)
-        words = [word, container.name] + (["KILL"] if word == "kill" else [])
-        return runtime.argv(root, *words)
+        return runtime.argv(root, *_WORDS.get(word, (word,)), container.name, *_AFTER.get(word, ()))
 
     def created(self, container: Container) -> None:
         """Note that a container exists, so that the end of the run removes it whatever happens."""
@@ -106,7 +109,7 @@ class Workspace:
         container.pid_file.unlink()
 
     def do(self, container: Container, word: str) -> Sample:
-        """Run one lifecycle command, measured, in the right namespace, and keep the books."""
+        """Run one command, measured, in the right namespace, and keep the books."""
         self.enter(container.runtime)
         key = (container.runtime.name, container.name)
         if word in ("create", "run"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import layout, memory, options, runtimes, trace
+from bench import layout, memory, options, runtimes, timing, trace
 
 HYBRID = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -119,3 +119,16 @@ def test_the_defaults_measure_everything() -> None:
     arguments = options.parser().parse_args([])
     assert arguments.only is None
     assert (arguments.runtimes, arguments.slots) == (["gosudacon", "runc", "crun", "bare"], [1, 16])
+
+
+def test_clients_are_all_or_those_that_are_named() -> None:
+    parse = options.parser().parse_args
+    assert parse(["--clients"]).clients == ["ctr", "docker", "podman"]
+    assert parse(["--clients", "podman"]).clients == ["podman"]
+    with pytest.raises(SystemExit):
+        parse(["--clients", "rkt"])
+
+
+def test_only_what_is_wanted_of_a_running_container_is_done_to_it() -> None:
+    assert timing.steps(["exec", "run"]) == ["create", "start", "state", "exec", "kill", "delete"]
+    assert timing.steps([]) == list(timing.STEPS)

@@ -98,3 +98,22 @@ def test_no_goals_without_the_subject(results: Results) -> None:
     for found in results.values():
         found.pop("gosudacon", None)
     assert goals.judge(results, {"runc": {"create": [9600]}}) == []
+
+
+def test_clients_are_compared_with_runc_below_the_same_client() -> None:
+    found = {
+        "ctr": {"gosudacon": series(90, 90, 90), "runc": series(100, 100, 100)},
+        "podman": {"gosudacon": series(220, 220, 220)},
+    }
+    table = tables.clients_table(found, ORDER)
+    assert table.heads == ("client", "runtime", "median", "min", "p10..p90", "x runc")
+    assert [row[:3] + row[-1:] for row in table.rows] == [
+        ("ctr", "gosudacon", "90.00", "0.90"), ("", "runc", "100.0", "1.00"), ("podman", "gosudacon", "220.0", "-"),
+    ]  # fmt: skip
+    (goal,) = goals.judge_clients(found)
+    assert (goal.name, goal.met) == ("ctr run --rm ≤ with runc", True)
+
+
+def test_exec_has_a_target() -> None:
+    (goal,) = goals.judge({"exec": {"gosudacon": series(17), "runc": series(20)}}, {})
+    assert (goal.name, goal.met) == ("exec ≤ 0.8 x runc", False)
