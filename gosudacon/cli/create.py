@@ -35,8 +35,11 @@ def make(invocation: Invocation, extra: dict[str, object]) -> Creation:
     from gosudacon.container.create import Creation
 
     options = enter_options(invocation, extra)
+    root, id = root_of(invocation), invocation.args[0]
+    if os.getenv("NOTIFY_SOCKET"):
+        options["notify_directory"] = f"{root}/{id}/notify"
     os.umask(0o022)  # whatever the caller's was; what must be private is made with its own mode
-    creation = Creation(root_of(invocation), invocation.args[0], invocation.options["bundle"], options)
+    creation = Creation(root, id, invocation.options["bundle"], options)
     attach_log(creation, invocation)
     return creation
 
@@ -52,7 +55,7 @@ def enter_options(invocation: Invocation, extra: dict[str, object], listen: bool
     _sweep(options, invocation.log.fd, listen)
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)  # a caller that ignores it would have our children reaped by the kernel
     seal.require()
-    for name in ("pid_file", "console_socket"):  # relative to the caller's directory
+    for name in ("pid_file", "console_socket", "pidfd_socket"):  # relative to the caller's directory
         if name in options:
             options[name] = os.path.abspath(options[name])
     return options
@@ -99,12 +102,14 @@ def _sweep(options: dict[str, Any], log: int, listen: bool) -> None:
         count += int(given)
     if count:
         options["preserve_fds"] = count
+    if 3 <= log < 3 + count:  # opened at a number that the caller says is one of those, and left free
+        raise Error(f"unable to stat preserved-fd {log} (of {count})")
     process.close_from(3 + count, log)
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: fd
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)  # takes the lowest free number: fd
     for fd in range(3, 3 + count):
         try:
             os.set_inheritable(fd, True)

@@ -21,11 +21,11 @@ def run(invocation: Invocation) -> int:
         return 0
     from gosudacon.container import run as foreground
 
-    foreground.prepare(subreaper=False)
+    host = foreground.prepare(execution, subreaper=False)
     execution.run()
     terminal = None
     try:
-        terminal = foreground.attach(execution.context)
+        terminal = foreground.attach(execution.context, host)
         _publish(execution)
     except BaseException:
         execution.abort()

@@ -6,7 +6,7 @@ import _signal
 import os
 
 from gosudacon.cli import output
-from gosudacon.cli.main import spec_options
+from gosudacon.cli.main import root_of, spec_options
 from gosudacon.linux.errors import ConfigError, Error
 
 _SIGPIPE = 13
@@ -28,6 +28,8 @@ def run(invocation: Invocation) -> int:
     host = hosts.gather()
     options = spec_options(invocation)
     process = options.pop("exec", "")
+    if os.getenv("NOTIFY_SOCKET") and not process:
+        options["notify_directory"] = f"{root_of(invocation)}/{_id(bundle)}/notify"
     compiler = compile_plan
     try:
         if process:

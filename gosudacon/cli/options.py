@@ -357,6 +357,8 @@ COMMANDS: dict[str, Command] = {
             _FORMAT,
             ("stage", "", "str", "NAME", "", "the steps of this stage only"),
             ("exec", "", "str", "FILE", "", "the plan for `exec --process FILE` in the bundle's container"),
+            _CONSOLE,
+            _PIDFD,
             _HELP,
         ),
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan in "
@@ -403,8 +405,6 @@ PROBED_BY_HELP = ("checkpoint", "restore")
 # Options (and values of options) that are refused, and the commands that refuse them. A command on a
 # container that exists goes by what was saved with it, and lets a global option of this list pass.
 PENDING_OPTIONS: dict[str, tuple[str, ...]] = {
-    "pidfd-socket": ("create", "run", "exec"),
-    "no-subreaper": ("run",),
     "systemd-cgroup": ("create", "run", "explain"),
     "cgroup-manager=systemd": ("create", "run", "explain"),
     "cgroup-manager=disabled": ("create", "run", "explain"),

@@ -12,24 +12,38 @@ from gosudacon.linux import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.create import Creation
+    from gosudacon.container.exec import Execution
+    from gosudacon.container.notify import Notifier
     from gosudacon.container.terminal import Terminal
     from gosudacon.linux.errors import Error
     from gosudacon.pipeline.step import Context
 
 _ALL = _signal.valid_signals()
-_SIGKILL, _SIGCHLD, _SIGURG, _SIGWINCH = 9, 17, 23, 28
+_SIGKILL, _SIGCHLD, _SIGCONT, _SIGURG, _SIGWINCH = 9, 17, 18, 23, 28
+_STDERR = 2
 _OUR_OWN = (_SIGCHLD, _SIGURG, _SIGWINCH)
 
 
-def prepare(subreaper: bool = True) -> None:
-    """Hold back the signals that `wait` will pass on, and become a subreaper."""
+def prepare(operation: Creation | Execution, subreaper: bool = True) -> int:
+    """Hold back the signals that `wait` will pass on, and become a subreaper.
+
+    Returns the caller's terminal for a process that is to have one, else -1. Raises `Error` if there is none.
+    """
+    host = -1
+    if operation.spec.process.get("terminal"):
+        from gosudacon.container import terminal
+
+        host = terminal.find()
+        if host > _STDERR:
+            operation.engine.private.append(host)
     if subreaper:
         process.set_child_subreaper()
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
+    return host
 
 
-def attach(context: Context) -> Terminal | None:
-    """The process's terminal, joined to the caller's; None if it has none."""
+def attach(context: Context, host: int) -> Terminal | None:
+    """The process's terminal, joined to the caller's, ``host``; None if it has none."""
     peer = context.kept.pop("tty_peer", -1)
     if peer < 0:
         return None
@@ -38,11 +52,14 @@ def attach(context: Context) -> Terminal | None:
 
     master = console.receive(peer)
     os.close(peer)
-    return Terminal(master)
+    return Terminal(master, host)
 
 
-def wait(pid: int, terminal: Terminal | None) -> int:
-    """Pass signals and the terminal on until ``pid`` ends; reap orphans. Returns its status, 128 + N for signal N."""
+def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None = None) -> int:
+    """Pass signals and the terminal on until ``pid`` ends; reap orphans. Returns its status, 128 + N for signal N.
+
+    What ``notifier`` hears is passed on, too: that the container is ready.
+    """
     gc.enable()  # off since the start (`gosudacon.launcher.entry`); this may take days
     signals = process.signalfd(_ALL)
     try:
@@ -51,9 +68,13 @@ def wait(pid: int, terminal: Terminal | None) -> int:
             poller.register(signals, select.POLLIN)
             for fd, events in terminal.wants().items() if terminal is not None else ():
                 poller.register(fd, events)
+            if notifier is not None and not notifier.done:
+                poller.register(notifier.fd, select.POLLIN)
             ready = poller.poll()
             if any(fd == signals for fd, _ in ready):
                 _handle(process.read_signal(signals), pid, terminal)
+            if notifier is not None and any(fd == notifier.fd for fd, _ in ready):
+                notifier.handle()
             if terminal is not None:
                 terminal.step(ready)
         return status
@@ -76,8 +97,8 @@ def finish(creation: Creation) -> list[Error]:
 
 
 def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
-    if signal == _SIGWINCH and terminal is not None:
-        terminal.resize()
+    if terminal is not None and signal in (_SIGWINCH, _SIGCONT):
+        terminal.resize() if signal == _SIGWINCH else terminal.resume()
     if signal in _OUR_OWN:
         return
     try:

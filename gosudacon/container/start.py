@@ -21,13 +21,22 @@ _REFUSALS = {
 
 
 def start(root: str, id: str) -> None:
-    """Start the container. Raises `StateError` if it is not created, `Error` if its process could not be executed."""
+    """Start the container; where there is a service manager to tell (NOTIFY_SOCKET), wait until it is ready.
+
+    Raises `StateError` if it is not created, `Error` if its process could not be executed.
+    """
     store = Store(root, id)
     store.open(exclusive=True)
     container = Container.load(store)
     status = container.status()
     if status != "created":
         raise StateError(_REFUSALS[status])
+    address = os.getenv("NOTIFY_SOCKET")
+    notifier = None
+    if address:
+        from gosudacon.container import notify
+
+        notifier = notify.listen(store, address)
     channel = _connect(store)
     os.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)
@@ -37,6 +46,9 @@ def start(root: str, id: str) -> None:
 
         run_started(container)
     store.close()
+    if notifier is not None:  # without the lock: whoever waits for too long may delete the container
+        notifier.wait(container)
+        notifier.close()
 
 
 def await_exec(channel: Any) -> None:

@@ -1,19 +1,46 @@
-"""The terminal of a foreground container: raw mode, bytes both ways, window size."""
+"""The terminal of a foreground container: raw mode, bytes both ways, window size, job control."""
 
 from __future__ import annotations
 
+import _signal
+import select
 import termios
 
 from gosudacon.linux import console
 from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _CHUNK = 65536
+_ATOMIC = 4096  # PIPE_BUF: what a pipe takes without a wait once poll(2) says that it takes something
 _POLLIN, _POLLOUT = 1, 4
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+_SIGTTIN, _SIGTTOU = 21, 22
+
+
+def find() -> int:
+    """The caller's terminal: the first of standard error, output and input that is one, else /dev/tty (tty(4)).
+
+    Raises `Error` if there is none: a container's terminal without anybody at its other end would be a mistake, and
+    runc refuses it, too.
+    """
+    for fd in (_STDERR, _STDOUT, _STDIN):
+        if os.isatty(fd):
+            return fd
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        text = os.strerror(error.errno or 0)
+        raise Error(
+            f"open /dev/tty: {text[:1].lower()}{text[1:]}",
+            call="open",
+            errno=error.errno or 0,
+            where="process.terminal",
+            hint="process.terminal needs one; --detach with --console-socket does without",
+        ) from None
 
 
 class Pump:
@@ -24,26 +51,32 @@ class Pump:
         self.target = target
         self.buffer = b""
         self.open = True
+        self.lost = False  # nobody takes what comes; it is still read, or whoever writes it would wait for ever
 
     def read(self) -> None:
         """Take what is there; at end of file (a terminal's is EIO) there is nothing more to come."""
         try:
-            data = os.read(self.source, _CHUNK)
+            data = self.take()
         except BlockingIOError:
             return
         except OSError:
             data = b""
-        self.buffer += data
+        if not self.lost:
+            self.buffer += data
         self.open = self.open and bool(data)
+
+    def take(self) -> bytes:
+        """read(2)."""
+        return os.read(self.source, _CHUNK)
 
     def write(self) -> None:
         """Pass on what the target takes now; one that is gone takes nothing any more."""
         try:
-            self.buffer = self.buffer[os.write(self.target, self.buffer) :]
+            self.buffer = self.buffer[os.write(self.target, self.buffer[:_ATOMIC]) :]
         except BlockingIOError:
             return
         except OSError:
-            self.buffer, self.open = b"", False
+            self.buffer, self.lost = b"", True
 
     def wants(self, events: dict[int, int]) -> None:
         """Say what to wait for: something to read, unless there is still something to write."""
@@ -53,12 +86,41 @@ class Pump:
             events[self.source] = events.get(self.source, 0) | _POLLIN
 
 
-class Terminal:
-    """The caller's standard streams joined to the container's terminal."""
+class Keyboard(Pump):
+    """Standard input. In the background of a terminal this process is stopped by reading it, as any other."""
 
-    def __init__(self, master: int) -> None:
+    def take(self) -> bytes:
+        try:
+            return super().take()
+        except BlockingIOError:
+            raise
+        except OSError:
+            if not in_background(self.source):
+                raise
+        # SIGTTIN is blocked, like all signals, which makes it an error. Let it through: in a process group that
+        # nobody could continue it stays one, and is the end of the input.
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_SIGTTIN,))
+        try:
+            return super().take()
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGTTIN,))
+
+
+def in_background(fd: int) -> bool:
+    """Whether ``fd`` is this session's terminal, and another process group has it (tcgetpgrp(3))."""
+    try:
+        return os.tcgetpgrp(fd) != os.getpgrp()
+    except OSError:
+        return False
+
+
+class Terminal:
+    """The caller's standard streams joined to the container's terminal; ``host`` is the caller's (`find`)."""
+
+    def __init__(self, master: int, host: int) -> None:
         self.master = master
-        self.input = Pump(_STDIN, master)
+        self.host = host
+        self.input: Pump = Keyboard(_STDIN, master)
         self.output = Pump(master, _STDOUT)
         self._saved: list[Any] | None = None
         os.set_blocking(master, False)
@@ -66,9 +128,14 @@ class Terminal:
         self._enter_raw_mode()
 
     def resize(self) -> None:
-        """Give the container's terminal the size of the caller's, if that is one."""
-        if os.isatty(_STDIN):
-            console.copy_size(_STDIN, self.master)
+        """Give the container's terminal the size of the caller's."""
+        console.copy_size(self.host, self.master)
+
+    def resume(self) -> None:
+        """After SIGCONT: whoever had the terminal meanwhile has changed its settings, and perhaps its size."""
+        self.resize()
+        if self._saved is not None and not in_background(self.host):
+            self._set(_raw(self._saved))
 
     def wants(self) -> dict[int, int]:
         """What to wait for with poll(2): descriptor -> events."""
@@ -91,30 +158,48 @@ class Terminal:
         """Pass on what the container wrote before it ended, and give the caller's terminal its settings back."""
         while self.output.open or self.output.buffer:
             if not self.output.buffer:
-                before = self.output.buffer
                 self.output.read()
-                if self.output.buffer == before:
+                if not self.output.buffer:
                     break  # nothing more is there, though somebody still holds the terminal open
+            poller = select.poll()
+            poller.register(_STDOUT, _POLLOUT)
+            poller.poll()
             self.output.write()
         self.restore()
         os.close(self.master)
 
     def restore(self) -> None:
-        """Leave raw mode."""
-        if self._saved is not None:
-            termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._saved)
+        """Leave raw mode, unless the terminal is somebody else's now, who has settings of their own."""
+        if self._saved is not None and not in_background(self.host):
+            self._set(self._saved, termios.TCSADRAIN)
         self._saved = None
 
     def _enter_raw_mode(self) -> None:
-        """As cfmakeraw(3)."""
-        if not os.isatty(_STDIN):
-            return
-        self._saved = termios.tcgetattr(_STDIN)
-        raw = termios.tcgetattr(_STDIN)
-        raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
-        raw[0] &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
-        raw[1] &= ~termios.OPOST
-        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(_STDIN, termios.TCSANOW, raw)
+        """In the background this stops the process (SIGTTOU) until the caller brings it to the foreground."""
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_SIGTTOU,))
+        try:
+            saved = termios.tcgetattr(self.host)
+            if self._set(_raw(saved)):
+                self._saved = saved
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGTTOU,))
+
+    def _set(self, settings: list[Any], when: int = termios.TCSANOW) -> bool:
+        """tcsetattr(3); False where the terminal is gone, or not this process's to set."""
+        try:
+            termios.tcsetattr(self.host, when, settings)
+        except termios.error:
+            return False
+        return True
+
+
+def _raw(settings: list[Any]) -> list[Any]:
+    """As cfmakeraw(3)."""
+    raw = [*settings[:6], list(settings[6])]
+    raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
+    raw[0] &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
+    raw[1] &= ~termios.OPOST
+    raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+    raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    return raw

@@ -68,7 +68,7 @@ def take(slave: int) -> None:
 
 
 def connect(path: str) -> int:
-    """Connect to a console socket (AF_UNIX, SOCK_STREAM); close-on-exec. Paths may be longer than sockaddr_un holds."""
+    """Connect to a caller's socket (AF_UNIX, SOCK_STREAM); close-on-exec. Paths may be longer than sockaddr_un."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     directory = -1
     address = os.fsencode(path)
@@ -93,14 +93,14 @@ def socketpair() -> tuple[int, int]:
     return one.detach(), other.detach()
 
 
-def send(connection: int, master: int, name: str) -> None:
-    """Send the one message of a console socket: the terminal's name, and the master as its one descriptor."""
+def send(connection: int, fd: int, text: str, about: str = "console socket") -> None:
+    """Send the one message of a console or pidfd socket: a few bytes, and one descriptor with them."""
     sender = _socket.socket(fileno=connection)
     try:
-        rights = (_SOL_SOCKET, _SCM_RIGHTS, master.to_bytes(4, "little"))
-        sender.sendmsg([name.encode()], [rights])
+        rights = (_SOL_SOCKET, _SCM_RIGHTS, fd.to_bytes(4, "little"))
+        sender.sendmsg([text.encode()], [rights])
     except OSError as error:
-        raise SyscallError(error.errno or 0, "sendmsg", "console socket") from None
+        raise SyscallError(error.errno or 0, "sendmsg", about) from None
     finally:
         sender.detach()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 _INFINITY = (1 << 64) - 1
+NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
 _INSIDE = 20  # rank in ISOLATE: once exec's process has forked for the last time
 _AFFINITY = "process.execCPUAffinity"
 
@@ -144,9 +145,13 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
 def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
     environment = _environment(process, spec)
     yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment))
+    if spec.options.get("pidfd_socket"):
+        from gosudacon.stages.handoff import pidfd
+
+        yield pidfd.SendPidfd(path=spec.options["pidfd_socket"], word="setns" if spec.target else "standard")
     yield execute.WaitForStart() if spec.target is None else execute.WaitForRuntime()
     yield execute.CloseDescriptors(first=3 + int(spec.options.get("preserve_fds") or 0))
-    yield execute.PrepareExecve(args=process["args"], environment=environment)
+    yield execute.PrepareExecve(args=process["args"], environment=environment, **_listening(spec))
     yield execute.Execve(args=process["args"])
 
 
@@ -158,8 +163,14 @@ def _environment(process: dict[str, Any], spec: Spec) -> list[str]:
         values[name] = entry
     if spec.options.get("listen_fds"):
         values["LISTEN_FDS"] = f"LISTEN_FDS={spec.options['listen_fds']}"
-        values["LISTEN_PID"] = "LISTEN_PID=1"
+        values.pop("LISTEN_PID", None)  # not known yet
+    if spec.options.get("notify_directory") and "mount" in spec.namespaces():
+        values["NOTIFY_SOCKET"] = f"NOTIFY_SOCKET={NOTIFY_SOCKET}"
     return list(values.values())
+
+
+def _listening(spec: Spec) -> dict[str, bool]:
+    return {"listening": True} if spec.options.get("listen_fds") else {}
 
 
 def _search_path(environment: list[str]) -> str:

@@ -158,6 +158,7 @@ class PrepareExecve(Step):
     rank = 45
     args: list[str]
     environment: list[str]
+    listening: bool = False  # LISTEN_PID is to be set: it names the process that may use LISTEN_FDS (sd_listen_fds(3))
 
     def describe(self) -> str:
         return f"lay out {len(self.args)} arguments and {len(self.environment)} environment entries"
@@ -167,6 +168,8 @@ class PrepareExecve(Step):
         home = context.kept.get("home")
         if home is not None:
             environment = [entry for entry in environment if entry != "HOME="] + [f"HOME={home}"]
+        if self.listening:
+            environment.append(f"LISTEN_PID={os.getpid()}")
         program = os.fsencode(context.kept["program"])
         self._keep = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
         context.kept["execve"] = (program, abi.pointers(self._keep[0]), abi.pointers(self._keep[1]))

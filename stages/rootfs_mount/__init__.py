@@ -104,6 +104,12 @@ class _Mounts:
             yield from self._entry(index, entry, options, where)
             shares = any(flags & mount.MS_SHARED for flags in options.propagation)
             self.shared = self.shared or shares or not self.base
+        if self.spec.options.get("notify_directory"):
+            from gosudacon.stages.rootfs_mount import notify
+
+            self.handed_over = True
+            count = len(self.spec.config.get("mounts") or ())
+            yield from notify.plan_notify(self.spec, self.host, count, self.base, self.shared)
         if self.handed_over:
             yield CloseHandedOver()
 

@@ -273,9 +273,6 @@ def test_help_of_checkpoint_promises_nothing() -> None:
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        (["create", "--pidfd-socket", "/s", "x"], "--pidfd-socket"),
-        (["run", "x", "--pidfd-socket=/s"], "--pidfd-socket"),
-        (["run", "-no-subreaper", "x"], "--no-subreaper"),
         (["--systemd-cgroup", "create", "x"], "--systemd-cgroup"),
         (["--cgroup-manager", "systemd", "run", "x"], "--cgroup-manager=systemd"),
         (["--cgroup-manager=disabled", "create", "x"], "--cgroup-manager=disabled"),

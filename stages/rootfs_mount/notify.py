@@ -1,0 +1,74 @@
+"""systemd's notifications (sd_notify(3)): a directory of ours in the container, for the socket that ``start`` makes.
+
+The container gets no socket of the host's. What it says goes to the process that starts it, which passes on no more
+than that it is ready (`gosudacon.container.notify`). The directory is mounted read-only, and is root's.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import PREPARE, Context, Host, Spec, Step
+from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount import bind
+from gosudacon.stages.rootfs_mount.options import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "notify"
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class MakeNotifyDirectory(Step):
+    """Make the directory in the state directory, and remove it with all that is in it."""
+
+    phase = PREPARE
+    lasts = True
+
+    def describe(self) -> str:
+        return f"make the directory {NAME} in the state directory, for NOTIFY_SOCKET"
+
+    def run(self, context: Context) -> None:
+        os.mkdir(NAME, 0o755, dir_fd=context.state_dir)
+        fd = os.open(NAME, _FLAGS, dir_fd=context.state_dir)
+        try:
+            os.fchmod(fd, 0o755)  # whatever the umask was: the container's user must find the socket in it
+        finally:
+            os.close(fd)
+
+    def undo(self, context: Context) -> None:
+        _remove(context.state_dir, NAME)
+
+
+def _remove(parent: int, name: str) -> None:
+    """Remove a file or a tree. A container with all privileges may have made its mount writable, and anything there."""
+    try:
+        fd = os.open(name, _FLAGS, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError:  # no directory
+        os.unlink(name, dir_fd=parent)
+        return
+    try:
+        for each in os.listdir(fd):
+            _remove(fd, each)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
+
+
+def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: bool) -> Iterator[Step]:
+    """The directory, and its mount after ``index`` others; nothing if the caller has no NOTIFY_SOCKET."""
+    source = spec.options.get("notify_directory")
+    if not source:
+        return
+    yield MakeNotifyDirectory()
+    entry = {
+        "destination": "/run/notify",
+        "type": "bind",
+        "source": source,
+        "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+    }
+    for step in bind.plan_bind(spec, host, index, entry, parse(entry, "mounts"), base, shared):
+        step.where = ""  # not of config.json
+        yield step
