@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation, UsageError
 
 WIDTH = 80
-_ABOUT = (
+ABOUT = (
     "gosudacon runs containers from OCI bundles. The configuration of a bundle is turned into a plan, a list "
     "of small steps; `explain` prints the plan and `create` carries it out."
 )
-_EXAMPLES = """\
+EXAMPLES = """\
 gosudacon spec --bundle /srv/web       write a config.json to begin with
 gosudacon explain /srv/web             what create would do
 gosudacon run --bundle /srv/web web    run it in the foreground
@@ -57,14 +57,14 @@ def text(topic: str = "") -> str:
 
 
 def _program() -> str:
-    names = [(name, _summary(name)) for name in table.COMMANDS]
+    names = [(name, summary(name)) for name in table.COMMANDS]
     return "\n".join(
         (
             "Usage: gosudacon [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n",
-            _fill(_ABOUT),
+            _fill(ABOUT),
             "Commands:\n" + _columns(names),
             "Global options:\n" + _columns(_options(table.GLOBALS)),
-            "Examples:\n" + textwrap.indent(_EXAMPLES, "  "),
+            "Examples:\n" + textwrap.indent(EXAMPLES, "  "),
             "See `gosudacon COMMAND --help` for the options of a command.\n",
         )
     )
@@ -77,19 +77,21 @@ def _command(name: str) -> str:
     return "\n".join(
         (
             f"Usage: {usage}\n",
-            _fill(f"{_sentence(_summary(name))} {command['text']}"),
+            _fill(f"{sentence(summary(name))} {command['text']}"),
             "Options:\n" + _columns(_options(command["options"], name)),
             ("Examples:\n" if examples.count("\n") > 1 else "Example:\n") + examples,
         )
     )
 
 
-def _summary(name: str) -> str:
+def summary(name: str) -> str:
+    """What the command does, in a few words."""
     note = " (not supported yet)" if name in table.PENDING_COMMANDS else ""
     return table.COMMANDS[name]["summary"] + note
 
 
-def _sentence(words: str) -> str:
+def sentence(words: str) -> str:
+    """The words with a capital letter and a full stop."""
     return words[:1].upper() + words[1:] + "."
 
 
@@ -98,16 +100,22 @@ def _options(options: Sequence[table.Option], command: str = "") -> list[tuple[s
 
 
 def _option(option: table.Option, command: str) -> tuple[str, str]:
-    name, short, kind, metavar, default, words = option
+    name, short, _, metavar, _, _ = option
     spelled = f"-{short}, --{name}" if short else f"    --{name}"
     if metavar:
         spelled += f" {metavar}"
+    return spelled, described(option, command)
+
+
+def described(option: table.Option, command: str = "") -> str:
+    """What the option of ``command`` (empty: a global one) does, with its default."""
+    name, _, kind, _, default, words = option
     # Nothing to say where the default is no value (0 descriptors, no file) or stands in the text.
     if kind != "flag" and default not in ("", 0, -1) and "default" not in words:
         words += f" (default: {default})"
     if command in table.PENDING_OPTIONS.get(name, ()):
         words += " (not supported yet)"
-    return spelled, words
+    return words
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

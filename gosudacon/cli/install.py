@@ -1,7 +1,8 @@
 """``gosudacon install``: put the launcher for this interpreter in place, and say how engines are told of it.
 
-Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the two files of its bundle (`gosudacon.launcher.bundle`),
-brings the package's own bytecode up to date, and touches nothing else.
+Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the two files of its bundle (`gosudacon.launcher.bundle`);
+man pages and completions in PREFIX/share (`gosudacon.cli.documents`); brings the package's own bytecode up to
+date, and touches nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import tempfile
 from pathlib import Path
 
 import gosudacon
-from gosudacon.cli import snippets
+from gosudacon.cli import documents, snippets
+from gosudacon.cli.completion import check_name
 from gosudacon.launcher import bundle, image
 from gosudacon.linux.errors import Error
 
@@ -47,13 +49,15 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     Nothing changes unless the new command answers ``--version``. Raises `Error` where the package could be
     changed by others than its owner, and where a file is in the way that is not ours; RuntimeError, OSError.
     """
-    _check_name(name)
+    check_name(name)
     package = Path(gosudacon.__file__).parent
     check_owner(package)
     _compile(package)
     command = Path(prefix).absolute() / "bin" / name
     if command.exists() and not is_ours(command):
         raise Error(f"{command} exists and is not gosudacon's", hint="remove it, or choose another --name")
+    pages = documents.make(prefix, name, command)
+    documents.check(pages, name)
     entry = bundle_path(prefix, name)
     before = set(bundle_files(prefix, name))
     made = bundle.build(interpreter(), str(package), str(entry), _paths(package))
@@ -67,8 +71,10 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
         if not before:
             remove_bundle(prefix, name)
         raise
-    for stale in before - {entry, data}:
+    for stale in {*before, *documents.installed(prefix, name)} - {entry, data, *pages}:
         stale.unlink()
+    for path, page in pages.items():
+        _replace(path, page, 0o644)
     return command, kind
 
 
@@ -121,11 +127,6 @@ def _tree(package: Path) -> Iterator[Path]:
     for directory, _folders, files in os.walk(package, followlinks=True):
         yield Path(directory)
         yield from (Path(directory, file) for file in files)
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
-        raise Error(f"invalid name of a command: {name!r}")
 
 
 def _compile(package: Path) -> None:

@@ -23,7 +23,7 @@ def signal_number(name: str) -> int:
     if name.isascii() and name.isdigit() and len(name) <= 2 and 0 <= int(name) <= 64:
         return int(name)
     short = name.upper().removeprefix("SIG")
-    number = _SIGNALS.get(short, -1)
+    number = SIGNALS.get(short, -1)
     if number < 0:
         base, sign, offset = short.partition("+") if "+" in short else short.partition("-")
         start = {"RTMIN": 34, "RTMAX": 64}.get(base, -1)
@@ -35,7 +35,7 @@ def signal_number(name: str) -> int:
     return number
 
 
-_SIGNALS = {
+SIGNALS = {
     name: number
     for number, name in enumerate(
         [

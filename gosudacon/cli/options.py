@@ -77,7 +77,7 @@ _CRIU: tuple[Option, ...] = (
     ("empty-ns", "", "list", "network", "", "make this namespace anew, without what it held"),
 )
 _INSTALL: tuple[Option, ...] = (
-    ("prefix", "", "str", "DIR", "/usr/local", "where to install: DIR/bin, DIR/lib/gosudacon"),
+    ("prefix", "", "str", "DIR", "/usr/local", "where to install: DIR/bin, DIR/lib/gosudacon, DIR/share"),
     ("name", "", "str", "NAME", "gosudacon", "name of the command in DIR/bin"),
     _HELP,
 )
@@ -370,8 +370,8 @@ COMMANDS: dict[str, Command] = {
         usage="",
         positionals=(0, 0),
         options=_INSTALL,
-        text="Puts the launcher for this interpreter into the prefix, and prints what makes containerd, "
-        "Docker and Podman use it.",
+        text="Puts the launcher for this interpreter into the prefix, with man pages and completions for bash, zsh "
+        "and fish, and prints what makes containerd, Docker and Podman use it.",
         example="install --prefix /usr/local",
     ),
     "uninstall": _command(
@@ -381,6 +381,24 @@ COMMANDS: dict[str, Command] = {
         options=_INSTALL,
         text="Removes the files that `gosudacon install` put into the prefix.",
         example="uninstall --prefix /usr/local",
+    ),
+    "completion": _command(
+        summary="print the completion for a shell",
+        usage="<bash|zsh|fish>",
+        positionals=(1, 1),
+        options=(("name", "", "str", "NAME", "gosudacon", "name of the command that is completed"), _HELP),
+        text="Completes commands, options, their values, and ids of containers. `gosudacon install` puts it where "
+        "the shells look for it.",
+        example="completion bash",
+    ),
+    "man": _command(
+        summary="print a page of the manual",
+        usage="[<command>]",
+        positionals=(0, 1),
+        options=(("name", "", "str", "NAME", "gosudacon", "name of the command that is described"), _HELP),
+        text="For man(1) to format: `gosudacon man create | man -l -`. `gosudacon install` puts all pages where "
+        "man(1) finds them.",
+        example="man\nman create",
     ),
     "help": _command(
         summary="show help of the program or of a command",

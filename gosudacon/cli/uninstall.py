@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gosudacon.cli import documents
 from gosudacon.cli.install import bundle_files, is_ours, remove_bundle
 from gosudacon.linux.errors import Error
 
@@ -20,7 +21,7 @@ def run(invocation: Invocation) -> int:
 
 
 def uninstall(prefix: str, name: str = "gosudacon") -> Path:
-    """Remove the command ``name`` and its bundle from ``prefix``. Returns the command's path.
+    """Remove the command ``name``, its bundle, man pages and completions from ``prefix``. Returns the command's path.
 
     Raises `Error` if there is nothing of ours there, OSError.
     """
@@ -32,4 +33,6 @@ def uninstall(prefix: str, name: str = "gosudacon") -> Path:
     elif not any(bundle_files(prefix, name)):
         raise Error(f"{command} is not installed")
     remove_bundle(prefix, name)
+    for path in documents.installed(prefix, name):
+        path.unlink()
     return command

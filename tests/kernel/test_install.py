@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from gosudacon.cli import options as table
 from gosudacon.launcher import image
 from tests.support.bundle import Bundle
 from tests.support.installation import Installation
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
+from tests.support.shell import complete
 
 PYTHON = os.path.realpath(sys.executable)
 SCRIPT_OF_PIP = "#!/x/python3\nimport sys\nfrom gosudacon.__main__ import main\nsys.exit(main())\n"
@@ -69,6 +72,54 @@ def test_uninstall_leaves_nothing(installation: Installation) -> None:
     assert [path for path in installation.prefix.rglob("*") if not path.is_dir()] == []
     assert sorted(installation.package.rglob("*.py")) == before
     assert installation.uninstall().returncode == 1
+
+
+def test_man_pages_and_completions(installation: Installation) -> None:
+    installation.install("--name", "other-one")
+    installation.install("--name", "other")
+    share = installation.prefix / "share"
+    pages = {path.name for path in (share / "man/man8").iterdir()}
+    expected = {"other.8", *(f"other-{command}.8" for command in table.COMMANDS)}
+    assert expected | {"other-one.8", "other-one-create.8"} <= pages
+    # An older version's page of a command that there is no more goes; what somebody else wrote stays.
+    old = share / "man/man8/other-gone.8"
+    old.write_text((share / "man/man8/other.8").read_text())
+    mine = share / "man/man8/other-mine.8"
+    mine.write_text(".TH MINE 8\n")
+    installation.install("--name", "other")
+    assert not old.exists()
+    for place in (
+        "bash-completion/completions/other",
+        "zsh/site-functions/_other",
+        "fish/vendor_completions.d/other.fish",
+    ):
+        text = (share / place).read_text()
+        assert str(installation.prefix / "bin/other") in text
+        assert stat.S_IMODE((share / place).stat().st_mode) == 0o644
+    assert installation.uninstall("--name", "other").returncode == 0
+    left = {path.name for path in share.rglob("*") if path.is_file()}
+    assert {name for name in left if not name.startswith(("other-one", "_other-one"))} == {"other-mine.8"}
+    assert {"other-one.8", "_other-one", "other-one.fish"} <= left
+
+
+@needs("program:fish")
+def test_the_installed_completion_knows_the_containers(
+    installation: Installation, bundle: Bundle, runtime: Runtime, scratch: Path
+) -> None:
+    installation.install()
+    runtime.boot(bundle)
+    script = (installation.prefix / "share/fish/vendor_completions.d/gosudacon.fish").read_text()
+    assert complete("fish", script, f"gosudacon --root {runtime.root} state ", scratch) == [bundle.id]
+
+
+def test_a_page_that_is_not_ours_stays(installation: Installation) -> None:
+    page = installation.prefix / "share/man/man8/gosudacon-create.8"
+    page.parent.mkdir(parents=True)
+    page.write_text(".TH MINE 8\n")
+    result = installation.install(check=False)
+    assert (result.returncode, "is not gosudacon's" in result.stderr) == (1, True)
+    assert page.read_text() == ".TH MINE 8\n"
+    assert not installation.command.exists()
 
 
 def test_installing_again_replaces_the_bundle(installation: Installation) -> None:

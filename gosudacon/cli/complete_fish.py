@@ -1,0 +1,141 @@
+"""The completion for fish (complete(1))."""
+
+from __future__ import annotations
+
+from gosudacon.cli import options as table
+from gosudacon.cli import words
+from gosudacon.cli.completion import marker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_TEMPLATE = """\
+{marker}
+
+# The command, and how many arguments follow it, before the cursor; "stop" where options have ended.
+function {function}_place
+    set -l line (commandline -opc)
+    set -e line[1]
+    set -l topic ''
+    set -l count 0
+    set -l stop
+    while set -q line[1]
+        if set -q stop[1]
+            set count (math $count + 1)
+        else if test "$line[1]" = --
+            set stop stop
+        else if string match -q -- '-*' $line[1]
+            contains -- "$topic $line[1]" {valued}
+            and set -e line[1]
+        else if test -z "$topic"
+            set topic $line[1]
+        else
+            set count (math $count + 1)
+            contains -- $topic {stops}
+            and set stop stop
+        end
+        set -e line[1]
+    end
+    printf '%s\\n' "$topic" $count $stop
+end
+
+# Whether an option of the command $argv[1] ('': a global one, or a command) may stand at the cursor.
+function {function}_option
+    set -l place ({function}_place)
+    test "$place[1]" = "$argv[1]"; and not set -q place[3]
+end
+
+# Whether argument $argv[2] of the command $argv[1], or with + a later one, is at the cursor.
+function {function}_argument
+    set -l place ({function}_place)
+    test "$place[1]" = "$argv[1]"; or return 1
+    test "$place[2]" = "$argv[2]"; and return 0
+    test "$argv[3]" = +; and test $place[2] -gt $argv[2]
+end
+
+function {function}_containers
+    set -l line (commandline -opc)
+    set -l root
+    while set -q line[1]
+        switch $line[1]
+            case --root
+                set root --root $line[2]
+            case '--root=*'
+                set root $line[1]
+        end
+        set -e line[1]
+    end
+    {command} $root list --quiet 2>/dev/null </dev/null
+end
+
+complete -c {name} -f
+{lines}
+"""
+
+
+def script(name: str, function: str, command: str) -> str:
+    """The script for the command ``name``, whose functions begin with ``function``; ``command`` lists containers."""
+    return _TEMPLATE.format(
+        marker=marker(name),
+        name=name,
+        function="_" + function,
+        command=command,
+        valued=" ".join(_valued()),
+        stops=" ".join(key for key in words.commands() if table.COMMANDS[key]["stop"]),
+        lines="\n".join(f"complete -c {name} {line}" for line in _lines("_" + function)),
+    )
+
+
+def _valued() -> Iterable[str]:
+    """``'create --bundle'`` and so on: the options that take the word after them."""
+    for topic in ("", *words.commands()):
+        for option in words.options(topic) if topic else words.globals_():
+            if option[2] != "flag":
+                yield from (_quoted(f"{topic} {word}") for word in words.spellings(option))
+
+
+def _lines(function: str) -> Iterable[str]:
+    here = _quoted(f"{function}_option ''")
+    for option in words.globals_():
+        yield f"-n {here} {_option(option, function)}"
+    for name in words.commands():
+        yield f"-n {here} -a {name} -d {_quoted(table.COMMANDS[name]['summary'])}"
+    for name in words.commands():
+        condition = _quoted(f"{function}_option {name}")
+        for option in words.options(name):
+            yield f"-n {condition} {_option(option, function)}"
+        found = words.arguments(name)
+        for number, argument in enumerate(found):
+            more = " +" if words.repeats(name) and number == len(found) - 1 else ""
+            action = _action(*argument, function)
+            if action:
+                yield f"-n {_quoted(f'{function}_argument {name} {number}{more}')} {action}"
+
+
+def _option(option: table.Option, function: str) -> str:
+    name, short, kind, _, _, text = option
+    spelled = f"-l {name}" + (f" -s {short}" if short else "")
+    value = ""
+    if kind != "flag":
+        action = _action(*words.value(option), function)
+        value = f" -r {action}" if action == "-F" else f" -x {action}".rstrip()
+    return f"{spelled}{value} -d {_quoted(text)}"
+
+
+def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
+    if kind == words.COMMAND:
+        choices = tuple(words.commands())
+    elif kind == words.SIGNAL:
+        choices = tuple(words.signals())
+    if choices:
+        return f"-a {_quoted(' '.join(choices))}"
+    return {
+        words.FILE: "-F",
+        words.DIRECTORY: "-a '(__fish_complete_directories)'",
+        words.CONTAINER: f"-a '({function}_containers)'",
+    }.get(kind, "")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
