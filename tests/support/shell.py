@@ -56,8 +56,15 @@ def complete(shell: str, script: str, line: str, directory: Path) -> list[str]:
 def _environment(script: Path) -> dict[str, str]:
     home = str(script.parent)
     return {
-        **{"PATH": "/usr/bin:/bin", "HOME": home, "XDG_CONFIG_HOME": home, "XDG_DATA_HOME": home, "TERM": "dumb"},
-        **{"SCRIPT": str(script), "OUTPUT": f"{home}/output", "ZDOTDIR": home, "LC_ALL": "C.UTF-8"},
+        "PATH": "/usr/bin:/bin",
+        "HOME": home,
+        "XDG_CONFIG_HOME": home,
+        "XDG_DATA_HOME": home,
+        "TERM": "dumb",
+        "SCRIPT": str(script),
+        "OUTPUT": f"{home}/output",
+        "ZDOTDIR": home,
+        "LC_ALL": "C.UTF-8",
     }
 
 
