@@ -6,6 +6,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,30 +22,42 @@ USER_IMAGE = "docker.io/gosudacon/busybox:user"
 
 
 @pytest.fixture(scope="session")
-def containerd(machine: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Containerd]:
-    """A private containerd with ``IMAGE`` and ``USER_IMAGE`` (user 1000, some environment, a cwd)."""
+def shims(machine: None) -> Iterator[None]:
+    """A directory of this run's own for the sockets of shims, whose place, /run/containerd/s, is fixed."""
     if shutil.which("containerd") is None or shutil.which("ctr") is None:
         pytest.skip("needs program:containerd")
-    # The shim's sockets are at a fixed place, /run/containerd/s; in our mount namespace it is our own.
     made = not Path("/run/containerd").exists()
     Path("/run/containerd").mkdir(exist_ok=True)
     namespaces.mount("tmpfs", "/run/containerd", "tmpfs")
     Path("/run/containerd/s").mkdir()
-    base = session_scratch / "ctd"
+    yield
+    namespaces.unmount("/run/containerd")
+    if made:
+        Path("/run/containerd").rmdir()
+
+
+@pytest.fixture(scope="session")
+def image(session_scratch: Path, busybox_rootfs: Path) -> Callable[..., Path]:
+    """``image(NAME, CONFIG)``: an archive with an image of busybox and this configuration."""
+
+    def make(name: str, config: dict[str, Any]) -> Path:
+        write_image(session_scratch / "image.tar", busybox_rootfs, name, config)
+        return session_scratch / "image.tar"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def containerd(shims: None, session_scratch: Path, image: Callable[..., Path], token: str) -> Iterator[Containerd]:
+    """A private containerd with ``IMAGE`` and ``USER_IMAGE`` (user 1000, some environment, a cwd)."""
+    daemon = Containerd(session_scratch / "ctd", token, wrapper(runtime_command(), session_scratch / "runtime"))
     try:
-        daemon = Containerd(base, token, wrapper(runtime_command(), session_scratch / "runtime"))
-        try:
-            user = {"User": "user", "WorkingDir": "/home/user", "Env": ["PATH=/bin", "COLOUR=blue"]}
-            for name, config in ((IMAGE, {}), (USER_IMAGE, user)):
-                write_image(session_scratch / "image.tar", busybox_rootfs, name, config)
-                daemon.ctr("images", "import", session_scratch / "image.tar")
-            yield daemon
-        finally:
-            daemon.stop()
+        user = {"User": "user", "WorkingDir": "/home/user", "Env": ["PATH=/bin", "COLOUR=blue"]}
+        for name, config in ((IMAGE, {}), (USER_IMAGE, user)):
+            daemon.ctr("images", "import", image(name, config))
+        yield daemon
     finally:
-        namespaces.unmount("/run/containerd")
-        if made:
-            Path("/run/containerd").rmdir()
+        daemon.stop()
 
 
 @pytest.fixture

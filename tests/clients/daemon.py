@@ -16,7 +16,7 @@ version = 2
 root = "{base}/root"
 state = "{base}/state"
 disabled_plugins = [
-  "io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
+  {disabled}"io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 ]
@@ -27,6 +27,8 @@ address = "{base}/s"
 [ttrpc]
 address = "{base}/t"
 """
+CRI = "io.containerd.grpc.v1.cri"
+"""The plugin that is Kubernetes' Container Runtime Interface."""
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -49,9 +51,12 @@ def checked(result: Completed) -> Completed:
 
 
 class Containerd:
-    """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``."""
+    """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``.
 
-    def __init__(self, base: Path, namespace: str, runtime: Path) -> None:
+    ``cri``, if not empty, is the configuration of the plugin ``CRI``, which is disabled otherwise.
+    """
+
+    def __init__(self, base: Path, namespace: str, runtime: Path, cri: str = "") -> None:
         self.base = base
         self.namespace = namespace
         self.runtime = runtime
@@ -59,7 +64,8 @@ class Containerd:
         self.log = base / "log"
         base.mkdir()
         self.runtime_root.mkdir()
-        (base / "config.toml").write_text(_CONFIG.format(base=base))
+        text = _CONFIG.format(base=base, disabled="" if cri else f'"{CRI}", ')
+        (base / "config.toml").write_text(f"{text}\n{cri}")
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["containerd", "--config", str(base / "config.toml")],
