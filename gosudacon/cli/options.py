@@ -275,7 +275,7 @@ COMMANDS: dict[str, Command] = {
             ("stats", "", "flag", "", False, "print the statistics once and exit"),
             _HELP,
         ),
-        text="One JSON object a line.",
+        text="One JSON object a line, until the container has stopped. An interval is written as 5s, 500ms or 1m30s.",
         example="events --stats web",
     ),
     "features": _command(
@@ -412,7 +412,6 @@ COMMANDS: dict[str, Command] = {
 
 # Not finished. Commands here are refused, whatever follows them; a line goes when the command works.
 PENDING_COMMANDS = (
-    "events",
     "checkpoint",
     "restore",
 )

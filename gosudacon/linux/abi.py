@@ -65,6 +65,8 @@ _BY_MACHINE = {
         "execveat": 322,
         "socketpair": 53,
         "signalfd4": 289,
+        "inotify_add_watch": 254,
+        "inotify_init1": 294,
     },
     "aarch64": {
         "rt_sigaction": 134,
@@ -98,6 +100,8 @@ _BY_MACHINE = {
         "execveat": 281,
         "socketpair": 199,
         "signalfd4": 74,
+        "inotify_add_watch": 27,
+        "inotify_init1": 26,
     },
 }
 MACHINE = os.uname().machine

@@ -1,0 +1,163 @@
+"""What a container uses, in the form in which runc's ``events`` prints it.
+
+`stats_v1` and `stats_v2` know the files of cgroup v1 and v2; here is what both need. Parsing is pure: text to data.
+"""
+
+from __future__ import annotations
+
+from gosudacon.linux import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from gosudacon.container.state import Container
+
+    Files = Callable[[str], str]  # the contents of a cgroup's file, empty where there is none
+
+_ENOENT, _ENOTDIR, _ENODEV, _ENOTSUP = 2, 20, 19, 95
+#: Flags of a cpuset that are always there, on cgroup v2 without a value.
+CPUSET_FLAGS = (
+    "cpu_exclusive",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
+_LINK = ("Bytes", "Packets", "Errors", "Dropped")
+
+
+def collect(container: Container) -> dict[str, Any]:
+    """The statistics of a container now; zero, or left out, for what its cgroups do not account."""
+    cgroups: dict[str, str] = container.data["cgroups"]
+    if set(cgroups) - {""}:
+        from gosudacon.container import stats_v1
+
+        data = stats_v1.statistics({name: reader(path) for name, path in cgroups.items() if name}, page_sizes())
+    else:
+        from gosudacon.container import stats_v2
+
+        data = stats_v2.statistics(reader(cgroups.get("", "")), page_sizes())
+    data["intel_rdt"] = {}
+    data["network_interfaces"] = links(container.data["pid"])
+    return data
+
+
+def reader(directory: str) -> Files:
+    """Read files of one cgroup."""
+
+    def read(name: str) -> str:
+        return _read(f"{directory}/{name}") if directory else ""
+
+    return read
+
+
+def page_sizes() -> list[str]:
+    """The sizes of huge pages that this machine has, as cgroup files name them: ``2MB``."""
+    try:
+        names = os.listdir("/sys/kernel/mm/hugepages")
+    except FileNotFoundError:
+        return []
+    return sorted(size_name(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in names)
+
+
+def size_name(kibibytes: int) -> str:
+    """``2MB`` for 2048."""
+    for unit in ("KB", "MB"):
+        if kibibytes < 1024 or kibibytes % 1024:
+            return f"{kibibytes}{unit}"
+        kibibytes //= 1024
+    return f"{kibibytes}GB"
+
+
+def sparse(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields without those that are zero or empty."""
+    return {key: value for key, value in fields.items() if value}
+
+
+def number(text: str) -> int:
+    """A number of a cgroup file, 0 for none; ``max`` is 2^64 - 1."""
+    text = text.strip()
+    return (1 << 64) - 1 if text == "max" else int(text or 0)
+
+
+def table(text: str) -> dict[str, int]:
+    """Lines ``name number``."""
+    return {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value}
+
+
+def ranges(text: str) -> list[int]:
+    """``0-2,7`` as [0, 1, 2, 7] (cpuset(7), list format)."""
+    found: list[int] = []
+    for part in text.strip().split(","):
+        low, _, high = part.partition("-")
+        if low:
+            found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, Any]:
+    """The object ``cpuset``, all of whose flags are always there."""
+    lists = sparse({"cpus": ranges(cpus), "mems": ranges(mems)})
+    return {**lists, **{name: flags.get(name, 0) for name in CPUSET_FLAGS}}
+
+
+def memory_entry(limit: int, usage: int, most: int = 0, failures: int = 0) -> dict[str, int]:
+    """One kind of memory, in bytes; empty if there is nothing to say."""
+    if not (limit or usage or most or failures):
+        return {}
+    return {"limit": limit, **sparse({"usage": usage, "max": most}), "failcnt": failures}
+
+
+def pressure(text: str) -> dict[str, dict[str, float | int]]:
+    """A file ``*.pressure`` (Documentation/accounting/psi.rst): ``some`` and ``full``; empty without one."""
+    found: dict[str, dict[str, float | int]] = {}
+    for line in text.splitlines():
+        kind, *pairs = line.split()
+        values = dict(pair.split("=") for pair in pairs)
+        found[kind] = {key: int(value) if key == "total" else float(value) for key, value in values.items()}
+    return found
+
+
+def interfaces(text: str) -> list[dict[str, Any]]:
+    """/proc/PID/net/dev (proc(5)) without ``lo``, whose traffic stays inside."""
+    found = []
+    for line in text.splitlines()[2:]:
+        name, _, counters = line.partition(":")
+        columns = [int(value) for value in counters.split()]
+        if name.strip() != "lo":
+            received = {f"Rx{what}": columns[index] for index, what in enumerate(_LINK)}
+            sent = {f"Tx{what}": columns[8 + index] for index, what in enumerate(_LINK)}
+            found.append({"Name": name.strip(), **received, **sent})
+    return found
+
+
+def links(pid: int) -> list[dict[str, Any]] | None:
+    """The network interfaces in the namespace of process ``pid``; None if that is the caller's, or has none."""
+    try:
+        if os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            return None
+    except OSError:
+        return None
+    return interfaces(_read(f"/proc/{pid}/net/dev")) or None
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (_ENOENT, _ENOTDIR):
+            return ""
+        raise
+    try:
+        with open(fd, "rb", buffering=0) as file:
+            return (file.read() or b"").decode(errors="replace")
+    except OSError as error:
+        if error.errno in (_ENODEV, _ENOTSUP):  # the cgroup was removed; pressure is not accounted
+            return ""
+        raise

@@ -1,0 +1,108 @@
+"""Hearing of the kernel's lack of memory in a cgroup: eventfd(2) on cgroup v1, inotify(7) on v2."""
+
+from __future__ import annotations
+
+from gosudacon.linux import abi
+from gosudacon.linux import system as os
+from gosudacon.linux.cgroupfs import open_directory, read, write
+from gosudacon.linux.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_inotify_init1 = abi.syscall("inotify_init1", abi.INT)
+_inotify_add_watch = abi.syscall("inotify_add_watch", abi.INT, abi.PATH, abi.UINT)
+
+_IN_MODIFY = 2
+_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+_ENOENT, _ENODEV = 2, 19
+
+
+class Watch:
+    """Watches the container's memory cgroup. ``fd`` becomes readable when `happened` is worth a call."""
+
+    def __init__(self, directory: str, unified: bool) -> None:
+        """Raises `SyscallError`, with ENOENT where the cgroup is gone or its memory is not accounted."""
+        self._directory = open_directory(directory)
+        self._unified = unified
+        self.fd = -1
+        try:
+            self._kills = self._count()
+            self.fd = self._inotify() if unified else self._eventfd()
+        except BaseException:
+            self.close()
+            raise
+
+    def happened(self) -> bool:
+        """Whether the kernel has run out of memory there since the last call. Does not wait."""
+        try:
+            news = os.read(self.fd, 4096)
+        except BlockingIOError:
+            news = b""
+        if not self._unified:
+            return bool(news) and self._exists()  # the cgroup's end is an event, too
+        before, self._kills = self._kills, self._count()
+        return self._kills > before
+
+    def close(self) -> None:
+        """Stop watching."""
+        for fd in (self.fd, self._directory):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._directory = -1
+
+    def _inotify(self) -> int:
+        fd = _inotify_init1(_NONBLOCK_CLOEXEC)
+        try:
+            _inotify_add_watch(fd, f"/proc/self/fd/{self._directory}/memory.events", _IN_MODIFY)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _eventfd(self) -> int:
+        """Register with ``cgroup.event_control`` (Documentation/admin-guide/cgroup-v1/memory.rst, OOM Control)."""
+        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        fd = -1
+        try:
+            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            write(self._directory, "cgroup.event_control", f"{fd} {control}")
+        except BaseException:
+            if fd >= 0:
+                os.close(fd)
+            raise
+        finally:
+            os.close(control)
+        return fd
+
+    def _count(self) -> int:
+        if not self._unified:
+            return 0
+        try:
+            return int(dict(line.split() for line in read(self._directory, "memory.events").splitlines())["oom_kill"])
+        except SyscallError as error:
+            if error.errno == _ENODEV and self.fd >= 0:  # removed while it is watched
+                return self._kills
+            raise
+
+    def _exists(self) -> bool:
+        try:
+            os.close(os.open("cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory))
+        except OSError:
+            return False
+        return True
+
+
+def watch(cgroups: Mapping[str, str]) -> Watch | None:
+    """A watch over the container with these cgroups (controller -> directory); None where memory is not accounted."""
+    unified = "memory" not in cgroups
+    directory = cgroups.get("" if unified else "memory")
+    if not directory:
+        return None
+    try:
+        return Watch(directory, unified)
+    except OSError as error:
+        if error.errno in (_ENOENT, _ENODEV):
+            return None
+        raise
