@@ -15,40 +15,13 @@ from tests.clients.conftest import IMAGE, USER_IMAGE, new_name
 from tests.clients.daemon import Completed, Containerd
 from tests.clients.output import collect as collect_output
 from tests.clients.output import patient
+from tests.clients.tasks import finish, pid, status
 from tests.support import cgroups, processes
 from tests.support.console import Terminal
 from tests.support.timing import eventually, seconds
 
 Run = Callable[..., Completed]
 Detached = Callable[..., str]
-
-
-def status(ctr: Containerd, name: str) -> str:
-    """The state of a task as ctr shows it, ``none`` without one."""
-    for line in ctr.ctr("tasks", "list").stdout.splitlines()[1:]:
-        if line.split()[0] == name:
-            return line.split()[2]
-    return "none"
-
-
-def pid(ctr: Containerd, name: str) -> int:
-    """The number of a task's first process on the host."""
-    lines = ctr.ctr("tasks", "list").stdout.splitlines()[1:]
-    return next(int(line.split()[1]) for line in lines if line.split()[0] == name)
-
-
-def finish(ctr: Containerd, name: str, signal: str = "KILL") -> int:
-    """Send a signal, wait for the end, remove task and container; the exit status."""
-    ctr.ctr("tasks", "kill", "--signal", signal, name)
-    return collect(ctr, name)
-
-
-def collect(ctr: Containerd, name: str) -> int:
-    """Wait for the end of a task, remove it and its container; the exit status, as ctr warns of it."""
-    eventually(lambda: status(ctr, name) == "STOPPED", 20, f"the end of {name}")
-    warning = ctr.ctr("tasks", "delete", name).stderr
-    ctr.ctr("containers", "delete", name)
-    return int(warning.rstrip('"\n').rpartition(" ")[2]) if warning else 0
 
 
 # Foreground.
@@ -315,47 +288,3 @@ def test_bind_mount_of_what_does_not_exist(run: Run) -> None:
     result = run("true", "--mount", "type=bind,src=/no/such/place,dst=/x,options=rbind", check=False)
     assert result.returncode == 1
     assert "no such file or directory" in result.stderr
-
-
-# Many, and violence.
-
-
-def test_20_at_a_time(ctr: Containerd) -> None:
-    names = [new_name() for _ in range(20)]
-    clients = []
-    for number, name in enumerate(names):
-        words = ctr.words(*ctr.run_arguments(IMAGE, name, f"echo number {number}; sleep 1; exit {number}", "--rm"))
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        clients.append(subprocess.Popen(words, stdin=subprocess.DEVNULL, text=True, **pipes))  # type: ignore[call-overload]
-    results = []
-    for client in clients:
-        out, err = client.communicate(timeout=seconds(120))
-        results.append((client.returncode, out, err))
-    assert results == [(number, f"number {number}\n", "") for number in range(20)]
-
-
-def shim_of(ctr: Containerd, name: str) -> processes.Process:
-    """The shim of a container."""
-    for shim in ctr.shims():
-        if name.encode() in Path(f"/proc/{shim.pid}/cmdline").read_bytes().split(b"\0"):
-            return shim
-    raise AssertionError(f"{name} has no shim")
-
-
-def test_shim_killed(ctr: Containerd, detached: Detached) -> None:
-    name = detached("sleep 1001 & exec sleep 1000")
-    first = pid(ctr, name)
-    processes.kill(shim_of(ctr, name))
-    assert processes.wait(first, 20) == 137
-    eventually(lambda: not list(ctr.states.iterdir()), 20, "the runtime's deletion of the container")
-    ctr.ctr("tasks", "delete", name, check=False)
-    ctr.ctr("containers", "delete", name)
-    # The socket of a killed shim stays; that is containerd's doing.
-    for socket in Path("/run/containerd/s").iterdir():
-        socket.unlink()
-
-
-def test_init_killed_from_outside(ctr: Containerd, detached: Detached) -> None:
-    name = detached("sleep 1001 & exec sleep 1000")
-    os.kill(pid(ctr, name), 9)
-    assert collect(ctr, name) == 137
