@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import recorder
 from tests.support.processes import Process, descendants, kill
 from tests.support.timing import eventually, seconds
 
@@ -34,7 +35,13 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def wrapper(command: Sequence[str], target: Path) -> Path:
-    """A program that calls ``command``: itself if it is one path, else a script at ``target``."""
+    """A program that calls ``command``: itself if it is one path, else a script at ``target``.
+
+    If ``GOSUDACON_TEST_RECORD`` names a file, the program records each call in it (`tests.support.recorder`).
+    """
+    records = os.environ.get("GOSUDACON_TEST_RECORD", "")
+    if records:
+        return recorder.program(command, target.with_name(f"{target.name}.d"), Path(records).absolute())
     if len(command) == 1:
         return Path(command[0])
     words = " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
