@@ -117,7 +117,7 @@ def test_the_runtime_killed(ctr: Containerd, scratch: Path, command: str) -> Non
         ctr.ctr("tasks", "delete", "--force", name, check=False)
         eventually(lambda: not ctr.list("tasks"), 30, "the task's end")
         ctr.ctr("containers", "delete", name, check=False)
-        eventually(lambda: not ctr.list("containers") and not list(ctr.states.iterdir()), 30, f"removal of {name}")
+        eventually(lambda: not ctr.list("containers") and not list(ctr.states.glob("*")), 30, f"removal of {name}")
         ended.append((scratch / "ended").read_text())
     assert "killed\n" in ended
 
