@@ -422,8 +422,5 @@ PROBED_BY_HELP = ("checkpoint", "restore")
 # Options (and values of options) that are refused, and the commands that refuse them. A command on a
 # container that exists goes by what was saved with it, and lets a global option of this list pass.
 PENDING_OPTIONS: dict[str, tuple[str, ...]] = {
-    "systemd-cgroup": ("create", "run", "explain"),
-    "cgroup-manager=systemd": ("create", "run", "explain"),
-    "cgroup-manager=disabled": ("create", "run", "explain"),
     "rootless=true": ("create", "run"),
 }

@@ -5,7 +5,16 @@ from __future__ import annotations
 from gosudacon import __version__
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
-from gosudacon.container.state import OCI_VERSION, VERSION, Container, Store, check_id, now, oci_state
+from gosudacon.container.state import (
+    OCI_VERSION,
+    VERSION,
+    Container,
+    Store,
+    cgroup_options,
+    check_id,
+    now,
+    oci_state,
+)
 from gosudacon.linux import proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
@@ -114,6 +123,7 @@ class Creation:
             "pid": 0,
             "start_time": 0,
             "cgroups": {},
+            "cgroup_options": cgroup_options(self.spec.options),
             "no_new_keyring": bool(self.spec.options.get("no_new_keyring")),
             "shares_pid_namespace": not self._new_pid_namespace(),
             "lasting": [step.record() for step in self.plan.lasting()],

@@ -6,7 +6,7 @@ from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container import process as processes
 from gosudacon.container.create import check_console
-from gosudacon.container.state import Container, Store
+from gosudacon.container.state import CGROUP_OPTIONS, Container, Store
 from gosudacon.linux import namespace, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError
@@ -77,7 +77,8 @@ class Execution:
             cgroups=data["cgroups"],
             below=processes.sub_cgroups(options.get("cgroup", [])),
         )
-        options = {**options, "no_new_keyring": data.get("no_new_keyring", False)}
+        options = {name: value for name, value in options.items() if name not in CGROUP_OPTIONS}
+        options |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
         return Spec(config, data["id"], data["bundle"], options, target=target)
 
     def _state(self, status: str, pid: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError, SyscallError
 
 _SIGKILL = 9
-_ESRCH = 3
+_EINVAL = 22
 
 
 def kill(root: str, id: str, signal: int, every: bool = False) -> None:
@@ -53,6 +53,8 @@ def signal_init(container: Container, signal: int) -> None:
     except ProcessLookupError:
         return
     except OSError as error:
+        if error.errno == _EINVAL:  # no process any more, but a session still: Linux before 6.16
+            return
         raise SyscallError(error.errno or 0, "pidfd_open", str(pid)) from None
     try:
         if container.alive():  # checked after the pidfd pins the process

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.3.0"
 VERSION = 1
 SOCKET = "start.sock"
+CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
@@ -145,7 +146,8 @@ class Container:
     """What state.json says, and what the kernel says about it now.
 
     ``data`` holds ``id``, ``bundle``, ``rootfs``, ``created`` (RFC 3339, UTC), ``annotations``, ``pid`` and
-    ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), and as step records
+    ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
+    `create`, for plans of later commands), and as step records
     ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
@@ -217,6 +219,11 @@ class Container:
             return False
         finally:
             os.close(fd)
+
+
+def cgroup_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Of a call's options those that say who makes the cgroup: later commands go by what `create` was given."""
+    return {name: options[name] for name in CGROUP_OPTIONS if name in options}
 
 
 def oci_state(data: dict[str, Any], status: str, pid: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snap
         raise StateError("container not running")
     spec = _spec(container)
     merged, changed = merge(spec.linux.get("resources") or {}, given)
-    steps = _plan(Spec(_with(spec, merged), spec.id, spec.bundle), changed, config, use_snapshot)
+    steps = _plan(Spec(_with(spec, merged), spec.id, spec.bundle, spec.options), changed, config, use_snapshot)
     context = detached_context(container)
     context.kept["cgroup_dirs"] = directories = _open(container.data["cgroups"])
     try:
@@ -54,7 +54,8 @@ def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snap
 def _spec(container: Container) -> Spec:
     """The configuration that the container was made from, with the limits that it has now."""
     data = container.data
-    spec = Spec(bundles.parse(container.store.read("config.json")), data["id"], data["bundle"])
+    config = bundles.parse(container.store.read("config.json"))
+    spec = Spec(config, data["id"], data["bundle"], data.get("cgroup_options"))
     if "resources" in data:
         spec.config = _with(spec, data["resources"])
     return spec

@@ -1,6 +1,6 @@
 """Stage ``cgroups``: the container's cgroups, the limits in them, and its process inside; see docs/cgroups.md.
 
-`v1` (also for hybrid layouts) and `v2` are two implementations of `limits.Driver`.
+`v1` (also for hybrid layouts), `v2` and `systemd` are three implementations of `limits.Driver`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from gosudacon.stages.cgroups.limits import Driver
 
+#: Who makes a container's cgroup (``--cgroup-manager``).
+CGROUPFS, SYSTEMD, DISABLED = "cgroupfs", "systemd", "disabled"
+
 
 class Cgroups(Stage):
     """Makes the cgroup before the process exists, and sets its limits while the other side mounts."""
@@ -22,15 +25,15 @@ class Cgroups(Stage):
     after = ("namespaces",)
 
     def features(self) -> dict[str, Any]:
-        """The drivers there are."""
-        return {"linux": {"cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}}}
+        """The drivers there are, and the annotations that change what systemd makes of a container."""
+        cgroup = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
+        return {"linux": {"cgroup": cgroup}, "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for paths that escape, values no cgroup takes and controllers that are not there."""
         resources = spec.linux.get("resources") or {}
-        if not host.cgroup_mounts:
-            if resources:
-                raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
+        _refuse(spec, host, resources)
+        if not host.cgroup_mounts or _manager(spec) == DISABLED:
             return
         driver = _driver(spec, host)
         yield from driver.create()
@@ -53,28 +56,56 @@ class Cgroups(Stage):
         """Raises `ConfigError` as `plan` does."""
         from gosudacon.stages.cgroups import update
 
-        if resources and not host.cgroup_mounts:
-            raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
-        if resources:
-            yield from update.plan(_driver(spec, host).limits(dict(resources)))
+        _refuse(spec, host, resources)
+        if resources and _manager(spec) != DISABLED:
+            yield from update.plan(_driver(spec, host).update(dict(resources)))
 
 
 def _would_be(spec: Spec, host: Host) -> dict[str, str]:
+    """Where a container that does not exist would have its cgroups."""
+    if not host.cgroup_mounts or _manager(spec) == DISABLED:
+        return {}
+    if _manager(spec) == SYSTEMD:
+        from gosudacon.stages.cgroups import limits, systemd, unit
+
+        systemd.check_host(host)
+        return {"": f"{host.cgroup_mounts['']}/{unit.Unit(spec, limits.is_rootless(spec, host)).path}"}
     from gosudacon.stages.cgroups import places
 
-    if not host.cgroup_mounts:
-        return {}
     found = places.v2_places(spec, host) if host.cgroup_mode == "v2" else places.v1_places(spec, host)
     return {controller: f"{point}/{path}" for point, path, controllers in found for controller in controllers}
 
 
+def _manager(spec: Spec) -> str:
+    """Who makes the cgroup: `CGROUPFS`, `SYSTEMD` or `DISABLED`."""
+    chosen: str = spec.options.get("cgroup_manager") or CGROUPFS
+    if not spec.options.get("systemd_cgroup"):
+        return chosen
+    if chosen == DISABLED:
+        raise ConfigError("--systemd-cgroup and --cgroup-manager=disabled contradict each other")
+    return SYSTEMD
+
+
+def _refuse(spec: Spec, host: Host, resources: Mapping[str, Any]) -> None:
+    """Refuse limits where there will be no cgroup to have them, and kinds of limits that are none of ours."""
+    if spec.has("linux.intelRdt"):
+        raise ConfigError("Intel RDT (cache and memory bandwidth allocation) is not supported", where="linux.intelRdt")
+    if _manager(spec) == DISABLED:
+        asked = [key for key, value in resources.items() if key != "devices" and value]
+        if asked:
+            raise ConfigError(
+                f"{asked[0]} cannot be limited without a cgroup (--cgroup-manager=disabled)",
+                where=f"linux.resources.{asked[0]}",
+            )
+    elif resources and not host.cgroup_mounts:
+        raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
+
+
 def _driver(spec: Spec, host: Host) -> Driver:
-    if spec.options.get("systemd_cgroup") or spec.options.get("cgroup_manager") == "systemd":
-        raise ConfigError(
-            "the systemd cgroup driver is not supported yet",
-            where="linux.cgroupsPath",
-            hint="leave --systemd-cgroup away: cgroupsPath is then a path below /sys/fs/cgroup",
-        )
+    if _manager(spec) == SYSTEMD:
+        from gosudacon.stages.cgroups import systemd
+
+        return systemd.Systemd(spec, host)
     if host.cgroup_mode == "v2":
         from gosudacon.stages.cgroups import v2
 

@@ -47,8 +47,12 @@ class Driver:
         raise NotImplementedError
 
     def limits(self, resources: dict[str, Any]) -> Iterable[Step]:
-        """Set what ``linux.resources`` says, devices aside; also what ``update`` needs. Absent: left as it is."""
+        """Set what ``linux.resources`` says, devices aside. Absent: left as it is."""
         raise NotImplementedError
+
+    def update(self, resources: dict[str, Any]) -> Iterable[Step]:
+        """Set them in a container that exists."""
+        return self.limits(resources)
 
 
 def is_rootless(spec: Spec, host: Host) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Context, Host, Spec, Step, StepError
+from gosudacon.api import ConfigError, Context, Spec, Step, StepError
 from gosudacon.linux import cgroupfs
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
@@ -38,16 +38,10 @@ _ENOENT, _EBUSY = 2, 16
 class Unified(Driver):
     """One cgroup, with every controller that its parents can hand down."""
 
-    def __init__(self, spec: Spec, host: Host) -> None:
-        super().__init__(spec, host)
-        self._places = v2_places(spec, host)
-
     def create(self) -> Iterator[Step]:
-        yield CreateUnifiedCgroup(places=self._places, rootless=self.rootless)
+        yield CreateUnifiedCgroup(places=v2_places(self.spec, self.host), rootless=self.rootless)
         yield JoinCgroup(controllers=[UNIFIED])
-        uid = _owner(self.spec)
-        if uid:
-            yield ChownCgroup(controller=UNIFIED, uid=uid, where="process.user.uid")
+        yield from chown(self.spec)
 
     def devices(self, rules: list[dict[str, Any]]) -> Iterator[Step]:
         effective = devices.rules_of(rules)
@@ -179,6 +173,13 @@ class ChownCgroup(Limit):
             return os.read(fd, 65536).decode().split()
         finally:
             os.close(fd)
+
+
+def chown(spec: Spec) -> Iterator[Step]:
+    """Hand the cgroup over to the container's user, where it sees its own cgroups and may write there."""
+    uid = _owner(spec)
+    if uid:
+        yield ChownCgroup(controller=UNIFIED, uid=uid, where="process.user.uid")
 
 
 def _write(file: str, value: str, where: str, optional: bool = False) -> Step:

@@ -1,0 +1,198 @@
+"""The steps that have systemd make a container's cgroup, a scope, change its limits, and stop it (systemd.scope(5)).
+
+systemd makes a scope around processes, so it is started when the container's process is there, before that one goes
+on, and after its last fork: a limit on processes (TasksMax) stands in nobody's way. Everything here runs on the
+runtime's side.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import ISOLATE, PREPARE, RUNTIME, Context, Error, Step, StepError
+from gosudacon.linux import cgroupdir
+from gosudacon.linux import system as os
+from gosudacon.stages.cgroups.owned import Note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_INFINITY = (1 << 64) - 1
+
+
+class ExpectScope(Step):
+    """Say where the cgroup will be, for those who cannot wait until it is."""
+
+    phase = PREPARE
+    where = "linux.cgroupsPath"
+    point: str
+    path: str
+    user: bool
+
+    def describe(self) -> str:
+        return f"expect the cgroup {self.path}" + (" below that of the user's systemd" if self.user else "")
+
+    def run(self, context: Context) -> None:
+        above = ""
+        if self.user:
+            from gosudacon.linux.systemd import Manager
+
+            with Manager(user=True) as manager:
+                above = manager.control_group().strip("/") + "/"
+        context.kept["cgroups"] = {"": f"{self.point}/{above}{self.path}"}
+
+
+class StartScope(Step):
+    """Have systemd start the scope around the container's process; `undo` stops it with all that is left in it.
+
+    Keeps ``cgroups`` (for state.json) and ``cgroup_dirs`` (controller -> descriptor), as `CreateCgroup` does.
+    ``devices`` are the exceptions from "no device", or None if systemd is not told about devices.
+    """
+
+    phase = ISOLATE
+    side = RUNTIME
+    where = "linux.cgroupsPath"
+    lasts = True
+    unit: str
+    point: str
+    properties: list[list[Any]]
+    devices: list[str] | None
+    user: bool
+
+    def describe(self) -> str:
+        shown = ", ".join(f"{name}={show(value)}" for name, _, value in self.properties)
+        devices = "" if self.devices is None else ", DevicePolicy=strict, DeviceAllow=" + ", ".join(self.devices)
+        manager = "the user's systemd" if self.user else "systemd"
+        return f"{manager} starts {self.unit} around the process: {shown}{devices}"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.linux.systemd import Manager, UnitExistsError
+
+        note = Note(context)
+        with Manager(self.user) as manager:
+            note.begin()
+            try:
+                manager.start_scope(self.unit, [*self.properties, *self._device_properties()], [context.pid])
+            except UnitExistsError:
+                note.drop()  # it is somebody else's
+                raise
+            group: str = manager.get(self.unit, "ControlGroup")[2]
+        if group in ("", "/"):
+            raise StepError(f"{self.unit} has no cgroup: the container's process has ended")
+        directory = f"{self.point}{group}"
+        fd = self._open(group.strip("/"))
+        note.settle({directory: os.fstat(fd).st_ino})
+        context.kept["cgroups"] = {"": directory}
+        context.kept["cgroup_dirs"] = {"": fd}
+
+    def _open(self, path: str) -> int:
+        """The scope's cgroup, with the controllers that systemd does not know handed down to it, too."""
+        from gosudacon.linux import cgroupfs
+        from gosudacon.stages.cgroups.create import enable_controllers
+
+        base = cgroupfs.open_hierarchy(self.point)
+        try:
+            fd, made = cgroupfs.make(base, path, enable_controllers)
+            if made:  # gone since systemd said so
+                os.close(fd)
+                cgroupfs.rmdir(base, path)
+                raise StepError(f"{self.unit} has ended: was the container's process killed?")
+        finally:
+            os.close(base)
+        return fd
+
+    def _device_properties(self) -> list[list[Any]]:
+        if self.devices is None:
+            return []
+        from gosudacon.stages.cgroups.properties import device_groups, of_devices
+
+        fd = os.open("/proc/devices", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return of_devices(self.devices, device_groups(os.read(fd, 1 << 16).decode()))
+        finally:
+            os.close(fd)
+
+    def undo(self, context: Context) -> None:
+        note = Note(context)
+        owned = note.read()
+        if owned is None:  # never begun, or refused
+            return
+        left = {directory: inode for directory, inode in owned.items() if _is_there(directory, inode)}
+        if left:
+            from gosudacon.linux import cgroup
+
+            cgroup.kill_all({"": next(iter(left))})
+        self._stop(required=bool(left))
+        for directory, inode in left.items():
+            if _is_there(directory, inode):
+                cgroup.remove({"": directory})
+        note.drop()
+
+    def _stop(self, required: bool) -> None:
+        """Stop the unit. What is gone already, process by process, only needs to be forgotten if it has failed."""
+        from gosudacon.linux.systemd import Manager
+
+        try:
+            with Manager(self.user) as manager:
+                if required:
+                    manager.stop(self.unit)
+                else:
+                    manager.reset_failed(self.unit)
+        except Error:
+            if required:
+                raise
+
+
+class SetUnitProperties(Step):
+    """Tell systemd of limits, or it would write its own values again at the next occasion (systemctl daemon-reload)."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    where = "linux.resources"
+    unit: str
+    properties: list[list[Any]]
+    user: bool
+
+    def describe(self) -> str:
+        return f"set {', '.join(f'{name}={show(value)}' for name, _, value in self.properties)} of {self.unit}"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.linux.systemd import Manager
+
+        with Manager(self.user) as manager:
+            before = [manager.get(self.unit, name) for name, _, _ in self.properties]
+            manager.set_properties(self.unit, self.properties)
+            context.kept["properties_before"] = before
+
+    def undo(self, context: Context) -> None:
+        before = context.kept.pop("properties_before", None)
+        if before is None:  # refused, and nothing changed
+            return
+        from gosudacon.linux.systemd import Manager
+
+        with Manager(self.user) as manager:
+            manager.set_properties(self.unit, before)
+
+
+def show(value: Any) -> str:
+    """A property's value for a person, as systemctl(1) has it, roughly."""
+    if value is True or value is False:
+        return "yes" if value else "no"
+    if value == _INFINITY:
+        return "infinity"
+    if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
+        return "0x" + bytes(reversed(value)).hex()
+    if isinstance(value, list):
+        return " ".join(map(show, value))
+    return str(value)
+
+
+def _is_there(directory: str, inode: int) -> bool:
+    above, _, name = directory.rpartition("/")
+    try:
+        fd = cgroupdir.open_hierarchy(above)
+    except OSError:
+        return False
+    try:
+        return cgroupdir.inode(fd, name) == inode
+    finally:
+        os.close(fd)
