@@ -273,9 +273,6 @@ def test_help_of_checkpoint_promises_nothing() -> None:
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        (["--systemd-cgroup", "create", "x"], "--systemd-cgroup"),
-        (["--cgroup-manager", "systemd", "run", "x"], "--cgroup-manager=systemd"),
-        (["--cgroup-manager=disabled", "create", "x"], "--cgroup-manager=disabled"),
         (["--rootless=true", "create", "x"], "--rootless=true"),
     ],
 )
@@ -287,8 +284,6 @@ def test_unfinished_options_are_refused(words: list[str], option: str) -> None:
 def test_unfinished_options_that_are_off_are_none() -> None:
     parse(
         [
-            "--systemd-cgroup=false",
-            "--cgroup-manager=cgroupfs",
             "--rootless=false",
             "run",
             "--keep=false",
@@ -299,7 +294,7 @@ def test_unfinished_options_that_are_off_are_none() -> None:
 
 def test_saved_state_overrides_global_options() -> None:
     for command in ("state", "start", "kill", "delete"):
-        assert parse(["--systemd-cgroup", command, "x"]).command == command
+        assert parse(["--rootless=true", command, "x"]).command == command
 
 
 def test_an_error_carries_what_was_understood() -> None:

@@ -89,7 +89,12 @@ def test_options_are_words_that_mounts_take(found: dict[str, Any]) -> None:
 
 def test_what_is_not_there_is_not_claimed(found: dict[str, Any]) -> None:
     linux = found["linux"]
-    assert (linux["cgroup"]["systemd"], linux["intelRdt"]["enabled"], linux["netDevices"]["enabled"]) == (False,) * 3
+    assert (linux["intelRdt"]["enabled"], linux["netDevices"]["enabled"]) == (False, False)
+
+
+def test_systemd_makes_cgroups(found: dict[str, Any]) -> None:
+    assert found["linux"]["cgroup"]["systemd"] is True
+    assert "org.systemd.property." in found["potentiallyUnsafeConfigAnnotations"]
 
 
 def test_every_architecture_can_be_compiled_for(found: dict[str, Any]) -> None:

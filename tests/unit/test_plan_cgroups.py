@@ -443,11 +443,6 @@ def test_the_caller_can_insist() -> None:
     assert vars(plan(host=Host(euid=1000), options={"rootless": "false"})[0])["rootless"] is False
 
 
-@pytest.mark.parametrize("options", [{"systemd_cgroup": True}, {"cgroup_manager": "systemd"}])
-def test_systemd_is_refused_clearly(options: dict[str, Any]) -> None:
-    assert "systemd cgroup driver is not supported yet" in refused(options=options).message
-
-
 def test_no_hierarchy_at_all() -> None:
     bare = Host(cgroup_mode="v1", cgroup_mounts={})
     assert plan(host=bare) == []
