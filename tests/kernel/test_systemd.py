@@ -93,7 +93,7 @@ def test_the_whole_life_of_a_container(runtime: Runtime, bundle: Bundle, slice_:
     assert runtime.status(bundle) == "paused"
     runtime.call("resume", bundle.id)
     entered = runtime.call("exec", bundle.id, "cat", "/proc/self/cgroup")
-    assert entered.stdout == "0::/\n"  # as the cgroup namespace shows the scope
+    assert entered.stdout == f"0::/{scope.relative_to(ROOT)}\n"
     assert json.loads(runtime.call("ps", "--format", "json", bundle.id).stdout) == [pid]
     runtime.kill(bundle, "KILL")
     runtime.wait(pid)
