@@ -14,14 +14,14 @@ def gather() -> Host:
     release = os.uname().release.split(".")
     minor = "".join(character for character in release[1] if character.isdigit())
     assumed: list[str] = []
-    mode, mounts = _cgroups(assumed)
+    mode, mounts, roots = _cgroups(assumed)
     return Host(
         kernel=(int(release[0]), int(minor)),
         euid=os.geteuid(),
         initial_userns=_initial_userns(),
         cgroup_mode=mode,
         cgroup_mounts=mounts,
-        own_cgroups=_own_cgroups(),
+        own_cgroups=_own_cgroups(roots),
         systemd=os.path.isdir("/run/systemd/system"),
         apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
         selinux=os.path.exists("/sys/fs/selinux/status"),
@@ -29,49 +29,55 @@ def gather() -> Host:
     )
 
 
-def _cgroups(assumed: list[str]) -> tuple[str, dict[str, str]]:
+def _cgroups(assumed: list[str]) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Mode, controller -> mount point, and controller -> the cgroup that is mounted there: not always the root."""
     try:
         fd = os.open(_CGROUP_ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         assumed.append("cgroup v2 at /sys/fs/cgroup: nothing is there to look at")
-        return "v2", {"": _CGROUP_ROOT}
+        return "v2", {"": _CGROUP_ROOT}, {}
     try:
         if mount.filesystem_type(fd) == mount.CGROUP2_SUPER_MAGIC:
-            return "v2", {"": _CGROUP_ROOT}
+            return "v2", {"": _CGROUP_ROOT}, {}
     finally:
         os.close(fd)
-    mounts = _v1_mounts(_read("/proc/self/mountinfo"))
+    mounts, roots = _v1_mounts(_read("/proc/self/mountinfo"))
     if not mounts:
         assumed.append("no cgroup hierarchy is mounted: limits cannot be set")
-    return ("hybrid" if "" in mounts else "v1"), mounts
+    return ("hybrid" if "" in mounts else "v1"), mounts, roots
 
 
-def _v1_mounts(mountinfo: bytes) -> dict[str, str]:
+def _v1_mounts(mountinfo: bytes) -> tuple[dict[str, str], dict[str, str]]:
     mounts: dict[str, str] = {}
+    roots: dict[str, str] = {}
     for line in mountinfo.splitlines():
         if b" - cgroup" not in line:
             continue
         left, _, right = line.partition(b" - ")
-        point = os.fsdecode(left.split()[4].replace(b"\\040", b" "))
+        root, point = (os.fsdecode(field.replace(b"\\040", b" ")) for field in left.split()[3:5])
         kind, _, options = right.split(b" ", 2)
-        if kind == b"cgroup2":
-            mounts.setdefault("", point)
-            continue
-        for option in options.decode(errors="replace").split(","):
-            if option not in _NOT_CONTROLLERS:
-                mounts.setdefault(option, point)
-    return mounts
+        names = [""] if kind == b"cgroup2" else options.decode(errors="replace").split(",")
+        for name in names:
+            if name not in _NOT_CONTROLLERS and name not in mounts:
+                mounts[name], roots[name] = point, root
+    return mounts, roots
 
 
 _NOT_CONTROLLERS = frozenset(("rw", "ro", "xattr", "clone_children", "noprefix", "release_agent", "favordynmods"))
 
 
-def _own_cgroups() -> dict[str, str]:
+def _own_cgroups(roots: dict[str, str]) -> dict[str, str]:
+    """Controller -> this process's cgroup, as a path below the mount point.
+
+    In a container with the host's cgroup namespace the mount shows a part of the hierarchy: that cgroup is its root.
+    """
     own: dict[str, str] = {}
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = os.fsdecode(line).split(":", 2)
         for controller in controllers.split(","):
-            own[controller] = path
+            root = roots.get(controller, "/")
+            inside = path == root or path.startswith(f"{root}/")
+            own[controller] = path[len(root) :] or "/" if inside else path
     return own
 
 

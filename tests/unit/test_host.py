@@ -1,0 +1,45 @@
+"""What planning learns of cgroup hierarchies: /proc/PID/mountinfo and /proc/PID/cgroup. Pure."""
+
+from __future__ import annotations
+
+import pytest
+
+from gosudacon.container import host
+
+MOUNTINFO = b"""\
+30 20 0:26 / / rw - ext4 /dev/vda rw
+31 30 0:27 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+32 31 0:28 /docker/c1 /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:9 - cgroup cgroup rw,cpu,cpuacct
+33 31 0:29 / /sys/fs/cgroup/with\\040space rw - cgroup cgroup rw,xattr,name=systemd
+34 31 0:30 /docker/c1 /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+35 31 0:28 / /elsewhere rw - cgroup cgroup rw,cpu,cpuacct
+"""
+
+
+def test_mounts_and_what_is_mounted() -> None:
+    mounts, roots = host._v1_mounts(MOUNTINFO)
+    assert mounts == {
+        "cpu": "/sys/fs/cgroup/cpu,cpuacct",
+        "cpuacct": "/sys/fs/cgroup/cpu,cpuacct",
+        "name=systemd": "/sys/fs/cgroup/with space",
+        "": "/sys/fs/cgroup/unified",
+    }
+    assert roots == {"cpu": "/docker/c1", "cpuacct": "/docker/c1", "name=systemd": "/", "": "/docker/c1"}
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "own"),
+    [
+        ("/", "/", "/"),
+        ("/", "/a/b", "/a/b"),
+        ("/docker/c1", "/docker/c1", "/"),
+        ("/docker/c1", "/docker/c1/x", "/x"),
+        ("/docker/c1", "/docker/c10", "/docker/c10"),
+        ("/docker/c1", "/", "/"),
+    ],
+)
+def test_the_own_cgroup_counts_from_what_is_mounted(
+    monkeypatch: pytest.MonkeyPatch, root: str, path: str, own: str
+) -> None:
+    monkeypatch.setattr(host, "_read", lambda _: f"5:cpu,cpuacct:{path}\n0::{path}\n".encode())
+    assert host._own_cgroups({"cpu": root, "cpuacct": root, "": root}) == {"cpu": own, "cpuacct": own, "": own}
