@@ -13,7 +13,7 @@ from tests.support.processes import Process, descendants, kill
 from tests.support.timing import eventually, seconds
 
 _CONFIG = """\
-version = 2
+version = {version}
 root = "{base}/root"
 state = "{base}/state"
 disabled_plugins = [
@@ -60,10 +60,11 @@ def checked(result: Completed) -> Completed:
 class Containerd:
     """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``.
 
-    ``cri``, if not empty, is the configuration of the plugin ``CRI``, which is disabled otherwise.
+    ``cri``, if not empty, is the configuration of the plugin ``CRI``, which is disabled otherwise, in this version
+    of the file's format.
     """
 
-    def __init__(self, base: Path, namespace: str, runtime: Path, cri: str = "") -> None:
+    def __init__(self, base: Path, namespace: str, runtime: Path, cri: str = "", version: int = 2) -> None:
         self.base = base
         self.namespace = namespace
         self.runtime = runtime
@@ -71,7 +72,7 @@ class Containerd:
         self.log = base / "log"
         base.mkdir()
         self.runtime_root.mkdir()
-        text = _CONFIG.format(base=base, disabled="" if cri else f'"{CRI}", ')
+        text = _CONFIG.format(base=base, version=version, disabled="" if cri else f'"{CRI}", ')
         (base / "config.toml").write_text(f"{text}\n{cri}")
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
