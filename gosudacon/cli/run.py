@@ -75,7 +75,7 @@ def _start(creation: Creation) -> None:
 
     try:
         creation.await_exec()
-        run_started(creation.container)
+        run_started(creation.container, creation.observers)
     except BaseException:
         creation.abort()
         raise

@@ -53,6 +53,7 @@ class Creation:
         )
         check_console(self.spec)  # of a configuration that is valid: planning has checked it
         self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
+        self._recorded_observers = stages.observers()
         self.context = Context(self.spec, self.host)
         self.engine = RuntimeSide(self.plan, self.context, self.state, self.observers)
         self.container = Container(self.store, self._initial_data())
@@ -100,7 +101,7 @@ class Creation:
             self.store.remove()
         for step in self.plan.of_phase(DELETE):  # the lifecycle goes on to its end: poststop hooks (runtime.md)
             try:
-                run_step(step, self.context)
+                run_step(step, self.context, self.observers)
             except Error as error:
                 failures.append(error)
         return failures
@@ -111,7 +112,9 @@ class Creation:
 
     def _initial_data(self) -> dict[str, Any]:
         config = self.spec.config
+        data = {"observers": self._recorded_observers} if self._recorded_observers else {}
         return {
+            **data,
             "version": VERSION,
             "gosudacon": __version__,
             "ociVersion": OCI_VERSION,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 
 from gosudacon.container.kill import kill_container
-from gosudacon.container.recorded import detached_context
+from gosudacon.container.recorded import detached_context, recorded_observers
 from gosudacon.container.state import Container, Store
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.runner import run_step, undo_steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.pipeline.runner import Observers
 
 _SIGKILL = 9
 _PATIENCE = 10.0  # seconds for a killed init to go away
@@ -50,11 +54,17 @@ def remove(container: Container) -> list[Error]:
     if failures:
         raise failures[0]
     poststop = container.steps("deleted")
-    container.store.remove()
     warnings = []
+    observers: Observers = ((), ())
+    try:
+        if poststop:
+            observers = recorded_observers(container)
+    except Error as error:  # the container goes all the same
+        warnings.append(error)
+    container.store.remove()
     for step in poststop:
         try:
-            run_step(step, context)
+            run_step(step, context, observers)
         except Error as error:
             warnings.append(error)
     return warnings

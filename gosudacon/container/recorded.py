@@ -11,22 +11,38 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gosudacon.container.state import Container
+    from gosudacon.pipeline.runner import Observers
 
 
-def run_started(container: Container) -> None:
-    """Run the recorded `STARTED` steps (poststart hooks); a failure stops the container, as runtime-spec 1.3 wants."""
+def run_started(container: Container, observers: Observers | None = None) -> None:
+    """Run the recorded `STARTED` steps (poststart hooks); a failure stops the container, as runtime-spec 1.3 wants.
+
+    ``observers`` are the recorded ones unless the caller has them at hand.
+    """
     steps = container.steps("started")
     if not steps:
         return
     context = detached_context(container)
     try:
+        watching = recorded_observers(container) if observers is None else observers
         for step in steps:
-            run_step(step, context)
+            run_step(step, context, watching)
     except Error:
         from gosudacon.container.kill import kill_container
 
         kill_container(container, 9, every=True)
         raise
+
+
+def recorded_observers(container: Container) -> Observers:
+    """The plugins' hooks that observed the container's creation. Raises `Error` if a plugin has been removed since."""
+    data = container.data.get("observers")
+    if not data:
+        return (), ()
+    from gosudacon.pipeline.registry import OBSERVERS, implementations
+
+    started, finished = (implementations(data.get(name, ())) for name in OBSERVERS)
+    return started, finished
 
 
 class _Recorded(Engine):

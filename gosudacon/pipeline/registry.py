@@ -11,13 +11,14 @@ from gosudacon.linux.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.step import Host, Spec, Stage
 
 CONFIG = "/etc/gosudacon/config.toml"
+OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
 
 class Registry:
@@ -50,10 +51,11 @@ class Registry:
 
     def hook(self, name: str) -> list[tuple[str, Callable[..., None]]]:
         """The implementations of a hook with the names of their plugins."""
-        return [
-            (plugin, _taking(_named(module, function), arguments))
-            for plugin, module, function, arguments in self.data["hooks"].get(name, ())
-        ]
+        return implementations(self.data["hooks"].get(name, ()))
+
+    def observers(self) -> dict[str, Any]:
+        """What implements the hooks that observe steps, as data for `implementations`; empty if nothing does."""
+        return {name: found for name in OBSERVERS if (found := self.data["hooks"].get(name))}
 
     def amend(self, plan: Plan, spec: Spec, host: Host) -> None:
         """Let plugins change the plan; every change is noted in ``plan.amended``."""
@@ -88,6 +90,11 @@ def registry(config: str = "", use_snapshot: bool = True) -> Registry:
         data, depends_on = discovery.discover(path, required=bool(config))
         snapshot.save(key, data, depends_on)
     return Registry(data)
+
+
+def implementations(entries: Iterable[list[Any]]) -> list[tuple[str, Callable[..., None]]]:
+    """The implementations of a hook, imported now, with the names of their plugins. Raises `Error` if one is gone."""
+    return [(plugin, _taking(_named(module, function), arguments)) for plugin, module, function, arguments in entries]
 
 
 def _load(entry: dict[str, Any]) -> Stage:

@@ -232,3 +232,64 @@ def test_a_life_is_the_same_with_and_without_the_snapshot(site: Site, notes: Pat
     assert lifecycle(runtime, bundle, 3) == first
     assert snapshot.stat().st_ino == inode
     assert list(notes.iterdir()) == []
+
+
+def witnessed(site: Site, bundle: Bundle) -> Runtime:
+    """A runtime with an observer, and hooks in all phases that run in other processes."""
+    hook = [{"path": "/bin/true", "timeout": 30}]
+    bundle.update({"hooks": {"poststart": hook, "poststop": hook}}).set("process.args", ["/bin/sleep", "1000"])
+    site.install("witness")
+    return site.runtime('plugins = ["witness"]')
+
+
+def seen(bundle: Bundle, *phases: str) -> list[str]:
+    lines = (bundle.path / "witness").read_text().splitlines()
+    return [line for line in lines if line.split()[0] in phases]
+
+
+POSTSTART = ["started started run the poststart hook /bin/true (at most 30 s)", "started finished well"]
+POSTSTOP = ["delete started run the poststop hook /bin/true (at most 30 s)", "delete finished well"]
+
+
+def test_observers_see_what_start_and_delete_do(site: Site, bundle: Bundle) -> None:
+    runtime = witnessed(site, bundle)
+    runtime.create(bundle)
+    assert seen(bundle, "started", "delete") == [] and seen(bundle, "prepare")
+    runtime.start(bundle)
+    assert seen(bundle, "started", "delete") == POSTSTART
+    runtime.delete(bundle, "--force")
+    assert seen(bundle, "started", "delete") == POSTSTART + POSTSTOP
+
+
+def test_observers_see_what_run_does(site: Site, bundle: Bundle) -> None:
+    runtime = witnessed(site, bundle)
+    assert runtime.run(bundle.set("process.args", ["/bin/true"])).returncode == 0
+    assert seen(bundle, "started", "delete") == POSTSTART + POSTSTOP
+
+
+def test_observers_see_a_create_that_is_undone(site: Site, bundle: Bundle) -> None:
+    runtime = witnessed(site, bundle)
+    assert runtime.create(bundle.set("process.args", ["/no/such"]), check=False).returncode == 1
+    assert seen(bundle, "started", "delete") == POSTSTOP
+
+
+def test_what_observers_raise_is_the_step_s_failure_later_too(site: Site, bundle: Bundle) -> None:
+    runtime = witnessed(site, bundle)
+    runtime.create(bundle)
+    (bundle.path / "refuse").write_text("started")
+    result = runtime.start(bundle, check=False)
+    assert result.returncode == 1 and "refused by the witness" in result.stderr
+    (bundle.path / "refuse").write_text("delete")
+    assert "refused by the witness" in runtime.delete(bundle, "--force", options=["--debug"]).stderr
+    assert runtime.status(bundle) == "none"
+
+
+def test_an_observer_that_was_removed(site: Site, bundle: Bundle) -> None:
+    """start says so; what a container leaves on the host is removed all the same."""
+    runtime = witnessed(site, bundle)
+    runtime.create(bundle)
+    (site.packages / "gosudacon_witness").rename(site.scratch / "removed")
+    result = runtime.start(bundle, check=False)
+    assert result.returncode == 1 and "cannot import gosudacon_witness" in result.stderr
+    assert "cannot import gosudacon_witness" in runtime.delete(bundle, "--force", options=["--debug"]).stderr
+    assert runtime.status(bundle) == "none"
