@@ -138,8 +138,7 @@ class RunHook(Step):
             directory = context.root
         elif self.kind == "startContainer":
             directory = None
-        passed_on = int(context.spec.options.get("preserve_fds") or 0)
-        program = Program(self.path, self.args, self.env, directory, passed_on, self._executable(context))
+        program = Program(self.path, self.args, self.env, directory, self._executable(context))
         problem = program.run(self._state(context), self.timeout)
         if self.kind == "createContainer":  # a file of the host: not for init to hold while it waits
             os.close(context.kept["hooks"].pop(self.index)[0])

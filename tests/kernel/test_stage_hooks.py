@@ -410,3 +410,34 @@ def test_start_container_is_the_container_s(bundle: Bundle) -> None:
 
 def test_every_kind_is_tested_here() -> None:
     assert set(KINDS) == {*RUNTIME_KINDS, "createContainer", "startContainer"}
+
+
+def test_a_hook_dies_with_the_runtime_and_its_daemons_do_not(scratch: Path) -> None:
+    script = (
+        'echo $$ >"$1/hook"; (setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >"$1/daemon"); exec sleep 1000'
+    )
+    child = os.fork()
+    if child == 0:
+        try:
+            run("prestart", shell(script, str(scratch), env=["PATH=/bin:/usr/bin"]), "/")
+        finally:
+            os._exit(0)
+    hook, daemon = (number_in(scratch / name) for name in ("hook", "daemon"))
+    os.kill(child, 9)
+    assert os.waitpid(child, 0)[1] == 9
+    assert processes.wait(hook) == 137
+    os.kill(daemon, 9)  # is there
+    assert processes.wait(daemon) == 137
+
+
+def number_in(file: Path) -> int:
+    return int(eventually(lambda: file.exists() and file.read_text().strip(), what=f"a number in {file.name}"))
+
+
+def test_a_caller_without_streams(scratch: Path) -> None:
+    def caller() -> None:
+        os.closerange(0, 3)
+        run("poststop", shell('cat >"$1"; echo out; echo err >&2', str(scratch / "state"), env=["PATH=/bin"]), "/")
+
+    in_child(caller)
+    assert json.loads((scratch / "state").read_text())["id"] == "c"
