@@ -33,6 +33,16 @@ class OpenRoot(Step):
             raise Error(f"invalid rootfs: {reason(error)}", call="open", errno=error.errno or 0) from None
 
 
+# Annotations of crun's that change what confines or runs the process, and are not supported: whoever wrote one
+# must not get a container without it (docs/annotations.md).
+REFUSED = {
+    "run.oci.handler": "gosudacon runs Linux processes only",
+    "run.oci.seccomp_bpf_data": "give the profile in linux.seccomp",
+    "run.oci.seccomp_fail_unknown_syscall": "unknown system calls of a profile are left out",
+    "run.oci.seccomp.plugins": "use linux.seccomp.listenerPath",
+}
+
+
 class ValidateConfig(Stage):
     """Accepts or refuses the whole configuration before any other stage plans with it."""
 
@@ -46,6 +56,9 @@ class ValidateConfig(Stage):
             raise ConfigError("root must be specified", where="root")
         if spec.config.get("process") is None:
             raise ConfigError("process property must not be empty", where="process")
+        annotations = spec.config.get("annotations")
+        for name in REFUSED.keys() & annotations.keys() if annotations else ():
+            raise ConfigError(f"{name} is not supported: {REFUSED[name]}", where=f"annotations.{name}")
         if spec.rootfs == "/":
             raise ConfigError("invalid rootfs: / of the host", where="root.path")
         yield OpenRoot(path=spec.rootfs)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
+KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
 _INSIDE = 20  # rank in ISOLATE: once exec's process has forked for the last time
 _AFFINITY = "process.execCPUAffinity"
 
@@ -137,7 +138,8 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
     if groups and not privileged:
         raise ConfigError("additional groups need root", where="process.user.additionalGids")
     sets = _capabilities(process.get("capabilities"))
-    yield confine.Become(uid=uid, gid=gid, groups=groups if privileged else None, sets=sets)
+    keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
+    yield confine.Become(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
     yield confine.ChangeDirectory(cwd=process["cwd"])
     yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 

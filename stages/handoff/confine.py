@@ -282,7 +282,7 @@ class Become(Step):
     sets: dict[str, list[str]] | None
 
     def describe(self) -> str:
-        groups = f", groups {self.groups}" if self.groups else ""
+        groups = f", groups {self.groups}" if self.groups else ", the caller's groups" if self.groups is None else ""
         bounding = "" if self.sets is None else f"; bounding set {_short(self.sets['bounding'])}"
         return f"become uid {self.uid}, gid {self.gid}{groups}{bounding}"
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+CONTEXT_TYPE = "run.oci.mount_context_type"
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")  # mount(8), SELinux
 _HANDED_OVER = ("sources", "idmaps", "console")
 
 
@@ -143,6 +145,7 @@ class _Mounts:
             self.host,
             where=where,
             label=_label(self.spec, self.host),
+            context=_context(self.spec),
             deferred=deferred,
             keep=self.terminal and destination == "/dev/pts" and fstype == "devpts",
         )
@@ -173,6 +176,14 @@ def _label(spec: Spec, host: Host) -> str:
             where="linux.mountLabel",
         )
     return label
+
+
+def _context(spec: Spec) -> str:
+    """The mount option that takes the label: crun's annotation for it, or ``context``."""
+    word = str((spec.config.get("annotations") or {}).get(CONTEXT_TYPE) or "context")
+    if word not in _CONTEXTS:
+        raise ConfigError(f"must be one of {', '.join(_CONTEXTS)}", where=f"annotations.{CONTEXT_TYPE}")
+    return word
 
 
 def _bound_dev(spec: Spec) -> bool:

@@ -194,7 +194,15 @@ def _hint(fstype: str, number: int) -> str:
 
 
 def plan_filesystem(
-    entry: dict[str, Any], options: Options, host: Host, *, where: str, label: str, deferred: bool, keep: bool
+    entry: dict[str, Any],
+    options: Options,
+    host: Host,
+    *,
+    where: str,
+    label: str,
+    deferred: bool,
+    keep: bool,
+    context: str = "context",
 ) -> Iterator[Step]:
     """The step for an entry that is no bind mount.
 
@@ -222,11 +230,11 @@ def plan_filesystem(
         ]
         parameters += [_parameter(item) for item in _split(options)]
         if label:
-            parameters.append(["context", label])
+            parameters.append([context, label])
         from_flags = options.attributes() & ~(mount.MOUNT_ATTR_RDONLY if deferred else 0)
         yield kinds[0](attributes=from_flags, parameters=parameters, **common)
     else:
-        data = options.data + ([f'context="{label}"'] if label else [])
+        data = options.data + ([f'{context}="{label}"'] if label else [])
         yield kinds[1](flags=flags, data=data, **common)
 
 

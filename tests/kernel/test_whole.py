@@ -151,6 +151,16 @@ def test_another_user(runtime: Runtime, make_bundle: Bundles) -> None:
     assert runtime.output(bundle).split() == ["1000", "1000", "0027", "Groups:", "5", "29", "CapEff:", "0" * 16]
 
 
+@needs("runtime:gosudacon")
+def test_the_callers_groups(runtime: Runtime, make_bundle: Bundles) -> None:
+    """crun's annotation, which Podman sets for --group-add keep-groups."""
+    user = {"uid": 1000, "gid": 1000, "additionalGids": [29]}
+    bundle = make_bundle("grep ^Groups: /proc/self/status", {"process": {"user": user}})
+    assert runtime.call("run", "--bundle", bundle.path, "a", extra_groups=[7, 8]).stdout.split() == ["Groups:", "29"]
+    bundle.update({"annotations": {"run.oci.keep_original_groups": "1"}})
+    assert runtime.call("run", "--bundle", bundle.path, "a", extra_groups=[7, 8]).stdout.split()[1:] == ["7", "8"]
+
+
 @needs("idmapped-mounts", "kernel>=5.12")
 def test_idmapped_bind_mount(runtime: Runtime, make_bundle: Bundles, scratch: Path) -> None:
     if runtime.name != "gosudacon":

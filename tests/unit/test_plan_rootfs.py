@@ -363,6 +363,16 @@ def test_labels() -> None:
     assert steps(plan, "MountFilesystemClassic")[0]["data"] == ['context="u:o:t:s0:c1,c2"']
 
 
+def test_the_option_that_takes_the_label() -> None:
+    wanted = config(mount("/t", "tmpfs", "x"), mount("/o", "overlay", "x"), mountLabel="u:o:t:s0")
+    wanted["annotations"] = {"run.oci.mount_context_type": "rootcontext"}
+    plan = plan_of(wanted, host=Host(selinux=True))
+    assert ["rootcontext", "u:o:t:s0"] in steps(plan, "MountFilesystem")[0]["parameters"]
+    assert steps(plan, "MountFilesystemClassic")[0]["data"] == ['rootcontext="u:o:t:s0"']
+    wanted["annotations"]["run.oci.mount_context_type"] = "mode=0,context"
+    assert refused(wanted, Host(selinux=True)).where == "annotations.run.oci.mount_context_type"
+
+
 # Sysctl.
 
 
