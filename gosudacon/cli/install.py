@@ -1,6 +1,6 @@
 """``gosudacon install``: put the launcher for this interpreter in place, and say how engines are told of it.
 
-Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the two files of its bundle (`gosudacon.launcher.bundle`);
+Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the bundle and the home of the command (`gosudacon.launcher`);
 man pages and completions in PREFIX/share (`gosudacon.cli.documents`); brings the package's own bytecode up to
 date, and touches nothing else.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import gosudacon
 from gosudacon.cli import documents, snippets
 from gosudacon.cli.completion import check_name
-from gosudacon.launcher import bundle, image
+from gosudacon.launcher import bundle, home, image
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -62,8 +62,8 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     before = set(bundle_files(prefix, name))
     made = bundle.build(interpreter(), str(package), str(entry), _paths(package))
     data = entry.with_name(made.data_name)
-    content, kind = _command(package, entry)
     try:
+        content, kind = _command(package, entry, made)
         _replace(data, made.data, 0o644)
         _replace(entry, made.entry, 0o644)
         _replace(command, content, 0o755, proof=["--version"])
@@ -101,6 +101,7 @@ def remove_bundle(prefix: str, name: str) -> None:
     for path in bundle_files(prefix, name):
         path.unlink()
     directory = Path(prefix).absolute() / "lib" / "gosudacon"
+    home.remove(directory, name)
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
 
@@ -145,10 +146,11 @@ def _paths(package: Path) -> list[str]:
     return [path for path in dict.fromkeys(candidates) if path != library and os.path.isdir(path)]
 
 
-def _command(package: Path, entry: Path) -> tuple[bytes, str]:
+def _command(package: Path, entry: Path, made: bundle.Bundle) -> tuple[bytes, str]:
     launcher = package / "launcher" / "launcher"
     if launcher.exists():
-        return image.patch(launcher.read_bytes(), interpreter(), str(entry)), "launcher"
+        name = home.install(entry, interpreter(), made.home)
+        return image.patch(launcher.read_bytes(), interpreter(), str(entry), name), "launcher"
     return image.script(interpreter(), str(entry)), "a script: the package was built without a C compiler"
 
 

@@ -109,7 +109,7 @@ class Store:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             chunks = []
-            while chunk := os.read(fd, 1 << 20):
+            while chunk := os.read(fd, 1 << 16):
                 chunks.append(chunk)
             return b"".join(chunks)
         finally:

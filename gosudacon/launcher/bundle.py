@@ -11,6 +11,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import encodings
 import hashlib
 import importlib.util
 import marshal
@@ -57,16 +58,21 @@ _SLOW = frozenset(
 )
 # Extension modules of the standard library that a fast start needs, where they are files.
 _EXTENSIONS = ("_ctypes", "_json", "_struct", "_socket", "fcntl")
+# The commands whose modules the entry itself has the index of. The rest of it is larger, and not read for them.
+_SHORT = tuple(f"gosudacon.cli.{name}" for name in ("main", "start", "state", "kill", "delete"))
+# What the interpreter takes from the place it is started from, and must be what it would be without the home.
+_OF_THE_HOME = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")
 _HEADER_REST = bytes(12)  # of a .pyc file: flags, time and size of the source; read by importlib only
 
 
 class Bundle:
-    """The two files: the content of the entry, and name and content of the data beside it."""
+    """Content of the entry; name and content of the data beside it; files of the home, by their names."""
 
-    def __init__(self, entry: bytes, data_name: str, data: bytes) -> None:
+    def __init__(self, entry: bytes, data_name: str, data: bytes, home: dict[str, bytes]) -> None:
         self.entry = entry
         self.data_name = data_name
         self.data = data
+        self.home = home
 
 
 def build(interpreter: str, package: str, entry: str, paths: Sequence[str]) -> Bundle:
@@ -83,7 +89,7 @@ def build(interpreter: str, package: str, entry: str, paths: Sequence[str]) -> B
     return Bundle(*marshal.loads(result.stdout))
 
 
-def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, bytes]:
+def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, bytes, dict[str, bytes]]:
     modules: list[tuple[str, Known]] = []
     data = bytearray()
     fast = {name: (path, tree) for name, path in _sources(package) if _is_fast(tree := ast.parse(_read(path)))}
@@ -93,26 +99,59 @@ def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, 
         content = marshal.dumps(_compile(tree, path))
         modules.append((name, (*_identity(path), directory, len(data), len(content), needs)))
         data += content
-    modules += [(name, (*_identity(path), "", 0, 0, ())) for name, path in _extensions()]
+    extensions = [(name, (*_identity(path), "", 0, 0, ())) for name, path in _extensions()]
+    first = _closure(modules)
+    rest = marshal.dumps(tuple(known for known in modules if known[0] not in first))
+    values: dict[str, object] = {"REST": (len(data), len(rest))}
+    data += rest
     # A process that was started with one version must not read the data of the next.
     data_name = f"{os.path.basename(entry)}.{hashlib.sha256(data).hexdigest()[:16]}"
-    values = {
-        "MODULES": tuple(modules),
+    values |= {
+        "MODULES": (*(known for known in modules if known[0] in first), *extensions),
         "DATA": os.path.join(os.path.dirname(entry), data_name),
         "PATHS": tuple(paths),
+        "PYTHON": tuple((name, getattr(sys, name)) for name in _OF_THE_HOME),
     }
-    code = _entry(package, entry, values)
-    return importlib.util.MAGIC_NUMBER + _HEADER_REST + marshal.dumps(code), data_name, bytes(data)
+    code = _filled(os.path.join(package, "launcher", "entry.py"), entry, values)
+    return _pyc(code), data_name, bytes(data), _home(package, entry)
 
 
-def _entry(package: str, entry: str, values: Mapping[str, object]) -> CodeType:
-    tree = ast.parse(_read(os.path.join(package, "launcher", "entry.py")))
+def _closure(modules: Sequence[tuple[str, Known]]) -> set[str]:
+    """The names of all modules that the commands of `_SHORT` import when they are imported."""
+    known = dict(modules)
+    found = {"gosudacon", "gosudacon.__main__"}
+    waiting = [*found, *_SHORT]
+    while waiting:
+        name = waiting.pop()
+        if name in known:
+            waiting += [need for need in known[name][6] if need not in found]
+            found.add(name)
+    return found
+
+
+def _home(package: str, entry: str) -> dict[str, bytes]:
+    """The files of the home but for the link to the interpreter (`gosudacon.launcher.home`).
+
+    This process is an interpreter of the same kind without the home: its ``sys.path`` is what the library needs.
+    """
+    values = {"LIBRARY": os.path.dirname(encodings.__file__), "ENTRY": entry}
+    code = _filled(os.path.join(package, "launcher", "encoding.py"), "<gosudacon encodings>", values)
+    lines = [".", *sys.path, ""]
+    return {"encodings.pyc": _pyc(code), f"{os.path.basename(sys.executable)}._pth": "\n".join(lines).encode()}
+
+
+def _pyc(code: CodeType) -> bytes:
+    return importlib.util.MAGIC_NUMBER + _HEADER_REST + marshal.dumps(code)
+
+
+def _filled(source: str, path: str, values: Mapping[str, object]) -> CodeType:
+    tree = ast.parse(_read(source))
     _strip(tree)
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in values:
             constant = ast.Constant(values[node.targets[0].id])  # type: ignore[arg-type]
             node.value = ast.copy_location(constant, node)
-    return compile(tree, entry, "exec", dont_inherit=True)
+    return compile(tree, path, "exec", dont_inherit=True)
 
 
 def _is_fast(tree: ast.Module) -> bool:

@@ -1,7 +1,7 @@
 """What the installed command runs, and the finder that gets its modules from one file.
 
 This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.bundle`
-compiles it, with its own values in the place of the three constants, and writes the code of our modules into the
+compiles it, with its own values in the place of the five constants, and writes the code of our modules into the
 file DATA. To find the modules one by one on ``sys.path`` takes directory listings, a dozen system calls a module
 and a check of each ``.pyc``.
 
@@ -23,15 +23,21 @@ from marshal import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
+    from typing import Any
 
 # name: path, st_mtime_ns, st_size, directory if a package else "", offset and size in DATA (0 if an extension module),
 # those of our modules that it imports first of all
 MODULES: "tuple[tuple[str, tuple[str, int, int, str, int, int, tuple[str, ...]]], ...]" = ()
 DATA = ""
+# Offset and size in DATA of more of the same: MODULES has what the shortest commands need.
+REST: "tuple[int, int]" = (0, 0)
 # For sys.path: the directory that holds the package, and those of its dependencies.
 PATHS: "tuple[str, ...]" = ()
+# Attributes of `sys` that the start from the home (`gosudacon.launcher.home`) has made different.
+PYTHON: "tuple[tuple[str, str], ...]" = ()
 
 _known = dict(MODULES)
+_rest = [REST]
 
 
 class Loader(SourceFileLoader):
@@ -39,14 +45,10 @@ class Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> "CodeType | None":
         """The code object of the module."""
-        offset, size = _known[fullname][4:6]
         try:
-            # Opened for every module: a descriptor kept open could be closed, and its number be another file.
-            data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
+            code: CodeType = _read(*_known[fullname][4:6])
         except OSError:  # a new installation has taken the place of the one that started this process
             return super().get_code(fullname)
-        code: CodeType = loads(posix.pread(data, size, offset))
-        posix.close(data)
         return code
 
     def exec_module(self, module: "ModuleType") -> None:
@@ -65,7 +67,10 @@ class Finder:
         """As `importlib.abc.MetaPathFinder.find_spec`."""
         known = _known.get(name)
         if known is None:
-            return None
+            if not _rest or not name.startswith("gosudacon."):
+                return None
+            _learn()
+            return Finder.find_spec(name)
         origin, mtime, length, package, _offset, size, _needs = known
         try:
             now = posix.stat(origin)
@@ -81,12 +86,38 @@ class Finder:
         return spec
 
 
+def _read(offset: int, size: int) -> "Any":
+    # Opened every time: a descriptor kept open could be closed, and its number be another file.
+    data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
+    content = posix.pread(data, size, offset)
+    posix.close(data)
+    return loads(content)
+
+
+def _learn() -> None:
+    """Read the rest of the index; where it is gone, the ordinary import finds the modules."""
+    where = _rest.pop()
+    try:
+        _known.update(_read(*where))
+    except OSError:
+        pass
+
+
 def _bring(name: str) -> None:
     """Import a module whose package is imported; what cannot be had here is left to the import statement."""
     spec = Finder.find_spec(name)
     if spec is None or spec.loader is None:
         return
-    module = module_from_spec(spec)
+    if type(spec.loader) is Loader:
+        # As module_from_spec does it, for all the cases there are.
+        module = type(sys)(name)
+        module.__dict__.update(
+            __spec__=spec, __loader__=spec.loader, __package__=spec.parent, __file__=spec.origin, __cached__=__file__
+        )
+        if spec.submodule_search_locations is not None:
+            module.__path__ = spec.submodule_search_locations
+    else:
+        module = module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -101,7 +132,9 @@ def start() -> None:
     """Put the bundle in front of the other finders and run the command line."""
     gc.disable()  # a command is over before there is garbage worth looking for; `run` waits, and enables it again
     sys.meta_path.insert(0, Finder)
-    sys.path.extend(PATHS)
+    sys.path[:] = [path for path in sys.path if path != sys.prefix] + [*PATHS]
+    for name, value in PYTHON:
+        setattr(sys, name, value)
     try:
         from gosudacon.__main__ import main
     except ModuleNotFoundError as error:

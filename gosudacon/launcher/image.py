@@ -1,23 +1,25 @@
-"""The launcher as a file: write the two paths into the compiled program, or write a script in its place."""
+"""The launcher as a file: write the paths into the compiled program, or write a script in its place."""
 
 from __future__ import annotations
 
 from gosudacon.linux.errors import Error
 
 # As in launcher.c: a tag of 32 bytes, then room for a path.
-_TAGS = (b"gosudacon-slot:interpreter", b"gosudacon-slot:entry")
+_TAGS = (b"gosudacon-slot:interpreter", b"gosudacon-slot:name", b"gosudacon-slot:entry")
 _TAG_SIZE, _SLOT_SIZE = 32, 4096
 _SCRIPT_MARK = b"# Written by `gosudacon install`."
 _SHEBANG_MAX = 255  # BINPRM_BUF_SIZE less one; kernels before 5.1 take half of it
 
 
-def patch(launcher: bytes, interpreter: str, entry: str) -> bytes:
+def patch(launcher: bytes, interpreter: str, entry: str, name: str = "") -> bytes:
     """The compiled launcher with its slots filled: absolute paths of the interpreter and of what it runs.
+
+    ``name`` is the path that the interpreter is told to be (`gosudacon.launcher.home`); its own if empty.
 
     Raises `Error` where the file is no launcher, or a path does not fit.
     """
     image = bytearray(launcher)
-    for tag, path in zip(_TAGS, (interpreter, entry), strict=True):
+    for tag, path in zip(_TAGS, (interpreter, name or interpreter, entry), strict=True):
         value = path.encode("utf-8", "surrogateescape")
         if not value.startswith(b"/") or b"\0" in value or len(value) >= _SLOT_SIZE:
             raise Error(f"not a path for the launcher: {path!r}")

@@ -15,7 +15,7 @@
  * Free-standing (no C library): a static glibc costs half a millisecond at every start, most of it
  * in questions to the processor that a hypervisor has to answer.
  *
- * `gosudacon install` writes the two paths into the slots below; it finds them by their tags.
+ * `gosudacon install` writes the paths into the slots below; it finds them by their tags.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +29,7 @@ struct slot {
 
 /* In .data and volatile: the compiler must read what is in the file, not what is written here. */
 static volatile struct slot interpreter = {"gosudacon-slot:interpreter", ""};
+static volatile struct slot name = {"gosudacon-slot:name", ""};
 static volatile struct slot entry = {"gosudacon-slot:entry", ""};
 
 enum {
@@ -172,7 +173,8 @@ __attribute__((noreturn, used)) void start(long *stack)
     const char *args[argc + 6];
     long n = 0, tree, error;
 
-    args[n++] = python;
+    /* The interpreter finds its library from its name: gosudacon/launcher/home.py. */
+    args[n++] = call(SYS_faccessat, AT_FDCWD_, (long)name.path, R_OK_, 0, 0) < 0 ? python : (const char *)name.path;
     args[n++] = "-ISB"; /* isolated from environment and user, no site, no bytecode written */
     args[n++] = "-Xutf8";
     args[n++] = "-Xgosudacon=tree";

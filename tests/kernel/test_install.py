@@ -277,3 +277,65 @@ def test_a_running_command_survives_the_loss_of_its_bundle(with_launcher: Instal
     )
     result = subprocess.run([with_launcher.command], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("gosudacon.container.state\n", "")
+
+
+_START = (
+    "import codecs, encodings, sys; "
+    "print(encodings.__file__, [*map(ascii, (sys.executable, sys.prefix, sys.base_prefix))], "
+    "sys.path, 'ä'.encode('idna'), codecs.getreader('utf-8').__name__, codecs.lookup('cp500').name, "
+    "encodings.normalize_encoding('a b'), encodings.aliases.__name__, sep='|')"
+)
+
+
+@needs("compiler")
+def test_the_home_changes_nothing_but_the_time_of_a_start(with_launcher: Installation) -> None:
+    """The library, its codecs and what `sys` says are the same with it, without it, and where it is broken."""
+    with_launcher.install()
+    (home,) = (with_launcher.prefix / "lib/gosudacon").glob("*.home")
+    _probe(with_launcher, _START)
+
+    def start() -> list[str]:
+        done = subprocess.run([with_launcher.command, "x"], capture_output=True, text=True)
+        assert done.stderr == ""
+        return done.stdout.split("|")
+
+    at_home = start()
+    assert at_home[0] == f"{home}/encodings.pyc"
+    assert str(home) not in at_home[2]
+    (home / f"{Path(PYTHON).name}._pth").unlink()
+    assert start()[1:3] == at_home[1:3]
+    shutil.rmtree(home)
+    away = start()
+    assert away[0].endswith("/encodings/__init__.py")
+    assert [away[1], away[2], away[3], *away[5:]] == [at_home[1], at_home[2], at_home[3], *at_home[5:]]
+
+
+@needs("compiler")
+def test_installing_with_the_launcher_and_removing_it(with_launcher: Installation) -> None:
+    with_launcher.install()
+    directory = with_launcher.prefix / "lib/gosudacon"
+    first = {path: path.stat().st_ino for path in directory.glob("*.home")}
+    with_launcher.install()
+    assert {path: path.stat().st_ino for path in directory.glob("*.home")} == first
+    assert len(list(directory.iterdir())) == 3
+    assert with_launcher.uninstall().returncode == 0
+    assert not directory.exists()
+
+
+@needs("compiler")
+def test_no_codec_is_looked_for_without_finders(with_launcher: Installation) -> None:
+    """Behind the wall the library's directory is the container's: nothing may be read from it."""
+    with_launcher.install()
+    lines = (
+        "import codecs, sys",
+        "sys.meta_path[:] = []",
+        "for name in ('utf-8', 'UTF_8', 'latin-1', 'idna'):",
+        "    try:",
+        "        print(codecs.lookup(name).name)",
+        "    except LookupError:",
+        "        print('none')",
+        "print(hasattr(sys.modules['encodings'], 'normalize_encoding'))",
+    )
+    _probe(with_launcher, "\n    ".join(lines))
+    result = subprocess.run([with_launcher.command], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("utf-8\nutf-8\nnone\nnone\nFalse\n", "")
