@@ -182,7 +182,8 @@ def _problem(path: str) -> str:
         text = os.strerror(error.errno or 0)
         return f"stat {path}: {text[:1].lower()}{text[1:]}"
     if mode & _S_IFMT == _S_IFDIR:
-        return "is a directory"
+        # execve(2) says EACCES; callers that do not know "is a directory" make an exit status of 126 of that.
+        return "is a directory: permission denied"
     try:
         executable = os.access(path, os.X_OK, effective_ids=True)
     except SyscallError:

@@ -516,7 +516,7 @@ def test_in_a_paused_container(container: Running) -> None:
         (["nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
         (["/no/such"], 'exec: "/no/such": stat /no/such: no such file or directory'),
         (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
-        (["/etc"], 'exec: "/etc": is a directory'),
+        (["/etc"], 'exec: "/etc": is a directory: permission denied'),
     ],
 )
 def test_what_cannot_be_executed(container: Running, args: list[str], message: str) -> None:

@@ -178,7 +178,7 @@ def test_run_keep(runtime: Runtime, bundle: Bundle) -> None:
         (["nosuch"], 'exec: "nosuch": executable file not found in $PATH'),
         (["/no/such"], 'exec: "/no/such": stat /no/such: no such file or directory'),
         (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
-        (["/etc"], 'exec: "/etc": is a directory'),
+        (["/etc"], 'exec: "/etc": is a directory: permission denied'),
     ],
 )
 def test_create_reports_what_cannot_be_executed(
