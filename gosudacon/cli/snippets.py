@@ -25,7 +25,7 @@ containerd 2.x, /etc/containerd/config.toml:
 
     Without any configuration: ctr run --runc-binary {command} ...
 
-Docker, /etc/docker/daemon.json; then docker run --runtime {name} ...
+Docker, /etc/docker/daemon.json; then docker run --runtime {name} ... (for all containers: "default-runtime": "{name}")
 
     {{ "runtimes": {{ "{name}": {{ "path": "{command}" }} }} }}
 

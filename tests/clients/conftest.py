@@ -1,4 +1,4 @@
-"""Fixtures of the client tests: one private containerd for all of them."""
+"""Fixtures of the client tests: one private containerd and one private dockerd for all of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.clients.daemon import Completed, Containerd, checked, wrapper
+from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
 from tests.clients.image import write_image
 from tests.clients.output import collect, patient
 from tests.support import namespaces
@@ -101,6 +102,20 @@ def detached(ctr: Containerd) -> Callable[..., str]:
         return name
 
     return call
+
+
+@pytest.fixture(scope="session")
+def dockerd(shims: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Dockerd]:
+    """A private dockerd, configured as docs/integration.md says, whose default runtime is the one under test."""
+    settings = daemon_json("default", wrapper(runtime_command(), session_scratch / "docker-runtime"))
+    with running_dockerd(session_scratch / "dkr", token, busybox_rootfs, settings) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def docker(dockerd: Dockerd, leftovers: Watch) -> Iterator[Dockerd]:
+    """The daemon, for one test, after which its containers are removed and nothing may be left of them."""
+    yield from clean(dockerd, leftovers)
 
 
 def new_name() -> str:
