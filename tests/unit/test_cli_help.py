@@ -47,6 +47,12 @@ def test_the_programs_help_lists_the_commands() -> None:
         assert ("not supported yet" in lines[name]) == (name in table.PENDING_COMMANDS)
 
 
+def test_the_readme_lists_the_commands() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [f"| `{name}` | {command['summary']} |" for name, command in table.COMMANDS.items()]
+    assert "\n".join(rows) + "\n\n" in text
+
+
 def test_hidden_options_parse() -> None:
     assert parse(["--criu", "/usr/sbin/criu", "state", "x"]).globals["criu"] == "/usr/sbin/criu"
 
