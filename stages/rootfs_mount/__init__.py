@@ -158,6 +158,8 @@ def _check_filesystem(entry: dict[str, Any], fstype: str, options: Options, wher
         raise ConfigError("id-mapped mounts are only supported for bind-mounts", where=where)
     if options.copy_up and fstype != "tmpfs":
         raise ConfigError("tmpcopyup is for tmpfs only", where=f"{where}.options")
+    if options.copy_link:
+        raise ConfigError("copy-symlink is for bind mounts only", where=f"{where}.options")
 
 
 def _check_nothing_to_mount(spec: Spec) -> None:

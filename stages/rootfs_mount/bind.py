@@ -265,17 +265,26 @@ def plan_bind(
 def _steps(
     host: Host, options: Options, common: dict[str, Any], copy: dict[str, Any], again: list[int]
 ) -> Iterator[Step]:
+    kinds = _kinds(options)
     if host.kernel < BY_DESCRIPTOR:
         if any(options.recursive):
             text = "recursive mount options need Linux 5.12"
             raise ConfigError(text, where=f"{common['where']}.options")
         flags = options.flags & ~(mount.MS_BIND | mount.MS_REC)
-        yield BindClassic(flags=flags, **common, **copy)
+        yield kinds[0](flags=flags, **common, **copy)
     elif host.euid:
-        yield BindHere(again=again, **common, **copy)
+        yield kinds[1](again=again, **common, **copy)
     else:
-        yield OpenSource(**common, **copy)
-        yield Bind(index=copy["index"], again=again, **common)
+        yield kinds[2](**common, **copy)
+        yield kinds[3](index=copy["index"], again=again, **common)
+
+
+def _kinds(options: Options) -> tuple[type[BindClassic], type[BindHere], type[OpenSource], type[Bind]]:
+    if not options.copy_link:
+        return BindClassic, BindHere, OpenSource, Bind
+    from gosudacon.stages.rootfs_mount import symlink
+
+    return symlink.BindClassicOrLink, symlink.BindHereOrLink, symlink.OpenSourceOrLink, symlink.BindOrLink
 
 
 def reduce(kinds: list[int], recursive: bool) -> list[int]:

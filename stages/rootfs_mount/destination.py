@@ -74,6 +74,13 @@ def open_file(context: Context, destination: str, source: int = -1) -> int:
     return _checked(context, fd, destination, resolved, "", source)
 
 
+def check_place(context: Context, parent: int, name: str) -> None:
+    """Raise `Error` unless something may be made as ``name`` in the directory ``parent``, which is inside the root."""
+    problem = _problem(_inside(context, parent).rstrip("/") + "/" + name, "")
+    if problem:
+        raise Error(problem)
+
+
 def open_existing(context: Context, destination: str) -> int:
     """What is mounted there, to be changed."""
     return path.open_in_root(context.root, destination)

@@ -83,7 +83,7 @@ RECURSIVE = {
 _RECURSIVE_ATIME = ("rrelatime", "rnorelatime", "rnoatime", "ratime", "rstrictatime", "rnostrictatime")
 
 #: Every word that is not the filesystem's.
-WORDS = frozenset((*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup", "idmap", "ridmap", "defaults"))
+WORDS = frozenset((*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup", "copy-symlink", "idmap", "ridmap", "defaults"))
 
 _FOLDED = m.MS_RDONLY | m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC  # the same numbers as MOUNT_ATTR_*
 _ATIME = m.MS_NOATIME | m.MS_RELATIME | m.MS_STRICTATIME
@@ -103,7 +103,8 @@ class Options:
 
     ``flags`` and ``cleared`` are MS_* that were asked for and asked away; ``propagation`` the changes of
     propagation in order; ``recursive`` (set, clear) MOUNT_ATTR_* for the whole tree; ``data`` what is left for
-    the filesystem; ``idmap`` is ``""``, ``"idmap"`` or ``"ridmap"``, and ``maps`` what ``idmap=…`` says.
+    the filesystem; ``copy_up`` and ``copy_link`` are tmpcopyup and copy-symlink; ``idmap`` is ``""``,
+    ``"idmap"`` or ``"ridmap"``, and ``maps`` what ``idmap=…`` says.
     """
 
     def __init__(self, words: list[str], where: str) -> None:
@@ -114,6 +115,7 @@ class Options:
         self.recursive = [0, 0]
         self.data: list[str] = []
         self.copy_up = False
+        self.copy_link = False
         self.idmap = ""
         self.maps: dict[str, list[dict[str, int]]] | None = None
         for index, word in enumerate(words):
@@ -130,6 +132,8 @@ class Options:
             self._take_recursive(word)
         elif word == "tmpcopyup":
             self.copy_up = True
+        elif word == "copy-symlink":
+            self.copy_link = True
         elif word in ("idmap", "ridmap"):
             self.idmap = word
         elif word.startswith(("idmap=", "ridmap=")):

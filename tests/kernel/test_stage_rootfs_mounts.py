@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,50 @@ def test_sources_of_all_kinds(bare: Bundle, kernel: tuple[int, int] | None, kind
         mode = run_inside(bare, lambda _: os.lstat("/mnt/x").st_mode, kernel=kernel)
         assert mode == path.lstat().st_mode
     server.close()
+
+
+@BOTH
+def test_links_are_copied(bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    """copy-symlink: the link is made, whatever it leads to; what is no link is mounted."""
+    (bare.path / "file").write_text("mounted\n")
+    for name, text in (("hanging", "/no/where"), ("out", "../../../../../etc/shadow"), ("same", "target")):
+        (bare.path / name).symlink_to(text)
+        bare.add_mount(f"/new/{name}", "bind", str(bare.path / name), "bind", "copy-symlink")
+    bare.add_mount("/mnt/file", "bind", str(bare.path / "file"), "rbind", "ro", "copy-symlink")
+    # A link that leads into the image, one out of it, and one that is there already.
+    (bare.rootfs / "real").mkdir()
+    (bare.rootfs / "new").symlink_to("../../real")
+    (bare.rootfs / "real/same").symlink_to("target")
+
+    def look(_inside: Inside) -> list[str]:
+        links = [os.readlink(f"/real/{name}") for name in ("hanging", "out", "same")]
+        return [*links, Path("/mnt/file").read_text()]
+
+    assert run_inside(bare, look, kernel=kernel) == ["/no/where", "../../../../../etc/shadow", "target", "mounted\n"]
+    assert sorted(path.name for path in (bare.rootfs / "real").iterdir()) == ["hanging", "out", "same"]
+
+
+@BOTH
+@pytest.mark.parametrize("there", ["file", "directory", "other link"])
+def test_a_copied_link_replaces_nothing(there: str, bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    place = bare.rootfs / "place"
+    {"file": place.touch, "directory": place.mkdir, "other link": lambda: place.symlink_to("other")}[there]()
+    (bare.path / "link").symlink_to("text")
+    bare.add_mount("/place", "bind", str(bare.path / "link"), "bind", "copy-symlink")
+    error = failing(bare, kernel=kernel)
+    assert error.message.endswith("/place exists, and is not a symbolic link to text")
+    assert error.where == "mounts[0]"
+
+
+@BOTH
+@pytest.mark.parametrize("destination", ["/proc/kcore2", "/away/kcore2", "/x/..", "/proc/self/x"])
+def test_no_link_is_copied_into_proc(destination: str, bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    bare.add_mount("/proc", "proc", "proc")
+    (bare.rootfs / "away").symlink_to("proc")
+    (bare.rootfs / "x").mkdir()
+    (bare.path / "link").symlink_to("text")
+    bare.add_mount(destination, "bind", str(bare.path / "link"), "bind", "copy-symlink")
+    assert re.search("inside /proc|no place for a symbolic link", failing(bare, kernel=kernel).message)
 
 
 @BOTH

@@ -462,6 +462,7 @@ def test_a_joined_network_namespace_is_compared_with_the_hosts_first() -> None:
         (mount("/a", "bind", "", "bind"), "needs a source", "mounts[0].source"),
         (mount("/a", "bind", "/x", "bind", "size=1"), "filesystem-specific options", "mounts[0].options"),
         (mount("/a", "", "/x"), "needs a type", "mounts[0].type"),
+        (mount("/a", "tmpfs", "t", "copy-symlink"), "copy-symlink is for bind", "mounts[0].options"),
         (mount("/a", "tmpfs", "t", "idmap"), "only supported for bind", "mounts[0]"),
         (mount("/a", "ramfs", "t", "tmpcopyup"), "tmpfs only", "mounts[0].options"),
         (mount("/a", "bind", "/x", "bind", "idmap"), "needs mappings", "mounts[0]"),

@@ -1,0 +1,101 @@
+"""``copy-symlink``: a bind mount whose source is a symbolic link makes the same link, and mounts nothing.
+
+crun's option. What is no link is mounted as ever. The link's text is the host's and is not followed here; in the
+container it means whatever it means there.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import Context, Error
+from gosudacon.linux import path
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
+from gosudacon.stages.rootfs_mount import destination as places
+from gosudacon.stages.rootfs_mount.bind import Bind, BindClassic, BindHere, OpenSource
+
+_EINVAL = 22
+
+
+class OpenSourceOrLink(OpenSource):
+    """Read the link on the runtime's side, or copy what is none."""
+
+    def describe(self) -> str:
+        return f"read the link {self.source} for {self.destination}, or open what is none"
+
+    def mount(self, context: Context) -> None:
+        text = read(self.source)
+        if text:
+            context.kept.setdefault("links", {})[self.index] = text
+        else:
+            super().mount(context)
+
+
+class BindOrLink(Bind):
+    """Make the link that `OpenSourceOrLink` has read, or attach the copy."""
+
+    def mount(self, context: Context) -> None:
+        text = context.kept.get("links", {}).pop(self.index, "")
+        if text:
+            make(context, self.destination, text)
+        else:
+            super().mount(context)
+
+
+class BindHereOrLink(BindHere):
+    """Both in the container's process: for callers without privilege."""
+
+    def mount(self, context: Context) -> None:
+        text = read(self.source)
+        if text:
+            make(context, self.destination, text)
+        else:
+            super().mount(context)
+
+
+class BindClassicOrLink(BindClassic):
+    """The same before Linux 5.12."""
+
+    def mount(self, context: Context) -> None:
+        text = read(self.source)
+        if text:
+            make(context, self.destination, text)
+        else:
+            super().mount(context)
+
+
+def read(source: str) -> str:
+    """The text of a symbolic link; empty for what is none. Raises OSError."""
+    try:
+        return os.readlink(source)
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        return ""
+
+
+def make(context: Context, destination: str, text: str) -> None:
+    """A symbolic link at ``destination`` inside the root; one that is there already must have the same text.
+
+    Raises `Error` where no mount may be either, and where something else is there; OSError.
+    """
+    above, _, name = destination.rpartition("/")
+    if name in ("", ".."):
+        raise Error(f"{destination} is no place for a symbolic link")
+    parent = path.mkdir_in_root(context.root, above or "/")
+    try:
+        places.check_place(context, parent, name)
+        os.symlink(text, name, dir_fd=parent)
+    except FileExistsError:
+        if not _same(parent, name, text):
+            raise Error(f"{destination} exists, and is not a symbolic link to {text}") from None
+    except OSError as error:
+        raise SyscallError(error.errno or 0, "symlinkat", destination) from None
+    finally:
+        os.close(parent)
+
+
+def _same(parent: int, name: str, text: str) -> bool:
+    try:
+        return os.readlink(name, dir_fd=parent) == text
+    except OSError:
+        return False
