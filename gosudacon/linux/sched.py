@@ -1,14 +1,17 @@
-"""Scheduling and limits: sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2), prlimit(2)."""
+"""Scheduling, CPUs and limits: sched_setattr(2), ioprio_set(2), personality(2), set_mempolicy(2), prlimit(2)."""
 
 from __future__ import annotations
 
 from gosudacon.linux import abi
 
 _sched_setattr = abi.syscall("sched_setattr", abi.INT, abi.BUFFER, abi.UINT)
+_sched_setaffinity = abi.syscall("sched_setaffinity", abi.INT, abi.SIZE, abi.BUFFER)
 _ioprio_set = abi.syscall("ioprio_set", abi.INT, abi.INT, abi.INT)
 _personality = abi.syscall("personality", abi.ULONG)
 _set_mempolicy = abi.syscall("set_mempolicy", abi.INT, abi.BUFFER, abi.ULONG)
 _prlimit64 = abi.syscall("prlimit64", abi.INT, abi.INT, abi.BUFFER, abi.BUFFER)
+
+_ALL_CPUS = b"\xff" * 1024  # NR_CPUS is at most 8192
 
 POLICIES = {
     "SCHED_OTHER": 0,
@@ -85,6 +88,15 @@ def sched_setattr(policy: int, flags: int, nice: int, priority: int, runtime: in
         )
     )
     _sched_setattr(0, attributes, 0)
+
+
+def allow_all_cpus() -> None:
+    """Let the calling thread run on every CPU that its cpuset has (sched_setaffinity(2)).
+
+    The mask has more bits than any kernel has CPUs: how many there are need not be asked, which the C library does in
+    files below /sys.
+    """
+    _sched_setaffinity(0, len(_ALL_CPUS), _ALL_CPUS)
 
 
 def ioprio_set(io_class: int, priority: int) -> None:

@@ -68,8 +68,8 @@ class ResetAffinity(Step):
 
     def run(self, context: Context) -> None:
         try:
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        except OSError as error:
+            sched.allow_all_cpus()
+        except SyscallError as error:
             if error.errno != _EINVAL:  # none of them is in the cpuset: the kernel has chosen already
                 raise
 
