@@ -63,6 +63,10 @@ class ValidateConfig(Stage):
             raise ConfigError("invalid rootfs: / of the host", where="root.path")
         yield OpenRoot(path=spec.rootfs)
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """As `plan`."""
+        return self.plan(spec, host)
+
     def plan_exec(self, spec: Spec, host: Host) -> tuple[Step, ...]:
         """Raises `ConfigError` with all problems of the process; the rest of the configuration has been accepted."""
         if not verdict.accepts(spec.process, "process"):

@@ -74,6 +74,7 @@ _CRIU: tuple[Option, ...] = (
     ("auto-dedup", "", "flag", "", False, "remove duplicate memory pages from the images"),
     ("lazy-pages", "", "flag", "", False, "move memory pages when they are needed (userfaultfd)"),
     ("manage-cgroups-mode", "", "choice", "soft|full|strict|ignore", "soft", "how CRIU treats cgroups"),
+    ("network-lock", "", "choice", "iptables|nftables|skip", "iptables", "how CRIU holds network traffic back"),
     ("empty-ns", "", "list", "network", "", "make this namespace anew, without what it held"),
 )
 _INSTALL: tuple[Option, ...] = (
@@ -411,12 +412,9 @@ COMMANDS: dict[str, Command] = {
 }
 
 # Not finished. Commands here are refused, whatever follows them; a line goes when the command works.
-PENDING_COMMANDS = (
-    "checkpoint",
-    "restore",
-)
+PENDING_COMMANDS: tuple[str, ...] = ()
 
-# Callers take `CMD --help` with exit status 0 for the promise that CMD works: refused while it does not.
+# Callers take `CMD --help` with exit status 0 for the promise that CMD works here: where it does not, the status is 1.
 PROBED_BY_HELP = ("checkpoint", "restore")
 
 # Options (and values of options) that are refused, and the commands that refuse them. A command on a

@@ -96,7 +96,7 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
     if command is None:
         raise UsageError(f"No help topic for '{name}'", 3)
     invocation.command = name
-    if name in table.PENDING_COMMANDS and not _only_help(name, words[1:]):
+    if name in table.PENDING_COMMANDS and not _only_help(words[1:]):
         raise UsageError(f"{name} is not supported yet", command["failure"])
     invocation.args = _scan(words[1:], command["options"], invocation.options, invocation.given, command["stop"], name)
     if invocation.options.pop("help"):
@@ -202,9 +202,9 @@ def _check_count(name: str, count: int, fewest: int, most: int) -> None:
     raise UsageError(message, heading="stdout", topic=name)
 
 
-def _only_help(name: str, words: Sequence[str]) -> bool:
-    """Whether an unfinished command is only asked for its help, from which nobody concludes that it works."""
-    return list(words) in (["--help"], ["-h"], ["-help"]) and name not in table.PROBED_BY_HELP
+def _only_help(words: Sequence[str]) -> bool:
+    """Whether an unfinished command is only asked for its help."""
+    return list(words) in (["--help"], ["-h"], ["-help"])
 
 
 def _check_topic(args: list[str]) -> None:

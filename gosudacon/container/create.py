@@ -48,9 +48,7 @@ class Creation:
         self.spec = bundles.load(id, bundle, options)
         self.host = hosts.gather()
         self.store = Store(root, id)
-        self.plan, stages = compile_plan(
-            self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
-        )
+        self.plan, stages = self._compile(options.get("config", ""), not options.get("no_snapshot"))
         check_console(self.spec)  # of a configuration that is valid: planning has checked it
         self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
         self._recorded_observers = stages.observers()
@@ -62,9 +60,7 @@ class Creation:
         """Run the plan up to `START`. On failure everything is undone before the `Error` is raised."""
         self.store.create()
         try:
-            self.context.state_dir = self.store.fd
-            self.container.save()
-            self.store.write("config.json", self.spec.text or b"")
+            self._record()
             self.engine.run()
             data = self.container.data
             data["pid"] = self.context.pid
@@ -76,6 +72,15 @@ class Creation:
                 self._blame_memory(error)
             self.abort()
             raise
+
+    def _compile(self, config: str, use_snapshot: bool) -> tuple[Plan, Any]:
+        return compile_plan(self.spec, self.host, config, use_snapshot)
+
+    def _record(self) -> None:
+        """Write what undoes the plan, before anything is done."""
+        self.context.state_dir = self.store.fd
+        self.container.save()
+        self.store.write("config.json", self.spec.text or b"")
 
     def _blame_memory(self, error: InitDied) -> None:
         """Say so if the kernel killed init for lack of memory: callers look for these words."""

@@ -70,6 +70,12 @@ def remove(container: Container) -> list[Error]:
     return warnings
 
 
+def remove_dumped(container: Container) -> list[Error]:
+    """As `remove`, for a container whose processes CRIU has just killed: they may not be gone yet."""
+    _await_death(container)
+    return remove(container)
+
+
 def _await_death(container: Container) -> None:
     """Wait for init's end with a pidfd: it becomes readable when the process terminates (pidfd_open(2))."""
     import select

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gosudacon
+from gosudacon.container.criu import service as criu
 from gosudacon.container.state import OCI_VERSION
 from gosudacon.linux import jsonio
 from gosudacon.linux.errors import Error, reason
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Stage
 
 OLDEST_VERSION = "1.0.0"
+#: The annotation by which callers of runc learn whether checkpoint and restore work on this machine.
+CHECKPOINT = "org.opencontainers.runc.checkpoint.enabled"
 
 
 def features(config: str = "", use_snapshot: bool = True) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def features(config: str = "", use_snapshot: bool = True) -> dict[str, Any]:
 
 def _nothing() -> dict[str, Any]:
     """The structure of a runtime without stages, in the order in which it is printed."""
-    annotations = {"org.gosudacon.version": gosudacon.__version__}
+    annotations = {"org.gosudacon.version": gosudacon.__version__, CHECKPOINT: _says(not criu.problem())}
     commit: str = getattr(gosudacon, "__commit__", "")
     if commit:
         annotations["org.gosudacon.commit"] = commit
@@ -55,6 +58,10 @@ def _nothing() -> dict[str, Any]:
         "annotations": annotations,
         "potentiallyUnsafeConfigAnnotations": [],
     }
+
+
+def _says(yes: bool) -> str:
+    return "true" if yes else "false"
 
 
 def _features_of(stage: Stage) -> Mapping[str, Any]:

@@ -136,6 +136,11 @@ def make_exec(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     return plan
 
 
+def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+    """The stages' part of the plan for a container that CRIU restores. Raises `ConfigError` as `make` does."""
+    return _compile([(stage, stage.plan_restore) for stage in stages], spec, host)
+
+
 def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]], spec: Spec, host: Host) -> Plan:
     steps: list[Step] = []
     refusals: list[ConfigError] = []

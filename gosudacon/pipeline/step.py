@@ -248,6 +248,15 @@ class Stage:
         """
         return () if self.replaced is None else self.replaced.plan_exec(spec, host)
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterable[Step]:
+        """The steps for a container whose processes CRIU restores: by default none. Pure, as `plan`.
+
+        Steps of the container's side run in the process that becomes CRIU, in a mount namespace of its own; those of
+        `CREATE_RUNTIME` when the container's namespaces exist. What is in the images needs no step: mounts, devices,
+        user, capabilities, seccomp filters.
+        """
+        return () if self.replaced is None else self.replaced.plan_restore(spec, host)
+
     def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterable[Step]:
         """The steps that change limits of a container that exists to ``resources``, in the order in which they run.
 

@@ -40,6 +40,10 @@ class Cgroups(Stage):
         yield from driver.devices(resources.get("devices") or [])
         yield from driver.limits(resources)
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """As `plan`: CRIU works in the cgroup, and so do the processes it makes."""
+        return self.plan(spec, host)
+
     def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Into the cgroups that the container's state knows or, if it was never created, those it would get."""
         from gosudacon.stages.cgroups import enter

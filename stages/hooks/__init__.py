@@ -73,6 +73,12 @@ class HooksStage(Stage):
                     where=where,
                 )
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """prestart and createRuntime hooks, which may bring the network, and poststop; no other, as with runc."""
+        for step in self.plan(spec, host):
+            if step.phase in (CREATE_RUNTIME, DELETE):
+                yield step
+
 
 def _check(hook: dict[str, Any], where: str) -> str:
     path, timeout = hook.get("path"), hook.get("timeout")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -53,6 +54,14 @@ def _text(path: str) -> str:
         return ""
 
 
+def _exits(*command: str) -> bool:
+    """Whether this program is installed and succeeds."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except OSError:
+        return False
+
+
 NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "busybox": lambda: busybox.static_busybox() is not None,
@@ -67,6 +76,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "idmapped-mounts": _idmapped_mounts,
     "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
+    "criu": lambda: _exits("criu", "check"),
     "vm": lambda: "VM_RUN" in os.environ,
 }
 """Names of needs and whether this machine meets them."""

@@ -76,7 +76,6 @@ def test_run_prints_on_stdout(capfd: pytest.CaptureFixture[str]) -> None:
         ),
         (["state"], "Incorrect Usage.\n\n" + helps.text("state"), ""),
         (["nosuch"], "", ""),
-        (["checkpoint", "--help"], "", ""),
         (["list", "-f", "xml"], "", ""),
     ],
 )

@@ -1,0 +1,216 @@
+"""What of a container is not its own, so that CRIU must be told: bind mounts, joined namespaces, standard streams.
+
+At a checkpoint each gets a name, which goes into the images; at a restore the names get their meaning on this host.
+A bind mount's name is its destination in config.json.
+"""
+
+from __future__ import annotations
+
+from gosudacon.linux import jsonio, namespace
+from gosudacon.linux import path as paths
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from gosudacon.pipeline.step import Host, Spec
+
+DESCRIPTORS = "descriptors.json"
+NULL = "/dev/null"
+_FORMAT, _REGULAR, _CHARACTER = 0o170000, 0o100000, 0o020000
+_NULL_DEVICE = os.makedev(1, 3)
+_INHERITED = {"network": 31100, "pid": 31500}  # kinds that CRIU inherits, and since which version
+_DEFAULT_NODES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
+
+
+def normal(destination: str) -> str:
+    """An absolute path without empty components, ``.`` and ``..``."""
+    return os.path.normpath(f"/{destination}")
+
+
+def binds(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Destination and source of every bind mount of the configuration."""
+    for entry in spec.config.get("mounts") or ():
+        words = entry.get("options") or ()
+        if "remount" not in words and (entry.get("type") == "bind" or "bind" in words or "rbind" in words):
+            source = str(entry.get("source") or "")
+            yield normal(entry["destination"]), source if source.startswith("/") else f"{spec.bundle}/{source}"
+
+
+class Mounts:
+    """The mounts that a running process sees."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.points: dict[int, str] = {}  # mount id -> mount point, as in /proc/PID/mountinfo
+        self.cgroups: list[str] = []  # mount points of cgroup v1 hierarchies
+        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+            for line in file:
+                left, _, right = os.fsdecode(line).partition(" - ")
+                fields = left.split(" ")
+                self.points[int(fields[0])] = _unescaped(fields[4])
+                if right.startswith("cgroup "):
+                    self.cgroups.append(_unescaped(fields[4]))
+        self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Give up the descriptor."""
+        os.close(self.root)
+
+    def at(self, place: str) -> tuple[str, int]:
+        """The mount point of what is at ``place``, and its number if it is a character device; ("", 0) for nothing."""
+        try:
+            fd = paths.open_in_root(self.root, place)
+        except OSError:
+            return "", 0
+        try:
+            status = os.fstat(fd)
+            device = status.st_rdev if status.st_mode & _FORMAT == _CHARACTER else 0
+            return self.points.get(mount_id("self", fd), ""), device
+        finally:
+            os.close(fd)
+
+
+def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
+    """The mounts of process ``pid`` that are others': mount point -> name."""
+    mounts = Mounts(pid)
+    try:
+        found = {mounts.at(destination)[0]: destination for destination, _ in binds(spec)}
+        for place in spec.linux.get("maskedPaths") or ():
+            point, device = mounts.at(normal(place))
+            if device == _NULL_DEVICE and mounts.at(point)[1] == device:  # a mount of the null device and nothing else
+                found[point] = NULL
+        for place in (*_DEFAULT_NODES, *_devices(spec)):  # mounts where mknod(2) is not permitted
+            if place in mounts.points.values() and place not in found:
+                found[place] = place
+        if "cgroup" not in spec.namespaces():
+            found.update((point, point) for point in mounts.cgroups)
+    finally:
+        mounts.close()
+    found.pop("", None)
+    found.pop("/", None)
+    return [{"key": point, "val": name} for point, name in found.items()]
+
+
+def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict[str, str]]:
+    """What the names of `dump_mounts` stand for in this bundle and on this host: name -> path."""
+    found = {place: place for place in (*_DEFAULT_NODES, *_devices(spec))}
+    found.update(binds(spec))
+    if "cgroup" not in spec.namespaces():
+        for entry in spec.config.get("mounts") or ():
+            if entry.get("type") == "cgroup":
+                for controller, directory in cgroups.items():
+                    name = os.path.basename(host.cgroup_mounts.get(controller, ""))
+                    found[f"{normal(entry['destination'])}/{name}"] = directory
+    return [{"key": name, "val": path} for name, path in found.items()]
+
+
+def dump_namespaces(spec: Spec, pid: int, version: int) -> list[str]:
+    """The namespaces that the container has joined and CRIU is to leave alone: ``net[INODE]:NAME``."""
+    found = []
+    for kind, path in spec.namespaces().items():
+        if path and kind in _INHERITED:
+            _check(kind, version)
+            inode = os.stat(namespace.namespace_path(kind, pid)).st_ino
+            found.append(f"{_short(kind)}[{inode}]:{_name(kind)}")
+    return found
+
+
+def restore_namespaces(spec: Spec, version: int) -> tuple[list[tuple[str, str]], list[dict[str, str]]]:
+    """Namespaces to inherit, as (name, path), and those to join, as CRIU's ``join_ns``. Raises `Error`."""
+    inherited, joined = [], []
+    for kind, path in spec.namespaces().items():
+        if not path:
+            continue
+        if not os.path.exists(path):
+            raise Error(f"Requested {kind} namespace {path} does not exist", where="linux.namespaces")
+        if kind in _INHERITED:
+            _check(kind, version)
+            inherited.append((_name(kind), path))
+        elif kind in ("cgroup", "time"):
+            raise Error(f"criu cannot restore into a {kind} namespace that exists", where="linux.namespaces")
+        else:
+            joined.append({"ns": _short(kind), "ns_file": path})
+    return inherited, joined
+
+
+def descriptors(pid: int) -> tuple[list[str], list[str]]:
+    """What the process has as standard input, output and error, and which of it CRIU must be told of as external.
+
+    The first list is what `descriptors.json` holds: ``pipe:[INODE]``, ``file[MOUNT:INODE]`` for a file or a device
+    that only the host can reach, else where the link leads.
+    """
+    mounts = Mounts(pid)
+    mounts.close()
+    names, external = [], []
+    for fd in range(3):
+        link = f"/proc/{pid}/fd/{fd}"
+        try:
+            target, status, mount = os.readlink(link), os.stat(link), mount_id(pid, fd)
+        except OSError:
+            names.append("")
+            continue
+        if mount not in mounts.points and status.st_mode & _FORMAT in (_REGULAR, _CHARACTER):
+            target = f"file[{mount:x}:{status.st_ino:x}]"
+            external.append(target)
+        names.append(target)
+    return names, list(dict.fromkeys(external))
+
+
+def inherited(names: list[str]) -> list[dict[str, Any]]:
+    """Which of the restored processes' descriptors become the caller's standard streams: CRIU's ``inherit_fd``."""
+    return [{"key": name, "fd": fd} for fd, name in enumerate(names) if name.startswith(("pipe:[", "file["))]
+
+
+def read_descriptors(images: int) -> list[str]:
+    """The names that a checkpoint has left in the directory of images; none if it left none. Raises `Error`."""
+    try:
+        fd = os.open(DESCRIPTORS, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=images)
+    except FileNotFoundError:
+        return []
+    with open(fd, "rb", buffering=0) as file:
+        text = file.read(1 << 16) or b""
+    try:
+        names = jsonio.loads(text)
+    except jsonio.JSONError as error:
+        raise Error(f"invalid {DESCRIPTORS} in the directory of images: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise Error(f"invalid {DESCRIPTORS} in the directory of images: not a list of strings")
+    return names[:3]
+
+
+def mount_id(pid: int | str, fd: int) -> int:
+    """The id of the mount that a descriptor of a process is of (proc(5), fdinfo); -1 if it is not told."""
+    with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
+        for line in file:
+            if line.startswith(b"mnt_id:"):
+                return int(line[7:])
+    return -1
+
+
+def _devices(spec: Spec) -> list[str]:
+    return [normal(device["path"]) for device in spec.linux.get("devices") or ()]
+
+
+def _short(kind: str) -> str:
+    return namespace.KINDS[kind][2]
+
+
+def _name(kind: str) -> str:
+    """The name that runc uses, too: images can be restored by either."""
+    return f"extRoot{_short(kind).capitalize()}NS"
+
+
+def _check(kind: str, version: int) -> None:
+    from gosudacon.container.criu import service
+
+    service.require(version, _INHERITED[kind], f"a {kind} namespace that was joined")
+
+
+def _unescaped(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text

@@ -1,0 +1,211 @@
+"""A container from images: what `create` makes around its processes, and CRIU in the place of init."""
+
+from __future__ import annotations
+
+from gosudacon.container.create import Creation
+from gosudacon.container.criu import external, rpc, service, steps
+from gosudacon.container.criu.request import Directories, common
+from gosudacon.linux import console, proc
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error, StateError
+from gosudacon.pipeline import plan as plans
+from gosudacon.pipeline.executor import RuntimeSide
+from gosudacon.pipeline.registry import registry
+from gosudacon.pipeline.runner import run_step
+from gosudacon.pipeline.step import CREATE_RUNTIME, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.pipeline.plan import Plan
+
+LOG = "restore.log"
+_LSM, _SIGKILL = 31600, 9
+
+
+class Restoration(Creation):
+    """One container being restored. `run` brings its processes to where they were; they go on at once."""
+
+    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
+        self.path = service.find()
+        self.version = service.version()
+        for name in ("lsm_profile", "lsm_mount_context"):
+            if options.get(name):
+                service.require(self.version, _LSM, f"--{name.replace('_', '-')}")
+        if options.get("lazy_pages"):
+            service.require_features(lazy_pages=True)
+        self.options = options
+        self.directories = Directories(options, LOG, create=False)
+        self.joined: list[dict[str, str]] = []
+        self._init = 0  # its pid, once CRIU has made it
+        self._session: service.Session | None = None
+        self._console = -1
+        super().__init__(root, id, bundle, options)
+        self.hooks = self.plan.of_phase(CREATE_RUNTIME)  # for later: when CRIU has made the namespaces
+        before = plans.Plan([step for step in self.plan.steps if step not in self.hooks])
+        self.engine = RuntimeSide(before, self.context, self.state, self.observers)
+        self.engine.child = "criu"
+
+    def run(self) -> None:
+        """Restore. On failure everything is undone before the `Error` is raised."""
+        directories = self.directories
+        try:
+            self.store.create()
+            try:
+                self._record()
+                self._restore(directories)
+            except BaseException:
+                self.abort()
+                raise
+        finally:
+            directories.close()
+
+    def commit(self) -> None:
+        """Nothing is left to be done: the processes go on by themselves."""
+
+    def abort(self) -> list[Error]:
+        """Kill what there is of the container and of CRIU, and undo every step that lasts."""
+        if self._session is not None:
+            self._session.kill()
+            self._session = None
+        for pid in {self.context.pid, self._init} - {0}:
+            _end(pid)
+        self.context.pid = 0
+        return super().abort()
+
+    def _compile(self, config: str, use_snapshot: bool) -> tuple[Plan, Any]:
+        spec = self.spec
+        stages = registry(config, use_snapshot)
+        plan = plans.make_restore(stages.stages(spec), spec, self.host)  # the configuration is valid
+        inherited, self.joined = external.restore_namespaces(spec, self.version)
+        own: list[Step] = [steps.SpawnCriu()]
+        if inherited:
+            own.append(steps.OpenNamespaces(namespaces=[list(each) for each in inherited]))
+        own.append(steps.MountRoot(path=spec.rootfs, place=f"{self.store.root}/{self.store.id}"))
+        own.append(steps.OpenDirectories(images=self.directories.images, work=self.directories.work))
+        own.append(steps.MakeMountPoints(places=_places(self)))
+        own.append(steps.Execute(path=self.path))
+        return plans.Plan([*own, *plan.steps]), stages
+
+    def _restore(self, directories: Directories) -> None:
+        if self.options.get("console_socket"):
+            self._console = console.connect(self.options["console_socket"])
+        kept = self.context.kept
+        kept["criu_environment"] = service.ENVIRONMENT
+        kept["criu_directories"] = [directories.images_fd, directories.work_fd]
+        self._session = session = service.Session(self._start(), 0, directories.log)
+        session.pid, self.context.pid = self.context.pid, 0
+        response = session.request(rpc.RESTORE, self._notified, opts=self._options(directories))
+        self._set_init((response.get("restore") or {}).get("pid", 0))
+        status = session.finish()
+        self._session = None
+        if status:
+            raise Error(f"criu failed: exit status {status}, log file: {directories.log}")
+        self._save()
+        for fd in kept.pop("criu_inherited", {}).values():
+            os.close(fd)
+        if self._console >= 0:
+            os.close(self._console)
+            self._console = -1
+
+    def _start(self) -> int:
+        """Run the plan up to CRIU's start; returns our end of the connection to it."""
+        peer, self.context.kept["criu_socket"] = console.socketpair()
+        self.engine.private.append(peer)
+        try:
+            self.engine.run()
+            self.engine.go()
+            self.engine.await_exec()
+            return console.receive(peer)
+        finally:
+            os.close(peer)
+            os.close(self.context.kept.pop("criu_socket"))
+
+    def _options(self, directories: Directories) -> dict[str, Any]:
+        options, kept = self.options, self.context.kept
+        cgroups = kept.get("cgroups") or {}
+        wanted = common(options, directories, self.version)
+        inherited = [{"key": name, "fd": fd} for name, fd in kept.get("criu_inherited", {}).items()]
+        wanted.update(
+            root=f"{self.store.root}/{self.store.id}",
+            rst_sibling=True,
+            evasive_devices=True,
+            tcp_close=True if options.get("tcp_close") else None,
+            lsm_profile=options.get("lsm_profile"),
+            lsm_mount_context=options.get("lsm_mount_context"),
+            ext_mnt=external.restore_mounts(self.spec, self.host, cgroups),
+            join_ns=self.joined,
+            inherit_fd=inherited + external.inherited(external.read_descriptors(directories.images_fd)),
+            cg_root=_cgroup_roots(self.context.host.cgroup_mounts, cgroups),
+        )
+        return wanted
+
+    def _notified(self, script: str, pid: int, fds: list[int]) -> None:
+        if script == "orphan-pts-master" and fds:
+            self._take_terminal(fds.pop(0))
+        for fd in fds:
+            os.close(fd)
+        if script == "setup-namespaces":
+            self._set_init(pid)
+            for step in self.hooks:
+                run_step(step, self.context, self.observers)
+        elif script == "post-restore":  # they stand still yet: whatever happens to us, what is known of them is on disk
+            self._set_init(pid)
+            self._save()
+
+    def _take_terminal(self, master: int) -> None:
+        if self._console >= 0:
+            console.send(self._console, master, "/dev/ptmx")
+            os.close(master)
+        elif self.options.get("foreground"):
+            self.context.kept["master"] = master
+        else:
+            os.close(master)
+            raise Error("the container has a terminal, and nobody to take it", hint="pass --console-socket")
+
+    def _set_init(self, pid: int) -> None:
+        if pid:
+            self._init = self.context.pid = pid
+
+    def _save(self) -> None:
+        data = self.container.data
+        data["pid"] = self._init
+        data["start_time"] = proc.start_time(self._init)
+        data["cgroups"] = self.context.kept.get("cgroups") or {}
+        if not data["start_time"]:
+            raise StateError("the restored init has ended already")
+        self.container.save()
+
+
+def _places(restoration: Restoration) -> list[list[str]]:
+    """Where something will be mounted, and from where; not what is on a tmpfs, which the images hold."""
+    spec = restoration.spec
+    sources = dict(external.binds(spec))
+    entries = spec.config.get("mounts") or ()
+    memory = [external.normal(each["destination"]) for each in entries if each.get("type") == "tmpfs"]
+    places = []
+    for entry in entries:
+        place = external.normal(entry["destination"])
+        if place == "/" or any(place.startswith(f"{above}/") for above in memory) or entry.get("type") == "cgroup":
+            continue
+        places.append([place, sources.get(place, "")])
+    return places
+
+
+def _cgroup_roots(points: dict[str, str], cgroups: dict[str, str]) -> list[dict[str, str]]:
+    """Where the images' cgroups are to be: controller (an empty one: unified) and path in its hierarchy."""
+    roots = []
+    for controller, directory in cgroups.items():
+        point = points.get(controller, "")
+        if directory.startswith(f"{point}/"):
+            roots.append({"ctrl": controller, "path": directory[len(point) :]})
+    return roots
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, _SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return

@@ -1,0 +1,216 @@
+"""Talking to CRIU: where it is, one process of it for one request, its answers and notifications (``criu swrk``)."""
+
+from __future__ import annotations
+
+import _socket
+
+from gosudacon.container.criu import rpc
+from gosudacon.linux import process, protobuf
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    Notify = Callable[[str, int, list[int]], None]
+
+#: Where CRIU is looked for; never along PATH, which the caller's environment brings.
+DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+#: What CRIU runs (ip, iptables, nft, modprobe) is found there, too.
+ENVIRONMENT = {"PATH": ":".join(DIRECTORIES)}
+OLDEST = 31100  # external network namespaces
+_PACKET = 1 << 16
+_RIGHTS = 8  # descriptors in one message, at most
+_SIGKILL = 9
+_QUOTED = 3  # lines of the log in a hint
+
+
+def find() -> str:
+    """The path of criu. Raises `Error` if it is not installed."""
+    for directory in DIRECTORIES:
+        path = f"{directory}/criu"
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise Error("criu is not installed", hint=f"it is looked for in {', '.join(DIRECTORIES)}")
+
+
+class Session:
+    """The connection to one criu process; the process is a child of this one unless ``pid`` is 0.
+
+    ``log`` is the path of the log that CRIU writes, for messages.
+    """
+
+    def __init__(self, fd: int, pid: int = 0, log: str = "") -> None:
+        self.socket = _socket.socket(fileno=fd)
+        self.pid = pid
+        self.log = log
+
+    def request(self, kind: int, notify: Notify | None = None, **fields: Any) -> dict[str, Any]:
+        """Send a request of ``kind`` with these fields; returns the response.
+
+        ``notify`` is called with the name of each notification, its pid and the descriptors that came with it,
+        which are its to close; CRIU goes on when it returns, and gives up when it raises. Raises `Error`.
+        """
+        self._send({"type": kind, **fields})
+        while True:
+            response, fds = self._receive(kind)
+            if not response.get("success"):
+                self._refused(response)
+            if response.get("type") != rpc.NOTIFY:
+                return response
+            news = response.get("notify") or {}
+            try:
+                if notify is not None:
+                    notify(news.get("script", ""), news.get("pid", 0), fds)
+            except BaseException:
+                self._send({"type": rpc.NOTIFY, "notify_success": False})
+                raise
+            self._send({"type": rpc.NOTIFY, "notify_success": True})
+
+    def finish(self) -> int:
+        """End the connection and wait for the process; its exit status, 128 + N for signal N."""
+        self.socket.close()
+        return _wait(self.pid) if self.pid else 0
+
+    def kill(self) -> None:
+        """End the connection and the process."""
+        self.socket.close()
+        if self.pid:
+            try:
+                os.kill(self.pid, _SIGKILL)
+                _wait(self.pid)
+            except (ProcessLookupError, ChildProcessError):
+                return
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = protobuf.encode(rpc.REQUEST, message)
+        try:
+            self.socket.send(data, _socket.MSG_NOSIGNAL)
+        except OSError as error:
+            if error.errno == 90:  # EMSGSIZE
+                raise Error(f"the request to criu is too long: {len(data)} bytes") from None
+            # It has ended: what it said before comes next, or else nothing does.
+
+    def _receive(self, kind: int) -> tuple[dict[str, Any], list[int]]:
+        try:
+            data, ancillary = self._read()
+        except ConnectionResetError:  # it ended without having read everything; what it said before that is still there
+            data, ancillary = self._read()
+        if not data:
+            raise Error(
+                f"criu failed: type {rpc.NAMES[kind]}: it ended without an answer{self._where()}", hint=self._why()
+            )
+        fds = []
+        for level, what, content in ancillary:
+            if (level, what) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+                fds += [int.from_bytes(content[at : at + 4], "little") for at in range(0, len(content) - 3, 4)]
+        try:
+            return protobuf.decode(rpc.RESPONSE, data), fds
+        except protobuf.ProtobufError as error:
+            raise Error(f"criu said something that is no answer: {error}") from error
+
+    def _read(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        space = _socket.CMSG_SPACE(4 * _RIGHTS)
+        data, ancillary, _, _ = self.socket.recvmsg(_PACKET, space, _socket.MSG_CMSG_CLOEXEC)
+        return data, ancillary
+
+    def _refused(self, response: dict[str, Any]) -> NoReturn:
+        kind = rpc.NAMES.get(response.get("type", 0), "?")
+        said = response.get("cr_errmsg", "").strip()
+        number = response.get("cr_errno", 0)
+        raise Error(
+            f"criu failed: type {kind} errno {number}{said and ': '}{said}{self._where()}",
+            hint=self._why(),
+            errno=number,
+        )
+
+    def _where(self) -> str:
+        return f", log file: {self.log}" if self.log else ""
+
+    def _why(self) -> str:
+        """The last errors of the log, for a person."""
+        try:
+            fd = os.open(self.log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        with open(fd, "rb") as file:
+            lines = [line.strip().decode(errors="replace") for line in file if b"Error" in line]
+        return " | ".join(lines[-_QUOTED:])
+
+
+def connect() -> tuple[int, int]:
+    """A socket pair for a session: ours, and the one that criu inherits as it is."""
+    ours, theirs = process.socketpair()
+    os.set_inheritable(theirs, True)
+    return ours, theirs
+
+
+def start(log: str = "") -> Session:
+    """Start criu, with nothing on its standard streams. Raises `Error`."""
+    path = find()
+    ours, theirs = connect()
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)]
+    try:
+        pid = os.posix_spawn(path, ["criu", "swrk", str(theirs)], ENVIRONMENT, file_actions=actions, setsigmask=())
+    except OSError as error:
+        os.close(ours)
+        raise Error(f"cannot run {path}: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0) from error
+    finally:
+        os.close(null)
+        os.close(theirs)
+    return Session(ours, pid, log)
+
+
+def ask(kind: int, **fields: Any) -> dict[str, Any]:
+    """One request without options to a criu of its own. Raises `Error`."""
+    session = start()
+    try:
+        return session.request(kind, **fields)
+    finally:
+        session.finish()
+
+
+def version() -> int:
+    """CRIU's version as a number: 31701 for 3.17.1. Raises `Error` if it is not there or too old."""
+    found = ask(rpc.VERSION).get("version") or {}
+    number: int = found.get("major_number", 0) * 10000 + found.get("minor_number", 0) * 100 + found.get("sublevel", 0)
+    require(number, OLDEST, "checkpoint and restore")
+    return number
+
+
+def require(number: int, least: int, what: str) -> None:
+    """Raise `Error` unless CRIU's version is at least ``least``, which ``what`` needs."""
+    if number < least:
+        raise Error(f"{what}: criu {_dotted(least)} or newer is needed, and this is criu {_dotted(number)}")
+
+
+def require_features(**wanted: bool) -> None:
+    """Raise `Error` unless CRIU, on this kernel, has the features ``mem_track`` or ``lazy_pages``."""
+    found = ask(rpc.FEATURE_CHECK, features=wanted).get("features") or {}
+    missing = [name for name in wanted if not found.get(name)]
+    if missing:
+        raise Error(f"criu is missing features: {', '.join(missing)}", hint="the kernel may lack what they need")
+
+
+def problem() -> str:
+    """Why CRIU does not work on this machine; an empty string if it does, as far as it can tell without a container."""
+    try:
+        version()
+        ask(rpc.FEATURE_CHECK, features={"mem_track": True})
+    except Error as error:
+        return error.message
+    return ""
+
+
+def _wait(pid: int) -> int:
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _dotted(number: int) -> str:
+    major, rest = divmod(number, 10000)
+    return f"{major}.{rest // 100}" + (f".{rest % 100}" if rest % 100 else "")

@@ -1,0 +1,158 @@
+"""The steps of a restore that are CRIU's own: its process, the root it finds, and executing it."""
+
+from __future__ import annotations
+
+from gosudacon.linux import console, mount, process
+from gosudacon.linux import path as paths
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
+from gosudacon.linux.namespace import CLONE_NEWNS
+from gosudacon.pipeline.step import ISOLATE, MOUNT, PREPARE, RUNTIME, START, Context, Step
+
+_FORMAT, _DIRECTORY = 0o170000, 0o040000
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class SpawnCriu(Step):
+    """A process for CRIU, in a mount namespace of its own: what it mounts goes with it, however it ends."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    spawns = True
+    stage = "criu"
+
+    def describe(self) -> str:
+        return "clone3(CLONE_NEWNS): the process for criu"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        context.engine.spawn(CLONE_NEWNS, context.kept.get("cgroup_fd", -1))
+
+
+class MountRoot(Step):
+    """The root filesystem as CRIU wants it: a mount, at a place that nothing covers. The state directory is one."""
+
+    phase = MOUNT
+    stage = "criu"
+    path: str
+    place: str
+
+    def describe(self) -> str:
+        return f"mount {self.path} at {self.place}, for criu alone"
+
+    def run(self, context: Context) -> None:
+        mount.set_propagation("/", mount.MS_SLAVE | mount.MS_REC)
+        mount.mount(self.path, self.place, None, mount.MS_BIND | mount.MS_REC)
+        if context.root >= 0:
+            os.close(context.root)
+        context.root = os.open(self.place, _PLACE)
+
+
+class OpenDirectories(Step):
+    """The directories of images and work files as this mount namespace has them: CRIU mounts something in them.
+
+    It asks for them as descriptors of the process that made its socket, under the numbers that they have on the
+    runtime's side. So this process makes the socket, and sends the other end over ``kept["criu_socket"]``.
+    """
+
+    phase = MOUNT
+    stage = "criu"
+    images: str
+    work: str
+
+    def describe(self) -> str:
+        return f"open {self.images}" + (f" and {self.work}" if self.work != self.images else "")
+
+    def run(self, context: Context) -> None:
+        for path, number in zip((self.images, self.work), context.kept["criu_directories"], strict=True):
+            fd = os.open(path, _PLACE)
+            os.dup2(fd, number, inheritable=True)
+            os.close(fd)
+        connection = context.kept["criu_socket"]
+        ours, theirs = process.socketpair()
+        console.send(connection, ours, "criu")
+        os.close(connection)
+        os.close(ours)
+        context.kept["criu_socket"] = theirs
+
+
+class MakeMountPoints(Step):
+    """Places to mount on that the root filesystem lacks: [destination, source of a bind mount or an empty string].
+
+    Bind mounts that hold others' places are mounted meanwhile, so that those are made in them, as at creation.
+    """
+
+    phase = MOUNT
+    stage = "criu"
+    places: list[list[str]]
+
+    def describe(self) -> str:
+        return f"make what is missing of {' '.join(place for place, _ in self.places)} in the root filesystem"
+
+    def run(self, context: Context) -> None:
+        mounted = []
+        for place, source in self.places:
+            try:
+                self._make(context, place, source)
+            except OSError as error:
+                raise SyscallError(error.errno or 0, "make mount point", place) from None
+            if source and any(other.startswith(f"{place}/") for other, _ in self.places):
+                self._bind(context, place, source)
+                mounted.append(place)
+        for place in reversed(mounted):
+            fd = paths.open_in_root(context.root, place)
+            mount.umount(f"/proc/self/fd/{fd}")
+            os.close(fd)
+
+    def _make(self, context: Context, place: str, source: str) -> None:
+        file = bool(source) and os.stat(source).st_mode & _FORMAT != _DIRECTORY
+        os.close(paths.file_in_root(context.root, place) if file else paths.mkdir_in_root(context.root, place))
+
+    def _bind(self, context: Context, place: str, source: str) -> None:
+        fd = paths.open_in_root(context.root, place)
+        try:
+            mount.mount(source, f"/proc/self/fd/{fd}", None, mount.MS_BIND | mount.MS_REC, about=place)
+        finally:
+            os.close(fd)
+
+
+class OpenNamespaces(Step):
+    """Namespaces that the restored processes share with others, for CRIU to inherit: names and paths."""
+
+    phase = PREPARE
+    stage = "criu"
+    where = "linux.namespaces"
+    namespaces: list[list[str]]
+
+    def describe(self) -> str:
+        return f"open {', '.join(path for _, path in self.namespaces)}"
+
+    def run(self, context: Context) -> None:
+        for name, path in self.namespaces:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            context.kept.setdefault("criu_inherited", {})[name] = fd
+
+
+class Execute(Step):
+    """Wait until all is prepared, then execve(2) criu with its end of the connection."""
+
+    phase = START
+    stage = "criu"
+    path: str
+
+    def describe(self) -> str:
+        return f"execve({self.path} swrk)"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        for fd in context.kept.get("criu_inherited", {}).values():
+            os.set_inheritable(fd, True)
+        fd = context.kept["criu_socket"]
+        os.set_inheritable(fd, True)
+        environment = context.kept["criu_environment"]
+        process.restore_signals()
+        context.engine.ready()
+        try:
+            os.execve(self.path, ["criu", "swrk", str(fd)], environment)
+        except OSError as error:
+            raise SyscallError(error.errno or 0, "execve", self.path) from None

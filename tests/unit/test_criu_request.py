@@ -1,0 +1,216 @@
+"""What is asked of CRIU, as far as no CRIU is needed for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gosudacon.cli import help as helps
+from gosudacon.cli.parse import parse
+from gosudacon.container import features
+from gosudacon.container.criu import checkpoint, external, request, rpc, service
+from gosudacon.container.criu.request import Directories
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline.step import Host, Spec
+
+
+def spec(config: dict[str, Any]) -> Spec:
+    return Spec({"root": {"path": "rootfs"}, **config}, "c", "/b")
+
+
+@pytest.fixture
+def no_criu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(service, "DIRECTORIES", (str(tmp_path),))
+
+
+@pytest.mark.usefixtures("no_criu")
+def test_without_criu(capfd: pytest.CaptureFixture[str]) -> None:
+    assert service.problem() == "criu is not installed"
+    assert features.features(use_snapshot=False)["annotations"][features.CHECKPOINT] == "false"
+    for name in ("checkpoint", "restore"):
+        with pytest.raises(Error, match=f"^{name} does not work on this machine: criu is not installed$"):
+            helps.run(parse([name, "--help"]))
+        assert capfd.readouterr().out == helps.text(name)
+        assert helps.run(parse(["help", name])) == 0
+        assert capfd.readouterr().out == helps.text(name)
+
+
+def test_criu_is_never_looked_for_along_path(no_criu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "criu").write_text("#!/bin/sh\n")
+    (elsewhere / "criu").chmod(0o755)
+    monkeypatch.setenv("PATH", str(elsewhere))
+    with pytest.raises(Error, match="not installed"):
+        service.find()
+    (tmp_path / "criu").mkdir()  # a directory is no program
+    with pytest.raises(Error, match="not installed"):
+        service.find()
+
+
+def program(directory: Path, *packets: str, wait: bool = True) -> None:
+    """A criu that sends these packets (in hexadecimal), each but the first after it has been spoken to."""
+    script = f"#!{sys.executable} -IS\nimport socket, sys\ns = socket.socket(fileno=int(sys.argv[2]))\n"
+    for packet in packets:
+        script += "s.recv(9999)\n" * wait + f"s.send(bytes.fromhex({packet!r}))\n"
+    (directory / "criu").write_text(script)
+    (directory / "criu").chmod(0o755)
+
+
+def test_a_criu_that_is_none(no_criu: None, tmp_path: Path) -> None:
+    program(tmp_path)
+    with pytest.raises(Error, match="type VERSION: it ended without an answer"):
+        service.version()
+    program(tmp_path, "ff ff")
+    with pytest.raises(Error, match="something that is no answer"):
+        service.version()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_criu_that_is_too_old(no_criu: None, tmp_path: Path, wait: bool) -> None:
+    program(tmp_path, "08 0a 10 01 52 04 08 03 10 06", wait=wait)  # type VERSION, success, version 3.6
+    message = r"checkpoint and restore: criu 3\.11 or newer is needed, and this is criu 3\.6"
+    with pytest.raises(Error, match=message):
+        service.version()
+    assert "criu 3.11 or newer" in service.problem()
+
+
+def test_a_refusal_names_the_log_and_quotes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "DIRECTORIES", (str(tmp_path),))
+    log = tmp_path / "dump.log"
+    log.write_text("(00.1) fine\n(00.2) Error (criu/x.c:1): no such thing\n")
+    program(tmp_path, "08 01 10 00 38 10")  # type DUMP, no success, errno 16
+    session = service.start(str(log))
+    with pytest.raises(Error) as caught:
+        session.request(rpc.DUMP, opts={"images_dir_fd": 0})
+    session.finish()
+    assert caught.value.message == f"criu failed: type DUMP errno 16, log file: {log}"
+    assert "no such thing" in caught.value.hint and caught.value.errno == 16
+
+
+def test_a_notification_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "DIRECTORIES", (str(tmp_path),))
+    # NOTIFY "a" of pid 5; then, after an answer, DUMP with success.
+    program(tmp_path, "08 06 10 01 2a 05 0a 01 61 10 05", "08 01 10 01")
+    session = service.start()
+    seen: list[tuple[str, int, list[int]]] = []
+    answer = session.request(rpc.DUMP, lambda *news: seen.append(news))
+    session.finish()
+    assert seen == [("a", 5, [])] and answer == {"type": rpc.DUMP, "success": True}
+
+
+def test_bind_mounts_and_devices_have_names() -> None:
+    config = {
+        "mounts": [
+            {"destination": "/proc", "type": "proc"},
+            {"destination": "/data/", "type": "bind", "source": "/srv/data"},
+            {"destination": "/own", "options": ["rbind", "ro"], "source": "own"},
+            {"destination": "/own", "options": ["bind", "remount"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup"},
+        ],
+        "linux": {"devices": [{"path": "/dev/fuse"}], "maskedPaths": ["/proc/kcore"]},
+    }
+    cgroups = {"cpu": "/sys/fs/cgroup/cpu,cpuacct/x", "memory": "/sys/fs/cgroup/memory/x"}
+    host = Host(cgroup_mounts={"cpu": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/sys/fs/cgroup/memory"})
+    found = {entry["key"]: entry["val"] for entry in external.restore_mounts(spec(config), host, cgroups)}
+    assert found["/data"] == "/srv/data" and found["/own"] == "/b/own"
+    assert found["/dev/null"] == "/dev/null" and found["/dev/fuse"] == "/dev/fuse"
+    assert found["/sys/fs/cgroup/cpu,cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct/x"
+
+
+def test_namespaces_that_were_joined() -> None:
+    own = "/proc/self/ns"
+    linux = {
+        "namespaces": [
+            {"type": "pid"},
+            {"type": "network", "path": f"{own}/net"},
+            {"type": "ipc", "path": f"{own}/ipc"},
+        ]
+    }
+    inherited, joined = external.restore_namespaces(spec({"linux": linux}), 31701)
+    assert inherited == [("extRootNetNS", f"{own}/net")]
+    assert joined == [{"ns": "ipc", "ns_file": f"{own}/ipc"}]
+    inode = os.stat(f"{own}/net").st_ino
+    assert external.dump_namespaces(spec({"linux": linux}), os.getpid(), 31701) == [f"net[{inode}]:extRootNetNS"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "version", "message"),
+    [
+        ("network", "/nosuch", 31701, "Requested network namespace /nosuch does not exist"),
+        ("pid", "/proc/self/ns/pid", 31400, "criu 3.15 or newer is needed"),
+        ("cgroup", "/proc/self/ns/cgroup", 31701, "cannot restore into a cgroup namespace"),
+    ],
+)
+def test_namespaces_that_cannot_be(kind: str, path: str, version: int, message: str) -> None:
+    with pytest.raises(Error, match=message):
+        external.restore_namespaces(spec({"linux": {"namespaces": [{"type": kind, "path": path}]}}), version)
+
+
+def test_standard_streams() -> None:
+    names = ["/dev/null", "pipe:[12]", "file[1e:c]"]
+    assert external.inherited(names) == [{"key": "pipe:[12]", "fd": 1}, {"key": "file[1e:c]", "fd": 2}]
+
+
+@pytest.mark.parametrize("text", ["{", '"x"', "[1]", "null"])
+def test_descriptors_json_from_elsewhere(text: str, tmp_path: Path) -> None:
+    (tmp_path / "descriptors.json").write_text(text)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(Error, match=r"invalid descriptors\.json"):
+            external.read_descriptors(fd)
+    finally:
+        os.close(fd)
+
+
+def test_directories(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=f"open {tmp_path}/a/b: no such file or directory"):
+        Directories({"image_path": f"{tmp_path}/a/b"}, "restore.log", create=False)
+    made = Directories({"image_path": f"{tmp_path}/a/b", "work_path": f"{tmp_path}/w"}, "dump.log", create=True)
+    made.close()
+    assert (tmp_path / "a/b").is_dir() and made.log == f"{tmp_path}/w/dump.log"
+
+
+def test_options(tmp_path: Path) -> None:
+    directories = Directories({"image_path": str(tmp_path)}, "dump.log", create=True)
+    options = {
+        "tcp_established": True,
+        "manage_cgroups_mode": "strict",
+        "empty_ns": ["network"],
+        "network_lock": "skip",
+    }
+    wanted = request.common(options, directories, 31701)
+    directories.close()
+    assert wanted["tcp_established"] and "shell_job" not in wanted
+    assert (wanted["manage_cgroups_mode"], wanted["network_lock"], wanted["empty_ns"]) == (5, 3, 0x40000000)
+    with pytest.raises(Error, match="namespace pid is not supported"):
+        request.common({"empty_ns": ["pid"]}, directories, 31701)
+    with pytest.raises(Error, match=r"--network-lock: criu 3\.17 or newer"):
+        request.common({"network_lock": "nftables"}, directories, 31600)
+
+
+def test_page_server() -> None:
+    assert checkpoint._page_server("10.0.0.1:27") == {"address": "10.0.0.1", "port": 27}
+    assert checkpoint._page_server("[::1]:27") == {"address": "::1", "port": 27}
+    for text in ("x", ":1", "host:", "host:0", "host:65536", "host:1x"):
+        with pytest.raises(Error, match="Use --page-server ADDRESS:PORT"):
+            checkpoint._page_server(text)
+
+
+def test_parent_path(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "file").touch()
+    images = f"{tmp_path}/images"
+    os.mkdir(images)
+    assert checkpoint._parent(images, "../before") == "../before"
+    for parent, message in (
+        ("/before", "--parent-path must be relative"),
+        ("../nosuch", "invalid --parent-path: stat .*: no such file or directory"),
+        ("../file", "invalid --parent-path: stat .*: not a directory"),
+    ):
+        with pytest.raises(Error, match=message):
+            checkpoint._parent(images, parent)
