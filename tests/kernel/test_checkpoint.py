@@ -18,7 +18,10 @@ from tests.support.runtime import Completed, Runtime
 from tests.support.timing import eventually
 
 works = needs("criu")
-COUNT = "i=0; while [ ! -e /stop ]; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done; echo end; exit 7"
+COUNT = (
+    "i=0; while [ ! -e /stop ]; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done; "
+    "echo end; exit 7"
+)
 
 
 def count(bundle: Bundle) -> int:
