@@ -37,13 +37,13 @@ def _foreground(invocation: Invocation) -> int:
     from gosudacon.container.terminal import Terminal
 
     restoration = _make(invocation, {"foreground": True})
-    foreground.prepare(subreaper=not invocation.options["no-subreaper"])
+    host = foreground.prepare(restoration, subreaper=not invocation.options["no-subreaper"])
     restoration.run()
     terminal = None
     try:
         master = restoration.context.kept.pop("master", -1)
         if master >= 0:
-            terminal = Terminal(master)
+            terminal = Terminal(master, host)
         publish(restoration, invocation)
     except BaseException:
         if terminal is not None:
