@@ -180,29 +180,32 @@ def test_a_terminal(runtime: Runtime, bundle: Bundle, console_socket: ConsoleSoc
 @works
 @pytest.mark.vm
 def test_what_fails_has_not_happened(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
-    script = "exec 9>/lock; flock 9; " + COUNT
-    bundle.set("process.args", ["sh", "-c", script])
+    # CRIU does not save a file that has been removed and is larger than 1 MiB.
+    script = "dd if=/dev/zero of=/big bs=1M count=2; exec 9<>/big; rm /big; touch /ready; "
+    script += "while [ ! -e /close ]; do sleep 0.1; done; exec 9>&-; "
+    bundle.set("process.args", ["sh", "-c", script + COUNT])
     runtime.boot(bundle)
-    counts_on(bundle)
+    eventually((bundle.rootfs / "ready").exists, 20)
     images = scratch / "images"
     result = checkpoint(runtime, bundle, images, "--work-path", str(scratch / "work"), check=False)
     assert result.returncode == 1 and "criu failed: type DUMP errno" in result.stderr
     assert f"log file: {scratch}/work/dump.log" in result.stderr
     assert runtime.status(bundle) == "running"
+    (bundle.rootfs / "close").touch()
     counts_on(bundle)
-    checkpoint(runtime, bundle, images, "--file-locks")
+    checkpoint(runtime, bundle, images)
 
     outputs = (bundle.path / "stdout", bundle.path / "stderr")
     taken = count(bundle)
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
     bundle.write()
-    result = restore(runtime, bundle, images, "--detach", "--file-locks", check=False, outputs=outputs)
+    result = restore(runtime, bundle, images, "--detach", check=False, outputs=outputs)
     assert result.returncode == 1 and "error running createRuntime hook #0: exit status 1" in result.stderr
     assert runtime.status(bundle) == "none" and count(bundle) == taken
     bundle.remove("hooks")
     core = (images / "pstree.img").read_bytes()
     (images / "pstree.img").write_bytes(core[:-4])
-    result = restore(runtime, bundle, images, "--detach", "--file-locks", check=False)
+    result = restore(runtime, bundle, images, "--detach", check=False)
     assert result.returncode == 1 and "criu failed: type RESTORE errno" in result.stderr
     assert f"log file: {images}/restore.log" in result.stderr
     assert runtime.status(bundle) == "none" and not list(runtime.root.glob("*"))
