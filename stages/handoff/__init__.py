@@ -30,14 +30,15 @@ class Handoff(Stage):
     after = ("seccomp",)
 
     def features(self) -> dict[str, Any]:
-        """Capabilities, labels and memory policies."""
+        """Capabilities, labels, memory policies, and the annotation that keeps groups."""
         return {
             "linux": {
                 "capabilities": list(capability.NUMBERS),
                 "apparmor": {"enabled": True},
                 "selinux": {"enabled": True},
                 "memoryPolicy": {"modes": list(sched.MEMORY_MODES), "flags": list(sched.MEMORY_FLAGS)},
-            }
+            },
+            "potentiallyUnsafeConfigAnnotations": [KEEP_GROUPS],
         }
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:

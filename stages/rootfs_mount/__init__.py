@@ -50,7 +50,11 @@ class RootfsMount(Stage):
 
     def features(self) -> dict[str, Any]:
         """The words of mount options, filesystems' own left out, and mounts with other ids."""
-        return {"mountOptions": sorted(WORDS), "linux": {"mountExtensions": {"idmap": {"enabled": True}}}}
+        return {
+            "mountOptions": sorted(WORDS),
+            "linux": {"mountExtensions": {"idmap": {"enabled": True}}},
+            "potentiallyUnsafeConfigAnnotations": [CONTEXT_TYPE],
+        }
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for options and destinations that cannot be, with their place."""

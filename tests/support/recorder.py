@@ -140,7 +140,7 @@ def sanitised(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _bare(word: str) -> str:
     for pattern, instead in (
-        (r"^.*/runtime/[^/]+$", "/T/runtime/NAMESPACE"),
+        (r"^.*/(runtime|runtime-runc)/[^/]+$", "/T/runtime/NAMESPACE"),
         (r"^.*/io\.containerd\.runtime\.v2\.task/[^/]+/[^/]+", "/T/task/NAMESPACE/ID"),
         (r"^.*/overlay-containers/[^/]+", "/T/overlay-containers/ID"),
         (r"^.*/(runc-process|pty|buildah|podman|conmon-term\.)[A-Za-z0-9]+", r"/T/\g<1>1"),

@@ -94,7 +94,11 @@ def test_what_is_not_there_is_not_claimed(found: dict[str, Any]) -> None:
 
 def test_systemd_makes_cgroups(found: dict[str, Any]) -> None:
     assert found["linux"]["cgroup"]["systemd"] is True
-    assert "org.systemd.property." in found["potentiallyUnsafeConfigAnnotations"]
+    assert set(found["potentiallyUnsafeConfigAnnotations"]) == {
+        "org.systemd.property.",
+        "run.oci.keep_original_groups",
+        "run.oci.mount_context_type",
+    }
 
 
 def test_every_architecture_can_be_compiled_for(found: dict[str, Any]) -> None:
