@@ -1,4 +1,4 @@
-"""Fixtures of the client tests: one private containerd and one private dockerd for all of them."""
+"""Fixtures of the client tests: a private containerd, dockerd and storage of podman's for all of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tests.clients.daemon import Completed, Containerd, checked, wrapper
 from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
 from tests.clients.image import write_image
 from tests.clients.output import collect, patient
+from tests.clients.podman import Podman
+from tests.conftest import PARENT
 from tests.support import namespaces
 from tests.support.leftovers import Watch
 from tests.support.runtime import runtime_command
@@ -116,6 +118,47 @@ def dockerd(shims: None, session_scratch: Path, busybox_rootfs: Path, token: str
 def docker(dockerd: Dockerd, leftovers: Watch) -> Iterator[Dockerd]:
     """The daemon, for one test, after which its containers are removed and nothing may be left of them."""
     yield from clean(dockerd, leftovers)
+
+
+@pytest.fixture(scope="session")
+def engine(machine: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Podman]:
+    """Podman with ``IMAGE`` and ``USER_IMAGE`` (user 1000, some environment, a cwd) in storage of its own."""
+    for program in ("podman", "conmon"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs program:{program}")
+    # Podman calls the runtime's ``state`` without --root, and its locks are in /dev/shm: both are our own here.
+    own = ["/dev/shm", *(path for path in ("/run/gosudacon", "/run/runc", "/run/crun", "/run/libpod", "/run/netns"))]
+    made = [path for path in own if not Path(path).exists()]
+    for path in own:
+        Path(path).mkdir(exist_ok=True)
+        namespaces.mount("none", path, "tmpfs", data="mode=0700" if path.startswith("/run") else "mode=1777")
+    podman = Podman(
+        session_scratch / "pod", wrapper(runtime_command(), session_scratch / "podrt"), f"/{PARENT}/{token}/pod"
+    )
+    try:
+        user = {"User": "user", "WorkingDir": "/home/user", "Env": ["PATH=/bin", "COLOUR=blue"]}
+        for name, config in ((IMAGE, {}), (USER_IMAGE, user)):
+            write_image(session_scratch / "podman.tar", busybox_rootfs, name, config)
+            podman.call("load", "--input", session_scratch / "podman.tar")
+        podman.run("true")  # makes what stays: the parent of all cgroups, and that of conmon
+        yield podman
+    finally:
+        for path in reversed(own):
+            namespaces.unmount(path)
+        for path in made:
+            Path(path).rmdir()
+        podman.unmount()
+
+
+@pytest.fixture
+def podman(engine: Podman, leftovers: Watch) -> Iterator[Podman]:
+    """Podman, for one test, which must leave no container, pod, volume or file of theirs."""
+    yield engine
+    left = engine.left()
+    engine.unmount()
+    if left:
+        engine.remove_all()
+        pytest.fail(f"left in podman: {left}", pytrace=False)
 
 
 def new_name() -> str:
