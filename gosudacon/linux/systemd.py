@@ -69,13 +69,6 @@ class Manager:
             self.reset_failed(unit)
             raise StepError(f"systemd could not start {unit}: the job ended as {result!r}")
 
-    def attach(self, unit: str, pids: Sequence[int], below: str = "") -> None:
-        """Move processes into a unit's cgroup, or into the one ``below`` it."""
-        try:
-            self._manager("AttachProcessesToUnit", "ssau", unit, f"/{below}" if below else "", list(pids))
-        except dbus.DBusError as error:
-            raise _refused(f"move a process to {unit}", error) from error
-
     def stop(self, unit: str) -> None:
         """Stop a unit and forget that it failed; returns when it is gone. One that is not there is fine."""
         self._hear_jobs()

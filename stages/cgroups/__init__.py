@@ -52,7 +52,7 @@ class Cgroups(Stage):
         assert target is not None
         cgroups = target.cgroups if target.pid else _would_be(spec, host)
         if cgroups:
-            yield from enter.plan_enter(spec, host, cgroups, _is_of_user(spec, host))
+            yield from enter.plan_enter(spec, host, cgroups)
         elif target.below:
             raise ConfigError("invalid --cgroup argument: the container has no cgroups")
 
@@ -70,10 +70,10 @@ def _would_be(spec: Spec, host: Host) -> dict[str, str]:
     if not host.cgroup_mounts or _manager(spec) == DISABLED:
         return {}
     if _manager(spec) == SYSTEMD:
-        from gosudacon.stages.cgroups import systemd, unit
+        from gosudacon.stages.cgroups import limits, systemd, unit
 
         systemd.check_host(host)
-        return {"": f"{host.cgroup_mounts['']}/{unit.Unit(spec, _is_of_user(spec, host)).path}"}
+        return {"": f"{host.cgroup_mounts['']}/{unit.Unit(spec, limits.is_rootless(spec, host)).path}"}
     from gosudacon.stages.cgroups import places
 
     found = places.v2_places(spec, host) if host.cgroup_mode == "v2" else places.v1_places(spec, host)
@@ -88,15 +88,6 @@ def _manager(spec: Spec) -> str:
     if chosen == DISABLED:
         raise ConfigError("--systemd-cgroup and --cgroup-manager=disabled contradict each other")
     return SYSTEMD
-
-
-def _is_of_user(spec: Spec, host: Host) -> bool:
-    """Whether the calling user's systemd makes the cgroup."""
-    if _manager(spec) != SYSTEMD:
-        return False
-    from gosudacon.stages.cgroups.limits import is_rootless
-
-    return is_rootless(spec, host)
 
 
 def _refuse(spec: Spec, host: Host, resources: Mapping[str, Any]) -> None:

@@ -81,10 +81,8 @@ class EnterCgroups(Step):
             os.write(beside, b"0")
 
 
-def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str], is_scope_of_user: bool = False) -> Iterator[Step]:
+def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str]) -> Iterator[Step]:
     """The steps into ``cgroups`` (controller -> directory), or into those below them that the caller has chosen.
-
-    With ``is_scope_of_user`` they are one of the calling user's systemd, which moves the process.
 
     Raises `ConfigError` for a choice that does not fit them.
     """
@@ -94,12 +92,6 @@ def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str], is_scope_of_user
     for name in target.below:
         if name != "*" and name not in cgroups:
             raise ConfigError(f"invalid --cgroup argument: the container has no cgroup of controller {name!r}")
-    if is_scope_of_user:
-        from gosudacon.stages.cgroups.scope import AttachToScope
-
-        scope = cgroups[_UNIFIED]
-        yield AttachToScope(unit=scope.rpartition("/")[2], below=chosen[_UNIFIED].removeprefix(scope).strip("/"))
-        return
     init = 0 if target.below else target.pid
     yield OpenCgroups(cgroups=chosen, init=init)
     yield EnterCgroups(controllers=[*cgroups])

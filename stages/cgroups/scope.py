@@ -142,24 +142,6 @@ class StartScope(Step):
                 raise
 
 
-class AttachToScope(Step):
-    """Have the user's systemd move another process to the scope: the user may not, out of somebody else's cgroup."""
-
-    phase = ISOLATE
-    side = RUNTIME
-    unit: str
-    below: str
-
-    def describe(self) -> str:
-        return f"the user's systemd moves the process to {self.unit}" + (f"/{self.below}" if self.below else "")
-
-    def run(self, context: Context) -> None:
-        from gosudacon.linux.systemd import Manager
-
-        with Manager(user=True) as manager:
-            manager.attach(self.unit, [context.pid], self.below)
-
-
 class SetUnitProperties(Step):
     """Tell systemd of limits, or it would write its own values again at the next occasion (systemctl daemon-reload)."""
 

@@ -260,15 +260,6 @@ def test_exec_explained() -> None:
     assert steps[0].describe() == "open the cgroups /sys/fs/cgroup/a.slice/p-n.scope"
 
 
-def test_exec_in_a_scope_of_the_users() -> None:
-    wanted = spec()
-    scope = "/sys/fs/cgroup/user.slice/user-7.slice/user@7.service/user.slice/runc-c1.scope"
-    for below, text in (({}, "runc-c1.scope"), ({"*": "a/b"}, "runc-c1.scope/a/b")):
-        wanted.target = Target(pid=1, cgroups={"": scope}, below=below)
-        (step,) = plans.make_exec([Cgroups()], wanted, Host(systemd=True, euid=7)).steps
-        assert step.describe() == f"the user's systemd moves the process to {text}"
-
-
 def test_update_tells_systemd_first() -> None:
     resources = {"memory": {"limit": 5, "swap": 6, "checkBeforeUpdate": True}}
     steps = list(Cgroups().plan_update(resources, spec(resources, "a.slice:p:n"), HOST))
