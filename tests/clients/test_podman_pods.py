@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.clients.podman import IMAGE, Podman
 from tests.support import cgroups, namespaces
+from tests.support.needs import needs
 from tests.support.timing import eventually, seconds
 
 _SLEEP = "exec sleep 1000"
@@ -147,3 +149,28 @@ def test_readiness_from_conmon(podman: Podman, scratch: Path) -> None:
         assert f"MAINPID={podman.inspect(name, '.State.ConmonPid')}" in messages
         assert "NOTIFY_SOCKET" not in podman.output("exec", name, "env")
     podman.remove(name)
+
+
+@needs("runtime:gosudacon")
+def test_readiness_from_the_container(podman: Podman, scratch: Path) -> None:
+    """``--sdnotify container`` hands NOTIFY_SOCKET to the container; what it says there arrives on the host."""
+    script = 'echo "$NOTIFY_SOCKET" >/path; touch /ready; exec sleep 1000'
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(scratch / "notify"))
+        listener.settimeout(seconds(20))
+        environment = {**podman.environment(), "NOTIFY_SOCKET": str(scratch / "notify")}
+        words = podman.words("run", "--detach", "--name", "notes", "--sdnotify", "container")
+        words += [*map(str, podman.options()), IMAGE, "sh", "-c", script]
+        client = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        eventually(lambda: podman.call("exec", "notes", "test", "-e", "/ready", check=False).returncode == 0, 20)
+        path = podman.output("exec", "notes", "cat", "/path")
+        assert path
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"READY=1\n", f"/proc/{podman.pid('notes')}/root{path}")
+        seen = b""
+        while b"READY=1" not in seen:
+            seen += listener.recv(4096)
+        assert client.wait(seconds(30)) == 0
+        assert client.stderr
+        client.stderr.close()
+    podman.remove("notes")
