@@ -155,9 +155,10 @@ def podman(engine: Podman, leftovers: Watch) -> Iterator[Podman]:
     """Podman, for one test, which must leave no container, pod, volume or file of theirs."""
     yield engine
     left = engine.left()
-    engine.unmount()
     if left:
         engine.remove_all()
+    engine.unmount()
+    if left:
         pytest.fail(f"left in podman: {left}", pytrace=False)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from tests.clients.daemon import Completed, checked
 from tests.support import cgroups, namespaces
 from tests.support.console import Terminal
+from tests.support.processes import descendants
 from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually, seconds
 
@@ -161,8 +162,20 @@ class Podman:
         known = json.loads((self.base / "graph/overlay-containers/containers.json").read_text())
         return found + [f"container {item['id']}" for item in known]
 
+    def _busy(self) -> bool:
+        """Whether a podman or conmon of ours is at work, as podman is that conmon calls to clean up."""
+        for process in descendants():
+            try:
+                words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if bytes(self.base) in words:
+                return True
+        return False
+
     def unmount(self) -> None:
         """Take away what podman mounts over its storage when it needs it, and only sometimes unmounts."""
+        eventually(lambda: not self._busy(), 20, "the end of podman and conmon")
         for line in Path("/proc/self/mounts").read_text().splitlines():
             if line.split()[1] == f"{self.base}/graph/overlay":
                 namespaces.unmount(line.split()[1])

@@ -97,10 +97,9 @@ def test_a_device_that_is_missing_on_the_host(podman: Podman) -> None:
 def test_runtime_by_path(podman: Podman) -> None:
     result = podman.run("echo hi; exit 3", runtime=podman.runtime, check=False)
     assert (result.returncode, result.stdout) == (3, "hi\n")
-    # By path podman does not ask for JSON and repeats what conmon has read.
     result = podman.run(["missing-program"], runtime=podman.runtime, check=False)
     assert result.returncode == 127
-    assert 'exec: \\"missing-program\\": executable file not found in $PATH' in result.stderr.replace('\\\\"', '\\"')
+    assert "executable file not found in $PATH" in result.stderr
 
 
 def test_runtime_as_default(podman: Podman) -> None:
