@@ -106,9 +106,12 @@ def detached(ctr: Containerd) -> Callable[..., str]:
     return call
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dockerd(shims: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Dockerd]:
-    """A private dockerd, configured as docs/integration.md says, whose default runtime is the one under test."""
+    """A private dockerd, configured as docs/integration.md says, whose default runtime is the one under test.
+
+    Of one module: no two may run at a time, since one that wants no bridge deletes the other's.
+    """
     settings = daemon_json("default", wrapper(runtime_command(), session_scratch / "docker-runtime"))
     with running_dockerd(session_scratch / "dkr", token, busybox_rootfs, settings) as daemon:
         yield daemon

@@ -230,6 +230,7 @@ def running_dockerd(base: Path, token: str, rootfs: Path, settings: dict[str, An
             yield daemon
         finally:
             daemon.stop()
+            shutil.rmtree(base, ignore_errors=True)
 
 
 def clean(daemon: Dockerd, leftovers: Watch) -> Iterator[Dockerd]:
