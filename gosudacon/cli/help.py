@@ -89,7 +89,7 @@ def _command(name: str) -> str:
         (
             f"Usage: {usage}\n",
             _fill(f"{sentence(summary(name))} {command['text']}"),
-            "Options:\n" + _columns(_options(command["options"], name)),
+            "Options:\n" + _columns(_options(command["options"])),
             ("Examples:\n" if examples.count("\n") > 1 else "Example:\n") + examples,
         )
     )
@@ -97,8 +97,7 @@ def _command(name: str) -> str:
 
 def summary(name: str) -> str:
     """What the command does, in a few words."""
-    note = " (not supported yet)" if name in table.PENDING_COMMANDS else ""
-    return table.COMMANDS[name]["summary"] + note
+    return table.COMMANDS[name]["summary"]
 
 
 def sentence(words: str) -> str:
@@ -106,26 +105,24 @@ def sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + "."
 
 
-def _options(options: Sequence[table.Option], command: str = "") -> list[tuple[str, str]]:
-    return [_option(option, command) for option in options if option[5]]
+def _options(options: Sequence[table.Option]) -> list[tuple[str, str]]:
+    return [_option(option) for option in options if option[5]]
 
 
-def _option(option: table.Option, command: str) -> tuple[str, str]:
+def _option(option: table.Option) -> tuple[str, str]:
     name, short, _, metavar, _, _ = option
     spelled = f"-{short}, --{name}" if short else f"    --{name}"
     if metavar:
         spelled += f" {metavar}"
-    return spelled, described(option, command)
+    return spelled, described(option)
 
 
-def described(option: table.Option, command: str = "") -> str:
-    """What the option of ``command`` (empty: a global one) does, with its default."""
-    name, _, kind, _, default, words = option
+def described(option: table.Option) -> str:
+    """What the option does, with its default."""
+    _, _, kind, _, default, words = option
     # Nothing to say where the default is no value (0 descriptors, no file) or stands in the text.
     if kind != "flag" and default not in ("", 0, -1) and "default" not in words:
         words += f" (default: {default})"
-    if command in table.PENDING_OPTIONS.get(name, ()):
-        words += " (not supported yet)"
     return words
 
 

@@ -79,7 +79,7 @@ def open_log(options: Mapping[str, Any]) -> Log:
         raise errors.Error(f"invalid log-format: {format}")
     kind, colon, rest = path.partition(":")
     if colon and kind in ("journald", "syslog"):
-        raise errors.Error(f"--log {kind}: is not supported yet")
+        raise errors.Error(f"--log {kind}: is not supported; give a file")
     if colon and kind == "file":
         path = rest
     fd = -1 if path in _STDERR else _open(path)

@@ -92,7 +92,7 @@ def _program(name: str) -> Iterable[str]:
     for command in table.COMMANDS:
         yield from _tagged(f"\\fB{_text(_title(name, command))}\\fR(8)", helps.sentence(helps.summary(command)), name)
     yield ".SH GLOBAL OPTIONS"
-    yield from _options(words.globals_(), "", name)
+    yield from _options(words.globals_(), name)
     yield from _section("EXIT STATUS", _prose(_STATUS, name))
     yield ".SH ENVIRONMENT"
     for variable, text in _ENVIRONMENT:
@@ -114,7 +114,7 @@ def _command(name: str, command: str) -> Iterable[str]:
     if entry["stop"]:
         yield from _paragraph("Options stand before the arguments; the first argument ends them.", name)
     yield ".SH OPTIONS"
-    yield from _options([option for option in entry["options"] if option[5]], command, name)
+    yield from _options([option for option in entry["options"] if option[5]], name)
     yield from _paragraph(f"Global options, which stand before the command, are in {name}(8).", name)
     status = "0 if all went well"
     if command in ("run", "exec"):
@@ -141,11 +141,11 @@ def _tagged(tag: str, text: str, name: str) -> Iterable[str]:
     yield _prose(text, name)
 
 
-def _options(options: Sequence[table.Option], command: str, name: str) -> Iterable[str]:
+def _options(options: Sequence[table.Option], name: str) -> Iterable[str]:
     for option in options:
         spelled = ", ".join(f"\\fB{_text(word)}\\fR" for word in reversed(words.spellings(option)))
         metavar = f" \\fI{_text(option[3])}\\fR" if option[3] else ""
-        yield from _tagged(spelled + metavar, helps.sentence(helps.described(option, command)), name)
+        yield from _tagged(spelled + metavar, helps.sentence(helps.described(option)), name)
 
 
 def _usage(text: str) -> str:

@@ -411,14 +411,5 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 
-# Not finished. Commands here are refused, whatever follows them; a line goes when the command works.
-PENDING_COMMANDS: tuple[str, ...] = ()
-
 # Callers take `CMD --help` with exit status 0 for the promise that CMD works here: where it does not, the status is 1.
 PROBED_BY_HELP = ("checkpoint", "restore")
-
-# Options (and values of options) that are refused, and the commands that refuse them. A command on a
-# container that exists goes by what was saved with it, and lets a global option of this list pass.
-PENDING_OPTIONS: dict[str, tuple[str, ...]] = {
-    "rootless=true": ("create", "run"),
-}

@@ -54,7 +54,7 @@ class Invocation:
 
 
 class UsageError(Error):
-    """The command line makes no sense, or asks for what is not supported yet.
+    """The command line makes no sense.
 
     ``heading`` is where ``Incorrect Usage`` goes: ``stderr`` (with the message), ``stdout`` (without) or
     nowhere. With a heading comes the help of the command ``topic`` (the program's, if empty), on stdout.
@@ -96,8 +96,6 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
     if command is None:
         raise UsageError(f"No help topic for '{name}'", 3)
     invocation.command = name
-    if name in table.PENDING_COMMANDS and not _only_help(words[1:]):
-        raise UsageError(f"{name} is not supported yet", command["failure"])
     invocation.args = _scan(words[1:], command["options"], invocation.options, invocation.given, command["stop"], name)
     if invocation.options.pop("help"):
         invocation.command, invocation.args = "help", [name]
@@ -105,9 +103,6 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
     _check_count(name, len(invocation.args), *command["positionals"])
     if name == "help":
         _check_topic(invocation.args)
-    elif invocation.given:
-        _check_pending(invocation, invocation.globals)
-        _check_pending(invocation, invocation.options)
 
 
 def _scan(
@@ -202,24 +197,11 @@ def _check_count(name: str, count: int, fewest: int, most: int) -> None:
     raise UsageError(message, heading="stdout", topic=name)
 
 
-def _only_help(words: Sequence[str]) -> bool:
-    """Whether an unfinished command is only asked for its help."""
-    return list(words) in (["--help"], ["-h"], ["-help"])
-
-
 def _check_topic(args: list[str]) -> None:
     args[:] = ["help" if topic == "h" else topic for topic in args]
     for topic in args:
         if topic not in table.COMMANDS:
             raise UsageError(f"No help topic for '{topic}'", 3)
-
-
-def _check_pending(invocation: Invocation, values: dict[str, Any]) -> None:
-    for name in invocation.given:
-        value = values.get(name, False)
-        for spelling in (name, f"{name}={value}"):
-            if value is not False and invocation.command in table.PENDING_OPTIONS.get(spelling, ()):
-                raise UsageError(f"--{spelling} is not supported yet", invocation.failure)
 
 
 def _quote(value: str) -> str:

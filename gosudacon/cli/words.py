@@ -30,17 +30,13 @@ def globals_() -> list[table.Option]:
 
 
 def options(command: str) -> list[table.Option]:
-    """The options of a command that are shown and work."""
-    return [
-        option
-        for option in _shown(table.COMMANDS[command]["options"])
-        if command not in table.PENDING_OPTIONS.get(option[0], ())
-    ]
+    """The options of a command that are shown."""
+    return _shown(table.COMMANDS[command]["options"])
 
 
 def commands() -> list[str]:
-    """The names of the commands that work."""
-    return [name for name in table.COMMANDS if name not in table.PENDING_COMMANDS]
+    """The names of the commands."""
+    return list(table.COMMANDS)
 
 
 def spellings(option: table.Option) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
 
 ROOTS = {
@@ -181,13 +180,6 @@ WHOLE = [
     ),
     ("features", "features", {}, []),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _all_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parsing is tested of all commands, those included that are refused for now."""
-    monkeypatch.setattr(table, "PENDING_COMMANDS", ())
-    monkeypatch.setattr(table, "PENDING_OPTIONS", {})
 
 
 def check(words: list[str], command: str, given: dict[str, object], args: list[str]) -> None:

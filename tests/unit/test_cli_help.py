@@ -42,9 +42,6 @@ def test_the_programs_help_lists_the_commands() -> None:
     for name, command in table.COMMANDS.items():
         assert f"  {name} " in text
         assert command["summary"].split()[0] in text
-    lines = {line.split()[0]: line for line in text.splitlines() if line[:2] == "  "}
-    for name in table.COMMANDS:
-        assert ("not supported yet" in lines[name]) == (name in table.PENDING_COMMANDS)
 
 
 def test_the_readme_lists_the_commands() -> None:

@@ -204,8 +204,7 @@ def test_unknown_command(word: str) -> None:
     assert refused("help", word).exit_code == 3
 
 
-def test_options_end_at_the_first_argument_of_some_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PENDING_COMMANDS", ())
+def test_options_end_at_the_first_argument_of_some_commands() -> None:
     assert parse(["kill", "--all", "x", "-9"]).args == ["x", "-9"]
     assert parse(["exec", "-d", "x", "ls", "-l", "--help"]).args == ["x", "ls", "-l", "--help"]
     assert parse(["exec", "x", "--", "ls"]).args == ["x", "--", "ls"]
@@ -214,8 +213,7 @@ def test_options_end_at_the_first_argument_of_some_commands(monkeypatch: pytest.
     assert {name for name, command in table.COMMANDS.items() if command["stop"]} == {"demo", "exec", "kill", "ps"}
 
 
-def test_repeatable_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PENDING_COMMANDS", ())
+def test_repeatable_options() -> None:
     invocation = parse(["exec", "-e", "A=1", "--env=B=2,3", "-env", "C", "-c", "CAP_KILL", "x", "sh"])
     assert invocation.options["env"] == ["A=1", "B=2,3", "C"]
     assert invocation.options["cap"] == ["CAP_KILL"]
@@ -252,38 +250,6 @@ def test_version() -> None:
     assert parse(["--version=false"]).command == "help"
 
 
-def test_unfinished_commands_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "exec"
-    monkeypatch.setattr(table, "PENDING_COMMANDS", (name,))
-    for words in ([name], [name, "x"], [name, "--nosuch"], [name, "x", "--help"]):
-        error = refused(*words)
-        assert error.message == f"{name} is not supported yet"
-        assert error.exit_code == 255
-        assert error.heading == ""
-
-
-@pytest.mark.parametrize(
-    ("words", "option"),
-    [
-        (["--rootless=true", "create", "x"], "--rootless=true"),
-    ],
-)
-def test_unfinished_options_are_refused(words: list[str], option: str) -> None:
-    error = refused(*words)
-    assert (error.message, error.exit_code, error.heading) == (f"{option} is not supported yet", 1, "")
-
-
-def test_unfinished_options_that_are_off_are_none() -> None:
-    parse(
-        [
-            "--rootless=false",
-            "run",
-            "--keep=false",
-            "x",
-        ]
-    )
-
-
 def test_saved_state_overrides_global_options() -> None:
     for command in ("state", "start", "kill", "delete"):
         assert parse(["--rootless=true", command, "x"]).command == command
@@ -307,7 +273,6 @@ def test_failures() -> None:
 
 
 def test_the_table_is_sound() -> None:
-    globals_ = [option[0] for option in table.GLOBALS]
     for name, command in {**table.COMMANDS}.items():
         spellings = [word for option in command["options"] for word in option[:2] if word]
         assert len(spellings) == len(set(spellings)), name
@@ -320,23 +285,17 @@ def test_the_table_is_sound() -> None:
             assert kind != "choice" or default in metavar.split("|")
         for line in command["example"].splitlines():
             assert line.split()[0] == name
-    for name in (*table.PENDING_COMMANDS, *table.PROBED_BY_HELP):
+    for name in table.PROBED_BY_HELP:
         assert name in table.COMMANDS
-    for spelling, commands in table.PENDING_OPTIONS.items():
-        for name in commands:
-            known = [*globals_, *(option[0] for option in table.COMMANDS[name]["options"])]
-            assert spelling.partition("=")[0] in known
 
 
-def test_examples_parse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PENDING_COMMANDS", ())
+def test_examples_parse() -> None:
     for name, command in table.COMMANDS.items():
         for line in command["example"].splitlines():
             assert parse(line.split()).command == name
 
 
-def test_odd_words_never_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "PENDING_COMMANDS", ())
+def test_odd_words_never_crash() -> None:
     generator = random.Random(20260)
     names = [option[0] for command in table.COMMANDS.values() for option in command["options"]]
     pieces = [

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gosudacon.cli import completion, words
-from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
 from gosudacon.linux.errors import Error
 from tests.support.needs import needs
@@ -91,14 +90,6 @@ def test_all_options(shell: str, place: Path) -> None:
         expected = {f"--{option[0]}" for option in options}
         found = offers(shell, f"gosudacon {command} --".replace("  ", " "), place)
         assert {offer.removesuffix("=") for offer in found} == expected, command
-
-
-def test_what_is_not_supported_is_not_offered() -> None:
-    for shell in completion.SHELLS:
-        text = completion.text(shell)
-        for command in table.PENDING_COMMANDS:
-            assert f" {command} " not in text
-        assert "criu" not in text
 
 
 @pytest.mark.parametrize("shell", SHELLS)
