@@ -380,7 +380,7 @@ COMMANDS: dict[str, Command] = {
         usage="",
         positionals=(0, 0),
         options=_INSTALL,
-        text="Removes the files that `gosudacon install` put into the prefix.",
+        text="Removes what `gosudacon install` put into the prefix, and the directory of states if it is empty.",
         example="uninstall --prefix /usr/local",
     ),
     "completion": _command(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from gosudacon.cli import documents
 from gosudacon.cli.install import bundle_files, is_ours, remove_bundle
+from gosudacon.container import state
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -17,6 +20,8 @@ def run(invocation: Invocation) -> int:
     """``gosudacon uninstall [--prefix DIR] [--name NAME]``. Raises `Error` or OSError."""
     options = invocation.options
     print(f"removed {uninstall(options['prefix'], options.get('name') or 'gosudacon')}")
+    with suppress(OSError):  # It is not there, or containers are in it.
+        os.rmdir(options.get("root") or state.default_root())
     return 0
 
 
