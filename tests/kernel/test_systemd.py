@@ -147,3 +147,31 @@ def test_what_is_not_finished_leaves_nothing(runtime: Runtime, bundle: Bundle, h
         assert "CollectMode" in result.stderr
     runtime.delete(bundle, "--force")
     gone(unit)
+
+
+@needs("criu")
+def test_checkpoint_and_restore(runtime: Runtime, bundle: Bundle, slice_: str, token: str, scratch: Path) -> None:
+    """A restored container has a scope of its own, with the limits of its configuration."""
+    unit = f"pre-{bundle.id}.scope"
+    script = "i=0; while :; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done"
+    bundle.set("process.args", ["sh", "-c", script])
+    bundle.update({"linux": {"resources": {"pids": {"limit": 50}}, "cgroupsPath": f"{slice_}:pre:{bundle.id}"}})
+    counter = bundle.rootfs / "count"
+    pid = runtime.boot(bundle, options=SYSTEMD)
+    eventually(lambda: counter.exists() and int(counter.read_text()) > 3, 20)
+    runtime.call("checkpoint", "--image-path", scratch / "images", bundle.id, limit=60)
+    runtime.wait(pid)
+    gone(unit)
+    saved = int(counter.read_text())
+
+    words = ("restore", "--detach", "--image-path", scratch / "images", "--bundle", bundle.path, bundle.id)
+    runtime.call(*words, options=SYSTEMD, limit=60)
+    eventually(lambda: int(counter.read_text()) > saved, 20)
+    pid = runtime.pid(bundle)
+    path = f"{token}.slice/{slice_}/{unit}"
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/{path}\n"
+    assert files(ROOT / path, "pids.max") == ["50"] and shown(unit, "Slice", "TasksMax") == [slice_, "50"]
+    runtime.call("update", "--pids-limit", "60", bundle.id)
+    assert files(ROOT / path, "pids.max") == ["60"] and shown(unit, "TasksMax") == ["60"]
+    runtime.delete(bundle, "--force")
+    gone(unit)
