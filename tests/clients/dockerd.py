@@ -85,8 +85,9 @@ class Dockerd:
 
     @property
     def states(self) -> Path:
-        """The directory in which the runtime keeps the containers; dockerd chooses its name."""
-        return self.base / "exec/runtime-runc/moby"
+        """The directory in which the runtime keeps the containers; from Docker 23 on, each runtime has its own."""
+        own = self.base / "exec/runtime-gosudacon/moby"
+        return own if own.exists() else self.base / "exec/runtime-runc/moby"
 
     @property
     def roots(self) -> list[Path]:

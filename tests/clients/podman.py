@@ -77,6 +77,7 @@ class Podman:
             "CONTAINERS_CONF": f"{self.base}/{conf}",
             "CONTAINERS_STORAGE_CONF": f"{self.base}/storage.conf",
             "CONTAINERS_REGISTRIES_CONF": f"{self.base}/registries.conf",
+            "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
             "TMPDIR": f"{self.base}/tmp",
         }
 
@@ -159,8 +160,8 @@ class Podman:
         """Directories of containers and volumes that there are, and files that libpod keeps for containers."""
         patterns = ("graph/overlay-containers/*/", "run/overlay-containers/*/", "graph/volumes/*/", "libpod/exits/*")
         found = [str(path) for pattern in patterns for path in self.base.glob(pattern)]
-        known = json.loads((self.base / "graph/overlay-containers/containers.json").read_text())
-        return found + [f"container {item['id']}" for item in known]
+        known = self.base / "graph/overlay-containers/containers.json"  # from Podman 5 on not before it is needed
+        return found + [f"container {item['id']}" for item in json.loads(known.read_text() if known.exists() else "[]")]
 
     def _busy(self) -> bool:
         """Whether a podman or conmon of ours is at work, as podman is that conmon calls to clean up."""

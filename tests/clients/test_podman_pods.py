@@ -20,12 +20,19 @@ from tests.support.timing import eventually, seconds
 _SLEEP = "exec sleep 1000"
 
 
+def cgroup_of(podman: Podman, pod: str) -> str:
+    """The path of the pod's own cgroup."""
+    found = json.loads(podman.output("pod", "inspect", pod))
+    path: str = (found[0] if isinstance(found, list) else found)["CgroupPath"]  # a list from Podman 5 on
+    return path
+
+
 @contextmanager
 def new_pod(podman: Podman, *options: str) -> Iterator[str]:
     """A pod, whose infra container sleeps; removed with all that is in it."""
     infra = ["--infra-image", IMAGE, "--infra-command", "sleep 1001", "--cgroup-parent", podman.cgroup_parent]
     podman.call("pod", "create", "--name", "pod", "--network", "none", *options, *infra)
-    path = json.loads(podman.output("pod", "inspect", "pod"))["CgroupPath"]
+    path = cgroup_of(podman, "pod")
     try:
         yield "pod"
     finally:
@@ -74,7 +81,7 @@ def test_containers_of_a_pod_talk_over_loopback(podman: Podman, pod: str) -> Non
 
 def test_cgroup_of_a_pod(podman: Podman, pod: str) -> None:
     name = start(podman, pod, "--memory", "32m")
-    path = json.loads(podman.output("pod", "inspect", pod))["CgroupPath"]
+    path = cgroup_of(podman, pod)
     assert podman.cgroup(name).startswith(f"{path}/")
     assert cgroups.read("memory", podman.cgroup(name), "memory.limit_in_bytes", "memory.max") == str(32 << 20)
 

@@ -131,6 +131,7 @@ def test_another_container_goes_on(runtime: Runtime, make_bundle: Any, scratch: 
 
 
 @works
+@needs("criu:mem_dirty_track")
 @pytest.mark.vm
 def test_memory_in_two_parts_and_a_restore_in_the_foreground(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
     bundle.set("process.args", ["sh", "-c", COUNT])

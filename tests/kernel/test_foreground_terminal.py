@@ -150,7 +150,8 @@ def test_no_input_at_all(words: Words, pty: Pty) -> None:
 
 
 def test_output_into_a_pipe(words: Words, pty: Pty) -> None:
-    child = pty.start(words("stty size; seq 20000; read line; echo got $line"), stdout=subprocess.PIPE)
+    script = "stty size; stty -echo; seq 20000; read line; echo got $line"  # an echo would come between the numbers
+    child = pty.start(words(script), stdout=subprocess.PIPE)
     assert child.stdout is not None
     pty.terminal.send("x\r")
     lines = child.stdout.read().split(b"\r\n")

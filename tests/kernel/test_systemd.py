@@ -157,6 +157,10 @@ def test_checkpoint_and_restore(runtime: Runtime, bundle: Bundle, slice_: str, t
     bundle.set("process.args", ["sh", "-c", script])
     bundle.update({"linux": {"resources": {"pids": {"limit": 50}}, "cgroupsPath": f"{slice_}:pre:{bundle.id}"}})
     counter = bundle.rootfs / "count"
+    (scratch / "file").write_text("of the host\n")
+    # Of the file system of the root, and as slaves of the same mount, since systemd makes all mounts shared.
+    bundle.add_mount("/mnt/file", "bind", str(scratch / "file"), "bind", "ro")
+    bundle.add_mount("/mnt/directory", "bind", str(scratch), "rbind", "rw")
     pid = runtime.boot(bundle, options=SYSTEMD)
     eventually(lambda: counter.exists() and int(counter.read_text()) > 3, 20)
     runtime.call("checkpoint", "--image-path", scratch / "images", bundle.id, limit=60)
@@ -173,5 +177,7 @@ def test_checkpoint_and_restore(runtime: Runtime, bundle: Bundle, slice_: str, t
     assert files(ROOT / path, "pids.max") == ["50"] and shown(unit, "Slice", "TasksMax") == [slice_, "50"]
     runtime.call("update", "--pids-limit", "60", bundle.id)
     assert files(ROOT / path, "pids.max") == ["60"] and shown(unit, "TasksMax") == ["60"]
+    inside = runtime.call("exec", bundle.id, "cat", "/mnt/file", "/mnt/directory/file").stdout
+    assert inside == "of the host\n" * 2
     runtime.delete(bundle, "--force")
     gone(unit)

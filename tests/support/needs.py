@@ -1,7 +1,8 @@
 """What a test needs of the machine, and the rule that in CI nothing is skipped without a word.
 
 ``needs("root", "cgroup-v2")`` marks a test, ``pytestmark = needs(...)`` a file.  A need is one of ``NEEDS``,
-``kernel>=5.12``, ``program:NAME`` (on PATH) or ``runtime:NAME`` (only for this runtime under test).
+``kernel>=5.12``, ``program:NAME`` (on PATH), ``criu:FEATURE`` (of ``criu check``) or ``runtime:NAME`` (only for
+this runtime under test).
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import pytest
 from tests.support import busybox, cgroups
 from tests.support.runtime import runtime_command, runtime_name
 
+_WITH_NAME = ("kernel>=", "program:", "criu:", "runtime:")
+
 
 def needs(*names: str) -> pytest.MarkDecorator:
     """The marker of a test that needs all of ``names``."""
     for name in names:
-        if name not in NEEDS and not name.startswith(("kernel>=", "program:", "runtime:")):
-            raise ValueError(f"unknown need {name!r}; known: {', '.join(NEEDS)}, kernel>=, program:, runtime:")
+        if name not in NEEDS and not name.startswith(_WITH_NAME):
+            raise ValueError(f"unknown need {name!r}; known: {', '.join((*NEEDS, *_WITH_NAME))}")
     return pytest.mark.needs(*names)
 
 
@@ -95,6 +98,8 @@ def missing(name: str) -> str | None:
         met = _kernel() >= (int(major), int(minor))
     elif name.startswith("program:"):
         met = shutil.which(name.removeprefix("program:")) is not None
+    elif name.startswith("criu:"):
+        met = _exits("criu", "check", "--feature", name.removeprefix("criu:"))
     elif name.startswith("runtime:"):
         met = runtime_name(runtime_command()) == name.removeprefix("runtime:")
     else:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LOG = "restore.log"
 _LSM, _SIGKILL = 31600, 9
+#: The version with the new mount engine. It takes a mount's place among the slaves from another mount of the group,
+#: which the kernel refuses if the root filesystem and the source of a bind mount lie side by side in one filesystem.
+_MOUNT_V2 = 31700
 
 
 class Restoration(Creation):
@@ -134,6 +137,7 @@ class Restoration(Creation):
             tcp_close=True if options.get("tcp_close") else None,
             lsm_profile=options.get("lsm_profile"),
             lsm_mount_context=options.get("lsm_mount_context"),
+            mntns_compat_mode=True if self.version >= _MOUNT_V2 else None,
             ext_mnt=external.restore_mounts(self.spec, self.host, cgroups),
             join_ns=self.joined,
             inherit_fd=inherited + external.inherited(external.read_descriptors(directories.images_fd)),

@@ -65,6 +65,7 @@ OPTIONS: Schema = {
     "lsm_profile": (53, "string"),
     "lsm_mount_context": (63, "string"),
     "network_lock": (64, "int"),
+    "mntns_compat_mode": (65, "bool"),
 }
 FEATURES: Schema = {"mem_track": (1, "bool"), "lazy_pages": (2, "bool")}
 REQUEST: Schema = {"type": (1, "int"), "opts": (2, OPTIONS), "notify_success": (3, "bool"), "features": (5, FEATURES)}
