@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tests.vm.guest import Guest
 from tests.vm.kernel import NoKernel, find_kernel
-from tests.vm.machine import Machine, MachineError, MachineTimeout
+from tests.vm.machine import MEMORY, Machine, MachineError, MachineTimeout
 
 DESCRIPTION = """\
 Run a command in a throw-away machine: QEMU in plain emulation, no KVM needed.
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--systemd", action="store_true", help="systemd as process 1, with D-Bus")
     add("--timeout", type=float, default=300, metavar="S", help="seconds for everything, boot included (300)")
-    add("--mem", type=int, default=1024, metavar="MB", help="memory (1024)")
+    add("--mem", type=int, default=MEMORY, metavar="MB", help=f"memory ({MEMORY})")
     add("--cpus", type=int, default=2, metavar="N", help="processors (2)")
     add("--rootfs", default="/", metavar="DIR", help="what the machine sees as its root (this machine's)")
     add("--share", default=".", metavar="DIR", help="shared, writable, same path; COMMAND runs in it (.)")

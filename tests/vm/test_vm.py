@@ -50,7 +50,7 @@ def run_marked(mark: str, kernel: Kernel, share: Path, *, systemd: bool, timeout
         systemd=systemd,
     )
     errors = bytearray()
-    with Machine(guest, kernel, timeout, memory=2048) as machine:
+    with Machine(guest, kernel, timeout) as machine:
         status = machine.run(lambda data: print(data.decode(errors="replace"), end=""), errors.extend, errors.extend)
     text = errors[-4000:].decode(errors="replace")
     if not report.exists():
