@@ -64,17 +64,15 @@ def version() -> str:
     """What ``--version`` prints.
 
     dockerd takes name and version from both sides of the word ``version`` (so no later line may hold that
-    word), and the commit from the line ``commit:``. containerd's go-runc fills in a version only if the
+    word), and from the line ``commit:`` what ``docker info`` shows; distributions put their package's version
+    there, since they build from no repository, and so does this. containerd's go-runc fills in a version only if the
     text begins with ``runc version``, and takes anything else for an unknown version without an error,
     as it does with crun; nothing depends on it, so this program says its own name.
     """
     import gosudacon
 
-    lines = [f"gosudacon version {gosudacon.__version__}"]
-    commit = getattr(gosudacon, "__commit__", "")
-    if commit:
-        lines.append(f"commit: {commit}")
-    lines.append(f"spec: {OCI_VERSION}")
+    number = gosudacon.__version__
+    lines = [f"gosudacon version {number}", f"commit: {number}", f"spec: {OCI_VERSION}"]
     seccomp = _libseccomp()
     if seccomp:
         lines.append(f"libseccomp: {seccomp}")

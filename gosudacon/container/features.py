@@ -35,9 +35,6 @@ def features(config: str = "", use_snapshot: bool = True) -> dict[str, Any]:
 def _nothing() -> dict[str, Any]:
     """The structure of a runtime without stages, in the order in which it is printed."""
     annotations = {"org.gosudacon.version": gosudacon.__version__, CHECKPOINT: _says(not criu.problem())}
-    commit: str = getattr(gosudacon, "__commit__", "")
-    if commit:
-        annotations["org.gosudacon.commit"] = commit
     return {
         "ociVersionMin": OLDEST_VERSION,
         "ociVersionMax": OCI_VERSION,

@@ -85,15 +85,18 @@ class Dockerd:
 
     @property
     def states(self) -> Path:
-        """The directory in which the runtime keeps the containers; from Docker 23 on, each runtime has its own."""
-        own = self.base / "exec/runtime-gosudacon/moby"
-        return own if own.exists() else self.base / "exec/runtime-runc/moby"
+        """The directory in which the runtime keeps the containers; dockerd chooses its name."""
+        return self._namespace("exec/runtime-runc")
 
     @property
     def roots(self) -> list[Path]:
         """Directories that have an entry for each container that there is."""
-        bundles = self.base / "exec/containerd/daemon/io.containerd.runtime.v2.task/moby"
+        bundles = self._namespace("exec/containerd/daemon/io.containerd.runtime.v2.task")
         return [self.states, bundles, self.base / "data/containers"]
+
+    def _namespace(self, place: str) -> Path:
+        """containerd's namespace of Docker; from Docker 23 on it has users' numbers behind its name, if remapped."""
+        return next((self.base / place).glob("moby*"), self.base / place / "moby")
 
     def cgroup(self, name: str) -> str:
         """The path of a container's cgroup."""
