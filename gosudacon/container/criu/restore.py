@@ -105,7 +105,8 @@ class Restoration(Creation):
         self._session = None
         if status:
             raise Error(f"criu failed: exit status {status}, log file: {directories.log}")
-        self._save()
+        if self.container.data.get("pid") != self._init:  # they go on already, and may have ended
+            self._save()
         for fd in kept.pop("criu_inherited", {}).values():
             os.close(fd)
         if self._console >= 0:
