@@ -99,8 +99,8 @@ def test_another_container_goes_on(runtime: Runtime, make_bundle: Any, scratch: 
     assert output.readline() == b"begin\n" and output.readline() == b"of the host\n"
     eventually((data / "count").exists, 20)
     pid = runtime.pid(first)
-    checkpoint(runtime, first, images, "--work-path", str(scratch / "work"))
-    assert runtime.status(first) == "none" and (scratch / "work/dump.log").exists()
+    checkpoint(runtime, first, images, "--work-path", str(scratch / "logs"))
+    assert runtime.status(first) == "none" and (scratch / "logs/dump.log").exists()
     runtime.wait(pid)
     assert output.read() == b""  # nobody holds it any more
     before = int((data / "count").read_text())
@@ -188,9 +188,9 @@ def test_what_fails_has_not_happened(runtime: Runtime, bundle: Bundle, scratch: 
     runtime.boot(bundle)
     eventually((bundle.rootfs / "ready").exists, 20)
     images = scratch / "images"
-    result = checkpoint(runtime, bundle, images, "--work-path", str(scratch / "work"), check=False)
+    result = checkpoint(runtime, bundle, images, "--work-path", str(scratch / "logs"), check=False)
     assert result.returncode == 1 and "criu failed: type DUMP errno" in result.stderr
-    assert f"log file: {scratch}/work/dump.log" in result.stderr
+    assert f"log file: {scratch}/logs/dump.log" in result.stderr
     assert runtime.status(bundle) == "running"
     (bundle.rootfs / "close").touch()
     counts_on(bundle)
