@@ -185,18 +185,12 @@ def _full_mounts(mountinfo: bytes, own: bytes) -> list[bytes]:
     for line in mountinfo.splitlines():
         left, _, right = line.partition(b" - ")
         fields = left.split()
-        inside, place = fields[3], _unescape(fields[4])
+        inside, place = fields[3], mount.unescaped(fields[4])
         if right.split(b" ", 1)[0] not in (b"proc", b"sysfs") or inside != b"/":
             continue
         if place != own and not place.startswith(own.rstrip(b"/") + b"/"):
             found.append(place)
     return found[::-1]
-
-
-def _unescape(field: bytes) -> bytes:
-    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(code, character)
-    return field
 
 
 class PivotRootStage(Stage):

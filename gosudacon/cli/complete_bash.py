@@ -116,8 +116,8 @@ def script(name: str, function: str, command: str) -> str:
         name=name,
         function=function,
         command=command,
-        commands=" ".join(words.commands()),
-        stops="|".join(key for key in words.commands() if table.COMMANDS[key]["stop"]),
+        commands=" ".join(table.COMMANDS),
+        stops="|".join(key for key in table.COMMANDS if table.COMMANDS[key]["stop"]),
         options="\n".join(_options()),
         values="\n".join(_values()),
     )
@@ -125,7 +125,7 @@ def script(name: str, function: str, command: str) -> str:
 
 def _topics() -> Iterable[tuple[str, Sequence[table.Option]]]:
     yield "", words.globals_()
-    for name in words.commands():
+    for name in table.COMMANDS:
         yield name, words.options(name)
 
 
@@ -140,7 +140,7 @@ def _values() -> Iterable[str]:
             if option[2] != "flag":
                 names = "|".join(f'"{topic} {word}"' for word in words.spellings(option))
                 yield f'        {names}) echo "{_value(*words.value(option))}" ;;'
-    for topic in words.commands():
+    for topic in table.COMMANDS:
         found = words.arguments(topic)
         for number, argument in enumerate(found):
             rest = words.repeats(topic) and number == len(found) - 1
@@ -149,7 +149,7 @@ def _values() -> Iterable[str]:
 
 def _value(kind: str, choices: tuple[str, ...]) -> str:
     if kind == words.COMMAND:
-        choices = tuple(words.commands())
+        choices = tuple(table.COMMANDS)
     elif kind == words.SIGNAL:
         choices = tuple(words.signals())
     return " ".join(choices) or kind

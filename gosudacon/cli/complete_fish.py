@@ -82,14 +82,14 @@ def script(name: str, function: str, command: str) -> str:
         function="_" + function,
         command=command,
         valued=" ".join(_valued()),
-        stops=" ".join(key for key in words.commands() if table.COMMANDS[key]["stop"]),
+        stops=" ".join(key for key in table.COMMANDS if table.COMMANDS[key]["stop"]),
         lines="\n".join(f"complete -c {name} {line}" for line in _lines("_" + function)),
     )
 
 
 def _valued() -> Iterable[str]:
     """``'create --bundle'`` and so on: the options that take the word after them."""
-    for topic in ("", *words.commands()):
+    for topic in ("", *table.COMMANDS):
         for option in words.options(topic) if topic else words.globals_():
             if option[2] != "flag":
                 yield from (_quoted(f"{topic} {word}") for word in words.spellings(option))
@@ -99,9 +99,9 @@ def _lines(function: str) -> Iterable[str]:
     here = _quoted(f"{function}_option ''")
     for option in words.globals_():
         yield f"-n {here} {_option(option, function)}"
-    for name in words.commands():
+    for name in table.COMMANDS:
         yield f"-n {here} -a {name} -d {_quoted(table.COMMANDS[name]['summary'])}"
-    for name in words.commands():
+    for name in table.COMMANDS:
         condition = _quoted(f"{function}_option {name}")
         for option in words.options(name):
             yield f"-n {condition} {_option(option, function)}"
@@ -125,7 +125,7 @@ def _option(option: table.Option, function: str) -> str:
 
 def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
     if kind == words.COMMAND:
-        choices = tuple(words.commands())
+        choices = tuple(table.COMMANDS)
     elif kind == words.SIGNAL:
         choices = tuple(words.signals())
     if choices:

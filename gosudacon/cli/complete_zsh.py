@@ -58,10 +58,10 @@ def script(name: str, function: str, command: str) -> str:
         function=function,
         command=command,
         commands="\n".join(
-            f"        {_quoted(_escaped(key) + ':' + table.COMMANDS[key]['summary'])}" for key in words.commands()
+            f"        {_quoted(_escaped(key) + ':' + table.COMMANDS[key]['summary'])}" for key in table.COMMANDS
         ),
         globals_=" \\\n".join(f"        {_option(option, function)}" for option in words.globals_()),
-        cases="\n".join(_case(key, function) for key in words.commands()),
+        cases="\n".join(_case(key, function) for key in table.COMMANDS),
     )
 
 

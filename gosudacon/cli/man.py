@@ -114,7 +114,7 @@ def _command(name: str, command: str) -> Iterable[str]:
     if entry["stop"]:
         yield from _paragraph("Options stand before the arguments; the first argument ends them.", name)
     yield ".SH OPTIONS"
-    yield from _options([option for option in entry["options"] if option[5]], name)
+    yield from _options(words.options(command), name)
     yield from _paragraph(f"Global options, which stand before the command, are in {name}(8).", name)
     status = "0 if all went well"
     if command in ("run", "exec"):

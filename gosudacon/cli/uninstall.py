@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gosudacon.cli import documents
 from gosudacon.cli.install import bundle_files, is_ours, remove_bundle
-from gosudacon.container import state
+from gosudacon.cli.main import root_of
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """``gosudacon uninstall [--prefix DIR] [--name NAME]``. Raises `Error` or OSError."""
-    options = invocation.options
+    options, root = invocation.options, root_of(invocation)
     print(f"removed {uninstall(options['prefix'], options.get('name') or 'gosudacon')}")
     with suppress(OSError):  # It is not there, or containers are in it.
-        os.rmdir(options.get("root") or state.default_root())
+        os.rmdir(root)
     return 0
 
 

@@ -34,11 +34,6 @@ def options(command: str) -> list[table.Option]:
     return _shown(table.COMMANDS[command]["options"])
 
 
-def commands() -> list[str]:
-    """The names of the commands."""
-    return list(table.COMMANDS)
-
-
 def spellings(option: table.Option) -> list[str]:
     """``--bundle`` and ``-b``: long first."""
     return [f"--{option[0]}", *([f"-{option[1]}"] if option[1] else [])]

@@ -54,7 +54,7 @@ def _v1_mounts(mountinfo: bytes) -> tuple[dict[str, str], dict[str, str]]:
         if b" - cgroup" not in line:
             continue
         left, _, right = line.partition(b" - ")
-        root, point = (os.fsdecode(field.replace(b"\\040", b" ")) for field in left.split()[3:5])
+        root, point = (os.fsdecode(mount.unescaped(field)) for field in left.split()[3:5])
         kind, _, options = right.split(b" ", 2)
         names = [""] if kind == b"cgroup2" else options.decode(errors="replace").split(",")
         for name in names:

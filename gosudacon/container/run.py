@@ -118,5 +118,4 @@ def _reap(pid: int) -> int | None:
         if not ended:
             return result
         if ended == pid:
-            code = os.waitstatus_to_exitcode(status)
-            result = code if code >= 0 else 128 - code
+            result = process.exit_status(status)

@@ -166,3 +166,10 @@ def mount_flags(fd: int) -> int:
     buffer = bytearray(120)
     _fstatfs(fd, buffer)
     return int.from_bytes(buffer[80:88], "little")
+
+
+def unescaped(field: bytes) -> bytes:
+    """A path as /proc/PID/mountinfo and /proc/mounts have it, with the characters that are codes there (proc(5))."""
+    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        field = field.replace(code, character)
+    return field

@@ -122,6 +122,12 @@ def socketpair() -> tuple[int, int]:
     return int.from_bytes(pair[:4], "little"), int.from_bytes(pair[4:], "little")
 
 
+def exit_status(status: int) -> int:
+    """What wait(2) reports as a shell has it: the exit status, or 128 + N for signal N."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
 def signalfd(signals: Iterable[int]) -> int:
     """A close-on-exec descriptor on which blocked signals are read, see `read_signal` (signalfd(2))."""
     mask = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     Schema = Mapping[str, tuple[int, "str | Schema"]]
@@ -40,24 +40,38 @@ def decode(schema: Schema, data: bytes) -> dict[str, Any]:
     """
     names = {number: (name, kind) for name, (number, kind) in schema.items()}
     message: dict[str, Any] = {}
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        value, position = _value(data, position, tag & 7)
-        if tag >> 3 in names:
-            name, kind = names[tag >> 3]
+    for number, value in fields(data):
+        if number in names:
+            name, kind = names[number]
             message[name] = _as(kind, value, name)
     return message
 
 
+def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field of a message, whatever they mean. Raises `ProtobufError`."""
+    position = 0
+    while position < len(data):
+        tag, position = varint(data, position)
+        value, position = _value(data, position, tag & 7)
+        yield tag >> 3, value
+
+
 def _field(number: int, kind: str | Schema, value: Any) -> bytes:
     if kind in ("int", "uint", "bool"):
-        return _to_varint(number << 3 | _VARINT) + _to_varint(int(value) & _MASK64)
-    content: bytes = value.encode("utf-8", "surrogateescape") if isinstance(kind, str) else encode(kind, value)
-    return _to_varint(number << 3 | _BYTES) + _to_varint(len(content)) + content
+        return field(number, int(value))
+    return field(number, value.encode("utf-8", "surrogateescape") if isinstance(kind, str) else encode(kind, value))
 
 
-def _to_varint(value: int) -> bytes:
+def field(number: int, value: int | bytes) -> bytes:
+    """One field: a number, of which the lowest 64 bits count, or the bytes of anything else."""
+    if isinstance(value, int):
+        return to_varint(number << 3 | _VARINT) + to_varint(value)
+    return to_varint(number << 3 | _BYTES) + to_varint(len(value)) + value
+
+
+def to_varint(value: int) -> bytes:
+    """The lowest 64 bits of a number, seven to a byte; of a negative one its two's complement."""
+    value &= _MASK64
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)
@@ -66,7 +80,8 @@ def _to_varint(value: int) -> bytes:
     return bytes(data)
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def varint(data: bytes, position: int) -> tuple[int, int]:
+    """The unsigned number at ``position``, and where it ends. Raises `ProtobufError`."""
     value = 0
     for shift, byte in enumerate(data[position : position + _LONGEST]):
         value |= (byte & 0x7F) << 7 * shift
@@ -77,9 +92,9 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _value(data: bytes, position: int, wire: int) -> tuple[int | bytes, int]:
     if wire == _VARINT:
-        return _varint(data, position)
+        return varint(data, position)
     if wire == _BYTES:
-        length, position = _varint(data, position)
+        length, position = varint(data, position)
     elif wire in (_FIXED32, _FIXED64):
         length = 4 if wire == _FIXED32 else 8
     else:
@@ -95,5 +110,10 @@ def _as(kind: str | Schema, value: int | bytes, name: str) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape") if isinstance(kind, str) else decode(kind, value)
     if kind == "int":
-        return value - (1 << 64) if value >> 63 else value
+        return signed(value)
     return bool(value) if kind == "bool" else value
+
+
+def signed(value: int) -> int:
+    """The number that these 64 bits are as two's complement."""
+    return value - (1 << 64) if value >> 63 else value

@@ -45,10 +45,7 @@ class BindHereOrLink(BindHere):
     """Both in the container's process: for callers without privilege."""
 
     def mount(self, context: Context) -> None:
-        text = read(self.source)
-        if text:
-            make(context, self.destination, text)
-        else:
+        if not copied(context, self.source, self.destination):
             super().mount(context)
 
 
@@ -56,11 +53,16 @@ class BindClassicOrLink(BindClassic):
     """The same before Linux 5.12."""
 
     def mount(self, context: Context) -> None:
-        text = read(self.source)
-        if text:
-            make(context, self.destination, text)
-        else:
+        if not copied(context, self.source, self.destination):
             super().mount(context)
+
+
+def copied(context: Context, source: str, destination: str) -> bool:
+    """Make the link that ``source`` is; whether it is one. Raises as `read` and `make`."""
+    text = read(source)
+    if text:
+        make(context, destination, text)
+    return bool(text)
 
 
 def read(source: str) -> str:

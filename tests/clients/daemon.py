@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import recorder
-from tests.support.processes import Process, descendants, kill
+from tests.support.processes import Process, descendants, end, kill
 from tests.support.timing import eventually, seconds
 
 _CONFIG = """\
@@ -151,9 +151,4 @@ class Containerd:
 
     def stop(self) -> None:
         """End the daemon."""
-        self._process.terminate()
-        try:
-            self._process.wait(seconds(20))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, 20)

@@ -17,7 +17,7 @@ import pytest
 from tests.clients.daemon import Completed, checked
 from tests.support import namespaces
 from tests.support.leftovers import Watch
-from tests.support.processes import Process, descendants
+from tests.support.processes import Process, descendants, end
 from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually, seconds
 
@@ -191,12 +191,7 @@ class Dockerd:
 
     def stop(self) -> None:
         """End the daemon, and unmount what it has mounted for itself."""
-        self._process.terminate()
-        try:
-            self._process.wait(seconds(30))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, 30)
         points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         for point in reversed(points):
             if point.startswith(f"{self.base}/"):

@@ -81,19 +81,16 @@ def test_logs_of_both_outputs(podman: Podman) -> None:
 # Ends.
 
 
-def test_stop_with_the_signal_of_the_container(podman: Podman) -> None:
-    name = podman.start("trap 'exit 9' HUP; touch /ready; while :; do sleep 0.1; done", "--stop-signal", "HUP")
+@pytest.mark.parametrize(
+    ("trap", "options", "limit", "status"),
+    [("trap 'exit 9' HUP", ["--stop-signal", "HUP"], "20", "9"), ("trap '' TERM", [], "1", "137")],
+    ids=["with the signal of the container", "of a container that ignores the signal"],
+)
+def test_stop(podman: Podman, trap: str, options: list[str], limit: str, status: str) -> None:
+    name = podman.start(f"{trap}; touch /ready; while :; do sleep 0.1; done", *options)
     podman.ready(name)
-    podman.call("stop", "--time", "20", name)
-    assert podman.inspect(name, ".State.ExitCode") == "9"
-    podman.call("rm", name)
-
-
-def test_stop_of_a_container_that_ignores_the_signal(podman: Podman) -> None:
-    name = podman.start("trap '' TERM; touch /ready; while :; do sleep 0.1; done")
-    podman.ready(name)
-    podman.call("stop", "--time", "1", name)
-    assert podman.inspect(name, ".State.ExitCode") == "137"
+    podman.call("stop", "--time", limit, name)
+    assert podman.inspect(name, ".State.ExitCode") == status
     podman.call("rm", name)
 
 

@@ -74,6 +74,16 @@ def test_uninstall_leaves_nothing(installation: Installation) -> None:
     assert installation.uninstall().returncode == 1
 
 
+def test_uninstall_removes_the_directory_of_states_if_it_is_empty(installation: Installation, scratch: Path) -> None:
+    root = scratch / "root"
+    for state, left in ((root / "one", True), (root, False)):
+        installation.install()
+        state.mkdir(parents=True)
+        assert installation.call("--root", root, "uninstall", "--prefix", installation.prefix).returncode == 0
+        assert root.exists() == left
+        shutil.rmtree(root, ignore_errors=True)
+
+
 def test_man_pages_and_completions(installation: Installation) -> None:
     installation.install("--name", "other-one")
     installation.install("--name", "other")

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,3 +116,13 @@ def kill(process: Process) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def end(child: subprocess.Popen[bytes], limit: float) -> None:
+    """Terminate a child and wait for it; kill it after ``limit`` seconds."""
+    child.terminate()
+    try:
+        child.wait(seconds(limit))
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gosudacon.cli import completion, words
+from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
 from gosudacon.linux.errors import Error
 from tests.support.needs import needs
@@ -80,7 +81,7 @@ def test_a_value_after_equals(shell: str, place: Path) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_all_commands(shell: str, place: Path) -> None:
-    assert offers(shell, "gosudacon ", place) == sorted(words.commands())
+    assert offers(shell, "gosudacon ", place) == sorted(table.COMMANDS)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -98,9 +98,9 @@ class Dump:
         wanted.update(
             pid=self.pid,
             root=spec.rootfs,
-            leave_running=True if options.get("leave_running") else None,
-            link_remap=True if options.get("link_remap") else None,
-            tcp_skip_in_flight=True if options.get("tcp_skip_in_flight") else None,
+            leave_running=options.get("leave_running"),
+            link_remap=options.get("link_remap"),
+            tcp_skip_in_flight=options.get("tcp_skip_in_flight"),
             freeze_cgroup=self._freezer(),
             ps=self.pages,
             external=external.dump_namespaces(spec, self.pid, self.version),

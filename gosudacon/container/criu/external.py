@@ -6,7 +6,7 @@ A bind mount's name is its destination in config.json.
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio, namespace
+from gosudacon.linux import jsonio, mount, namespace
 from gosudacon.linux import path as paths
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
@@ -49,11 +49,12 @@ class Mounts:
         self.cgroups: list[str] = []  # mount points of cgroup v1 hierarchies
         with open(f"/proc/{pid}/mountinfo", "rb") as file:
             for line in file:
-                left, _, right = os.fsdecode(line).partition(" - ")
-                fields = left.split(" ")
-                self.points[int(fields[0])] = _unescaped(fields[4])
-                if right.startswith("cgroup "):
-                    self.cgroups.append(_unescaped(fields[4]))
+                left, _, right = line.partition(b" - ")
+                fields = left.split(b" ")
+                point = os.fsdecode(mount.unescaped(fields[4]))
+                self.points[int(fields[0])] = point
+                if right.startswith(b"cgroup "):
+                    self.cgroups.append(point)
         self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -149,12 +150,12 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
     for fd in range(3):
         link = f"/proc/{pid}/fd/{fd}"
         try:
-            target, status, mount = os.readlink(link), os.stat(link), mount_id(pid, fd)
+            target, status, number = os.readlink(link), os.stat(link), mount_id(pid, fd)
         except OSError:
             names.append("")
             continue
-        if mount not in mounts.points and status.st_mode & _FORMAT in (_REGULAR, _CHARACTER):
-            target = f"file[{mount:x}:{status.st_ino:x}]"
+        if number not in mounts.points and status.st_mode & _FORMAT in (_REGULAR, _CHARACTER):
+            target = f"file[{number:x}:{status.st_ino:x}]"
             external.append(target)
         names.append(target)
     return names, list(dict.fromkeys(external))
@@ -208,9 +209,3 @@ def _check(kind: str, version: int) -> None:
     from gosudacon.container.criu import service
 
     service.require(version, _INHERITED[kind], f"a {kind} namespace that was joined")
-
-
-def _unescaped(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text

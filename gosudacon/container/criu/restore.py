@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.plan import Plan
 
 LOG = "restore.log"
-_LSM, _SIGKILL = 31600, 9
+_SIGKILL = 9
+_LSM = 31600
 #: The version with the new mount engine. It takes a mount's place among the slaves from another mount of the group,
 #: which the kernel refuses if the root filesystem and the source of a bind mount lie side by side in one filesystem.
 _MOUNT_V2 = 31700
@@ -135,7 +136,7 @@ class Restoration(Creation):
             root=f"{self.store.root}/{self.store.id}",
             rst_sibling=True,
             evasive_devices=True,
-            tcp_close=True if options.get("tcp_close") else None,
+            tcp_close=options.get("tcp_close"),
             lsm_profile=options.get("lsm_profile"),
             lsm_mount_context=options.get("lsm_mount_context"),
             mntns_compat_mode=True if self.version >= _MOUNT_V2 else None,

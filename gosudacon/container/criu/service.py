@@ -140,17 +140,11 @@ class Session:
         return " | ".join(lines[-_QUOTED:])
 
 
-def connect() -> tuple[int, int]:
-    """A socket pair for a session: ours, and the one that criu inherits as it is."""
-    ours, theirs = process.socketpair()
-    os.set_inheritable(theirs, True)
-    return ours, theirs
-
-
 def start(log: str = "") -> Session:
     """Start criu, with nothing on its standard streams. Raises `Error`."""
     path = find()
-    ours, theirs = connect()
+    ours, theirs = process.socketpair()
+    os.set_inheritable(theirs, True)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)]
     try:
@@ -207,8 +201,7 @@ def problem() -> str:
 
 def _wait(pid: int) -> int:
     _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    return process.exit_status(status)
 
 
 def _dotted(number: int) -> str:
