@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.bundle import Bundle, default_config
 from tests.support.console import ConsoleSocket
 from tests.support.leftovers import Watch
 from tests.support.needs import AllowedSkips, missing
-from tests.support.runtime import Runtime, runtime_command
+from tests.support.runtime import CHECKOUT, Runtime, runtime_command
 from tests.support.timing import seconds
 
 HERE = Path(__file__).parent
@@ -25,6 +26,8 @@ KERNEL_FOLDERS = ("kernel", "security", "clients")
 """Folders whose tests need root and busybox, and are watched for leftovers."""
 PARENT = "gosudacon-test"
 """The cgroup below which all cgroups of tests are, in every hierarchy."""
+TEMPORARY = Path(os.environ.get("GOSUDACON_TEST_TMP", "/tmp"))
+"""Where tests have their scratch directories."""
 
 _skips: list[tuple[str, str]] = []
 
@@ -98,17 +101,21 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    """A word that is part of the name of everything this run makes on the machine."""
-    return f"gt{os.getpid()}"
+    """A word that is part of the name of everything this run makes on the machine, and of nobody else's.
+
+    All tokens are of one length, so that none is part of another.
+    """
+    return f"gt{os.urandom(3).hex()}"
 
 
 @pytest.fixture(scope="session")
 def machine(token: str) -> Iterator[None]:
     """Namespaces of this run's own, every orphan a child of ours, and no cgroups of ours when it is over."""
-    namespaces.enter_private()
-    namespaces.mount("none", "/var/cache", "tmpfs")  # snapshots and compiled profiles of the tests are their own
+    namespaces.enter_private(_needed())
+    os.mkdir("/run/lock", 0o755)
     os.mkdir("/var/cache/gosudacon", 0o755)
     processes.become_subreaper()
+    cgroups.claim(PARENT, token)
     yield
     for path in sorted(cgroups.find(token), reverse=True):
         cgroups.remove(path)
@@ -116,11 +123,17 @@ def machine(token: str) -> Iterator[None]:
         cgroups.remove(item.mountpoint / PARENT)
 
 
+def _needed() -> list[Path]:
+    """What the run reads wherever it lies: checkout, interpreter, the runtime under test, temporary directories."""
+    words = [word for word in runtime_command() if word.startswith("/")]
+    places = [os.getcwd(), sys.prefix, sys.base_prefix, tempfile.gettempdir(), *words]
+    return [CHECKOUT, TEMPORARY, *map(Path, places)]
+
+
 @pytest.fixture(scope="session")
 def session_scratch(token: str) -> Iterator[Path]:
     """A directory for this run, on a short path, which users in a user namespace can pass through."""
-    parent = Path(os.environ.get("GOSUDACON_TEST_TMP", "/tmp"))
-    path = Path(tempfile.mkdtemp(prefix=f"{token}.", dir=parent))
+    path = Path(tempfile.mkdtemp(prefix=f"{token}.", dir=TEMPORARY))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)

@@ -16,7 +16,6 @@ from tests.clients.image import write_image
 from tests.clients.output import collect, patient
 from tests.clients.podman import Podman
 from tests.conftest import PARENT
-from tests.support import namespaces
 from tests.support.leftovers import Watch
 from tests.support.runtime import runtime_command
 
@@ -25,18 +24,11 @@ USER_IMAGE = "docker.io/gosudacon/busybox:user"
 
 
 @pytest.fixture(scope="session")
-def shims(machine: None) -> Iterator[None]:
-    """A directory of this run's own for the sockets of shims, whose place, /run/containerd/s, is fixed."""
+def shims(machine: None) -> None:
+    """The directory for the sockets of shims, whose place is fixed."""
     if shutil.which("containerd") is None or shutil.which("ctr") is None:
         pytest.skip("needs program:containerd")
-    made = not Path("/run/containerd").exists()
-    Path("/run/containerd").mkdir(exist_ok=True)
-    namespaces.mount("tmpfs", "/run/containerd", "tmpfs")
-    Path("/run/containerd/s").mkdir()
-    yield
-    namespaces.unmount("/run/containerd")
-    if made:
-        Path("/run/containerd").rmdir()
+    Path("/run/containerd/s").mkdir(parents=True)
 
 
 @pytest.fixture(scope="session")
@@ -129,12 +121,10 @@ def engine(machine: None, session_scratch: Path, busybox_rootfs: Path, token: st
     for program in ("podman", "conmon"):
         if shutil.which(program) is None:
             pytest.skip(f"needs program:{program}")
-    # Podman calls the runtime's ``state`` without --root, and its locks are in /dev/shm: both are our own here.
-    own = ["/dev/shm", *(path for path in ("/run/gosudacon", "/run/runc", "/run/crun", "/run/libpod", "/run/netns"))]
-    made = [path for path in own if not Path(path).exists()]
-    for path in own:
-        Path(path).mkdir(exist_ok=True)
-        namespaces.mount("none", path, "tmpfs", data="mode=0700" if path.startswith("/run") else "mode=1777")
+    # Podman calls the runtime's ``state`` without --root.
+    defaults = [Path("/run/gosudacon"), Path("/run/runc"), Path("/run/crun")]
+    for path in defaults:
+        path.mkdir(0o700)
     podman = Podman(
         session_scratch / "pod", wrapper(runtime_command(), session_scratch / "podrt"), f"/{PARENT}/{token}/pod"
     )
@@ -146,11 +136,9 @@ def engine(machine: None, session_scratch: Path, busybox_rootfs: Path, token: st
         podman.run("true")  # makes what stays: the parent of all cgroups, and that of conmon
         yield podman
     finally:
-        for path in reversed(own):
-            namespaces.unmount(path)
-        for path in made:
-            Path(path).rmdir()
         podman.unmount()
+        for path in defaults:
+            shutil.rmtree(path)
 
 
 @pytest.fixture

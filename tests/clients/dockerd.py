@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,6 @@ PROGRAM = shutil.which("docker", path="/usr/bin:/bin:/usr/local/bin") or "docker
 IMAGE = "busybox"
 INSTALLED = "/usr/local/bin/gosudacon"
 """The runtime's path in docs/integration.md."""
-_PLACES = ("/etc/docker", "/run/docker")
-"""Where dockerd writes whatever it is told."""
-
-
-@contextmanager
-def private_places(*others: str) -> Iterator[None]:
-    """Empty filesystems on the directories that dockerd cannot be kept from using, and on ``others``."""
-    with ExitStack() as stack:
-        for place in (*_PLACES, *others):
-            if not Path(place).exists():
-                Path(place).mkdir()
-                stack.callback(Path(place).rmdir)
-            namespaces.mount("tmpfs", place, "tmpfs")
-            stack.callback(namespaces.unmount, place)
-        yield
 
 
 class Dockerd:
@@ -215,21 +200,20 @@ def running_dockerd(base: Path, token: str, rootfs: Path, settings: dict[str, An
     for program in ("dockerd", PROGRAM):
         if shutil.which(program, path=f"/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
             pytest.skip(f"needs program:{program}")
-    with private_places():
-        daemon = Dockerd(base, f"/gosudacon-test/{token}", settings, *options)
-        try:
-            archive = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
-            subprocess.run(
-                daemon.words("import", "--change", "CMD sh", "-", IMAGE),
-                input=archive.stdout,
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-            daemon.run("true", "--network", "host", "--userns", "host")  # what dockerd mounts for that stays
-            yield daemon
-        finally:
-            daemon.stop()
-            shutil.rmtree(base, ignore_errors=True)
+    daemon = Dockerd(base, f"/gosudacon-test/{token}", settings, *options)
+    try:
+        archive = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
+        subprocess.run(
+            daemon.words("import", "--change", "CMD sh", "-", IMAGE),
+            input=archive.stdout,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        daemon.run("true", "--network", "host", "--userns", "host")  # what dockerd mounts for that stays
+        yield daemon
+    finally:
+        daemon.stop()
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def clean(daemon: Dockerd, leftovers: Watch) -> Iterator[Dockerd]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def find(token: str) -> set[Path]:
         waiting += [f"{parent}/{name}" for name in names]
         found |= {Path(parent) / name for name in names if token in parent or token in name}
     return found
+
+
+def claim(parent: str, token: str) -> None:
+    """Make the cgroup ``parent/token`` in every hierarchy, so that no other run removes ``parent`` as empty."""
+    for item in hierarchies():
+        path = item.mountpoint / parent / token
+        while not path.exists():
+            with suppress(FileNotFoundError):  # another run has just removed the parent
+                path.parent.mkdir(exist_ok=True)
+                path.mkdir()
 
 
 def remove(path: Path) -> None:

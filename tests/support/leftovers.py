@@ -16,7 +16,10 @@ from tests.support import cgroups, namespaces, processes
 from tests.support.processes import Process
 from tests.support.timing import seconds
 
-_FOREIGN = ("/run", "/tmp", "/var/tmp", "/dev/shm", "/var/run", "/var/lib", "/var/cache", "/etc")
+_SHARED = ("/tmp", "/var/tmp")
+"""Directories of all processes on the machine: only the token tells what is ours."""
+_PRIVATE = (*namespaces.EMPTIED, *namespaces.COPIED)
+"""Directories of this run alone."""
 _ROOTS = (
     "/run/gosudacon",
     "/run/runc",
@@ -25,8 +28,8 @@ _ROOTS = (
     "/run/containerd/s",
     "/run/containerd/runc",
 )
-
 _NAMES = ("gosudacon", "runc", "crun")
+"""What a runtime calls a directory of its own."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Snapshot:
     links: frozenset[str]
     """Network interfaces."""
     files: frozenset[Path]
-    """Entries of state directories, and of the machine's where their name has to do with containers."""
+    """Entries of state directories, and in other directories what has the run's token or a runtime's name."""
     own: frozenset[str]
     """Of the tests' own process: open descriptors, working directory, umask, ignored and blocked signals."""
 
@@ -60,8 +63,10 @@ class Snapshot:
 class Watch:
     """Compares the machine before and after a test.
 
-    ``token`` is part of the name of everything that this run of the tests makes; ``parents`` are cgroup paths
-    that may stay until the run ends, ``roots`` the state directories in use.
+    Other containers on the machine do not matter: mounts, network interfaces and state directories are those of
+    the run's own namespaces (`namespaces.enter_private`), processes are its descendants, and ``token`` is part of
+    the name of every cgroup and temporary file that it makes. ``parents`` are cgroup paths that may stay until the
+    run ends, ``roots`` the state directories in use.
     """
 
     def __init__(self, token: str, parents: tuple[str, ...], roots: tuple[Path, ...]) -> None:
@@ -133,9 +138,10 @@ class Watch:
         for root in (*self.roots, *map(Path, _ROOTS)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 found |= set(root.iterdir())
-        for parent in _FOREIGN:
+        for parent in (*_PRIVATE, *_SHARED):
+            names = _NAMES if parent in _PRIVATE else ()
             with suppress(FileNotFoundError):
-                found |= {Path(parent) / name for name in os.listdir(parent) if self.token in name or name in _NAMES}
+                found |= {Path(parent) / name for name in os.listdir(parent) if self.token in name or name in names}
         own = {root for root in self.roots}
         return {path for path in found if path not in own}
 
