@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,6 +36,17 @@ def _folder(item: pytest.Item | pytest.FixtureRequest) -> str:
     return str(path.relative_to(HERE).parts[0])
 
 
+# Limits in time, for pytest-timeout.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Stretch the limits, given in seconds of an ordinary machine, on a slow one."""
+    usual = float(config.getini("timeout"))
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        item.add_marker(pytest.mark.timeout(seconds(mark.args[0] if mark else usual)), append=False)
+
+
 # Skipping: needs, and the list of what CI may skip.
 
 
@@ -48,24 +58,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = missing(name)
         if reason is not None:
             pytest.skip(reason)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """End a test that hangs: after 300 seconds, or those of its marker ``limit``, of an ordinary machine."""
-    mark = item.get_closest_marker("limit")
-    limit = seconds(mark.args[0] if mark else 300)
-
-    def stop(number: int, frame: object) -> None:
-        pytest.fail(f"not done after {limit:g} s")
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, limit)
-    try:
-        return (yield)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

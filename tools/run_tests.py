@@ -156,7 +156,7 @@ class Tests:
         if version <= sys.version_info[:2]:
             return [Result("unit, newest Python", True, 0, f"no CPython newer than {sys.version.split()[0]} here")]
         name = f"unit, Python {version[0]}.{version[1]}"
-        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", [".[network]", "pytest>=8"])
+        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", [".[network]", "pytest>=8", "pytest-timeout>=2.2"])
         return [self._pytest(name, ["tests/unit"], 900, python=inside)]
 
     def kernel(self) -> list[Result]:

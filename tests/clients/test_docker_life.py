@@ -315,7 +315,7 @@ def test_health(docker: Dockerd) -> None:
 # Many, and violence.
 
 
-@pytest.mark.limit(200)
+@pytest.mark.timeout(200)
 def test_50_at_once(docker: Dockerd) -> None:
     clients = []
     for number in range(50):

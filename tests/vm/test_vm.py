@@ -90,12 +90,12 @@ def share() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.limit(1800)
+@pytest.mark.timeout(1800)
 def test_plain_machine(kernel: Kernel, share: Path) -> None:
     run_marked("vm", kernel, share, systemd=False, timeout=1500)
 
 
-@pytest.mark.limit(1200)
+@pytest.mark.timeout(1200)
 @needs("program:dbus-daemon")
 def test_machine_with_systemd(kernel: Kernel, share: Path) -> None:
     run_marked("vm_systemd", kernel, share, systemd=True, timeout=900)
