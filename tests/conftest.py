@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,17 @@ def _watch_leftovers(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def leftovers(machine: None, token: str, busybox_rootfs: Path, scratch: Path) -> Iterator[Watch]:
-    """Fails the test if it leaves mounts, cgroups, processes, network interfaces or state behind."""
-    root = scratch / "root"
-    watch = Watch(token, parents=(f"{PARENT}/{token}", token), roots=(root,))
-    yield watch
-    lines = watch.leftovers()
-    if lines:
-        watch.clear()
-        pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)
+    """Fails the test if it leaves mounts, cgroups, processes, network interfaces or state behind.
+
+    The working directory is ``scratch``, so that what a program writes there does not get into the checkout.
+    """
+    with chdir(scratch):
+        watch = Watch(token, parents=(f"{PARENT}/{token}", token), roots=(scratch / "root",))
+        yield watch
+        lines = watch.leftovers()
+        if lines:
+            watch.clear()
+            pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)
 
 
 @pytest.fixture

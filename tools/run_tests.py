@@ -156,7 +156,8 @@ class Tests:
         if version <= sys.version_info[:2]:
             return [Result("unit, newest Python", True, 0, f"no CPython newer than {sys.version.split()[0]} here")]
         name = f"unit, Python {version[0]}.{version[1]}"
-        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", [".[network]", "pytest>=8", "pytest-timeout>=2.2"])
+        wanted = [".[network]", "pytest>=8", "pytest-timeout>=2.2"]
+        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", wanted)
         return [self._pytest(name, ["tests/unit"], 900, python=inside)]
 
     def kernel(self) -> list[Result]:
@@ -224,6 +225,28 @@ def timed(name: str, words: list[str], limit: float = 900, extra: dict[str, str]
         print(error, flush=True)
         return Result(name, False, time.monotonic() - start, str(error).rpartition(": ")[2])
     return Result(name, True, time.monotonic() - start)
+
+
+# The checkout.
+
+
+def checkout_status() -> set[str]:
+    """What git says of the checkout, ignored files and all, but for ``.test-cache``; nothing without git."""
+    git = ["git", "-c", f"safe.directory={CHECKOUT}", "status", "--porcelain", "--ignored", "--untracked-files=all"]
+    try:
+        result = subprocess.run(git, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    except OSError:
+        return set()
+    return {line for line in result.stdout.splitlines() if not line[3:].startswith(CACHE.name)}
+
+
+def check_checkout(before: set[str]) -> Result:
+    """What the run has left in the checkout: a failure in CI, where nothing else writes to it."""
+    left = sorted(checkout_status() - before)
+    for line in left:
+        print(f"left in the checkout: {line[3:]}")
+    passed = not left or os.environ.get("CI") != "true"
+    return Result("clean checkout", passed, 0, f"{len(left)} files left" if left else "")
 
 
 # Summing up.
@@ -297,6 +320,7 @@ def main() -> int:
     chosen = parser.parse_args()
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
+    before = checkout_status()
     had_validator = VALIDATOR.exists()
     run([sys.executable, "-B", "-m", "gosudacon.schema.compiler"])
     tests = Tests(chosen.pytest)
@@ -309,6 +333,7 @@ def main() -> int:
                 results.append(Result(name, False, 0, str(error)))
     if not had_validator:
         VALIDATOR.unlink(missing_ok=True)
+    results.append(check_checkout(before))
     return report(results, complete=not chosen.parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -191,3 +192,19 @@ def test_time_is_up() -> None:
         streams.pump(time.monotonic() + 0.05)
     streams.close_ports()
     streams.close()
+
+
+def test_clean_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that a run leaves in the checkout is a failure in CI, an ignored one as well; .test-cache is none."""
+    monkeypatch.setattr(run_tests, "CHECKOUT", tmp_path)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text("*.log\n/.test-cache/\n")
+    before = run_tests.checkout_status()
+    (tmp_path / ".test-cache").mkdir()
+    (tmp_path / ".test-cache/report").touch()
+    monkeypatch.setenv("CI", "true")
+    assert run_tests.check_checkout(before).passed
+    (tmp_path / "criu.log").touch()
+    assert not run_tests.check_checkout(before).passed
+    monkeypatch.setenv("CI", "")
+    assert run_tests.check_checkout(before) == run_tests.Result("clean checkout", True, 0, "1 files left")
