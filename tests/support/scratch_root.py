@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gosudacon.api import ConfigError, Context, Error, Host, Spec
+from gosudacon.api import CONTAINER, MOUNT, START, Context, Error, Host, Spec, Stage, Step
 from gosudacon.container import host as hosts
-from gosudacon.linux import identity, jsonio, mount, namespace, process
+from gosudacon.linux import jsonio
 from gosudacon.linux.errors import from_record
+from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.plan import Plan, make
-from gosudacon.pipeline.runner import run_step
+from gosudacon.stages.namespaces import Namespaces
 from gosudacon.stages.pivot_root import PivotRootStage
 from gosudacon.stages.rootfs_mount import RootfsMount
 from tests.support.bundle import Bundle
 from tests.support.children import in_child
-
-_FLAGS = {"pid", "ipc", "uts", "network", "mount", "user"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,38 @@ def plan_of(config: dict[str, Any], bundle: str = "/b", host: Host | None = None
     return make([RootfsMount(), PivotRootStage()], Spec(config, "c", bundle, options), host or Host())
 
 
+class RealNamespaces(Namespaces):
+    """The stage on the host as it is, whatever host the others plan for."""
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        return super().plan(spec, hosts.gather())
+
+
+class Do(Step):
+    """Call a function of the test's inside."""
+
+    side = CONTAINER
+    function: Callable[[Context], object]
+
+    def describe(self) -> str:
+        return "what the test does"
+
+    def run(self, context: Context) -> None:
+        self.function(context)
+
+
+class Insert(Stage):
+    """Steps of the test's between those of the stages."""
+
+    name = "test"
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = steps
+
+    def plan(self, spec: Spec, host: Host) -> tuple[Step, ...]:
+        return self.steps
+
+
 def run_inside(
     bundle: Bundle,
     look: Callable[[Inside], Any] = mounts_of,
@@ -80,23 +111,22 @@ def run_inside(
     euid: int | None = None,
     options: dict[str, Any] | None = None,
     kept: dict[str, Any] | None = None,
-    phases: tuple[str, ...] = ("mount", "pivot", "confine"),
-    before: Callable[[], object] | None = None,
+    before: Callable[[], object] = lambda: None,
 ) -> Any:
     """Run the bundle's plan in new namespaces, then ``look`` in there, whose result (JSON) is returned.
 
     ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``kept`` is what other
-    stages would have left. Steps of the phase prepare run outside, as in the runtime; ``before`` runs inside,
-    before the first step.
+    stages would have left. ``before`` runs inside, before the first mount.
     Raises the `Error` that a step raised.
     """
     host = hosts.gather()
     host.kernel = kernel or host.kernel
     host.euid = host.euid if euid is None else euid
+    spec = Spec(bundle.config, bundle.id, str(bundle.path), options)
 
     def outer() -> Any:
         try:
-            return {"result": _outer(bundle, host, options or {}, kept or {}, phases, look, before)}
+            return {"result": _run(spec, host, kept or {}, look, before)}
         except Error as error:
             return {"error": error.record()}
 
@@ -111,74 +141,28 @@ def mounts_inside(bundle: Bundle, **more: Any) -> dict[str, Mounted]:
     return {each.point: each for each in mountinfo(run_inside(bundle, **more))}
 
 
-def _outer(
-    bundle: Bundle,
-    host: Host,
-    options: dict[str, Any],
-    kept: dict[str, Any],
-    phases: tuple[str, ...],
-    look: Callable[[Inside], Any],
-    before: Callable[[], object] | None,
+def _run(
+    spec: Spec, host: Host, kept: dict[str, Any], look: Callable[[Inside], Any], before: Callable[[], object]
 ) -> Any:
-    spec = Spec(bundle.config, bundle.id, str(bundle.path), options)
-    plan = make([RootfsMount(), PivotRootStage()], spec, host)
+    """The engine's way: what ``look`` finds comes back in a file, what a step raises through the channel."""
+    answer = os.memfd_create("answer")
+
+    def report(context: Context) -> None:
+        os.write(answer, jsonio.dumps(look(Inside(context))).encode())
+        assert context.engine is not None
+        context.engine.ready()
+
+    first = Insert(Do(phase=MOUNT, function=lambda context: before()))
+    stages = [RealNamespaces(), first, RootfsMount(), PivotRootStage(), Insert(Do(phase=START, function=report))]
     context = Context(spec, host)
     context.kept.update(kept)
     context.root = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    for step in plan.of_phase("prepare"):
-        run_step(step, context)
-    kinds = [kind for kind in spec.namespaces() if kind in _FLAGS]
-    flags = sum(namespace.KINDS[kind][0] for kind in kinds)
-    mapped, go = os.pipe()
-    reader, writer = os.pipe()
-    pid = namespace.clone(flags)
-    if pid == 0:
-        try:
-            os.close(go)
-            os.read(mapped, 1)
-            answer = _inner(plan, context, phases, look, before)
-            os.write(writer, jsonio.dumps(answer).encode())
-        finally:
-            os._exit(0)
-    for step in plan.of_phase("isolate"):
-        run_step(step, context)
-    if "user" in kinds:
-        identity.write_proc(pid, "uid_map", identity.map_text(spec.linux["uidMappings"]))
-        identity.write_proc(pid, "gid_map", identity.map_text(spec.linux["gidMappings"]))
-    os.close(go)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        data = file.read()
-    os.waitpid(pid, 0)
-    result: Any = jsonio.loads(data)
-    if "error" in result:
-        raise from_record(result["error"])
-    return result["result"]
-
-
-def _inner(
-    plan: Plan,
-    context: Context,
-    phases: tuple[str, ...],
-    look: Callable[[Inside], Any],
-    before: Callable[[], object] | None,
-) -> Any:
+    os.umask(0o077)
+    engine = RuntimeSide(make(stages, spec, host), context, lambda status, pid: {})
     try:
-        if "user" in context.spec.namespaces():
-            identity.become(0, 0, [])
-        process.set_dumpable(False)
-        os.setsid()
-        os.umask(0o077)
-        if "cgroup" in context.spec.namespaces():
-            namespace.unshare(namespace.CLONE_NEWCGROUP)
-        context.proc = mount.new_filesystem("proc", {"subset": "pid"})
-        if before is not None:
-            before()
-        for step in plan.steps:
-            if step.phase in phases and step.runs_on() == "container":
-                run_step(step, context)
-        return {"result": look(Inside(context))}
-    except Error as error:
-        return {"error": error.record()}
-    except BaseException as error:  # noqa: BLE001 - its text is the test's to show
-        return {"error": ConfigError(f"{type(error).__name__}: {error}").record()}
+        engine.run()
+    finally:
+        engine.kill()
+    os.lseek(answer, 0, os.SEEK_SET)
+    with os.fdopen(answer, "rb") as file:
+        return jsonio.loads(file.read())
