@@ -60,9 +60,13 @@ def copy_size(source: int, target: int) -> None:
     _ioctl(target, "TIOCSWINSZ", _TIOCSWINSZ, _ioctl(source, "TIOCGWINSZ", _TIOCGWINSZ, bytes(8)))
 
 
-def take(slave: int) -> None:
-    """Make the terminal that of this session, which must have none, and standard input, output and error."""
+def control(slave: int) -> None:
+    """Make the terminal that of this session, which must have none."""
     _ioctl_number(slave, "TIOCSCTTY", _TIOCSCTTY, 0)
+
+
+def take(slave: int) -> None:
+    """Make the terminal standard input, output and error."""
     for fd in (0, 1, 2):
         os.dup2(slave, fd, inheritable=True)
 
@@ -95,7 +99,7 @@ def socketpair() -> tuple[int, int]:
 
 def send(connection: int, fd: int, text: str, about: str = "console socket") -> None:
     """Send the one message of a console or pidfd socket: a few bytes, and one descriptor with them."""
-    sender = _socket.socket(fileno=connection)
+    sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, connection)
     try:
         rights = (_SOL_SOCKET, _SCM_RIGHTS, fd.to_bytes(4, "little"))
         sender.sendmsg([text.encode()], [rights])
@@ -105,8 +109,8 @@ def send(connection: int, fd: int, text: str, about: str = "console socket") -> 
         sender.detach()
 
 
-def receive(connection: int) -> int:
-    """The master that `send` sent, close-on-exec. Raises `Error` if the connection ends without one."""
+def receive(connection: int, what: str = "terminal") -> int:
+    """The descriptor that `send` sent, close-on-exec. Raises `Error` if the connection ends without one."""
     receiver = _socket.socket(fileno=connection)
     try:
         _, ancillary, _, _ = receiver.recvmsg(4096, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
@@ -115,7 +119,7 @@ def receive(connection: int) -> int:
     for level, kind, data in ancillary:
         if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS) and len(data) >= 4:
             return int.from_bytes(data[:4], "little")
-    raise Error("no terminal came from the container")
+    raise Error(f"no {what} came from the container")
 
 
 def _ioctl(fd: int, name: str, request: int, data: bytes) -> bytes:

@@ -76,9 +76,12 @@ class StateError(Error):
 
 
 def from_record(data: dict[str, Any]) -> Error:
-    """Rebuild an error that another process recorded."""
+    """Rebuild an error that another process recorded. Raises TypeError for what `Error.record` would not have made."""
     data = dict(data)
     kind = {"ConfigError": ConfigError, "StateError": StateError}.get(data.pop("type", ""), StepError)
+    for name, value in data.items():
+        if type(value) is not (int if name == "errno" else str):
+            raise TypeError(f"{name} of an error is {value!r}")
     return kind(**data)
 
 

@@ -24,7 +24,9 @@ MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
-FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_FD = 0, 1, 5
+FSCONFIG_CMD_CREATE, FSCONFIG_CMD_RECONFIGURE = 6, 7
+FSPICK_CLOEXEC, FSPICK_EMPTY_PATH = 1, 8
 FSCONFIG_STRING_LIMIT = 255  # bytes of a value that fsconfig(2) takes
 DATA_LIMIT = 4095  # bytes of data that mount(2) takes; it would cut off the rest without a word
 
@@ -47,6 +49,7 @@ _move_mount = abi.syscall("move_mount", abi.INT, abi.PATH, abi.INT, abi.PATH, ab
 _mount_setattr = abi.syscall("mount_setattr", abi.INT, abi.PATH, abi.UINT, abi.BUFFER, abi.SIZE)
 _fsopen = abi.syscall("fsopen", abi.PATH, abi.UINT)
 _fsconfig = abi.syscall("fsconfig", abi.INT, abi.UINT, abi.PATH, abi.PATH, abi.INT)
+_fspick = abi.syscall("fspick", abi.INT, abi.PATH, abi.UINT)
 _fsmount = abi.syscall("fsmount", abi.INT, abi.UINT, abi.UINT)
 _fstatfs = abi.syscall("fstatfs", abi.INT, abi.BUFFER)
 _chroot = abi.syscall("chroot", abi.PATH)
@@ -129,11 +132,7 @@ def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int 
     try:
         if source:
             _fsconfig(context, FSCONFIG_SET_STRING, b"source", source, 0)
-        for key, value in options.items():
-            if value is None:
-                _fsconfig(context, FSCONFIG_SET_FLAG, key, None, 0)
-            else:
-                _fsconfig(context, FSCONFIG_SET_STRING, key, value, 0)
+        _set(context, options)
         _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
         return _fsmount(context, FSMOUNT_CLOEXEC, attributes)
     except SyscallError as error:
@@ -141,6 +140,42 @@ def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int 
         raise
     finally:
         os.close(context)
+
+
+def new_proc(pid_namespace: int) -> int:
+    """A detached mount of a proc filesystem that shows the pid namespace behind ``pid_namespace`` (Linux 6.17)."""
+    context = _fsopen("proc", FSOPEN_CLOEXEC, about="proc")
+    try:
+        _fsconfig(context, FSCONFIG_SET_STRING, b"source", "proc", 0)
+        _fsconfig(context, FSCONFIG_SET_FD, b"pidns", None, pid_namespace)
+        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return _fsmount(context, FSMOUNT_CLOEXEC, 0)
+    except SyscallError as error:
+        error.path = _log(context) or "proc"
+        raise
+    finally:
+        os.close(context)
+
+
+def reconfigure(fd: int, options: dict[str, str | None]) -> None:
+    """Change the options of the filesystem behind a mount's descriptor (fspick(2)); a None option is a flag."""
+    context = _fspick(fd, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)
+    try:
+        _set(context, options)
+        _fsconfig(context, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+    except SyscallError as error:
+        error.path = _log(context)
+        raise
+    finally:
+        os.close(context)
+
+
+def _set(context: int, options: dict[str, str | None]) -> None:
+    for key, value in options.items():
+        if value is None:
+            _fsconfig(context, FSCONFIG_SET_FLAG, key, None, 0)
+        else:
+            _fsconfig(context, FSCONFIG_SET_STRING, key, value, 0)
 
 
 def _log(context: int) -> str:

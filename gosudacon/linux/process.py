@@ -74,16 +74,22 @@ def cloexec_from(first: int) -> None:
                     continue  # the descriptor of listdir itself
 
 
-def close_from(first: int, spare: int = -1) -> None:
+def close_from(first: int, *spare: int) -> None:
     """Close every descriptor >= ``first`` but ``spare`` (close_range(2)); os.closerange where a filter forbids it."""
-    ranges = [(first, _ALL)] if spare < first else [(first, spare - 1), (spare + 1, _ALL)]
-    for low, high in ranges:
-        if low > high:
-            continue
-        try:
-            _close_range(low, high, 0)
-        except SyscallError:
-            os.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
+    low = first
+    for kept in sorted(fd for fd in spare if fd >= first):
+        _close_between(low, kept - 1)
+        low = kept + 1
+    _close_between(low, _ALL)
+
+
+def _close_between(low: int, high: int) -> None:
+    if low > high:
+        return
+    try:
+        _close_range(low, high, 0)
+    except SyscallError:
+        os.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
 
 
 def restore_signals() -> None:

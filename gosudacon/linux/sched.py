@@ -72,8 +72,10 @@ RLIMITS = {
 }
 
 
-def sched_setattr(policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int) -> None:
-    """Set the calling thread's scheduling; times in nanoseconds (sched_setattr(2))."""
+def sched_setattr(
+    policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int, pid: int = 0
+) -> None:
+    """Set a thread's scheduling, by default the caller's; times in nanoseconds (sched_setattr(2))."""
     size = 48
     attributes = b"".join(
         (
@@ -87,7 +89,7 @@ def sched_setattr(policy: int, flags: int, nice: int, priority: int, runtime: in
             period.to_bytes(8, "little"),
         )
     )
-    _sched_setattr(0, attributes, 0)
+    _sched_setattr(pid, attributes, 0)
 
 
 def allow_all_cpus() -> None:

@@ -88,6 +88,7 @@ class RuntimeSide(Engine):
         self._peer_done = 0
         self._position = 0
         self._peer_ready = False
+        self._forks = sum(move.step.forks for move in self._lanes[CONTAINER])
         context.engine = self
 
     def run(self) -> None:
@@ -139,7 +140,7 @@ class RuntimeSide(Engine):
         """Wait until init has executed its process, which ends the channel. Raises what it reports instead."""
         kind, payload = self.channel.receive()
         if kind == FAILED:
-            raise from_record(_object(payload))
+            raise _reported(payload)
         self.channel.close()
 
     def kill(self) -> None:
@@ -171,16 +172,30 @@ class RuntimeSide(Engine):
             raise StepError("nothing in the plan creates the container's process", hint="is a stage disabled?")
         kind, payload = self.channel.receive()
         if kind == DONE:
-            self._peer_done = int(payload)
+            self._peer_done = _number(payload)
         elif kind == READY:
             self._peer_ready = True
         elif kind == FORKED:
-            os.waitpid(self.context.pid, 0)
-            self.context.pid = int(payload)
+            self._follow(_number(payload))
         elif kind == FAILED:
-            raise from_record(_object(payload))
+            raise _reported(payload)
         else:
             raise self._died()
+
+    def _follow(self, pid: int) -> None:
+        """Go on with the process that init has become, if the plan knows of it and it is this process's child.
+
+        A process that shares its pid namespace may be steered by its neighbours, and with it the channel.
+        """
+        if not self._forks:
+            raise StepError("the container's process claims to have forked, which the plan does not know of")
+        self._forks -= 1
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            raise StepError(f"the container's process claims to be {pid}, which is not its pid") from None
+        os.waitpid(self.context.pid, 0)
+        self.context.pid = pid
 
     def _died(self) -> InitDied:
         _, status = os.waitpid(self.context.pid, 0)
@@ -200,6 +215,8 @@ class ContainerSide(Engine):
         self.context = context
         self.channel = channel
         self._peer_done = peer_done  # what the runtime did before this process existed
+        self._told: tuple[int, int] | None = None  # tells a child that the runtime knows of it
+        self._confined = False
 
     def main(self, state: Callable[[str, int], dict[str, Any]]) -> NoReturn:
         """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
@@ -211,6 +228,8 @@ class ContainerSide(Engine):
             if self.context.state_dir >= 0:  # a directory of the host, and the lock on it
                 os.close(self.context.state_dir)
             self.context.state_dir = -1
+            if any(move.step.forks for move in self.lane):
+                self._told = os.pipe()  # now: there may be a limit of open files by then
             build_wall()
             self._run()
             raise StepError("the plan ended without starting the container's process")
@@ -223,21 +242,26 @@ class ContainerSide(Engine):
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         raise StepError("only the runtime side can spawn")
 
-    def fork(self) -> None:
-        told, tell = os.pipe()
-        pid = namespace.clone(namespace.CLONE_PARENT)
+    def fork(self, confined: bool) -> None:
+        assert self._told is not None
+        told, tell = self._told
+        pid = namespace.clone_sibling()
         if pid:  # the number is good on the runtime's side: this process is still in its pid namespace
             self.channel.send(FORKED, b"%d" % pid)
             os.write(tell, b"1")
             os._exit(0)
-        process.set_pdeathsig(_SIGKILL)
+        self._confined = confined
+        if not confined:
+            process.set_pdeathsig(_SIGKILL)
         os.close(tell)
         if not os.read(told, 1):
             os._exit(1)  # the parent was killed before the runtime knew of this process
         os.close(told)
+        self._told = None
 
     def ready(self) -> None:
-        process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
+        if not self._confined:  # a child that was born confined has never set it
+            process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
         self.channel.send(READY)
         self._expect(GO)
         listener = self.context.kept.pop("listener", None)
@@ -247,8 +271,9 @@ class ContainerSide(Engine):
             listener.close()
             self.channel = Channel(fd)
 
-    def channel_fd(self) -> int:
-        return self.channel.fd
+    def descriptors(self) -> list[int]:
+        listener = self.context.kept.get("listener")
+        return [self.channel.fd, *(self._told or ()), *([] if listener is None else [listener.fileno()])]
 
     def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
         return self._state(status, os.getpid() if pid is None else pid)
@@ -306,7 +331,17 @@ def _shortened(record: dict[str, Any], limit: int) -> dict[str, Any]:
     return {name: shortened(value, limit) if isinstance(value, str) else value for name, value in record.items()}
 
 
-def _object(payload: bytes) -> dict[str, Any]:
-    data = jsonio.loads(payload)
-    assert isinstance(data, dict)
-    return data
+def _number(payload: bytes) -> int:
+    if not payload.isdigit():
+        raise StepError("the container's process sent a message that makes no sense")
+    return int(payload)
+
+
+def _reported(payload: bytes) -> Error:
+    """The error that the container's process reports."""
+    try:
+        data = jsonio.loads(payload)
+        assert isinstance(data, dict)
+        return from_record(data)
+    except (ValueError, TypeError, AssertionError):
+        return StepError("the container's process sent a report that makes no sense")

@@ -40,6 +40,28 @@ _GONE = "install the plugin again until its containers are deleted"
 ORDER = {phase: index for index, phase in enumerate(PHASES)}
 
 
+class Rank:
+    """The order within a phase on which stages agree; what is not listed has rank 0.
+
+    `CONFINE` takes away in an order in which each step still may do what it has to. A process that joins a pid
+    namespace which others live in is born into it near the end, when there is nothing left to take.
+    """
+
+    LIMITS = 15  # CONFINE: resource limits, before the change of user
+    IDENTITY = 20  # CONFINE: user, working directory, capabilities
+    LOOK_UP = 30  # CONFINE: what is checked as the container's user
+    CLOSE = 60  # CONFINE: every descriptor that is not the container's
+    FILTER_EARLY = 70  # CONFINE: a seccomp filter that allows what follows
+    BIRTH = 80  # CONFINE: the last fork
+    BORN = 85  # CONFINE: what is done to the process that was born
+    FILTER_NOTIFY = 90  # CONFINE: a filter of which an agent is told, while the runtime is there to send its descriptor
+
+    LAY_OUT = 3  # START: arguments and environment
+    FILTER = 5  # START: the seccomp filter; behind it there are only hooks and execve(2)
+    HOOKS = 10  # START
+    EXECVE = 100  # START
+
+
 class Step:
     """The smallest thing worth naming: a value that describes itself, runs, and may undo itself.
 
@@ -63,6 +85,7 @@ class Step:
     rank: int = 0
     modules: tuple[str, ...] = ()
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
+    forks: bool = False  # container side: goes on as a child of the runtime's
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
 
     def __init__(self, **fields: Any) -> None:
@@ -172,6 +195,13 @@ class Spec:
     def namespaces(self) -> dict[str, str]:
         """Kind -> path to join, or an empty string for a new one; kinds not listed are shared with the host."""
         return {entry["type"]: entry.get("path") or "" for entry in self.linux.get("namespaces") or ()}
+
+    @property
+    def joins_pid_namespace(self) -> bool:
+        """Whether the process is to live in a pid namespace that others live in already, and may look at it."""
+        if self.target is not None:
+            return "pid" in self.target.namespaces
+        return bool(self.namespaces().get("pid"))
 
     def has(self, key: str) -> bool:
         """Whether the configuration says anything at a dotted key such as ``linux.seccomp``."""
@@ -304,17 +334,20 @@ class Engine:
         """Create the container's process in new namespaces; runtime side, exactly once."""
         raise NotImplementedError
 
-    def fork(self) -> None:
-        """Go on as a child, which enters the pid and time namespaces set for children; container side."""
+    def fork(self, confined: bool) -> None:
+        """Go on as a child, which enters the pid and time namespaces set for children; container side.
+
+        ``confined``: nothing is left to be taken away, and a seccomp filter may be in force.
+        """
         raise NotImplementedError
 
     def ready(self) -> None:
         """Say that everything before `START` is done and wait until `start` is called; container side."""
         raise NotImplementedError
 
-    def channel_fd(self) -> int:
-        """The descriptor on which failures are reported until execve(2) closes it; -1 if there is none."""
-        return -1
+    def descriptors(self) -> list[int]:
+        """The descriptors that the engine needs until execve(2), which closes them; container side."""
+        return []
 
     def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
         """The container's state as hooks and listeners get it (runtime-spec runtime.md, State)."""

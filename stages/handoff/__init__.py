@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import PREPARE, RUNTIME, ConfigError, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONFINE, PREPARE, RUNTIME, ConfigError, Host, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.linux import capability, sched
 from gosudacon.linux.identity import NOBODY_VALID
 from gosudacon.stages.handoff import confine, execute
@@ -19,7 +19,6 @@ _CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambien
 _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
-_INSIDE = 20  # rank in ISOLATE: once exec's process has forked for the last time
 _AFFINITY = "process.execCPUAffinity"
 
 
@@ -53,7 +52,7 @@ class Handoff(Stage):
         if spec.options.get("preserve_fds"):
             yield execute.CheckDescriptors(first=3, count=spec.options["preserve_fds"])
         if process.get("oomScoreAdj") is not None:
-            yield confine.SetOomScoreAdj(value=process["oomScoreAdj"])
+            yield _oom_score_adj(spec)
         yield from _placement(process, spec)
         yield from _labels(process, host)
         yield from _identity(spec, host, process, user)
@@ -74,11 +73,17 @@ class Handoff(Stage):
                 cpus=affinity["initial"], phase=PREPARE, side=RUNTIME, where=f"{_AFFINITY}.initial"
             )
         if process.get("oomScoreAdj") is not None:
-            yield confine.SetOomScoreAdj(value=process["oomScoreAdj"], rank=_INSIDE)
+            yield _oom_score_adj(spec)
         yield from _placement(process, spec)
         yield from _labels(process, host)
         yield from _identity(spec, host, process, user)
         yield from _execution(spec, process)
+
+
+def _oom_score_adj(spec: Spec) -> Step:
+    """Of a process that forks again it must be there by then: a fork passes it on."""
+    value: int = spec.process["oomScoreAdj"]
+    return confine.SetOomScoreAdj(value=value, **({"by": CONFINE} if spec.joins_pid_namespace else {}))
 
 
 def _affinity(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
@@ -95,7 +100,8 @@ def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
         yield confine.JoinSessionKeyring(name=f"_ses.{spec.id}")
     yield from _affinity(process, spec)
     if process.get("scheduler"):
-        yield confine.SetScheduler(**_scheduler(process["scheduler"]))
+        born = {"side": RUNTIME, "rank": Rank.BORN} if spec.joins_pid_namespace else {}
+        yield confine.SetScheduler(**_scheduler(process["scheduler"]), **born)
     if process.get("ioPriority"):
         io = process["ioPriority"]
         yield confine.SetIoPriority(io_class=io["class"], priority=io.get("priority") or 0)
@@ -147,7 +153,9 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
 
 def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
     environment = _environment(process, spec)
-    yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment))
+    born = spec.joins_pid_namespace
+    yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment), outside=born)
+    yield execute.RestoreSignals()
     if spec.options.get("pidfd_socket"):
         from gosudacon.stages.handoff import pidfd
 

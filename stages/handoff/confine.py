@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Step
+from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Rank, Step
 from gosudacon.linux import abi, capability, identity, process, sched
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-BEFORE_FILTER, AFTER_FILTER = 0, 20  # ranks: a seccomp filter that needs CAP_SYS_ADMIN is loaded between them
 _MOST_CPUS = 1 << 16
 _ENOENT, _EPERM, _EROFS, _ENOSYS, _EINVAL = 2, 1, 30, 38, 22
 
@@ -91,7 +86,10 @@ class SetAffinity(Step):
 
 
 class SetScheduler(Step):
-    """Scheduling policy and parameters."""
+    """Scheduling policy and parameters.
+
+    Set by the runtime for a process that was born by a last fork: not every policy is passed on (sched(7)).
+    """
 
     phase = CONFINE
     where = "process.scheduler"
@@ -108,7 +106,8 @@ class SetScheduler(Step):
 
     def run(self, context: Context) -> None:
         policy = sched.POLICIES[self.policy]
-        sched.sched_setattr(policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period)
+        values = (policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period)
+        sched.sched_setattr(*values, pid=context.pid if self.side == RUNTIME else 0)
 
 
 class SetIoPriority(Step):
@@ -158,7 +157,7 @@ class SetMemoryPolicy(Step):
 
 class _WriteAttribute(Step):
     phase = CONFINE
-    rank = AFTER_FILTER - 1
+    rank = Rank.IDENTITY - 1
 
     def _write(self, context: Context, names: tuple[str, ...], value: str) -> None:
         """Write to the first attribute of this process that exists, through the private proc mount."""
@@ -274,7 +273,7 @@ class Become(Step):
     """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away."""
 
     phase = CONFINE
-    rank = AFTER_FILTER
+    rank = Rank.IDENTITY
     where = "process.user"
     uid: int
     gid: int
@@ -299,7 +298,7 @@ class ChangeDirectory(Step):
     """Enter the working directory as the container's user; it must lie inside the container (CVE-2024-21626)."""
 
     phase = CONFINE
-    rank = AFTER_FILTER
+    rank = Rank.IDENTITY
     where = "process.cwd"
     cwd: str
 
@@ -316,10 +315,14 @@ class ChangeDirectory(Step):
 
 
 class SetCapabilities(Step):
-    """The effective, permitted, inheritable and ambient sets."""
+    """The effective, permitted, inheritable and ambient sets.
+
+    What ``kept["held_capabilities"]`` names stays for a step to come. It is gone from the bounding set already,
+    and with execve(2) from all others (capabilities(7)).
+    """
 
     phase = CONFINE
-    rank = AFTER_FILTER
+    rank = Rank.IDENTITY
     where = "process.capabilities"
     sets: dict[str, list[str]]
 
@@ -328,10 +331,11 @@ class SetCapabilities(Step):
         return "capset: " + ("; ".join(parts) or "none")
 
     def run(self, context: Context) -> None:
-        wanted: Any = {kind: capability.mask(names) for kind, names in self.sets.items()}
-        _, permitted, _ = capability.held()
-        may = permitted
-        capability.set_caps(wanted["effective"] & may, wanted["permitted"] & may, wanted["inheritable"] & may)
+        wanted = {kind: capability.mask(names) for kind, names in self.sets.items()}
+        _, may, _ = capability.held()
+        more: int = context.kept.get("held_capabilities", 0)
+        effective, permitted = (wanted["effective"] | more) & may, (wanted["permitted"] | more) & may
+        capability.set_caps(effective, permitted, wanted["inheritable"] & may)
         capability.set_ambient(wanted["ambient"])
 
 
@@ -339,14 +343,15 @@ class DropInheritedCapabilities(Step):
     """Empty the inheritable and the ambient set of the caller where the configuration is silent (CVE-2022-24769)."""
 
     phase = CONFINE
-    rank = AFTER_FILTER
+    rank = Rank.IDENTITY
 
     def describe(self) -> str:
         return "capset: nothing inheritable, nothing ambient"
 
     def run(self, context: Context) -> None:
         effective, permitted, _ = capability.held()
-        capability.set_caps(effective, permitted, 0)
+        more: int = context.kept.get("held_capabilities", 0)
+        capability.set_caps(effective | more & permitted, permitted, 0)
         capability.set_ambient(0)
 
 

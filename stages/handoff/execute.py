@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Step
+from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
 from gosudacon.linux import abi, process, sched
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
@@ -54,7 +54,7 @@ class SetRlimits(Step):
     phase = CONFINE
     side = RUNTIME
     by = CONFINE
-    rank = 15  # before the change of user, after which prlimit(2) needs CAP_SYS_RESOURCE
+    rank = Rank.LIMITS  # before the change of user, after which prlimit(2) needs CAP_SYS_RESOURCE
     where = "process.rlimits"
     limits: list[list[int | str]]
 
@@ -68,13 +68,17 @@ class SetRlimits(Step):
 
 
 class LookUp(Step):
-    """Find the program as the container's user, so that ``create`` reports what cannot be executed."""
+    """Find the program as the container's user, so that ``create`` reports what cannot be executed.
+
+    ``outside``: the process is not in its pid namespace yet, and /proc/self leads nowhere: execve(2) will tell.
+    """
 
     phase = CONFINE
-    rank = 30
+    rank = Rank.LOOK_UP
     where = "process.args[0]"
     name: str
     search_path: str
+    outside: bool
 
     def describe(self) -> str:
         return f"find the program {self.name}"
@@ -85,7 +89,7 @@ class LookUp(Step):
     def _find(self) -> str:
         if "/" in self.name:
             problem = _problem(self.name)
-            if problem:
+            if problem and not (self.outside and _may_be_of_proc(self.name)):
                 raise Error(f'exec: "{self.name}": {problem}', call="execve")
             return self.name
         forbidden = ""
@@ -110,6 +114,18 @@ class WaitForStart(Step):
     def run(self, context: Context) -> None:
         assert context.engine is not None
         context.engine.ready()
+
+
+class RestoreSignals(Step):
+    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
+
+    phase = CONFINE
+    rank = Rank.LOOK_UP
+
+    def describe(self) -> str:
+        return "default signal dispositions, none blocked"
+
+    def run(self, context: Context) -> None:
         process.restore_signals()
 
 
@@ -121,10 +137,10 @@ class WaitForRuntime(WaitForStart):
 
 
 class CloseDescriptors(Step):
-    """Close every descriptor that is not the container's; the one that reports errors closes itself at execve."""
+    """Close every descriptor that is not the container's; what the engine needs closes itself at execve."""
 
-    phase = START
-    rank = 40
+    phase = CONFINE
+    rank = Rank.CLOSE
     first: int
 
     def describe(self) -> str:
@@ -132,14 +148,14 @@ class CloseDescriptors(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        process.close_from(self.first, context.engine.channel_fd())
+        process.close_from(self.first, *context.engine.descriptors(), *context.kept.get("seccomp_descriptors", ()))
 
 
 class Execve(Step):
     """Become the container's process."""
 
     phase = START
-    rank = 100
+    rank = Rank.EXECVE
     where = "process.args"
     args: list[str]
 
@@ -155,7 +171,7 @@ class PrepareExecve(Step):
     """Lay out path, arguments and environment in memory, so that between the filter and execve(2) nothing is called."""
 
     phase = START
-    rank = 45
+    rank = Rank.LAY_OUT
     args: list[str]
     environment: list[str]
     listening: bool = False  # LISTEN_PID is to be set: it names the process that may use LISTEN_FDS (sd_listen_fds(3))
@@ -173,6 +189,17 @@ class PrepareExecve(Step):
         program = os.fsencode(context.kept["program"])
         self._keep = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
         context.kept["execve"] = (program, abi.pointers(self._keep[0]), abi.pointers(self._keep[1]))
+
+
+def _may_be_of_proc(name: str) -> bool:
+    """Whether a path that leads nowhere may do so for want of /proc/self: it names /proc, or a link that dangles."""
+    if name.startswith("/proc/"):
+        return True
+    try:
+        os.lstat(name)
+    except OSError:
+        return False
+    return True
 
 
 def _problem(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, RUNTIME, Context, Step
+from gosudacon.api import CONFINE, RUNTIME, Context, Rank, Step
 from gosudacon.linux import console
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
@@ -17,7 +17,7 @@ class SendPidfd(Step):
 
     phase = CONFINE
     side = RUNTIME
-    rank = 40  # the last thing before the process waits, as it cannot be taken back
+    rank = Rank.BORN  # the last thing before the process waits, as it cannot be taken back
     path: str
     word: str
 

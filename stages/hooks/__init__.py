@@ -16,6 +16,7 @@ from gosudacon.api import (
     ConfigError,
     Context,
     Host,
+    Rank,
     Spec,
     Stage,
     Step,
@@ -36,7 +37,7 @@ KINDS = {
     "prestart": (CREATE_RUNTIME, 0, "creating"),
     "createRuntime": (CREATE_RUNTIME, 0, "creating"),
     "createContainer": (CREATE_CONTAINER, 0, "creating"),
-    "startContainer": (START, 10, "created"),
+    "startContainer": (START, Rank.HOOKS, "created"),
     "poststart": (STARTED, 0, "running"),
     "poststop": (DELETE, 0, "stopped"),
 }

@@ -1,8 +1,10 @@
 """Stage ``namespaces``: the container's process comes to be, in new namespaces and joined ones.
 
 Most containers need one clone3(2) with all the flags. The process forks once more when it must first join or
-map a user namespace that the new ones shall belong to, or when only a child enters what was joined or
+map a user namespace to which the new ones are to belong, or when only a child enters what was joined or
 unshared (pid and time namespaces, pid_namespaces(7), time_namespaces(7)).
+
+Into a pid namespace that others live in, it is born by its very last fork: `birth`.
 """
 
 from __future__ import annotations
@@ -110,8 +112,26 @@ class Setns(Step):
         os.close(fd)
 
 
+class SetnsForChild(Step):
+    """Join a pid namespace opened before, which moves the processes that this one forks, and not itself."""
+
+    phase = ISOLATE
+    path: str
+
+    def describe(self) -> str:
+        return f"setns({self.path}, CLONE_NEWPID): for the last fork"
+
+    def run(self, context: Context) -> None:
+        fd = context.kept["namespaces"].pop("pid")
+        namespace.setns(fd, namespace.CLONE_NEWPID, self.path)
+        os.close(fd)
+
+
 class SetnsWhatCanBe(Step):
-    """Join several namespaces around a user namespace: those that belong to it only after it, the others before."""
+    """Join several namespaces around a user namespace: those that belong to it only after it, the others before.
+
+    A pid namespace is joined for the children of this process, which itself stays where the container cannot see it.
+    """
 
     phase = ISOLATE
     kinds: list[str]
@@ -248,6 +268,7 @@ class Fork(Step):
 
     phase = ISOLATE
     by = ISOLATE
+    forks = True
     kinds: list[str]
 
     def describe(self) -> str:
@@ -255,7 +276,7 @@ class Fork(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        context.engine.fork()
+        context.engine.fork(confined=False)
 
 
 class SetNotDumpable(Step):
@@ -402,6 +423,9 @@ class Namespaces(Stage):
 
     def _by_and_by(self, spec: Spec, host: Host, new: list[str], joined: dict[str, str]) -> Iterator[Step]:
         yield Spawn(flags=0, where="linux.namespaces")
+        shows_others = "pid" in joined and _mounts_proc(spec)
+        if shows_others and host.euid == 0:
+            yield from _plan_proc(spec, host)
         if "user" in joined:
             maps = _maps(spec)
             checked = bool(maps["uids"] or maps["gids"])
@@ -409,9 +433,14 @@ class Namespaces(Stage):
             if checked:
                 yield CheckIdMaps(**maps)
             yield BecomeRoot(groups=host.euid == 0)
+            if shows_others and host.euid != 0:
+                yield from _plan_proc(spec, host)
         else:
             for kind, path in joined.items():
-                yield Setns(kind=kind, path=path, where=_where(spec, kind))
+                if kind == "pid":
+                    yield SetnsForChild(path=path, where=_where(spec, kind))
+                else:
+                    yield Setns(kind=kind, path=path, where=_where(spec, kind))
         if "user" in new:
             yield Unshare(flags=namespace.CLONE_NEWUSER, by=ISOLATE, where=_where(spec, "user"))
             yield from self._map(spec, host)
@@ -423,7 +452,11 @@ class Namespaces(Stage):
             yield TimeOffsets(offsets=offsets)
         yield SetNotDumpable()
         children = [kind for kind in _FOR_CHILDREN if kind in new or kind in joined]
-        if children:
+        if "pid" in joined:
+            from gosudacon.stages.namespaces import birth
+
+            yield from birth.plan_birth(spec, children)
+        elif children:
             yield Fork(kinds=children)
 
     def _map(self, spec: Spec, host: Host) -> Iterator[Step]:
@@ -437,6 +470,16 @@ class Namespaces(Stage):
                 raise ConfigError(f"unable to set {key} without a private UTS namespace", where=key)
             if name:
                 yield kind(**{key: name})
+
+
+def _mounts_proc(spec: Spec) -> bool:
+    return any(entry.get("type") == "proc" for entry in spec.config.get("mounts") or ())
+
+
+def _plan_proc(spec: Spec, host: Host) -> Iterator[Step]:
+    from gosudacon.stages.namespaces import proc
+
+    yield proc.plan_proc(spec, host)
 
 
 def _wanted(spec: Spec) -> dict[str, str]:

@@ -1,23 +1,24 @@
 """Another process in a running container: into its namespaces, before anybody in there can look at it.
 
-A privileged caller joins the pid namespace for its children (pid_namespaces(7)) and creates the process in it by one
-clone3(2). Any other must be in the user namespace first, and forks once more.
+The process joins every namespace while it is still in the host's pid namespace, where the container cannot see it,
+and is born into the container's pid namespace by its last fork.
 """
 
 from __future__ import annotations
 
-from gosudacon.api import ISOLATE, MOUNT, PREPARE, RUNTIME, Context, Host, Spec, Step
+from gosudacon.api import ISOLATE, PREPARE, Context, Host, Spec, Step
 from gosudacon.linux import cgroupfs, mount, namespace, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError, SyscallError
-from gosudacon.stages.namespaces import BecomeRoot, Fork, Leave, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
+from gosudacon.stages.namespaces import BecomeRoot, Leave, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
+from gosudacon.stages.namespaces.birth import plan_birth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOIN = 10  # rank in ISOLATE: after the cgroup, whose files are the host's
-_ESRCH, _ENOMEM, _EBUSY = 3, 12, 16
+_ESRCH, _EBUSY = 3, 16
 _STOPPED = "cannot exec in a stopped container"
 
 
@@ -65,21 +66,6 @@ class OpenTarget(Step):
             raise SyscallError(error.errno or 0, "open", f"/proc/{self.pid}/{name}") from None
 
 
-class SetnsForChild(Step):
-    """Join the pid namespace, which moves no process but those that this one creates from here on."""
-
-    phase = ISOLATE
-    side = RUNTIME
-
-    def describe(self) -> str:
-        return "setns(CLONE_NEWPID): for the process to come"
-
-    def run(self, context: Context) -> None:
-        fd = context.kept["namespaces"].pop("pid")
-        namespace.setns(fd, namespace.CLONE_NEWPID, "pid")
-        os.close(fd)
-
-
 class SpawnInside(Spawn):
     """Create the process in the container's cgroup or, if that has become a parent only, in init's.
 
@@ -94,8 +80,6 @@ class SpawnInside(Spawn):
         try:
             super().run(context)
         except SyscallError as error:
-            if error.errno == _ENOMEM and not proc.start_time(self.pid):  # the pid namespace has no init any more
-                raise StateError(_STOPPED) from None
             if error.errno != _EBUSY or self.chosen or "cgroup_fd" not in context.kept:
                 raise
             self._beside_init(context)
@@ -131,25 +115,16 @@ def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
     kinds = [kind for kind in namespace.KINDS if kind in target.namespaces]
     own_root = "mount" not in kinds
     yield OpenTarget(pid=target.pid, start_time=target.start_time, kinds=list(kinds), root=own_root)
-    at_once = "pid" not in kinds or host.euid == 0
-    if at_once and "pid" in kinds:
-        yield SetNotDumpable(side=RUNTIME)  # what is created in there is in sight from its first moment
-        yield SetnsForChild()
-        kinds.remove("pid")
     yield SpawnInside(flags=0, pid=target.pid, chosen=bool(target.below))
-    if not at_once or "pid" not in target.namespaces:
-        yield SetNotDumpable()
-    labelled = bool(spec.process.get("apparmorProfile") or spec.process.get("selinuxLabel"))
-    if labelled and at_once:
-        yield OpenProc(phase=ISOLATE)  # here, since a user namespace may not mount one that shows more than its own
+    yield SetNotDumpable()
+    if spec.process.get("apparmorProfile") or spec.process.get("selinuxLabel"):
+        yield OpenProc(phase=ISOLATE)  # here, where this process has a number in it
     if kinds:
         yield SetnsWhatCanBe(kinds=kinds, rank=JOIN)
     if "user" in kinds:
         yield BecomeRoot(groups=host.euid == 0, rank=JOIN)
-    if "pid" in kinds:
-        yield Fork(kinds=["pid"], rank=JOIN)
     if own_root:
         yield EnterRoot(rank=JOIN)
     yield Leave(rank=JOIN)
-    if labelled and not at_once:
-        yield OpenProc(phase=MOUNT)
+    if "pid" in kinds:
+        yield from plan_birth(spec, ["pid"])

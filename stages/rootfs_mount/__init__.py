@@ -152,6 +152,7 @@ class _Mounts:
             context=_context(self.spec),
             deferred=deferred,
             keep=self.terminal and destination == "/dev/pts" and fstype == "devpts",
+            of_others=self.spec.joins_pid_namespace,
         )
 
 

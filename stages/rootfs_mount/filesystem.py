@@ -93,7 +93,7 @@ class MountFilesystem(MountStep):
     def mount(self, context: Context) -> None:
         below, existed = places.open_directory(context, self.destination, self.fstype)
         try:
-            fd = self._new(below if existed else -1)
+            fd = self._new(context, below if existed else -1)
             try:
                 if existed:
                     self.fill(below, fd)
@@ -114,11 +114,29 @@ class MountFilesystem(MountStep):
     def fill(self, below: int, fd: int) -> None:
         """Put something into the new filesystem before it is attached; ``below`` is what it will cover."""
 
-    def _new(self, below: int) -> int:
+    def _new(self, context: Context, below: int) -> int:
         parameters = {str(name): value for name, value in self.parameters}
         if self.inherit_mode and below >= 0:
             parameters["mode"] = f"{os.fstat(below).st_mode & 0o7777:04o}"
         return mount.new_filesystem(self.fstype, parameters, self.attributes, self.source)
+
+
+class MountProcOfOthers(MountFilesystem):
+    """proc of a pid namespace that the process joins, and is not in yet: a copy of the mount that was made for it."""
+
+    how = " [of the pid namespace to join]"
+
+    def _new(self, context: Context, below: int) -> int:
+        fd = mount.clone_tree(context.kept["proc_of_others"], about="proc")
+        try:
+            if self.parameters:
+                mount.reconfigure(fd, {str(name): value for name, value in self.parameters})
+            if self.attributes:
+                mount.mount_setattr(fd, self.attributes)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
 
 class MountFilesystemClassic(MountStep):
@@ -202,14 +220,17 @@ def plan_filesystem(
     label: str,
     deferred: bool,
     keep: bool,
+    of_others: bool,
     context: str = "context",
 ) -> Iterator[Step]:
     """The step for an entry that is no bind mount.
 
-    ``deferred``: stays writable until `stages.rootfs_mount.hide.RemountReadOnly`; ``keep`` as in the step.
+    ``deferred``: stays writable until `stages.rootfs_mount.hide.RemountReadOnly`; ``keep`` as in the step;
+    ``of_others``: the container joins a pid namespace, which a proc filesystem is to show.
     """
     fstype = str(entry["type"])
-    kinds = _kinds(options.copy_up)
+    of_others = of_others and fstype == "proc" and not options.remount
+    kinds = (MountProcOfOthers, MountFilesystemClassic) if of_others else _kinds(options.copy_up)
     flags = options.flags & ~mount.MS_RDONLY if deferred else options.flags
     common = {
         "destination": places.normal(entry["destination"]),
@@ -224,7 +245,7 @@ def plan_filesystem(
         "keep": keep or deferred,
     }
     label = "" if fstype in _UNLABELLED else label
-    if host.kernel >= BY_DESCRIPTOR and fstype in _WITH_FSMOUNT and _fits(options):
+    if of_others or (host.kernel >= BY_DESCRIPTOR and fstype in _WITH_FSMOUNT and _fits(options)):
         parameters: list[list[str | None]] = [
             [word, None] for word in options.superblock() if not (deferred and word == "ro")
         ]

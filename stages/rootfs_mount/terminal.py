@@ -100,19 +100,22 @@ class OpenTerminal(Step):
 
 
 class SetTerminal(Step):
-    """Send the master away and make the slave the terminal of this session and its standard streams."""
+    """Send the master away and make the slave the standard streams and, if it is to be, this session's terminal."""
 
     phase = CONFINE
     where = "process.terminal"
+    control: bool  # a process that is born later has a session of its own then
 
     def describe(self) -> str:
-        return "send the terminal's master; TIOCSCTTY, dup2 to 0, 1 and 2"
+        return "send the terminal's master; " + ("TIOCSCTTY, " if self.control else "") + "dup2 to 0, 1 and 2"
 
     def run(self, context: Context) -> None:
         master, slave = context.kept.pop("terminal")
         connection = context.kept.pop("console")
         try:
             console.send(connection, master, f"{DEVPTS}/{console.number(master)}")
+            if self.control:
+                console.control(slave)
             console.take(slave)
         finally:
             for fd in (connection, master, slave):
@@ -123,7 +126,7 @@ def plan_terminal(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps for ``process.terminal``."""
     yield _connection(spec)
     yield _open(spec, console="mount" in spec.namespaces())
-    yield SetTerminal()
+    yield SetTerminal(control=not spec.joins_pid_namespace)
 
 
 def plan_exec_terminal(spec: Spec) -> Iterator[Step]:
@@ -131,7 +134,7 @@ def plan_exec_terminal(spec: Spec) -> Iterator[Step]:
     yield _connection(spec)
     yield OpenRoot()
     yield _open(spec, console=False)
-    yield SetTerminal()
+    yield SetTerminal(control=not spec.joins_pid_namespace)
 
 
 def _connection(spec: Spec) -> Step:

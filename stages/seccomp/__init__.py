@@ -1,15 +1,17 @@
 """Stage ``seccomp``: compile the profile while preparing, load the filter as late as the specification allows.
 
-The filter is loaded in `CONFINE`, while the process still has CAP_SYS_ADMIN, unless ``noNewPrivileges`` is set:
-then it is the last thing before execve(2). A profile that notifies an agent is always loaded in `CONFINE`, since
-the process that called ``create`` has to be there to pass the agent its descriptor. See docs/seccomp.md.
+A profile need not allow what a runtime does: where it does not, the filter is the last thing before startContainer
+hooks and execve(2). Without ``noNewPrivileges`` that means to hold CAP_SYS_ADMIN for so long, and for a process that
+is born among others to be seen by them without its filter. So where the profile allows what is still to come
+(`rules`), the filter is loaded in `CONFINE`. So is one that notifies an agent, since the process that called ``create``
+has to be there to pass the agent its descriptor. See docs/seccomp.md.
 """
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, START, ConfigError, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONFINE, START, ConfigError, Error, Host, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.linux import seccomp
-from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
+from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LetSysAdminGo, LoadSeccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +81,7 @@ FLAGS = {
 _DEFAULT_FLAGS = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
 _MAX_ERRNO = 4094  # the highest libseccomp takes; the kernel would turn more into 4095
 _MAX_TRACE = 0xFFFF
-_EARLY = 10  # rank in CONFINE: before identity and capabilities are taken away, after what filters often forbid
-_LATE = 90  # rank in CONFINE: after everything else
-_LAST = 50  # rank in START: after the hooks, before execve(2)
+_SYS_ADMIN = "CAP_SYS_ADMIN"
 
 
 class SeccompStage(Stage):
@@ -103,23 +103,20 @@ class SeccompStage(Stage):
         if not profile.get("defaultAction") and not profile.get("syscalls"):
             return []  # what runc takes for "no profile"
         notifies = _check(profile)
+        lacking = _lacking(spec.process)
+        early = bool(lacking or spec.joins_pid_namespace) and _allows_what_follows(spec, profile, bool(lacking))
         steps: list[Step] = [self._compile(profile, host)]
-        late = bool(spec.process.get("noNewPrivileges"))
+        if lacking:
+            steps.append(HoldSysAdmin(where=_WHERE))
         flags = _flags(profile, notifies)
-        if not notifies:
-            phase, rank = (START, _LAST) if late else (CONFINE, _EARLY)
-            return [*steps, LoadSeccomp(phase=phase, rank=rank, flags=flags, where=_WHERE)]
-        from gosudacon.stages.seccomp import agent
-
-        where, rank = f"{_WHERE}.listenerPath", _LATE if late else _EARLY
-        metadata = profile.get("listenerMetadata")
-        return [
-            *steps,
-            agent.ConnectListener(path=profile["listenerPath"], where=where),
-            LoadSeccomp(phase=CONFINE, rank=rank, flags=flags, notify=True, by=CONFINE, where=_WHERE),
-            agent.SendListener(rank=rank, metadata=metadata, where=where),
-            agent.CloseListener(rank=rank, where=where),
-        ]
+        if notifies:
+            steps += _notifying(profile, flags, Rank.FILTER_EARLY if early else Rank.FILTER_NOTIFY)
+        else:
+            phase, rank = (CONFINE, Rank.FILTER_EARLY) if early else (START, Rank.FILTER)
+            steps.append(LoadSeccomp(phase=phase, rank=rank, flags=flags, where=_WHERE))
+        if early and lacking:
+            steps.append(LetSysAdminGo(rank=Rank.FILTER_EARLY, sets=lacking, where=_WHERE))
+        return steps
 
     def plan_exec(self, spec: Spec, host: Host) -> list[Step]:
         """The container's profile, at the same moments; late or early as the new process's ``noNewPrivileges`` says."""
@@ -143,6 +140,34 @@ class SeccompStage(Stage):
             library=self.settings.get("library", ""),
             where=_WHERE,
         )
+
+
+def _allows_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bool:
+    from gosudacon.stages.seccomp import rules
+
+    return rules.allow_what_follows(spec, profile, holding)
+
+
+def _lacking(process: dict[str, Any]) -> list[str]:
+    """The sets in which the process has to hold CAP_SYS_ADMIN for loading the filter, and must not have it itself."""
+    if process.get("noNewPrivileges"):
+        return []
+    sets = process.get("capabilities")
+    if sets is None:
+        return ["effective"]  # which a change of user empties
+    return [name for name in ("effective", "permitted") if _SYS_ADMIN not in (sets.get(name) or ())]
+
+
+def _notifying(profile: dict[str, Any], flags: list[str], rank: int) -> list[Step]:
+    from gosudacon.stages.seccomp import agent
+
+    where, metadata = f"{_WHERE}.listenerPath", profile.get("listenerMetadata")
+    return [
+        agent.ConnectListener(path=profile["listenerPath"], where=where),
+        LoadSeccomp(phase=CONFINE, rank=rank, flags=flags, notify=True, by=CONFINE, where=_WHERE),
+        agent.SendListener(rank=rank, metadata=metadata, where=where),
+        agent.CloseListener(rank=rank, where=where),
+    ]
 
 
 def value_of(action: str, number: int | None) -> int:

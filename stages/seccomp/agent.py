@@ -30,7 +30,9 @@ class ConnectListener(Step):
         return f"connect to the seccomp agent at {self.path}"
 
     def run(self, context: Context) -> None:
-        context.kept["seccomp_agent"] = (connect(self.path), *os.pipe())
+        agent, pipe = connect(self.path), os.pipe()
+        context.kept["seccomp_agent"] = (agent, *pipe)
+        context.kept["seccomp_descriptors"] = (agent.fileno(), *pipe)
 
 
 class SendListener(Step):

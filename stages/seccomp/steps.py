@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon import __version__
-from gosudacon.api import PREPARE, Context, Step, StepError
-from gosudacon.linux import jsonio, seccomp
+from gosudacon.api import CONFINE, PREPARE, Context, Step, StepError
+from gosudacon.linux import capability, jsonio, seccomp
 from gosudacon.linux import system as os
 
 try:
@@ -76,6 +76,38 @@ class CompileSeccomp(Step):
         return blake2b(jsonio.dumps(depends).encode(), digest_size=_DIGEST).digest()
 
 
+class HoldSysAdmin(Step):
+    """Keep CAP_SYS_ADMIN until the filter is loaded, which the kernel wants of a process without no_new_privs.
+
+    It is not in the bounding set any more by then, so execve(2) takes it away (capabilities(7)).
+    """
+
+    phase = CONFINE
+
+    def describe(self) -> str:
+        return "hold CAP_SYS_ADMIN until the seccomp filter is loaded"
+
+    def run(self, context: Context) -> None:
+        context.kept["held_capabilities"] = 1 << capability.NUMBERS["CAP_SYS_ADMIN"]
+
+
+class LetSysAdminGo(Step):
+    """Give up CAP_SYS_ADMIN in the ``sets`` in which it was held: the process is about to be seen by others."""
+
+    phase = CONFINE
+    sets: list[str]
+
+    def describe(self) -> str:
+        return "capset: CAP_SYS_ADMIN is held no longer"
+
+    def run(self, context: Context) -> None:
+        effective, permitted, inheritable = capability.held()
+        others = ~context.kept.pop("held_capabilities")
+        if "permitted" in self.sets:
+            permitted &= others
+        capability.set_caps(effective & others, permitted, inheritable)
+
+
 class LoadSeccomp(Step):
     """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls."""
 
@@ -97,6 +129,7 @@ class LoadSeccomp(Step):
             seccomp.load(context.kept["seccomp"], flags)
             return
         agent, reader, writer = context.kept.pop("seccomp_agent")
+        context.kept.pop("seccomp_descriptors", None)
         agent.close()  # the runtime speaks to it, and closes the connection when it has
         os.close(reader)
         listener = seccomp.load(context.kept["seccomp"], flags | seccomp.FLAG_NEW_LISTENER)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import ISOLATE, ConfigError, Error, Host, Spec, Stage, Step, Target
+from gosudacon.api import CONFINE, ISOLATE, ConfigError, Error, Host, Rank, Spec, Stage, Step, Target
 from gosudacon.container import process as processes
 from gosudacon.container.exec import explained
 from gosudacon.pipeline import discovery, order, plan
@@ -57,17 +57,16 @@ def test_the_whole_plan(registry: Registry) -> None:
         "/sys/fs/cgroup/unified/c",
         "prepare/0 runtime rootfs-mount: connect to the console socket /s",
         "prepare/0 runtime seccomp: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
-        "isolate/0 runtime namespaces: prctl(PR_SET_DUMPABLE, 0)",
-        "isolate/0 runtime namespaces: setns(CLONE_NEWPID): for the process to come",
         "isolate/0 runtime namespaces: clone3(0): the container's process",
+        "isolate/0 container namespaces: prctl(PR_SET_DUMPABLE, 0)",
         "isolate/0 container cgroups: join the container's cgroup: write 0 to tasks of devices, pids; "
         "the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs",
         "isolate/0 runtime rootfs-mount: close what was opened for the container's process",
-        "isolate/10 container namespaces: setns(network, ipc, uts, mount), in the order that privileges allow",
+        "isolate/10 container namespaces: setns(pid, network, ipc, uts, mount), in the order that privileges allow",
         "isolate/10 container namespaces: setsid()",
         "mount/0 container rootfs-mount: open the container's root",
         "mount/0 container rootfs-mount: allocate a terminal in /dev/pts",
-        "confine/0 container rootfs-mount: send the terminal's master; TIOCSCTTY, dup2 to 0, 1 and 2",
+        "confine/0 container rootfs-mount: send the terminal's master; dup2 to 0, 1 and 2",
         "confine/0 container handoff: join the session keyring _ses.c",
         "confine/0 container handoff: sched_setaffinity(all CPUs)",
         "confine/0 container handoff: find HOME of uid 0 in /etc/passwd",
@@ -78,10 +77,13 @@ def test_the_whole_plan(registry: Registry) -> None:
         "confine/20 container handoff: chdir(/)",
         "confine/20 container handoff: capset: effective KILL; permitted KILL",
         "confine/30 container handoff: find the program sh",
+        "confine/30 container handoff: default signal dispositions, none blocked",
+        "confine/60 container handoff: close_range(3, ~0)",
+        "confine/70 container seccomp: load the seccomp filter (SPEC_ALLOW)",
+        "confine/80 container namespaces: fork: the process is born into the pid namespace",
+        "confine/85 container namespaces: setsid(); TIOCSCTTY",
         "start/0 container handoff: wait until the runtime has written the pid file",
-        "start/40 container handoff: close_range(3, ~0)",
-        "start/45 container handoff: lay out 1 arguments and 1 environment entries",
-        "start/50 container seccomp: load the seccomp filter (SPEC_ALLOW)",
+        "start/3 container handoff: lay out 1 arguments and 1 environment entries",
         "start/100 container handoff: execve(sh)",
     ]
 
@@ -92,21 +94,20 @@ def what(registry: Registry, given: Spec, host: Host | None = None, phase: str =
 
 def test_a_user_namespace_is_joined_in_the_order_that_privileges_allow(registry: Registry) -> None:
     found = what(registry, spec(target=Target(7, 9, ["user", *KINDS])))
-    assert found[3:] == [
-        "setns(user, network, ipc, uts, mount), in the order that privileges allow",
+    assert found[2:] == [
+        "setns(user, pid, network, ipc, uts, mount), in the order that privileges allow",
         "setresgid(0), setresuid(0) in the user namespace",
         "setsid()",
     ]
 
 
-def test_without_privileges_the_user_namespace_comes_first_and_the_process_forks(registry: Registry) -> None:
+def test_without_privileges_the_way_is_the_same(registry: Registry) -> None:
     found = what(registry, spec(target=Target(7, 9, ["user", *KINDS])), Host(euid=1000))
     assert found == [
         "clone3(0): the container's process",
         "prctl(PR_SET_DUMPABLE, 0)",
         "setns(user, pid, network, ipc, uts, mount), in the order that privileges allow",
         "setresgid(0), setresuid(0) in the user namespace",
-        "fork into the pid namespace",
         "setsid()",
     ]
 
@@ -123,12 +124,12 @@ def test_a_container_without_namespaces_is_a_root_and_cgroups(registry: Registry
     ]
 
 
-def test_labels_are_written_through_a_proc_mount_of_the_pid_namespace(registry: Registry) -> None:
-    """It is opened once the process is in there, and before a user namespace takes the right to."""
+def test_labels_are_written_through_a_proc_mount_of_the_host(registry: Registry) -> None:
+    """That is where the process has a number; a user namespace would take the right to mount it."""
     given = spec({"apparmorProfile": "p"}, target=Target(7, 9, ["user", *KINDS]))
     found = what(registry, given, Host(apparmor=True))
-    assert found.index("open a private proc mount (subset=pid)") == 3
-    assert found.index("clone3(0): the container's process") == 2
+    assert found.index("open a private proc mount (subset=pid)") == 2
+    assert found.index("clone3(0): the container's process") == 0
 
 
 def test_umask_keyring_and_listening_are_those_of_an_exec(registry: Registry) -> None:
@@ -158,10 +159,12 @@ def test_affinity(registry: Registry, affinity: dict[str, str], steps: list[str]
     ] == steps
 
 
-def test_oom_score_is_written_once_the_process_has_its_last_pid(registry: Registry) -> None:
-    for euid in (0, 1000):
-        found = what(registry, spec({"oomScoreAdj": -5}), Host(euid=euid))
-        assert found[-1] == "write -5 to oom_score_adj"
+def test_oom_score_is_written_before_the_last_fork(registry: Registry) -> None:
+    """Which passes it on."""
+    lanes = plan.make_exec(registry.stages(given := spec({"oomScoreAdj": -5})), given, Host()).lanes()
+    runtime = [move.step.describe() for move in lanes["runtime"]]
+    waits = max(move.wait for move in lanes["container"] if move.step.rank < Rank.BIRTH or move.step.phase != CONFINE)
+    assert waits > runtime.index("write -5 to oom_score_adj")
 
 
 @pytest.mark.parametrize(

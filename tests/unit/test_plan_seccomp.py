@@ -12,7 +12,7 @@ import pytest
 from gosudacon.api import CONFINE, CONTAINER, START, ConfigError, Error, Host, Spec, Step
 from gosudacon.pipeline.plan import Plan, make
 from gosudacon.plugins.seccomp_stub import SeccompStubStage
-from gosudacon.stages.seccomp import SeccompStage
+from gosudacon.stages.seccomp import SeccompStage, rules
 
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ERRNO",
@@ -41,7 +41,7 @@ def spec(profile: Any, nnp: bool = False) -> Spec:
     return Spec({"process": {"noNewPrivileges": nnp}, "linux": {"seccomp": profile}}, "c", "/b")
 
 
-def plan(profile: Any, nnp: bool = False, host: Host | None = None, **settings: Any) -> list[Step]:
+def plan(profile: Any, nnp: bool = True, host: Host | None = None, **settings: Any) -> list[Step]:
     stage = SeccompStage()
     stage.settings = settings
     return make([stage], spec(profile, nnp), host or Host()).steps
@@ -51,26 +51,112 @@ def lines(steps: list[Step]) -> list[str]:
     return [f"{step.phase}/{step.rank} {step.runs_on()}: {step.describe()}" for step in steps]
 
 
-def test_without_no_new_privileges_it_is_loaded_while_there_is_cap_sys_admin() -> None:
-    assert lines(plan(PROFILE)) == [
+HOLD = "confine/0 container: hold CAP_SYS_ADMIN until the seccomp filter is loaded"
+LET_GO = "confine/70 container: capset: CAP_SYS_ADMIN is held no longer"
+ALLOWING: dict[str, Any] = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": None}
+
+
+def test_a_profile_that_refuses_what_follows_is_loaded_last() -> None:
+    """What it costs is to hold the right to load it until then."""
+    assert lines(plan(PROFILE, nnp=False)) == [
         "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls",
-        "confine/10 container: load the seccomp filter (SPEC_ALLOW)",
+        HOLD,
+        "start/5 container: load the seccomp filter (SPEC_ALLOW)",
+    ]
+
+
+def test_a_profile_that_allows_what_follows_is_loaded_early() -> None:
+    assert lines(plan(ALLOWING, nnp=False))[1:] == [
+        HOLD,
+        "confine/70 container: load the seccomp filter (SPEC_ALLOW)",
+        LET_GO,
     ]
 
 
 def test_with_no_new_privileges_it_is_loaded_last() -> None:
-    assert lines(plan(PROFILE, nnp=True))[1] == "start/50 container: load the seccomp filter (SPEC_ALLOW)"
+    """Nothing has to be held for it, and nobody else sees the process."""
+    assert lines(plan(ALLOWING))[1] == "start/5 container: load the seccomp filter (SPEC_ALLOW)"
 
 
-@pytest.mark.parametrize(("nnp", "rank"), [(False, 10), (True, 90)], ids=["with-cap-sys-admin", "no-new-privileges"])
-def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool, rank: int) -> None:
+@pytest.mark.parametrize(
+    ("sets", "held"),
+    [
+        (None, True),
+        ({}, True),
+        ({"permitted": ["CAP_SYS_ADMIN"]}, True),
+        ({"permitted": ["CAP_SYS_ADMIN"], "effective": ["CAP_SYS_ADMIN"]}, False),
+    ],
+)
+def test_who_has_cap_sys_admin_need_not_hold_it(sets: Any, held: bool) -> None:
+    process = {"noNewPrivileges": False, "capabilities": sets}
+    given = Spec({"process": process, "linux": {"seccomp": ALLOWING}}, "c", "/b")
+    found = lines(make([SeccompStage()], given, Host()).steps)
+    assert (HOLD in found, LET_GO in found) == (held, held)
+
+
+def test_among_others_the_filter_comes_before_the_birth() -> None:
+    namespaces = [{"type": "pid", "path": "/proc/7/ns/pid"}]
+    given = Spec(
+        {"process": {"noNewPrivileges": True}, "linux": {"seccomp": ALLOWING, "namespaces": namespaces}}, "c", "/b"
+    )
+    assert "confine/70 container: load the seccomp filter (SPEC_ALLOW)" in lines(
+        make([SeccompStage()], given, Host()).steps
+    )
+
+
+CLONE = "clone", (0x8000, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        ({"names": ["clone"], "action": "SCMP_ACT_ALLOW"}, True),
+        ({"names": ["clone"], "action": "SCMP_ACT_ERRNO"}, False),
+        ({"names": ["clone3"], "action": "SCMP_ACT_ALLOW"}, False),
+        (
+            {
+                "names": ["clone"],
+                "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
+            },
+            True,
+        ),
+        (
+            {
+                "names": ["clone"],
+                "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 0x8000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
+            },
+            False,
+        ),
+    ],
+)
+def test_what_a_profile_allows(rule: dict[str, Any], allowed: bool) -> None:
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
+    assert rules.allows(profile, *CLONE) is allowed
+
+
+def test_a_condition_on_unknown_arguments_decides_nothing() -> None:
+    condition = [{"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}]
+    allow = {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": condition}
+    assert not rules.allows({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allow]}, "ioctl")
+    deny = {**allow, "action": "SCMP_ACT_ERRNO"}
+    assert not rules.allows({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [deny]}, "ioctl")
+
+
+@pytest.mark.parametrize("nnp", [False, True], ids=["with-cap-sys-admin", "no-new-privileges"])
+def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool) -> None:
     steps = plan(NOTIFYING, nnp)
+    rank = 90 if nnp else 70
+    held, let_go = ([], []) if nnp else ([HOLD], [LET_GO])
     assert lines(steps) == [
         "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
         "prepare/0 runtime: connect to the seccomp agent at /run/agent.sock",
+        *held,
         f"confine/{rank} container: load the seccomp filter, with a notification descriptor (WAIT_KILLABLE_RECV)",
         f"confine/{rank} runtime: send the notification descriptor to the seccomp agent",
         f"confine/{rank} container: close init's copy of the notification descriptor",
+        *let_go,
     ]
 
 
@@ -227,7 +313,7 @@ def test_the_stub_turns_what_denies_and_keeps_the_rest() -> None:
     profile["syscalls"][4]["errnoRet"] = 5
     before = copy.deepcopy(profile)
     steps = stub(profile)
-    assert [type(step).__name__ for step in steps] == ["CompileSeccomp", "LoadSeccomp"]
+    assert [type(step).__name__ for step in steps] == ["CompileSeccomp", "HoldSysAdmin", "LoadSeccomp", "LetSysAdminGo"]
     fields = vars(steps[0])
     actions = {rule["names"][0]: rule["action"] for rule in fields["profile"]["syscalls"]}
     assert actions.pop("callALLOW") == "SCMP_ACT_ALLOW"

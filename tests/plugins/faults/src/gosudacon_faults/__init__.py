@@ -128,5 +128,5 @@ def _stop_without_a_channel(context: Context) -> None:
     assert context.engine is not None
     os.write(2, STOPPED)
     gone = select.poll()
-    gone.register(context.engine.channel_fd(), 0)  # POLLHUP is always reported
+    gone.register(context.engine.descriptors()[0], 0)  # POLLHUP is always reported
     gone.poll(_PATIENCE)

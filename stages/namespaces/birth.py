@@ -1,0 +1,70 @@
+"""The last fork of a process that is to live in a pid namespace in which others live already.
+
+The kernel moves only children into a pid namespace (pid_namespaces(7)). So the process stays where the container cannot
+see it until root, descriptors, user, capabilities, limits and, if the profile allows what follows, the seccomp filter
+are the container's. Only then it forks, and what its new neighbours see can do nothing that they could not.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import CONFINE, Context, Rank, Spec, Step
+from gosudacon.linux import memory
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import StateError, SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ENOMEM = 12
+
+
+class ForkConfined(Step):
+    """Fork: the child is born into the pid namespace that was joined, as confined as its neighbours.
+
+    They may read its memory, from which the caller's environment and arguments are gone by then.
+    """
+
+    phase = CONFINE
+    by = CONFINE
+    rank = Rank.BIRTH
+    forks = True
+    kinds: list[str]
+
+    def describe(self) -> str:
+        return f"fork: the process is born into the {' and '.join(self.kinds)} namespace"
+
+    def run(self, context: Context) -> None:
+        assert context.engine is not None
+        memory.forget_caller(b"gosudacon init")
+        try:
+            context.engine.fork(confined=True)
+        except SyscallError as error:
+            if error.errno != _ENOMEM:  # the kernel's answer for a pid namespace whose init has ended
+                raise
+            what = "cannot exec in a stopped container" if context.spec.target else "the pid namespace has no init"
+            raise StateError(what, call="clone", errno=_ENOMEM) from None
+
+
+class NewSession(Step):
+    """Lead a session, which a fork does not pass on; with a terminal, make standard input that of the session."""
+
+    phase = CONFINE
+    rank = Rank.BORN
+    terminal: bool
+
+    def describe(self) -> str:
+        return "setsid()" + ("; TIOCSCTTY" if self.terminal else "")
+
+    def run(self, context: Context) -> None:
+        os.setsid()
+        if self.terminal:
+            from gosudacon.linux import console  # there since `rootfs-mount` has opened the terminal
+
+            console.control(0)
+
+
+def plan_birth(spec: Spec, kinds: list[str]) -> Iterator[Step]:
+    """The steps of the last fork; ``kinds``: the namespaces that the child enters by it."""
+    yield ForkConfined(kinds=kinds)
+    yield NewSession(terminal=bool(spec.process.get("terminal")))

@@ -1,0 +1,111 @@
+"""A proc filesystem of a pid namespace that is joined, made by a process that is not in it.
+
+proc shows the pid namespace of the process that mounts it, unless it is told another one, which Linux 6.17 can be.
+On older kernels a helper is born into the namespace, where the container may get hold of it. It has a socket and
+CAP_SYS_ADMIN, and a seccomp filter lets it make filesystems without options or source, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gosudacon.api import ISOLATE, Context, Host, Spec, Step, StepError
+from gosudacon.linux import abi, capability, console, mount, namespace, process, seccomp
+from gosudacon.linux import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_OPTION_PIDNS = (6, 17)
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_CALLS = ("fsopen", "fsmount", "sendmsg", "close", "brk", "mmap", "munmap", "clone", "wait4", "exit_group")
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_ALLOW, _EPERM, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
+_OF_NUMBER, _OF_ARCHITECTURE, _OF_SECOND_ARGUMENT = 0, 4, 24  # in struct seccomp_data, linux/seccomp.h
+
+
+class MakeProc(Step):
+    """Make it before the namespaces are entered; `rootfs-mount` attaches copies, as ``kept["proc_of_others"]``."""
+
+    phase = ISOLATE
+    helper: bool
+    root: str
+
+    def describe(self) -> str:
+        how = "by a helper in it" if self.helper else "pidns="
+        return f"make a proc filesystem of the pid namespace to join ({how})"
+
+    def run(self, context: Context) -> None:
+        fd = context.kept["namespaces"]["pid"]
+        context.kept["proc_of_others"] = by_helper(fd, self.root) if self.helper else mount.new_proc(fd)
+
+
+def plan_proc(spec: Spec, host: Host) -> Step:
+    """The step for a spec that joins a pid namespace and mounts proc."""
+    return MakeProc(helper=host.kernel < _OPTION_PIDNS, root=spec.rootfs)
+
+
+def by_helper(pid_namespace: int, root: str) -> int:
+    """A detached proc mount of the namespace, made by a process that is born in it, with ``root`` as its root.
+
+    Raises `StepError` if the helper fails.
+    """
+    ours, theirs = console.socketpair()
+    pid = namespace.clone(0)
+    if pid == 0:
+        _help(pid_namespace, root, theirs)
+    os.close(theirs)
+    try:
+        return console.receive(ours, "proc filesystem")
+    except OSError as error:
+        raise StepError(f"the helper that makes proc failed: {os.strerror(error.errno or 0)}") from None
+    finally:
+        os.close(ours)
+        os.waitpid(pid, 0)
+
+
+def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
+    """In a process of its own: give up everything but what it takes to mount, then fork into the namespace."""
+    try:
+        process.set_dumpable(False)
+        namespace.setns(pid_namespace, namespace.CLONE_NEWPID, "pid")
+        os.chdir(root)
+        mount.chroot(".")
+        for fd in range(3):
+            os.close(fd)
+        process.close_from(3, connection)
+        admin = 1 << capability.NUMBERS["CAP_SYS_ADMIN"]
+        capability.set_caps(admin, admin, 0)
+        process.set_no_new_privs()
+        seccomp.load(_filter())
+        pid = namespace.clone_child()
+        if pid == 0:
+            console.send(connection, mount.new_filesystem("proc", {}), "proc")
+            os._exit(0)
+        os.waitpid(pid, 0)
+    finally:
+        os._exit(1)
+
+
+def _filter() -> bytes:
+    """`_CALLS`, and fsconfig(2) to create what was opened; EPERM for everything else."""
+    program = [
+        (_LOAD, 0, 0, _OF_ARCHITECTURE),
+        (_JUMP_IF_EQUAL, 1, 0, _ARCHITECTURES[abi.MACHINE]),
+        (_RETURN, 0, 0, _KILL),
+    ]
+    program.append((_LOAD, 0, 0, _OF_NUMBER))
+    for position, name in enumerate(_CALLS):
+        program.append((_JUMP_IF_EQUAL, len(_CALLS) - position + 3, 0, abi.NUMBERS[name]))
+    program += [
+        (_JUMP_IF_EQUAL, 0, 2, abi.NUMBERS["fsconfig"]),
+        (_LOAD, 0, 0, _OF_SECOND_ARGUMENT),
+        (_JUMP_IF_EQUAL, 1, 0, mount.FSCONFIG_CMD_CREATE),
+        (_RETURN, 0, 0, _EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    order = sys.byteorder
+    return b"".join(
+        code.to_bytes(2, order) + bytes((yes, no)) + value.to_bytes(4, order) for code, yes, no, value in program
+    )

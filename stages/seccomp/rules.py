@@ -1,0 +1,87 @@
+"""Whether a profile allows a system call, judged by its rules before anything is compiled.
+
+Cautious: what libseccomp might understand in two ways counts as denied.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from gosudacon.api import Spec
+
+_CLONE_PARENT = 0x8000
+_ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
+# What a process does between an early filter and execve(2).
+_ALWAYS = ("read", "write", "close", "exit_group", "execve", "brk", "mmap", "munmap", "mremap")
+_OF_CREATE = ("accept4", "getpid")
+_OF_BIRTH = ("setsid",)
+_OF_A_TERMINAL = ("ioctl",)
+_OF_HELD_CAPABILITIES = ("capget", "capset")
+
+
+def allow_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bool:
+    """Whether a process can be born by its last fork if it is to, wait, and execute its program under the profile.
+
+    ``holding``: it holds a capability that it has to give up under the filter.
+    """
+    needed = [*_ALWAYS]
+    if spec.target is None:
+        needed += _OF_CREATE
+    if holding:
+        needed += _OF_HELD_CAPABILITIES
+    if spec.joins_pid_namespace:
+        needed += _OF_BIRTH
+        if spec.process.get("terminal"):
+            needed += _OF_A_TERMINAL
+        if not allows(profile, "clone", (_CLONE_PARENT, 0, 0, 0, 0)):
+            return False
+    return all(allows(profile, name) for name in needed)
+
+
+def allows(profile: dict[str, Any], name: str, arguments: Sequence[int] | None = None) -> bool:
+    """Whether the profile lets a system call pass: with ``arguments``, or, for None, with any."""
+    allowed = profile.get("defaultAction") in _ALLOWING
+    for rule in profile.get("syscalls") or ():
+        if name not in rule["names"]:
+            continue
+        conditions = rule.get("args") or ()
+        if rule["action"] in _ALLOWING:
+            allowed = allowed or _certain(conditions, arguments)
+        elif _possible(conditions, arguments):
+            return False
+    return allowed
+
+
+def _certain(conditions: Sequence[dict[str, Any]], arguments: Sequence[int] | None) -> bool:
+    if arguments is None:
+        return not conditions
+    return all(_holds(condition, arguments) for condition in conditions)
+
+
+def _possible(conditions: Sequence[dict[str, Any]], arguments: Sequence[int] | None) -> bool:
+    """Any of several conditions may be enough: those on one argument are alternatives."""
+    if arguments is None or not conditions:
+        return True
+    return any(_holds(condition, arguments) for condition in conditions)
+
+
+def _holds(condition: dict[str, Any], arguments: Sequence[int]) -> bool:
+    index: int = condition["index"]
+    if index >= len(arguments):
+        return False
+    have = arguments[index]
+    value: int = condition["value"]
+    two: int = condition.get("valueTwo") or 0
+    outcomes: dict[str, bool] = {
+        "SCMP_CMP_NE": have != value,
+        "SCMP_CMP_LT": have < value,
+        "SCMP_CMP_LE": have <= value,
+        "SCMP_CMP_EQ": have == value,
+        "SCMP_CMP_GE": have >= value,
+        "SCMP_CMP_GT": have > value,
+        "SCMP_CMP_MASKED_EQ": have & value == two & value,
+    }
+    return outcomes[str(condition["op"])]
