@@ -27,6 +27,7 @@ def run(invocation: Invocation) -> int:
     creation = make(invocation, {})
     creation.run()
     publish(creation, invocation)
+    warn(creation, invocation.log)
     return 0
 
 
@@ -88,6 +89,15 @@ def publish(creation: Creation, invocation: Invocation) -> None:
     except BaseException:
         creation.abort()
         raise
+
+
+def warn(creation: Creation, log: Log) -> None:
+    """Log what stages and steps had to say about the configuration.
+
+    Not before all has gone well: Podman takes the record of a failure for the whole log.
+    """
+    for message in [*(warning.describe() for warning in creation.plan.warnings), *creation.context.warnings]:
+        log.warning(message, always=True)
 
 
 def _sweep(options: dict[str, Any], log: int, listen: bool) -> None:

@@ -53,9 +53,12 @@ class Log:
         if self.debugging:
             self._record("debug", message)
 
-    def warning(self, message: str) -> None:
-        """Record what is odd and no failure, if ``--debug`` was given: stderr may be the container's."""
-        if self.debugging:
+    def warning(self, message: str, always: bool = False) -> None:
+        """Record what is odd and no failure, if ``--debug`` was given: stderr may be the container's.
+
+        ``always``: in a log file and on a person's terminal without ``--debug``, too.
+        """
+        if self.debugging or (always and (self.fd >= 0 or os.isatty(2))):
             self._record("warning", message)
 
     def _record(self, level: str, message: str) -> None:

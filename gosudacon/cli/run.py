@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.cli.create import make, publish
+from gosudacon.cli.create import make, publish, warn
 from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ def run(invocation: Invocation) -> int:
     notifier = _listen(creation)
     publish(creation, invocation)
     _start(creation)
+    warn(creation, invocation.log)
     creation.store.unlock()
     if notifier is not None:
         notifier.wait(creation.container)
@@ -46,6 +47,7 @@ def _foreground(invocation: Invocation) -> int:
         if terminal is not None:
             terminal.finish()
         raise
+    warn(creation, invocation.log)
     creation.store.unlock()
     status = foreground.wait(creation.context.pid, terminal, notifier)
     if notifier is not None and notifier.failure is not None:

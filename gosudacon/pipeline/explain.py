@@ -22,7 +22,7 @@ _OTHER = {"runtime": "container", "container": "runtime"}
 
 
 def as_json(plan: Plan, spec: Spec, host: Host, stage: str = "") -> str:
-    """The plan as one JSON object: bundle, id, host, assumed, amended, steps."""
+    """The plan as one JSON object: bundle, id, host, assumed, amended, warnings, steps."""
     steps = plan.to_json()
     data = {
         "bundle": spec.bundle,
@@ -30,6 +30,11 @@ def as_json(plan: Plan, spec: Spec, host: Host, stage: str = "") -> str:
         "host": {key: value for key, value in vars(host).items() if key != "assumed"},
         "assumed": list(host.assumed),
         "amended": plan.amended,
+        "warnings": [
+            {"where": each.where, "stage": each.stage, "message": each.message}
+            for each in plan.warnings
+            if not stage or each.stage == stage
+        ],
         "steps": [step for step in steps if not stage or step["stage"] == stage],
     }
     return jsonio.dumps(data, 2) + "\n"
@@ -81,6 +86,8 @@ def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, A
         console.print("[yellow]↺[/] outlives the command; undone by delete and when a step fails")
     for note in plan.amended:
         console.print(f"[yellow]amended[/] {escape(note)}")
+    for warning in plan.warnings:
+        console.print(f"[yellow]warning[/] {escape(warning.describe())}")
     kernel = ".".join(str(number) for number in host.kernel)
     user = f"uid {host.euid}" + ("" if host.initial_userns else " in a user namespace")
     labels = f"AppArmor {_on(host.apparmor)}, SELinux {_on(host.selinux)}"

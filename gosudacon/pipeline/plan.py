@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.linux.errors import ConfigError, Error
-from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, Step
+from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, PlanWarning, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Plan:
 
     def __init__(self, steps: list[Step]) -> None:
         self.amended: list[str] = []  # "PLUGIN added STEP", for `explain`
+        self.warnings: list[PlanWarning] = []
         self.steps = sorted(steps, key=lambda step: (ORDER[step.phase], step.rank))  # stable
 
     def lanes(self) -> dict[str, list[Move]]:
@@ -143,12 +144,16 @@ def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
 
 def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]], spec: Spec, host: Host) -> Plan:
     steps: list[Step] = []
+    warnings: list[PlanWarning] = []
     refusals: list[ConfigError] = []
     for stage, planning in stages:
         try:
             for step in planning(spec, host):
                 step.stage = step.stage or stage.name
-                steps.append(step)
+                if isinstance(step, PlanWarning):
+                    warnings.append(step)
+                else:
+                    steps.append(step)
         except ConfigError as error:
             error.stage = error.stage or stage.name
             if error.problems:  # config.json is malformed: what others make of it is no news
@@ -159,7 +164,9 @@ def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]],
             raise ConfigError(f"invalid config.json: {type(error).__name__}: {error}", stage=stage.name) from error
     if refusals:
         raise _together(refusals)
-    return Plan(steps)
+    plan = Plan(steps)
+    plan.warnings = warnings
+    return plan
 
 
 def _together(refusals: list[ConfigError]) -> ConfigError:

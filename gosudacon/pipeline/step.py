@@ -112,6 +112,19 @@ class Step:
         return [kind.__module__, kind.__qualname__, vars(self)]
 
 
+class PlanWarning(Step):
+    """What a stage has to say about config.json without refusing it: yielded among the steps, and never run.
+
+    For what is ignored, or restricts less than it seems to. ``where`` is the place in config.json. Collected in
+    ``Plan.warnings``, printed by ``explain``, logged by ``create`` and ``run``.
+    """
+
+    message: str
+
+    def describe(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
 def rebuild(record: list[Any]) -> Step:
     """The step that `Step.record` described. Raises `Error` if its class is gone."""
     import sys
@@ -312,7 +325,8 @@ class Context:
     ``pid`` is init's pid as the runtime sees it (runtime side, once it exists); ``root`` an O_PATH
     descriptor of the root filesystem; ``proc`` a descriptor of a private proc mount (container side);
     ``state_dir`` a descriptor of the container's state directory (runtime side); ``kept`` holds
-    what one step leaves for another, keyed by stage; what prepare keeps is there on both sides.
+    what one step leaves for another, keyed by stage; what prepare keeps is there on both sides. ``warnings`` is
+    for what only a running step can find out and `PlanWarning` would have said; runtime side.
     """
 
     def __init__(self, spec: Spec, host: Host) -> None:
@@ -324,6 +338,7 @@ class Context:
         self.proc = -1
         self.state_dir = -1
         self.kept: dict[str, Any] = {}
+        self.warnings: list[str] = []
         self.engine: Engine | None = None
 
 
