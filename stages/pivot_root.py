@@ -58,7 +58,7 @@ class MaskHostMounts(Step):
 
     def run(self, context: Context) -> None:
         own = path.location(context.root, context.proc)
-        for place in _full_mounts(_read_mountinfo(context), own.encode()):
+        for place in _full_mounts(mount.mountinfo(context.proc), own.encode()):
             try:
                 mount.umount(place, mount.MNT_DETACH)
             except OSError as error:
@@ -130,6 +130,8 @@ class ReopenNull(Step):
             if not _is_null(probe):
                 return
             null = os.open(f"self/fd/{probe}", os.O_RDWR | os.O_CLOEXEC, dir_fd=context.proc)
+        except PermissionError:
+            return  # the configuration denies the device
         finally:
             os.close(probe)
         for fd in streams:
@@ -166,17 +168,6 @@ def _is_null(fd: int) -> bool:
     except OSError:
         return False
     return status.st_mode & _FORMAT == _CHARACTER and status.st_rdev == _NULL
-
-
-def _read_mountinfo(context: Context) -> bytes:
-    fd = os.open(f"{os.getpid()}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=context.proc)
-    try:
-        chunks = []
-        while chunk := os.read(fd, 65536):
-            chunks.append(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(fd)
 
 
 def _full_mounts(mountinfo: bytes, own: bytes) -> list[bytes]:

@@ -203,6 +203,18 @@ def mount_flags(fd: int) -> int:
     return int.from_bytes(buffer[80:88], "little")
 
 
+def mountinfo(proc: int) -> bytes:
+    """The mounts of this process: the text of mountinfo (proc(5)), read below a descriptor of a proc mount."""
+    fd = os.open(f"{os.getpid()}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        chunks = []
+        while chunk := os.read(fd, 65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
 def unescaped(field: bytes) -> bytes:
     """A path as /proc/PID/mountinfo and /proc/mounts have it, with the characters that are codes there (proc(5))."""
     for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):

@@ -76,7 +76,7 @@ class MountFilesystem(MountStep):
 
     ``parameters`` are [name, value or None]; ``inherit_mode``: a tmpfs takes the mode of the directory it
     covers; ``label`` is set as an attribute where the filesystem has no option for it; ``keep``: the
-    descriptor is needed later, as ``kept["mounts"][destination]``.
+    descriptor is needed later, as ``kept["mounts"][where]``.
     """
 
     attributes: int
@@ -196,7 +196,7 @@ class MountFilesystemClassic(MountStep):
 
 def _keep(context: Context, step: Any, fd: int) -> None:
     if step.keep:
-        context.kept.setdefault("mounts", {})[step.destination] = fd
+        context.kept.setdefault("mounts", {})[step.where] = fd
     else:
         os.close(fd)
 

@@ -1,12 +1,13 @@
-"""Masked and read-only paths, inside the new root.
+"""Masked and read-only paths, inside the new root (docs/protections.md).
 
 Each path is resolved once, by the kernel, to a descriptor; what that descriptor is of decides how it is masked,
-and it is what gets mounted on. Only a path that does not exist is passed over.
+and it is what gets mounted on. Only a path that does not exist is passed over. Nothing can be mounted over the
+root itself: it is made read-only in place, and cannot be masked.
 """
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, PlanWarning, Spec, Step
 from gosudacon.linux import mount, path
 from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
@@ -14,11 +15,14 @@ from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FORMAT, _DIRECTORY, _CHARACTER = 0o170000, 0o040000, 0o020000
-_ENOENT, _ENOTDIR, _ENOSPC = 2, 20, 28
+_ENOENT, _ENOTDIR, _ENOSPC, _ELOOP = 2, 20, 28, 40
+_IS_THE_ROOT = "is the container's root, which cannot be masked"
 _NULL = os.makedev(1, 3)
+_KEYS = ("readonlyPaths", "maskedPaths")
+_OF_ONE_PROCESS = ("/proc/self", "/proc/thread-self")
 _MAGIC = {"proc": mount.PROC_SUPER_MAGIC, "sysfs": mount.SYSFS_MAGIC}
 
 
@@ -42,34 +46,52 @@ class _Path(Step):
     path: str
     magic: int  # the path must be on this kind of filesystem; 0: on any
 
-    def open(self, context: Context) -> int:
-        """The path's descriptor, or -1 if there is no such thing."""
+    def open(self, context: Context) -> tuple[int, bool]:
+        """The path's descriptor, or -1 if there is no such thing, and whether it is the root itself."""
+        root = self.path == "/" or ".." in self.path
         try:
-            fd = path.open_in_root(context.root, self.path)
+            fd = path.open_in_root(context.root, self.path, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno in (_ENOENT, _ENOTDIR):
+                return -1, False
+            if error.errno != _ELOOP:
+                raise
+            fd, root = self._follow(context), True  # a link may lead to the root, too
+        try:
+            if fd >= 0 and self.magic and mount.filesystem_type(fd) != self.magic:
+                raise Error(f"{self.path} is not on the filesystem mounted there")
+            root = root and fd >= 0 and path.location(fd, context.proc) == path.location(context.root, context.proc)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, root
+
+    def _follow(self, context: Context) -> int:
+        try:
+            return path.open_in_root(context.root, self.path)
         except OSError as error:
             if error.errno in (_ENOENT, _ENOTDIR):
                 return -1
             raise
-        if self.magic and mount.filesystem_type(fd) != self.magic:
-            os.close(fd)
-            raise Error(f"{self.path} is not on the filesystem mounted there")
-        return fd
 
 
 class MakeReadOnly(_Path):
-    """Bind a path on itself, read-only."""
+    """Bind a path on itself, read-only with everything that is mounted below it."""
 
     def describe(self) -> str:
         return f"make {self.path} read-only"
 
     def run(self, context: Context) -> None:
-        below = self.open(context)
+        below, root = self.open(context)
         if below < 0:
             return
         try:
+            if root:
+                mount.mount_setattr(context.root, mount.MOUNT_ATTR_RDONLY, recursive=True, about=self.path)
+                return
             fd = mount.clone_tree(below, recursive=True, about=self.path)
             try:
-                mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY)
+                mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY, recursive=True)
                 mount.move_mount(fd, below, about=self.path)
             finally:
                 os.close(fd)
@@ -89,7 +111,10 @@ class Mask(_Path):
         return f"mask {self.path}"
 
     def run(self, context: Context) -> None:
-        below = self.open(context)
+        below, root = self.open(context)
+        if root:
+            os.close(below)
+            raise Error(f"{self.path} {_IS_THE_ROOT}")
         if below >= 0:
             self._cover(context, below)
         if self.last:
@@ -143,12 +168,19 @@ def empty_tmpfs() -> int:
 
 
 def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
-    """The steps for linux.readonlyPaths and linux.maskedPaths. Raises `ConfigError` without a mount namespace."""
-    readonly, masked = spec.linux.get("readonlyPaths") or [], spec.linux.get("maskedPaths") or []
+    """The steps for linux.readonlyPaths and linux.maskedPaths.
+
+    Raises `ConfigError` without a mount namespace, and for a path that is not absolute or would mask the root.
+    """
+    readonly, masked = (list(_each(spec.linux.get(key) or (), f"linux.{key}")) for key in _KEYS)
     if not readonly and not masked:
         return
     if "mount" not in spec.namespaces():
-        raise ConfigError("unable to restrict sys entries without a private MNT namespace", where="linux.maskedPaths")
+        where = f"linux.{_KEYS[0] if readonly else _KEYS[1]}"
+        raise ConfigError("unable to restrict sys entries without a private MNT namespace", where=where)
+    for name, where in masked:
+        if name == "/":
+            raise ConfigError(f"/ {_IS_THE_ROOT}", where=where)
     if host.kernel < BY_DESCRIPTOR:
         from gosudacon.stages.rootfs_mount import hide_classic
 
@@ -158,19 +190,26 @@ def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
     if masked and host.kernel >= BY_DESCRIPTOR:
         yield OpenNull(where="linux.maskedPaths")
     mounted = _mounted(spec)
-    for name, where in _each(readonly, "linux.readonlyPaths"):
+    for name, where in readonly + masked:
+        if name.startswith(_OF_ONE_PROCESS):
+            yield PlanWarning(message=f"{name} is the first process's only, others have their own", where=where)
+    for name, where in readonly:
         yield kinds[0](path=name, magic=_magic(name, mounted), where=where)
-    wanted = list(_each(masked, "linux.maskedPaths"))
-    for name, where in wanted:
-        last = where == wanted[-1][1]
-        yield kinds[1](path=name, magic=_magic(name, mounted), last=last, where=where)
+    for name, where in masked:
+        yield kinds[1](path=name, magic=_magic(name, mounted), last=where == masked[-1][1], where=where)
 
 
-def _each(paths: list[str], where: str) -> Iterator[tuple[str, str]]:
-    for index, name in enumerate(paths):
-        if not name.startswith("/"):
-            raise ConfigError(f"{name!r} is not an absolute path", where=f"{where}[{index}]")
-        if name not in paths[:index]:
+def _each(paths: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
+    """Every path once, without what means nothing in it (``//``, ``/./``, a slash at the end), and its place."""
+    seen = set()
+    for index, written in enumerate(paths):
+        if not written.startswith("/"):
+            raise ConfigError(f"{written!r} is not an absolute path", where=f"{where}[{index}]")
+        name = places.normal(written)
+        while name == "/.." or name.startswith("/../"):  # the root is its own parent
+            name = name[3:] or "/"
+        if name not in seen:
+            seen.add(name)
             yield name, f"{where}[{index}]"
 
 
@@ -187,5 +226,15 @@ def _mounted(spec: Spec) -> dict[str, str]:
 
 def _magic(name: str, mounted: dict[str, str]) -> int:
     """A path on a procfs or a sysfs of the plan's must be found there, and nowhere a link may lead instead."""
+    if "/.." in name:
+        name = _collapsed(name)
     holder = max((each for each in mounted if f"{name}/".startswith(f"{each}/")), key=len, default="")
     return _MAGIC.get(mounted.get(holder, ""), 0)
+
+
+def _collapsed(name: str) -> str:
+    """The path without ``..``, as if no component were a link."""
+    names: list[str] = []
+    for each in name.split("/")[1:]:
+        names[-1:] = [] if each == ".." else [*names[-1:], each]
+    return "/" + "/".join(names)

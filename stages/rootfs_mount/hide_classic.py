@@ -9,34 +9,59 @@ from __future__ import annotations
 from gosudacon.api import Context
 from gosudacon.linux import mount, path
 from gosudacon.linux import system as os
-from gosudacon.stages.rootfs_mount.hide import _DIRECTORY, _FORMAT, MakeReadOnly, Mask, check_null
+from gosudacon.stages.rootfs_mount.hide import (
+    _DIRECTORY,
+    _ENOENT,
+    _ENOTDIR,
+    _FORMAT,
+    MakeReadOnly,
+    Mask,
+    check_null,
+)
 
 _BIND = mount.MS_BIND | mount.MS_REC
 
 
 class MakeReadOnlyClassic(MakeReadOnly):
-    """Bind a path on itself and remount it read-only."""
+    """Bind a path on itself, and remount it and every mount below it read-only."""
 
     def describe(self) -> str:
         return f"{super().describe()} [mount(2)]"
 
     def run(self, context: Context) -> None:
-        below = self.open(context)
+        below, root = self.open(context)
         if below < 0:
             return
         os.fchdir(context.proc)
         try:
-            target = f"self/fd/{below}"
-            mount.mount(target, target, None, _BIND, about=self.path)
-            top = self.open(context)
-            try:
-                flags = mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY | mount.mount_flags(top) & 0x0F
-                mount.mount(None, f"self/fd/{top}", None, flags, about=self.path)
-            finally:
-                os.close(top)
+            if not root:
+                target = f"self/fd/{below}"
+                mount.mount(target, target, None, _BIND, about=self.path)
+            for place in _mount_points(context, path.location(below, context.proc)):
+                self._remount(context, place)
         finally:
             os.close(below)
             os.chdir("/")
+
+    def _remount(self, context: Context, place: bytes) -> None:
+        try:
+            top = path.open_in_root(context.root, place, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno in (_ENOENT, _ENOTDIR):
+                return  # under another mount
+            raise
+        try:
+            flags = mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY | mount.mount_flags(top) & 0x0F
+            mount.mount(None, f"self/fd/{top}", None, flags, about=self.path)
+        finally:
+            os.close(top)
+
+
+def _mount_points(context: Context, top: str) -> set[bytes]:
+    """Where something is mounted, from ``top`` down."""
+    own = os.fsencode(top).rstrip(b"/")
+    points = {mount.unescaped(line.split(b" ", 5)[4]) for line in mount.mountinfo(context.proc).splitlines()}
+    return {point for point in points if point == (own or b"/") or point.startswith(own + b"/")}
 
 
 class MaskClassic(Mask):

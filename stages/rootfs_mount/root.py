@@ -101,7 +101,7 @@ class RemountReadOnly(Step):
         return f"make {self.destination} read-only"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["mounts"].pop(self.destination)
+        fd = context.kept["mounts"].pop(self.where)
         try:
             _make_readonly(context, fd, self.destination)
         finally:

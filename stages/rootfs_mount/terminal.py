@@ -5,6 +5,7 @@ from __future__ import annotations
 from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
 from gosudacon.linux import console, mount, path
 from gosudacon.linux import system as os
+from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
 
 TYPE_CHECKING = False
@@ -59,6 +60,7 @@ class OpenTerminal(Step):
     height: int
     width: int
     console: bool
+    devpts: str = ""  # the place in config.json of the mount that the terminal comes from, where it was kept
 
     def describe(self) -> str:
         size = f" of {self.height} rows, {self.width} columns" if self.height or self.width else ""
@@ -66,7 +68,7 @@ class OpenTerminal(Step):
         return f"allocate a terminal{size} in {DEVPTS}{place}"
 
     def run(self, context: Context) -> None:
-        devpts = context.kept.get("mounts", {}).pop(DEVPTS, -1)
+        devpts = context.kept.get("mounts", {}).pop(self.devpts, -1)
         if devpts < 0:
             devpts = path.open_in_root(context.root, DEVPTS, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -146,4 +148,12 @@ def _connection(spec: Spec) -> Step:
 def _open(spec: Spec, console: bool) -> OpenTerminal:
     size = spec.process.get("consoleSize") or {}
     height, width = size.get("height") or 0, size.get("width") or 0
-    return OpenTerminal(height=min(height, 65535), width=min(width, 65535), console=console)
+    more = {"devpts": _devpts(spec)} if console else {}
+    return OpenTerminal(height=min(height, 65535), width=min(width, 65535), console=console, **more)
+
+
+def _devpts(spec: Spec) -> str:
+    for index, entry in reversed([*enumerate(spec.config.get("mounts") or ())]):
+        if places.normal(entry["destination"]) == DEVPTS and entry.get("type") == "devpts":
+            return f"mounts[{index}]"
+    return ""

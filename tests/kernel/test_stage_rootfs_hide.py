@@ -31,6 +31,10 @@ def failing(bundle: Bundle, **more: Any) -> Error:
     return caught.value
 
 
+def refusal_of(directory: str) -> int:
+    return error_of(lambda: os.mkdir(f"{directory}/new"))
+
+
 def error_of(action: Any) -> int:
     try:
         action()
@@ -86,9 +90,42 @@ def test_read_only_paths(bare: Bundle, kernel: tuple[int, int] | None) -> None:
         return {name: error_of(attempt) for name, attempt in attempts.items()}, inside.mountinfo()
 
     errors, text = run_inside(bare, look, kernel=kernel)
-    assert errors == {"file": 30, "mnt": 30, "sub": 0, "sysctl": 30}
+    assert errors == {"file": 30, "mnt": 30, "sub": 30, "sysctl": 30}
     top = [each for each in mountinfo(text) if each.point == "/mnt"][-1]
     assert top.has("ro", "nosuid", "nodev", "noexec")
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["/", "/..", "/top", "/mnt/../top"])
+def test_the_root_as_a_read_only_path(bare: Bundle, kernel: tuple[int, int] | None, name: str) -> None:
+    (bare.rootfs / "top").symlink_to("..")
+    bare.add_mount("/mnt", "tmpfs", "t").add_mount("/mnt/sub", "tmpfs", "t")
+    bare.set("linux.readonlyPaths", [name])
+    places = "/", "/etc", "/mnt", "/mnt/sub"
+    found = run_inside(bare, lambda _: [refusal_of(each) for each in places], kernel=kernel)
+    assert found == [30] * 4
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["/..", "/top", "/mnt/../top"])
+def test_the_root_cannot_be_masked(bare: Bundle, kernel: tuple[int, int] | None, name: str) -> None:
+    (bare.rootfs / "top").symlink_to("..")
+    bare.add_mount("/mnt", "tmpfs", "t").set("linux.maskedPaths", ["/etc", name])
+    error = failing(bare, kernel=kernel)
+    assert "root, which cannot be masked" in error.message and error.where == "linux.maskedPaths[1]"
+
+
+@BOTH
+def test_a_mount_hidden_by_another_below_a_read_only_path(bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    bare.add_mount("/mnt", "tmpfs", "t").add_mount("/mnt/sub", "tmpfs", "t").add_mount("/mnt", "tmpfs", "t")
+    bare.set("linux.readonlyPaths", ["/mnt"])
+    assert run_inside(bare, lambda _: error_of(lambda: os.mkdir("/mnt/x")), kernel=kernel) == 30
+
+
+@BOTH
+def test_two_read_only_mounts_at_one_place(bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    bare.add_mount("/mnt", "tmpfs", "t", "ro").add_mount("/mnt/.", "tmpfs", "t", "ro")
+    assert mounts_inside(bare, kernel=kernel)["/mnt"].has("ro")
 
 
 @BOTH
