@@ -18,20 +18,21 @@ _PROC_ROOT_INODE = 1
 _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDEV
 
 
-class CheckNetwork(Step):
-    """A network namespace that is joined must not be the host's, or its parameters would be."""
+class CheckNamespace(Step):
+    """A namespace that is joined must not be the host's, or its parameters would be."""
 
     phase = PREPARE
+    kind: str
     path: str
     key: str
 
     def describe(self) -> str:
-        return f"check that {self.path} is not the host's network namespace"
+        return f"check that {self.path} is not the host's {self.kind} namespace"
 
     def run(self, context: Context) -> None:
-        theirs, ours = os.stat(self.path), os.stat(namespace.namespace_path("network"))
+        theirs, ours = os.stat(self.path), os.stat(namespace.namespace_path(self.kind))
         if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
-            raise ConfigError(f'sysctl "{self.key}" not allowed in host network namespace')
+            raise ConfigError(_of_the_host(self.kind, self.key))
 
 
 class WriteSysctls(Step):
@@ -80,21 +81,25 @@ def _open_proc(context: Context) -> int:
 
 
 def plan_sysctl(spec: Spec) -> Iterator[Step]:
-    """The steps for linux.sysctl. Raises `ConfigError` for what is not the container's own."""
+    """The steps for linux.sysctl. Raises `ConfigError` for what is not the container's own, or contradicts itself."""
     values: dict[str, str] = {}
-    network = ""
+    namespaces = spec.namespaces()
+    checked: dict[str, Step] = {}
     for key, value in (spec.linux.get("sysctl") or {}).items():
         where = f"linux.sysctl[{key}]"
         name = _path(key, where)
-        if "\0" in value or "\n" in value:
-            raise ConfigError(f"sysctl {key!r}: no value of one line", where=where)
-        _check(spec, key, name, where)
+        if not value or "\0" in value or "\n" in value:
+            raise ConfigError(f"sysctl {key!r}: {value!r} is not a value of one line", where=where)
+        kind = _namespace(key, name, where)
+        if kind not in namespaces:
+            raise ConfigError(_of_the_host(kind, key), where=where)
+        known = values.get(name) or (name == "kernel/domainname" and spec.config.get("domainname"))
+        if known and known != value:
+            raise ConfigError(f"sysctl {key!r} is given a second value: {value!r}", where=where)
         values[name] = value
-        if name.startswith("net/"):
-            network = network or key
-    joined = spec.namespaces().get("network")
-    if network and joined:
-        yield CheckNetwork(path=joined, key=network, where=f"linux.sysctl[{network}]")
+        if namespaces[kind]:
+            checked.setdefault(kind, CheckNamespace(kind=kind, path=namespaces[kind], key=key, where=where))
+    yield from checked.values()
     if values:
         yield WriteSysctls(values=values)
 
@@ -106,25 +111,31 @@ def _path(key: str, where: str) -> str:
         key = key.translate({ord("."): "/", ord("/"): "."})
     parts = key.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise ConfigError(f"sysctl {key!r} is no name of a kernel parameter", where=where)
+        raise ConfigError(f"sysctl {key!r} is not a sysctl name", where=where)
     return key
 
 
-def _check(spec: Spec, key: str, name: str, where: str) -> None:
-    namespaces = spec.namespaces()
-    problem = ""
+def _namespace(key: str, name: str, where: str) -> str:
+    """The kind of namespace that a parameter belongs to. Raises `ConfigError` if it is the whole machine's."""
     if name in _IPC or name.startswith("fs/mqueue/"):
-        if "ipc" not in namespaces:
-            problem = f'sysctl "{key}" is not allowed in the hosts ipc namespace'
-    elif name.startswith("net/"):
-        if "network" not in namespaces:
-            problem = f'sysctl "{key}" not allowed in host network namespace'
-    elif name == "kernel/domainname":
-        if "uts" not in namespaces:
-            problem = f'sysctl "{key}" is not allowed in the hosts UTS namespace'
-    elif name == "kernel/hostname":
+        return "ipc"
+    if name.startswith("net/"):
+        return "network"
+    if name == "kernel/domainname":
+        return "uts"
+    if name.startswith("user/"):
+        return "user"
+    if name == "kernel/hostname":
         problem = f'sysctl "{key}" is not allowed as it conflicts with the OCI "hostname" field'
-    elif not (name.startswith("user/") and "user" in namespaces):
+    else:
         problem = f'sysctl "{key}" is not in a separate kernel namespace'
-    if problem:
-        raise ConfigError(problem, where=where)
+    raise ConfigError(problem, where=where)
+
+
+def _of_the_host(kind: str, key: str) -> str:
+    """What runc says for each kind."""
+    if kind == "network":
+        return f'sysctl "{key}" not allowed in host network namespace'
+    if kind == "user":
+        return f'sysctl "{key}" is not in a separate kernel namespace'
+    return f'sysctl "{key}" is not allowed in the hosts {"UTS" if kind == "uts" else kind} namespace'

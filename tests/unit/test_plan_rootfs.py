@@ -439,11 +439,39 @@ def test_a_sysctl_of_a_user_namespace() -> None:
     assert steps(plan, "WriteSysctls")
 
 
-def test_a_joined_network_namespace_is_compared_with_the_hosts_first() -> None:
-    made = config(sysctl={"net.core.somaxconn": "1"})
-    made["linux"]["namespaces"][1]["path"] = "/run/netns/x"
-    (step,) = steps(plan_of(made), "CheckNetwork")
-    assert (step["path"], step["key"]) == ("/run/netns/x", "net.core.somaxconn")
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("network", "net.core.somaxconn"),
+        ("ipc", "kernel.msgmax"),
+        ("ipc", "fs/mqueue/msg_max"),
+        ("uts", "kernel.domainname"),
+        ("user", "user.max_ipc_namespaces"),
+    ],
+)
+def test_a_joined_namespace_is_compared_with_the_hosts_first(kind: str, key: str) -> None:
+    made = config(sysctl={key: "1"})
+    made["linux"]["namespaces"] = [{"type": "mount"}, {"type": kind, "path": "/run/ns/x"}]
+    (step,) = steps(plan_of(made), "CheckNamespace")
+    assert (step["kind"], step["path"], step["key"]) == (kind, "/run/ns/x", key)
+
+
+@pytest.mark.parametrize(
+    ("values", "domainname", "where"),
+    [
+        ({"net.ipv4.ip_forward": "1", "net/ipv4/ip_forward": "0"}, None, "net/ipv4/ip_forward"),
+        ({"kernel.domainname": "a"}, "b", "kernel.domainname"),
+        ({"net.ipv4.ip_forward": ""}, None, "net.ipv4.ip_forward"),
+        ({"net.ipv4.ip_forward": "1\n0"}, None, "net.ipv4.ip_forward"),
+    ],
+)
+def test_a_sysctl_has_one_value(values: dict[str, str], domainname: str | None, where: str) -> None:
+    assert refused({**config(sysctl=values), "domainname": domainname}).where == f"linux.sysctl[{where}]"
+
+
+def test_one_value_under_two_spellings_is_written_once() -> None:
+    plan = plan_of(config(sysctl={"net.ipv4.ip_forward": "1", "net/ipv4/ip_forward": "1"}))
+    assert steps(plan, "WriteSysctls")[0]["values"] == {"net/ipv4/ip_forward": "1"}
 
 
 # What is refused.
@@ -497,7 +525,7 @@ def test_id_mapped_mounts_that_cannot_be(host: Host, text: str) -> None:
         ({"mounts": [mount("/a", "tmpfs", "t")]}, "mounts[0]"),
         ({"root": {"path": "r", "readonly": True}}, "root.readonly"),
         ({"linux": {"maskedPaths": ["/a"]}}, "linux.maskedPaths"),
-        ({"linux": {"readonlyPaths": ["/a"]}}, "linux.maskedPaths"),
+        ({"linux": {"readonlyPaths": ["/a"]}}, "linux.readonlyPaths"),
     ],
 )
 def test_what_needs_a_mount_namespace(changes: dict[str, Any], where: str) -> None:
