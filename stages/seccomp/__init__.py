@@ -9,7 +9,7 @@ has to be there to pass the agent its descriptor. See docs/seccomp.md.
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, START, ConfigError, Error, Host, Rank, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONFINE, START, ConfigError, Error, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.linux import seccomp
 from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LetSysAdminGo, LoadSeccomp
 
@@ -78,6 +78,8 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": seccomp.FLAG_SPEC_ALLOW,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": seccomp.FLAG_WAIT_KILLABLE_RECV,
 }
+_LOGGED = ACTIONS["SCMP_ACT_LOG"]  # from here on, actions let the system call through
+_MASKED = "SCMP_CMP_MASKED_EQ"
 _DEFAULT_FLAGS = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
 _MAX_ERRNO = 4094  # the highest libseccomp takes; the kernel would turn more into 4095
 _MAX_TRACE = 0xFFFF
@@ -100,12 +102,15 @@ class SeccompStage(Stage):
 
     def plan(self, spec: Spec, host: Host) -> list[Step]:
         profile = spec.linux.get("seccomp") or {}
-        if not profile.get("defaultAction") and not profile.get("syscalls"):
-            return []  # what runc takes for "no profile"
+        if not profile.get("defaultAction") and not profile.get("syscalls"):  # what runc takes for "no profile"
+            text = "an empty action and no rules: no system call is filtered"
+            return [PlanWarning(message=text, where=f"{_WHERE}.defaultAction")] if profile else []
         notifies = _check(profile)
         lacking = _lacking(spec.process)
         early = bool(lacking or spec.joins_pid_namespace) and _allows_what_follows(spec, profile, bool(lacking))
         steps: list[Step] = [self._compile(profile, host)]
+        if not _restricts(profile):
+            steps.append(PlanWarning(message="the filter lets every system call through", where=_WHERE))
         if lacking:
             steps.append(HoldSysAdmin(where=_WHERE))
         flags = _flags(profile, notifies)
@@ -176,6 +181,23 @@ def value_of(action: str, number: int | None) -> int:
     return value | (1 if number is None else number) if action in (ERRNO, TRACE) else value
 
 
+def leniency(action: str) -> int:
+    """The kernel's order of actions, the strictest first (seccomp(2), "SECCOMP_RET_…"): their values, signed."""
+    value = ACTIONS[action]
+    return value - (1 << 32) if value >> 31 else value
+
+
+def holds_back(action: str, default: str) -> bool:
+    """Whether a system call with this action is kept from what it may do by default."""
+    return leniency(action) < min(leniency(default), _LOGGED)
+
+
+def _restricts(profile: dict[str, Any]) -> bool:
+    """Whether any system call is held back."""
+    actions = [profile["defaultAction"], *(rule["action"] for rule in profile.get("syscalls") or ())]
+    return any(holds_back(action, "SCMP_ACT_ALLOW") for action in actions)
+
+
 def _flags(profile: dict[str, Any], notifies: bool) -> list[str]:
     flags = profile.get("flags")
     names = list(_DEFAULT_FLAGS if flags is None else flags)
@@ -200,6 +222,7 @@ def _check(profile: dict[str, Any]) -> bool:
     for index, rule in enumerate(profile.get("syscalls") or ()):
         _check_rule(rule, f"{_WHERE}.syscalls[{index}]")
         notifies = notifies or rule["action"] == NOTIFY
+    _check_effect(profile.get("syscalls") or (), str(default))
     path = profile.get("listenerPath")
     if profile.get("listenerMetadata") and not path:
         raise ConfigError("listenerMetadata is given without listenerPath", where=f"{_WHERE}.listenerMetadata")
@@ -213,12 +236,55 @@ def _check_rule(rule: dict[str, Any], where: str) -> None:
     _check_action(action, rule.get("errnoRet"), f"{where}.action", f"{where}.errnoRet")
     names = rule.get("names")
     if not names or not all(names):
-        raise ConfigError("an empty string or list is no system call's name", where=f"{where}.names")
+        raise ConfigError("an empty string or list does not name a system call", where=f"{where}.names")
     if action == NOTIFY and "write" in names:
         # init writes to say where the descriptor is, and nobody could answer before that.
         raise ConfigError("SCMP_ACT_NOTIFY cannot be used for the write syscall", where=f"{where}.names")
     for index, argument in enumerate(rule.get("args") or ()):
         _check_argument(argument, f"{where}.args[{index}]")
+
+
+def _check_effect(rules: Any, default: str) -> None:
+    """Raise `ConfigError` for a rule with conditions that would hold nothing back though it is to.
+
+    Docker's profile has few rules with conditions, and rules without them are looked at for their names only.
+    """
+    conditional = [(index, rule) for index, rule in enumerate(rules) if rule.get("args")]
+    if not conditional:
+        return
+    names = {name for _, rule in conditional for name in rule["names"]}
+    whole: dict[str, tuple[int, int]] = {}  # name -> the strictest rule without conditions, and which it is
+    for index, rule in enumerate(rules):
+        if not rule.get("args"):
+            for name in names.intersection(rule["names"]):
+                whole[name] = min(whole.get(name, (1 << 31, 0)), (leniency(rule["action"]), index))
+    same: dict[tuple[str, str], tuple[int, int]] = {}
+    for index, rule in conditional:
+        where, strict = f"{_WHERE}.syscalls[{index}]", leniency(rule["action"])
+        if holds_back(rule["action"], default):
+            _check_possible(rule["args"], where)
+        value = value_of(rule["action"], rule.get("errnoRet"))
+        for name in rule["names"]:
+            if name in whole and strict < min(whole[name][0], _LOGGED):
+                text = f"{name} is not held back: syscalls[{whole[name][1]}] is for it whatever its arguments"
+                raise ConfigError(text, where=where)
+            other = same.setdefault((name, repr(sorted(map(_condition, rule["args"])))), (value, index))
+            if other[0] != value:
+                text = f"two seccomp rules for {name} with the same arguments ask for different actions"
+                raise ConfigError(f"{text}: here and in syscalls[{other[1]}]", where=where)
+
+
+def _condition(argument: dict[str, Any]) -> tuple[int, str, int, int]:
+    second = argument.get("valueTwo") or 0 if argument["op"] == _MASKED else 0
+    return argument["index"], argument["op"], argument["value"], second
+
+
+def _check_possible(arguments: Any, where: str) -> None:
+    """Raise `ConfigError` for a condition that no argument meets."""
+    for index, argument in enumerate(arguments):
+        _, operator, first, second = _condition(argument)
+        if operator == _MASKED and second & ~first:
+            raise ConfigError(f"no argument masked with {first} is {second}", where=f"{where}.args[{index}]")
 
 
 def _check_action(action: object, number: object, where: str, where_number: str) -> None:

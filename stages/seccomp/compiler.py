@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from gosudacon.linux import seccomp
 from gosudacon.linux.errors import Error
-from gosudacon.stages.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, enosys, value_of
+from gosudacon.stages.seccomp import (
+    ACTIONS,
+    ARCHITECTURES,
+    ERRNO,
+    FLAGS,
+    OPERATORS,
+    enosys,
+    holds_back,
+    leniency,
+    value_of,
+)
 from gosudacon.stages.seccomp.binding import (
     ATTRIBUTE_BAD_ARCHITECTURE,
     ATTRIBUTE_NO_NEW_PRIVILEGES,
@@ -23,11 +33,12 @@ if TYPE_CHECKING:
 _MANY = 32
 
 
-def build(profile: dict[str, Any], others: str, path: str) -> bytes:
+def build(profile: dict[str, Any], others: str, path: str, overlooked: list[str] | None = None) -> bytes:
     """Compile a profile that planning has accepted, with the libseccomp at ``path``.
 
-    ``others`` is the action for architectures that the profile does not list. Returns an array of struct
-    sock_filter. Raises `Error` for what libseccomp or the kernel does not support.
+    ``others`` is the action for architectures that the profile does not list. ``overlooked`` takes what should be
+    held back and cannot be, since libseccomp does not know it. Returns an array of struct sock_filter. Raises
+    `Error` for what libseccomp or the kernel does not support, and for a rule that would hold nothing back.
     """
     library = Library(path)
     default = value_of(profile["defaultAction"], profile.get("defaultErrnoRet"))
@@ -38,8 +49,19 @@ def build(profile: dict[str, Any], others: str, path: str) -> bytes:
             library.native_architecture(),
             *(ARCHITECTURES[name] for name in profile.get("architectures") or ()),
         }
-        for rule in profile.get("syscalls") or ():
-            _add(scratch, rule, default)
+        rules = profile.get("syscalls") or ()
+        for index, rule in enumerate(rules):
+            if holds_back(rule["action"], profile["defaultAction"]):
+                unknown = _unknown(scratch, rule["names"], f"linux.seccomp.syscalls[{index}].names")
+                if overlooked is not None:
+                    overlooked += unknown
+        for name, action in _unconditional(rules, profile["defaultAction"], default).items():
+            _add(scratch, name, action, default, [[]])
+        for rule in rules:
+            for name in rule["names"] if rule.get("args") else ():
+                _add(
+                    scratch, name, value_of(rule["action"], rule.get("errnoRet")), default, _alternatives(rule["args"])
+                )
         program = scratch.export()
         if enosys.wanted(default):
             program = enosys.stub(_highest(scratch, profile, tokens)) + program
@@ -60,18 +82,41 @@ def _prepare(scratch: Filter, profile: dict[str, Any], others: str) -> None:
         scratch.set(ATTRIBUTE_OPTIMIZE, 2, must=False)
 
 
-def _add(scratch: Filter, rule: dict[str, Any], default: int) -> None:
-    """One entry of ``syscalls``. Names that no architecture knows are skipped, as is what the default does anyway."""
-    action = value_of(rule["action"], rule.get("errnoRet"))
-    if action == default:
-        return
-    alternatives = _alternatives(rule.get("args") or ())
-    for name in rule["names"]:
-        number = scratch.number(name)
-        if number == SCMP_ERROR:
+def _unconditional(rules: Any, default_action: str, default: int) -> dict[str, int]:
+    """Name -> what the filter returns for it, by the rules without conditions: the strictest, of equals the first.
+
+    Where the default is an errno already, a rule with another one only says which: what a rule before it allows
+    stays allowed, as with libseccomp. Podman's profile counts on it (setns).
+    """
+    strictest: dict[str, tuple[int, int]] = {}
+    for rule in rules:
+        if rule.get("args"):
             continue
-        for comparisons in alternatives:
-            scratch.add_rule(action, number, name, comparisons)
+        action, value = rule["action"], value_of(rule["action"], rule.get("errnoRet"))
+        says_which = action == default_action == ERRNO and value != default
+        for name in rule["names"]:
+            known = strictest.setdefault(name, (leniency(action), value))
+            if leniency(action) < known[0] and not says_which:
+                strictest[name] = leniency(action), value
+    return {name: value for name, (_, value) in strictest.items()}
+
+
+def _add(scratch: Filter, name: str, action: int, default: int, alternatives: list[list[bytes]]) -> None:
+    """The rules for one system call, but for a name that no architecture knows, or what the default does anyway."""
+    number = SCMP_ERROR if action == default else scratch.number(name)
+    if number == SCMP_ERROR:
+        return
+    for comparisons in alternatives:
+        scratch.add_rule(action, number, name, comparisons)
+
+
+def _unknown(scratch: Filter, names: list[str], where: str) -> list[str]:
+    """What to say of names that are to be held back and that libseccomp does not know; `Error` if it knows none."""
+    unknown = [name for name in names if scratch.number(name) == SCMP_ERROR]
+    if len(unknown) == len(names):
+        text = f"libseccomp does not know {', '.join(unknown)}, so this rule would hold nothing back"
+        raise Error(text, where=where, hint="is the name spelled right? a newer libseccomp knows more of them")
+    return [f"{where}: libseccomp does not know {name}, which is not held back" for name in unknown]
 
 
 def _alternatives(arguments: Any) -> list[list[bytes]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DIGEST = 32
 #: Counted up when the same profile no longer compiles to the same program.
-_REVISION = 1
+_REVISION = 2
 
 
 class CompileSeccomp(Step):
@@ -52,9 +52,9 @@ class CompileSeccomp(Step):
                 return
         from gosudacon.stages.seccomp import compiler
 
-        program = compiler.build(self.profile, self.others, path)
+        program = compiler.build(self.profile, self.others, path, context.warnings)
         context.kept["seccomp"] = program
-        if key:
+        if key and not context.warnings:  # a warning is to be seen again
             from gosudacon.stages.seccomp import store
 
             store.save(cache, key.hex(), key + blake2b(program, digest_size=_DIGEST).digest() + program)

@@ -226,8 +226,8 @@ def broken(change: Callable[[dict[str, Any]], object], base: dict[str, Any] = PR
             "syscalls[1].action",
             "unknown seccomp action 'KILL'",
         ),
-        (broken(lambda p: p["syscalls"][1].update(names=[])), "syscalls[1].names", "no system call's name"),
-        (broken(lambda p: p["syscalls"][1].update(names=[""])), "syscalls[1].names", "no system call's name"),
+        (broken(lambda p: p["syscalls"][1].update(names=[])), "syscalls[1].names", "does not name a system call"),
+        (broken(lambda p: p["syscalls"][1].update(names=[""])), "syscalls[1].names", "does not name a system call"),
         (
             broken(lambda p: p["syscalls"][2]["args"][0].update(index=6)),
             "syscalls[2].args[0].index",
@@ -335,3 +335,61 @@ def test_the_stub_wants_to_replace() -> None:
         make([SeccompStubStage()], spec(PROFILE), Host())
     assert SeccompStubStage.keys == SeccompStage.keys
     assert START != CONFINE
+
+
+MODE = {"index": 1, "value": 0o777, "op": "SCMP_CMP_EQ"}
+MASKED = {"index": 0, "value": 6, "valueTwo": 1, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def profile(default: str, *rules: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    entries = [{"names": ["read", "mkdir"], "action": f"SCMP_ACT_{action}", "args": args} for action, args in rules]
+    return {"defaultAction": f"SCMP_ACT_{default}", "syscalls": entries}
+
+
+@pytest.mark.parametrize(
+    ("made", "where"),
+    [
+        (profile("ALLOW", ("ERRNO", [MODE]), ("LOG", [])), "syscalls[0]"),
+        (profile("ALLOW", ("LOG", []), ("ERRNO", [MODE])), "syscalls[1]"),
+        (profile("ERRNO", ("ALLOW", []), ("ERRNO", [MODE])), "syscalls[1]"),
+        (profile("ALLOW", ("ERRNO", [MODE]), ("KILL", [MODE])), "syscalls[1]"),
+        (profile("ERRNO", ("ERRNO", [MODE]), ("ALLOW", [MODE])), "syscalls[1]"),
+        (profile("ALLOW", ("ERRNO", [MASKED])), "syscalls[0].args[0]"),
+        (profile("ALLOW", ("ERRNO", [MODE, MASKED])), "syscalls[0].args[1]"),
+    ],
+)
+def test_a_rule_that_would_hold_nothing_back(made: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(made)
+    assert caught.value.where == f"linux.seccomp.{where}"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        profile("ERRNO", ("ALLOW", [MODE]), ("ALLOW", [])),
+        profile("ERRNO", ("ALLOW", [MASKED])),
+        profile("ERRNO", ("ERRNO", []), ("ALLOW", [MODE])),
+        profile("ALLOW", ("ERRNO", []), ("LOG", [MODE])),
+        profile("ERRNO", ("LOG", [MODE]), ("ALLOW", [])),
+        profile("ALLOW", ("ERRNO", [MODE]), ("KILL", [])),
+        profile("ALLOW", ("ERRNO", [MODE]), ("ERRNO", [MODE])),
+    ],
+)
+def test_what_holds_is_accepted(made: dict[str, Any]) -> None:
+    assert plan(made)
+
+
+@pytest.mark.parametrize(
+    ("made", "where"),
+    [
+        (profile("ALLOW"), ["linux.seccomp"]),
+        (profile("LOG", ("ALLOW", [])), ["linux.seccomp"]),
+        ({"defaultAction": "", "architectures": ["SCMP_ARCH_X86"]}, ["linux.seccomp.defaultAction"]),
+        (profile("ALLOW", ("TRACE", [])), []),
+        (profile("ERRNO"), []),
+    ],
+)
+def test_a_filter_that_lets_everything_through_is_accepted_with_a_word(made: dict[str, Any], where: list[str]) -> None:
+    warnings = make([SeccompStage()], spec(made), Host()).warnings
+    assert [each.where for each in warnings] == where

@@ -177,3 +177,44 @@ def test_what_is_no_library_is_an_error(tmp_path: Any) -> None:
     path.write_text("not ELF")
     with pytest.raises(Error, match="cannot load libseccomp"):
         compiler.build({"defaultAction": "SCMP_ACT_ALLOW"}, "SCMP_ACT_KILL", str(path))
+
+
+KILL, LOGGED, DENIED, ALLOWED = "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
+
+
+@pytest.mark.parametrize(
+    ("default", "actions", "value"),
+    [
+        (ALLOWED, [(LOGGED, None), (DENIED, 2)], ERRNO | 2),
+        (ALLOWED, [(DENIED, 2), (LOGGED, None), (ALLOWED, None)], ERRNO | 2),
+        (ALLOWED, [(DENIED, 2), (DENIED, 3)], ERRNO | 2),
+        (ALLOWED, [(DENIED, 2), ("SCMP_ACT_TRAP", None), (KILL, None)], KILL_PROCESS),
+        (LOGGED, [(ALLOWED, None), (LOGGED, None)], LOG),
+        (DENIED, [(ALLOWED, None), (DENIED, None)], ERRNO | 1),
+        (DENIED, [(ALLOWED, None), (KILL, None)], KILL_PROCESS),
+        (DENIED, [(ALLOWED, None), (DENIED, 38)], ALLOW),
+        (DENIED, [(DENIED, 38), (ALLOWED, None)], ERRNO | 38),
+    ],
+)
+def test_the_strictest_of_several_rules_counts(default: str, actions: list[tuple[str, Any]], value: int) -> None:
+    """But with a default of ERRNO another errno denies nothing that is allowed before: Podman's profile is such."""
+    rules = [{"names": ["getppid"], "action": action, "errnoRet": errno} for action, errno in actions]
+    native = Library(library()).native_architecture()
+    program = build({"defaultAction": default, "syscalls": rules})
+    assert answer(program, native, number("getppid", native)) == value
+
+
+def test_names_that_cannot_be_held_back() -> None:
+    overlooked: list[str] = []
+    rules = [
+        {"names": ["no_such_call"], "action": ALLOWED},
+        {"names": ["no_such_call", "getppid", "nor_this"], "action": DENIED},
+    ]
+    compiler.build({"defaultAction": LOGGED, "syscalls": rules}, KILL, library(), overlooked)
+    where = "linux.seccomp.syscalls[1].names: libseccomp does not know"
+    assert overlooked == [f"{where} {name}, which is not held back" for name in ("no_such_call", "nor_this")]
+    with pytest.raises(Error, match="would hold nothing back") as caught:
+        build({"defaultAction": ALLOWED, "syscalls": [{"names": ["no_such_call"], "action": DENIED}]})
+    assert caught.value.where == "linux.seccomp.syscalls[0].names"
+    build({"defaultAction": ALLOWED, "syscalls": [{"names": ["no_such_call"], "action": LOGGED}]})
+    build({"defaultAction": DENIED, "syscalls": [{"names": ["no_such_call"], "action": DENIED, "errnoRet": 38}]})
