@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import ConfigError, Host, PlanWarning, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Cgroups(Stage):
         """Raises `ConfigError` for paths that escape, values no cgroup takes and controllers that are not there."""
         resources = spec.linux.get("resources") or {}
         _refuse(spec, host, resources)
+        yield from _warnings(spec, host, resources)
         if not host.cgroup_mounts or _manager(spec) == DISABLED:
             return
         driver = _driver(spec, host)
@@ -103,6 +104,16 @@ def _refuse(spec: Spec, host: Host, resources: Mapping[str, Any]) -> None:
             )
     elif resources and not host.cgroup_mounts:
         raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
+
+
+def _warnings(spec: Spec, host: Host, resources: Mapping[str, Any]) -> Iterator[Step]:
+    """What of the resources has no effect."""
+    for key in ("kernel", "kernelTCP"):
+        if (resources.get("memory") or {}).get(key):
+            text = "ignored: kernel memory is part of a container's memory"
+            yield PlanWarning(message=text, where=f"linux.resources.memory.{key}")
+    if resources.get("devices") and (not host.cgroup_mounts or _manager(spec) == DISABLED):
+        yield PlanWarning(message="ignored: there is no cgroup", where="linux.resources.devices")
 
 
 def _driver(spec: Spec, host: Host) -> Driver:

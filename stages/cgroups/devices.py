@@ -19,8 +19,8 @@ _LARGEST = (1 << 31) - 1
 #: A rule is ``[allow, type a|b|c, major, minor, access]``, -1 for any number: JSON, for a step's fields.
 Rule = list[object]
 
-#: Allowed to every container, after its own rules: mknod of anything, null, zero, full, random, urandom, tty,
-#: ptmx, the slaves of pseudo-terminals, and tun.
+#: Allowed to every container, unless it denies them (`rules_of`): mknod of anything, null, zero, full, random,
+#: urandom, tty, ptmx, the slaves of pseudo-terminals, and tun.
 DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
     ("c", ANY, ANY, "m"),
     ("b", ANY, ANY, "m"),
@@ -39,10 +39,18 @@ DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
 def rules_of(entries: list[dict[str, Any]]) -> list[Rule]:
     """The rules of config.json and the defaults, in the order they apply; before the first, nothing is allowed.
 
+    A rule that denies a whole type of devices, as the first of most configurations does, does not deny the default
+    ones, which the specification wants to be there. A narrower denial after the last of those does.
     Raises `ConfigError` for an entry that the kernel could not enforce.
     """
     rules = [_rule(index, entry) for index, entry in enumerate(entries)]
-    return rules + [[True, *default] for default in DEFAULTS]
+    narrow = len(rules)
+    for index in range(len(rules) - 1, -1, -1):
+        allow, _, *what = rules[index]
+        if what == [ANY, ANY, _ALL] and not allow:
+            break
+        narrow = narrow if allow else index
+    return [*rules[:narrow], *([True, *default] for default in DEFAULTS), *rules[narrow:]]
 
 
 def _rule(index: int, entry: dict[str, Any]) -> Rule:
@@ -79,7 +87,8 @@ def effective(rules: list[Rule]) -> tuple[bool, list[str]]:
     """What v1's two files must hold for ``rules``: whether devices are allowed by default, and the exceptions.
 
     v1 keeps one default and exceptions from it. A rule that would make an exception from an exception has no
-    form there: raises `ConfigError`.
+    form there: raises `ConfigError`. Only that a device which may not be opened can be made (mknod) is let pass:
+    all devices of its type can, by default.
     """
     allowed = False
     exceptions: dict[tuple[str, int, int], set[str]] = {}
@@ -108,6 +117,8 @@ def _take_back(
         if not has & access or not _meet(known, device):
             continue
         if not _covers(device, known):
+            if has & access == {"m"} != access:
+                continue
             raise ConfigError(
                 f"cgroup v1 cannot take {show([None, *device, ''.join(sorted(access))])} out of "
                 f"{show([None, *known, ''.join(sorted(has))])}",

@@ -119,6 +119,36 @@ def test_entries_become_rules_with_the_defaults_behind_them() -> None:
     ]
 
 
+FULL = {"type": "c", "major": 1, "minor": 7, "access": "rwm"}
+SWEEPING: dict[str, Any] = {"allow": False, "access": "rwm"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "wanted"),
+    [
+        ([], True),
+        ([{"allow": False, **FULL}], False),
+        ([SWEEPING, {"allow": False, **FULL}], False),
+        ([{"allow": False, **FULL}, SWEEPING], True),
+        ([SWEEPING, {"allow": False, **FULL}, {"allow": True, **FULL}], True),
+        ([SWEEPING, {"allow": True, **FULL}, {"allow": False, **FULL, "minor": None}], False),
+        ([SWEEPING, {"allow": False, "access": "r"}], False),
+        ([SWEEPING, {**SWEEPING, "type": "c"}], True),
+    ],
+)
+def test_a_default_device_is_denied_only_by_name(entries: list[dict[str, Any]], wanted: bool) -> None:
+    assert run(bpf.device_program(devices.rules_of(entries)), "c", 1, 7, "r") == wanted
+    assert run(bpf.device_program(devices.rules_of(entries)), "b", 1, 7, "m")
+
+
+def test_v1_lets_what_may_not_be_opened_be_made() -> None:
+    """All devices can be made, by default, and v1 makes no exceptions from that."""
+    rules: list[Rule] = [[True, "c", ANY, ANY, "m"], [True, "c", 1, 7, "rwm"], [False, "c", 1, 7, "rwm"]]
+    assert devices.effective(rules) == (False, ["c *:* m"])
+    with pytest.raises(ConfigError, match="cgroup v1 cannot take"):
+        devices.effective([*rules, [False, "c", 1, 7, "m"]])
+
+
 @pytest.mark.parametrize(
     ("entry", "where", "words"),
     [
