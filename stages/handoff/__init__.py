@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, PREPARE, RUNTIME, ConfigError, Host, Rank, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONFINE, PREPARE, RUNTIME, ConfigError, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.linux import capability, sched
 from gosudacon.linux.identity import NOBODY_VALID
 from gosudacon.stages.handoff import confine, execute
@@ -107,6 +107,8 @@ def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
         yield confine.SetIoPriority(io_class=io["class"], priority=io.get("priority") or 0)
     if spec.linux.get("personality"):
         yield confine.SetPersonality(domain=spec.linux["personality"]["domain"])
+        if spec.linux["personality"].get("flags"):
+            yield PlanWarning(message="ignored: no flags are defined", where="linux.personality.flags")
     if spec.linux.get("memoryPolicy"):
         yield confine.SetMemoryPolicy(**_memory_policy(spec.linux["memoryPolicy"]))
     limits = _rlimits(process.get("rlimits") or ())
@@ -145,6 +147,7 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
     if groups and not privileged:
         raise ConfigError("additional groups need root", where="process.user.additionalGids")
     sets = _capabilities(process.get("capabilities"))
+    yield from _warnings(sets, uid)
     keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
     yield confine.Become(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
     yield confine.ChangeDirectory(cwd=process["cwd"])
@@ -215,7 +218,20 @@ def _capabilities(config: dict[str, Any] | None) -> dict[str, list[str]] | None:
         for index, name in enumerate(sets[kind]):
             if name not in capability.NUMBERS:
                 raise ConfigError(f"unknown capability {name}", where=f"process.capabilities.{kind}[{index}]")
+    for index, name in enumerate(sets["effective"]):
+        if name not in sets["permitted"]:
+            raise ConfigError(f"{name} is not permitted", where=f"process.capabilities.effective[{index}]")
     return sets
+
+
+def _warnings(sets: dict[str, list[str]] | None, uid: int) -> Iterator[Step]:
+    """What capabilities(7) makes of the sets at execve(2), where that is more than they say."""
+    where = "process.capabilities"
+    if sets is None:
+        yield PlanWarning(message="absent: no capability is taken away from root", where=where)
+    elif uid == 0 and not set(sets["bounding"]) <= set(sets["permitted"]):
+        more = " ".join(name for name in sets["bounding"] if name not in sets["permitted"])
+        yield PlanWarning(message=f"root gets all that is in the bounding set: {more}", where=f"{where}.permitted")
 
 
 def _scheduler(config: dict[str, Any]) -> dict[str, Any]:

@@ -492,18 +492,13 @@ def _wanted(spec: Spec) -> dict[str, str]:
         if path and not path.startswith("/"):
             raise ConfigError(f"namespace path {path!r} is not absolute", where=f"{where}.path")
         wanted[entry["type"]] = path
-    _check_user(spec, wanted)
+    if "user" in wanted or any(_maps(spec).values()):
+        from gosudacon.stages.namespaces import maps
+
+        maps.check(spec, wanted)
     if spec.linux.get("timeOffsets") and wanted.get("time") != "":
         raise ConfigError("timeOffsets need a new time namespace", where="linux.timeOffsets")
     return {kind: wanted[kind] for kind in namespace.KINDS if kind in wanted}
-
-
-def _check_user(spec: Spec, wanted: dict[str, str]) -> None:
-    maps = _maps(spec)
-    if "user" not in wanted and (maps["uids"] or maps["gids"]):
-        raise ConfigError("id mappings need a user namespace", where="linux.uidMappings")
-    if wanted.get("user") == "" and not (maps["uids"] and maps["gids"]):
-        raise ConfigError("a new user namespace needs uidMappings and gidMappings", where="linux.uidMappings")
 
 
 def _maps(spec: Spec) -> dict[str, Any]:

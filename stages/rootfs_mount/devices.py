@@ -174,11 +174,13 @@ def plan_devices(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps for /dev, after everything is mounted; none of them when /dev is a bind mount."""
     bind = "user" in spec.namespaces() or not host.initial_userns
     nodes = {name: [name, kind, major, minor, 0o666, 0, 0] for name, kind, major, minor in DEFAULT_NODES}
-    listed: dict[str, Step] = {}
+    listed: dict[str, MakeNodes] = {}
     for index, device in enumerate(spec.linux.get("devices") or ()):
         where = f"linux.devices[{index}]"
         node = _node(device, where)
         nodes.pop(node[0], None)
+        if node[0] in listed and listed[node[0]].nodes != [node]:
+            raise ConfigError(f"{node[0]} is already another device", where=f"{where}.path")
         listed[node[0]] = MakeNodes(nodes=[node], bind=bind, where=where)
     if nodes:
         yield MakeNodes(nodes=list(nodes.values()), bind=bind, where="")

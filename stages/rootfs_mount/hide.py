@@ -22,7 +22,7 @@ _ENOENT, _ENOTDIR, _ENOSPC, _ELOOP = 2, 20, 28, 40
 _IS_THE_ROOT = "is the container's root, which cannot be masked"
 _NULL = os.makedev(1, 3)
 _KEYS = ("readonlyPaths", "maskedPaths")
-_OF_ONE_PROCESS = ("/proc/self", "/proc/thread-self")
+_OF_ONE_PROCESS = ("/proc/self/", "/proc/thread-self/")
 _MAGIC = {"proc": mount.PROC_SUPER_MAGIC, "sysfs": mount.SYSFS_MAGIC}
 
 
@@ -191,7 +191,7 @@ def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
         yield OpenNull(where="linux.maskedPaths")
     mounted = _mounted(spec)
     for name, where in readonly + masked:
-        if name.startswith(_OF_ONE_PROCESS):
+        if f"{name}/".startswith(_OF_ONE_PROCESS):
             yield PlanWarning(message=f"{name} is the first process's only, others have their own", where=where)
     for name, where in readonly:
         yield kinds[0](path=name, magic=_magic(name, mounted), where=where)

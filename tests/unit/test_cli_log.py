@@ -264,3 +264,16 @@ def test_system_errors_in_the_case_that_callers_match(capfd: pytest.CaptureFixtu
     log = opened("", "json")
     log.error(SyscallError(2, "openat2", "/x"))
     assert json.loads(capfd.readouterr().err)["msg"].endswith("no such file or directory")
+
+
+@pytest.mark.parametrize(("always", "debug", "count"), [(False, False, 0), (True, False, 1), (False, True, 1)])
+def test_warnings(always: bool, debug: bool, count: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = opened(tmp_path / "log", debug=debug)
+    log.warning("odd", always)
+    assert [(each["level"], each["msg"]) for each in records(tmp_path / "log")] == [("warning", "odd")] * count
+    assert capfd.readouterr() == ("", "")
+
+
+def test_warnings_do_not_reach_what_may_be_the_containers_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    Log().warning("odd", always=True)
+    assert capfd.readouterr() == ("", "")

@@ -127,3 +127,12 @@ def test_a_closed_pipe_is_no_error(bundle: Path, config: dict[str, Any]) -> None
         env=dict(os.environ, PYTHONPATH=str(CHECKOUT)),
     )  # fmt: skip
     assert result.stderr == ""
+
+
+def test_warnings(bundle: Path, config: dict[str, Any]) -> None:
+    config["linux"]["personality"] = {"domain": "LINUX", "flags": ["X"]}
+    write(bundle, config)
+    assert "warning linux.personality.flags: ignored" in explain(bundle).stdout
+    (warning,) = json.loads(explain("--format", "json", bundle).stdout)["warnings"]
+    assert (warning["where"], warning["stage"]) == ("linux.personality.flags", "handoff")
+    assert json.loads(explain("--format", "json", "--stage", "seccomp", bundle).stdout)["warnings"] == []

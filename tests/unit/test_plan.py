@@ -17,6 +17,7 @@ from gosudacon.api import (
     STARTED,
     ConfigError,
     Host,
+    PlanWarning,
     Spec,
     Stage,
     Step,
@@ -163,3 +164,19 @@ def test_json_says_what_waits_for_what() -> None:
     data = Plan([spawn, step("hook", CREATE_RUNTIME), step("mount", CONFINE)]).to_json()
     assert [(each["what"], each.get("waits_for")) for each in data] == [("spawn", None), ("hook", None), ("mount", 1)]
     assert data[1]["fields"] == {"name": "hook"}
+
+
+class Doubting(Stage):
+    """Has something to say besides its steps."""
+
+    name = "doubting"
+
+    def plan(self, spec: Spec, host: Host) -> list[Step]:
+        return [step("a", MOUNT), PlanWarning(message="ignored", where="linux.x"), step("b", PREPARE)]
+
+
+def test_warnings_are_no_steps() -> None:
+    plan = make([Doubting()], Spec({}, "c", "/b"), Host())
+    assert [each.describe() for each in plan.steps] == ["b", "a"]
+    assert [(each.stage, each.where, each.message) for each in plan.warnings] == [("doubting", "linux.x", "ignored")]
+    assert [each.describe() for each in plan.warnings] == ["linux.x: ignored"]
