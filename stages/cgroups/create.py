@@ -53,13 +53,13 @@ class JoinCgroup(Step):
 class Making:
     """What `CreateCgroup` has made and opened so far."""
 
-    def __init__(self, context: Context, note: Note) -> None:
+    def __init__(self, context: Context, note: Note, before: dict[str, int]) -> None:
         self.directories: dict[str, str] = {}
         self.fds: dict[str, int] = {}
         self._note = note
+        self._before = before
         self._joins: dict[str, int] = {}
         self._inodes: dict[str, int] = {}
-        self._made: list[tuple[str, int]] = []  # name, descriptor of the cgroup itself
         self._existing: dict[str, str] = {}
         self._by_clone = context.host.kernel >= _CLONE_INTO_CGROUP and cgroupfs.can_clone_into()
 
@@ -72,11 +72,12 @@ class Making:
         directory = f"{point}/{path}"
         self.fds.update((controller, fd) for controller in controllers)
         self.directories.update((controller, directory) for controller in controllers)
-        if made:
-            self._made.append((path.rpartition("/")[2], fd))
-        else:
+        inode = self._inodes[directory] = os.fstat(fd).st_ino
+        if not made:
             self._existing.update((controller, directory) for controller in controllers)
-        self._inodes[directory] = os.fstat(fd).st_ino
+            if not self._before[directory]:  # made by somebody else since
+                self._before[directory] = inode
+                self._note.expect(self._before)
         if "cpuset" in controllers:
             seed_cpuset(fd, path.count("/") + 1, made)
         name = "cgroup.procs" if "" in controllers else "tasks"
@@ -99,12 +100,8 @@ class Making:
             if controller in ("", "freezer") and _looks_frozen(self.fds[controller], controller):
                 raise Error("container's cgroup unexpectedly frozen")
 
-    def abandon(self) -> None:
-        """Remove what was made and close everything."""
-        for name, fd in reversed(self._made):
-            above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-            cgroupfs.rmdir(above, name)
-            os.close(above)
+    def close(self) -> None:
+        """Close everything, since nothing comes of it."""
         for fd in {*self.fds.values(), *self._joins.values()}:
             os.close(fd)
 

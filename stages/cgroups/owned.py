@@ -1,8 +1,9 @@
 """The step that makes a container's cgroups and, from another process, takes them away again.
 
 A cgroup that was there before is used if it is empty, as runc does, and refused if it has processes or is
-frozen. Whose it is must be known when it is removed, possibly by another process after a crash: what was
-entered is noted with its inode in the state directory, and nothing else is ever killed or removed.
+frozen. Whose it is must be known when it is removed, possibly by another process after a crash. So the note in the
+state directory says first which of them are there already, before any is made, and then, before a process enters,
+the inode of each that was made or found empty. Nothing else is ever killed or removed.
 
 `delete` imports this module and nothing that only `create` needs, such as system calls through `_ctypes`: what makes
 the cgroups is imported when they are made.
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from gosudacon.stages.cgroups.create import Making
 
-_NOTE = "cgroups.json"
+_NOTE = "cgroups.note"
+_OLD_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
 _PERMISSION = (1, 13, 30)  # EPERM, EACCES, EROFS
+_UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
 
 class CreateCgroup(Step):
@@ -35,6 +38,7 @@ class CreateCgroup(Step):
     phase = PREPARE
     where = "linux.cgroupsPath"
     lasts = True
+    modules = ("gosudacon.linux.cgroup",)
     places: list[list[Any]]
     rootless: bool = False  # what the caller may not make is left out
 
@@ -50,33 +54,47 @@ class CreateCgroup(Step):
         from gosudacon.stages.cgroups.create import Making
 
         note = Note(context)
-        note.begin()
-        making = Making(context, note)
+        before = {f"{point}/{path}": self._inode(f"{point}/{path}") for point, path, _ in self.places}
+        note.expect(before)
+        making = Making(context, note, before)
         try:
             for place in self.places:
                 try:
                     self._enter(making, *place)
                 except (OSError, SyscallError) as error:
-                    if not self.rootless or error.errno not in _PERMISSION:
+                    if not self._may_not(error):
                         raise
             making.refuse_populated()
+            making.keep(context)
         except BaseException:
-            making.abandon()
-            note.drop()
+            making.close()
             raise
-        making.keep(context)
 
     def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
         making.make(point, path, controllers)
 
+    def _inode(self, directory: str) -> int:
+        try:
+            return os.lstat(directory).st_ino
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            if not self._may_not(error):
+                raise
+            return _UNKNOWN
+
+    def _may_not(self, error: OSError) -> bool:
+        """Whether this is what a caller without privileges has to live with."""
+        return self.rootless and error.errno in _PERMISSION
+
     def undo(self, context: Context) -> None:
         note = Note(context)
-        owned = note.read()
-        if owned is None:  # never begun, or refused
+        found = note.read()
+        if found is None:  # never begun
             return
         left: dict[str, str] = {}
         for point, path, controllers in self.places:
-            if not self._remove(point, path, owned):
+            if not self._remove(point, path, *found):
                 left.update((controller, f"{point}/{path}") for controller in controllers)
         if left:
             from gosudacon.linux import cgroup
@@ -84,20 +102,20 @@ class CreateCgroup(Step):
             cgroup.remove(left)
         note.drop()
 
-    def _remove(self, point: str, path: str, owned: dict[str, int]) -> bool:
+    def _remove(self, point: str, path: str, settled: bool, inodes: dict[str, int]) -> bool:
         """Remove a cgroup if it is this container's; False if that takes more than rmdir(2)."""
+        known = inodes.get(f"{point}/{path}", 0)
         try:
             base = cgroupdir.open_hierarchy(point)
         except FileNotFoundError:
             return True
         try:
-            known = owned.get(f"{point}/{path}", 0)
-            if not owned:  # cut short before the inodes were noted: nobody was in yet
-                cgroupdir.rmdir(base, path)
-            elif known and cgroupdir.inode(base, path) == known:
+            if settled and known and cgroupdir.inode(base, path) == known:
                 return cgroupdir.rmdir(base, path)
+            if not settled and not known:
+                cgroupdir.rmdir(base, path)  # nobody of ours was in yet: if it is not empty, it is not ours
         except SyscallError as error:
-            if not self.rootless or error.errno not in _PERMISSION:
+            if not self._may_not(error):
                 raise
         finally:
             os.close(base)
@@ -118,59 +136,73 @@ class CreateUnifiedCgroup(CreateCgroup):
 
 
 class Note:
-    """The note in the state directory: absent, begun (empty), or directory -> inode of what was entered.
+    """The note in the state directory. A line is added before each change; the last complete one counts.
 
-    Without a state directory it is kept in memory.
+    ``{"before": …}`` has the directories to be made, with the inode of each that is there already, else 0;
+    ``{"owned": …}`` has the inode of each that was made or found empty. Without a state directory the note is kept in memory.
     """
 
     def __init__(self, context: Context) -> None:
         self._at = context.state_dir
         self._kept = context.kept
-        self._fd = -1
 
-    def begin(self) -> None:
-        """Note that making starts."""
-        if self._at < 0:
-            self._kept["cgroup_note"] = {}
-            return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(_NOTE, flags, 0o600, dir_fd=self._at)
+    def expect(self, before: dict[str, int]) -> None:
+        """Note what is about to be made, and what is there already."""
+        self._add("before", before)
 
     def settle(self, inodes: dict[str, int]) -> None:
         """Note what was made or found empty."""
-        if self._at < 0:
-            self._kept["cgroup_note"] = inodes
-            return
-        os.write(self._fd, jsonio.dumps(inodes).encode())
-        os.close(self._fd)
-        self._fd = -1
+        self._add("owned", inodes)
 
     def drop(self) -> None:
         """There is nothing of this container's any more."""
-        if self._at < 0:
-            self._kept.pop("cgroup_note", None)
-            return
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-        try:
-            os.unlink(_NOTE, dir_fd=self._at)
-        except FileNotFoundError:
-            return
+        self._kept.pop("cgroup_note", None)
+        for name in (_NOTE, _OLD_NOTE) if self._at >= 0 else ():
+            try:
+                os.unlink(name, dir_fd=self._at)
+            except FileNotFoundError:
+                continue
 
-    def read(self) -> dict[str, int] | None:
-        """None for absent, an empty mapping for begun."""
+    def read(self) -> tuple[bool, dict[str, int]] | None:
+        """Whether it is settled, and the inodes; None if nothing has been made."""
+        text: bytes | None = self._kept.get("cgroup_note") if self._at < 0 else self._read(_NOTE)
+        if text is None:
+            return self._read_old()
+        *lines, _cut_short = text.split(b"\n")
+        if not lines:
+            return None
+        note = jsonio.loads(lines[-1])
+        settled = "owned" in note
+        return settled, note["owned" if settled else "before"]
+
+    def _add(self, kind: str, inodes: dict[str, int]) -> None:
+        line = jsonio.dumps({kind: inodes}).encode() + b"\n"
         if self._at < 0:
-            found: dict[str, int] | None = self._kept.get("cgroup_note")
-            return found
+            self._kept["cgroup_note"] = self._kept.get("cgroup_note", b"") + line
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(_NOTE, flags, 0o600, dir_fd=self._at)
         try:
-            fd = os.open(_NOTE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._at)
+            while line:
+                line = line[os.write(fd, line) :]
+        finally:
+            os.close(fd)
+
+    def _read_old(self) -> tuple[bool, dict[str, int]] | None:
+        text = None if self._at < 0 else self._read(_OLD_NOTE)
+        if text is None:
+            return None
+        try:
+            return True, jsonio.loads(text)
+        except ValueError:  # killed before or while the inodes were written: what is empty is removed
+            return False, {}
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._at)
         except FileNotFoundError:
             return None
         try:
-            data = jsonio.loads(os.read(fd, 1 << 20))
-        except ValueError:  # killed before or while it was written
-            data = {}
+            return os.read(fd, 1 << 20)
         finally:
             os.close(fd)
-        return data if isinstance(data, dict) else {}

@@ -10,12 +10,14 @@ from __future__ import annotations
 from gosudacon.api import ISOLATE, PREPARE, RUNTIME, Context, Error, Step, StepError
 from gosudacon.linux import cgroupdir
 from gosudacon.linux import system as os
+from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.cgroups.owned import Note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_ENOENT = 2
 _INFINITY = (1 << 64) - 1
 
 
@@ -52,6 +54,7 @@ class StartScope(Step):
     side = RUNTIME
     where = "linux.cgroupsPath"
     lasts = True
+    modules = ("gosudacon.linux.cgroup", "gosudacon.linux.systemd")
     unit: str
     point: str
     properties: list[list[Any]]
@@ -69,7 +72,7 @@ class StartScope(Step):
 
         note = Note(context)
         with Manager(self.user) as manager:
-            note.begin()
+            note.expect({})
             try:
                 manager.start_scope(self.unit, [*self.properties, *self._device_properties()], [context.pid])
             except UnitExistsError:
@@ -89,16 +92,19 @@ class StartScope(Step):
         from gosudacon.linux import cgroupfs
         from gosudacon.stages.cgroups.create import enable_controllers
 
-        base = cgroupfs.open_hierarchy(self.point)
+        here = cgroupfs.open_hierarchy(self.point)
         try:
-            fd, made = cgroupfs.make(base, path, enable_controllers)
-            if made:  # gone since systemd said so
-                os.close(fd)
-                cgroupfs.rmdir(base, path)
-                raise StepError(f"{self.unit} has ended: was the container's process killed?")
-        finally:
-            os.close(base)
-        return fd
+            for name in path.split("/"):
+                enable_controllers(here)
+                below = cgroupfs.open_below(here, name)
+                os.close(here)
+                here = below
+        except SyscallError as error:
+            os.close(here)
+            if error.errno != _ENOENT:
+                raise
+            raise StepError(f"{self.unit} has ended: was the container's process killed?") from None
+        return here
 
     def _device_properties(self) -> list[list[Any]]:
         if self.devices is None:
@@ -113,10 +119,10 @@ class StartScope(Step):
 
     def undo(self, context: Context) -> None:
         note = Note(context)
-        owned = note.read()
-        if owned is None:  # never begun, or refused
+        found = note.read()
+        if found is None:  # never begun, or refused
             return
-        left = {directory: inode for directory, inode in owned.items() if _is_there(directory, inode)}
+        left = {directory: inode for directory, inode in found[1].items() if _is_there(directory, inode)}
         if left:
             from gosudacon.linux import cgroup
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from gosudacon.api import ConfigError, Error
 from gosudacon.linux import cgroup, cgroupfs, namespace
+from gosudacon.stages.cgroups import owned
 from tests.support import cgroups, processes
 from tests.support.children import in_child
 from tests.support.jail import Jail, cleaned
@@ -248,8 +251,8 @@ def test_nothing_is_undone_that_never_began(make_jail: MakeJail) -> None:
 def test_a_create_killed_before_it_noted_what_it_made(make_jail: MakeJail) -> None:
     """The note was begun; what it announces is removed as far as it is empty, and nobody is killed."""
     jail = make_jail()
-    (jail.state / "cgroups.json").write_text("")
     made = everywhere(jail.path)
+    (jail.state / "cgroups.note").write_text(json.dumps({"before": {str(path): 0 for path in made}}) + "\n")
     for path in made:
         path.mkdir(parents=True)
     other = os.fork()
@@ -263,6 +266,95 @@ def test_a_create_killed_before_it_noted_what_it_made(make_jail: MakeJail) -> No
     os.kill(other, signal.SIGKILL)
     os.waitpid(other, 0)
     busy.rmdir()
+
+
+def test_a_create_killed_before_it_used_what_was_there(make_jail: MakeJail) -> None:
+    """Empty cgroups that were there before stay until they are noted as the container's."""
+    jail = make_jail()
+    there = everywhere(jail.path)
+    for path in there:
+        path.mkdir(parents=True)
+    (jail.state / "cgroups.note").write_text(
+        json.dumps({"before": {str(path): path.stat().st_ino for path in there}}) + "\n"
+    )
+    jail.undo()
+    assert jail.directories() == set(there)
+    for path in there:
+        path.rmdir()
+
+
+@pytest.mark.parametrize("text", ["", '{"before": {"/sys/fs/cg'])
+def test_a_create_killed_before_its_note_was_written_has_made_nothing(make_jail: MakeJail, text: str) -> None:
+    jail = make_jail()
+    (jail.state / "cgroups.note").write_text(text)
+    there = everywhere(jail.path)
+    for path in there:
+        path.mkdir(parents=True)
+    jail.undo()
+    assert jail.directories() == set(there)
+    for path in there:
+        path.rmdir()
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_the_note_of_0_1_0(make_jail: MakeJail, settled: bool) -> None:
+    """An empty file until all were made, then the inodes."""
+    jail = make_jail()
+    made = everywhere(jail.path)
+    for path in made:
+        path.mkdir(parents=True)
+    text = json.dumps({str(path): path.stat().st_ino for path in made}) if settled else ""
+    (jail.state / "cgroups.json").write_text(text)
+    jail.undo()
+    assert jail.directories() == set()
+    assert list(jail.state.iterdir()) == []
+
+
+def test_a_cgroup_that_somebody_else_makes_meanwhile_is_not_removed(make_jail: MakeJail, monkeypatch: Any) -> None:
+    """It was not there when the note was written, and was when it was to be made; then making fails."""
+    jail = make_jail()
+    theirs = everywhere(jail.path)[0]
+    make = cgroupfs.make
+
+    def late(*arguments: Any) -> tuple[int, bool]:
+        theirs.mkdir(parents=True, exist_ok=True)
+        return make(*arguments)
+
+    def no_note(*_: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(cgroupfs, "make", late)
+    monkeypatch.setattr(owned.Note, "settle", no_note)
+    with pytest.raises(Error, match="no space left on device"):
+        jail.prepare()
+    jail.undo()
+    assert jail.directories() == {theirs}
+    theirs.rmdir()
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open_below"])
+@pytest.mark.parametrize("at", range(1, 4))
+def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: Any, call: str, at: int) -> None:
+    """Before and after a cgroup exists: mkdir(2) fails, or openat2(2) of what it has made."""
+    jail = make_jail()
+    if len(everywhere(jail.path)) < at:
+        pytest.skip("needs cgroup-v1")
+    for path in everywhere(os.path.dirname(jail.path)):
+        path.mkdir(parents=True, exist_ok=True)
+    module = cgroupfs.os if call == "mkdir" else cgroupfs
+    real, calls = getattr(module, call), itertools.count(1)
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == at:
+            raise OSError(24, "too many open files")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(module, call, failing)
+    with pytest.raises(Error, match="too many open files"):
+        jail.prepare()
+    assert call == "mkdir" and at == 1 or jail.directories()
+    jail.undo()
+    assert jail.directories() == set()
 
 
 def test_a_cgroup_made_anew_by_somebody_else_is_left_alone(make_jail: MakeJail) -> None:
@@ -329,6 +421,8 @@ def test_a_frozen_cgroup_is_refused(make_jail: MakeJail) -> None:
     (directory / file).write_text(stop)
     with pytest.raises(Error, match="container's cgroup unexpectedly frozen"):
         jail.prepare()
+    jail.undo()
+    assert jail.directories() == {directory}
     (directory / file).write_text(go)
     directory.rmdir()
     assert jail.directories() == set()
