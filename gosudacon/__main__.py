@@ -9,6 +9,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+
+def _report(kind: type[BaseException], error: BaseException, _traceback: object) -> None:
+    """A line for what no command could report; as `sys.excepthook`."""
+    text = f"{kind.__name__}: {error}" if str(error) else kind.__name__
+    posix.write(2, f"gosudacon: {text}\n".encode(errors="replace"))
+
+
+sys.excepthook = _report
+sys.unraisablehook = lambda _report: None  # a signal in a destructor: `interrupt.check` raises it again
+
 _PACKAGE = __file__.rpartition("/")[0]
 
 

@@ -8,6 +8,7 @@ from gosudacon.cli import log as logs
 from gosudacon.cli import parse as parser
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
+from gosudacon.linux.interrupt import Interrupted, arm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ def main(argv: list[str]) -> int:
 
 def _run(invocation: parser.Invocation, log: logs.Log) -> int:
     try:
+        arm()
         name = f"gosudacon.cli.{invocation.command}"
         __import__(name)
         status: int = sys.modules[name].run(invocation)
         return status
     except (Error, OSError) as error:
         log.error(error, invocation.prefix)
-    except KeyboardInterrupt:
-        log.error("interrupted", invocation.prefix)
+    except Interrupted as interrupted:
+        log.error(str(interrupted), invocation.prefix)
     except BaseException as error:  # noqa: BLE001 - a bug, too, must reach the caller as one line
         log.error(error, invocation.prefix + "internal error: ")
     return invocation.failure

@@ -29,6 +29,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _foreground(invocation: Invocation) -> int:
+    from gosudacon.container import delete  # noqa: F401 - for `finish`, whatever becomes of the package until then
     from gosudacon.container import run as foreground
 
     creation = make(invocation, {"run": True, "foreground": True})

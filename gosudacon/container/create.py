@@ -15,14 +15,16 @@ from gosudacon.container.state import (
     now,
     oci_state,
 )
-from gosudacon.linux import proc
+from gosudacon.linux import interrupt, proc, sched
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.linux.errors import Error, reason
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import InitDied, RuntimeSide
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.pipeline.step import DELETE, STARTED, Context
+
+_DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has to kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ class Creation:
         except BaseException as error:
             if isinstance(error, InitDied):
                 self._blame_memory(error)
-            self.abort()
+            failures = self.abort()
+            if failures and isinstance(error, Error):
+                error.hint = f"{failures[0].message}; delete --force {self.spec.id} tries again"
             raise
 
     def _compile(self, config: str, use_snapshot: bool) -> tuple[Plan, Any]:
@@ -91,6 +95,8 @@ class Creation:
 
     def commit(self) -> None:
         """Let init go on: it now waits for ``start`` by itself, and outlives this process."""
+        if not self.spec.options.get("run"):
+            interrupt.defer()  # that is all there was to do
         self.engine.go()
 
     def await_exec(self) -> None:
@@ -99,11 +105,21 @@ class Creation:
         self.container.check_executed()
 
     def abort(self) -> list[Error]:
-        """Kill init and undo every step that lasts; what could not be undone is returned."""
+        """Kill init and undo every step that lasts; what could not be undone is returned.
+
+        Nothing of what made the creation fail gets in the way: neither more signals nor a limit on descriptors. While
+        anything is left, the state directory stays for ``delete --force``, and the container is not at its end.
+        """
+        interrupt.defer()
+        sched.allow_descriptors(_DESCRIPTORS)
         self.engine.kill()
         failures = undo_steps(self.plan.lasting(), self.context)
-        if not failures:
+        if failures:
+            return failures
+        try:
             self.store.remove()
+        except OSError as error:
+            return [Error(reason(error))]
         for step in self.plan.of_phase(DELETE):  # the lifecycle goes on to its end: poststop hooks (runtime.md)
             try:
                 run_step(step, self.context, self.observers)
@@ -157,9 +173,18 @@ def write_pid_file(path: str, pid: int) -> None:
     """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        os.write(fd, b"%d" % pid)
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        fd = os.open(temporary, flags, 0o644)
+    except FileExistsError:  # of a create that was killed here
+        os.unlink(temporary)
+        fd = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

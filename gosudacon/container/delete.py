@@ -84,6 +84,8 @@ def _await_death(container: Container) -> None:
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
+        if container.alive():
+            raise
         return
     try:
         deadline = time.monotonic() + _PATIENCE

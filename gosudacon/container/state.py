@@ -66,8 +66,13 @@ class Store:
             os.mkdir(f"{self.root}/{self.id}", 0o700)
         except FileExistsError:
             raise StateError("container with given ID already exists", hint=f"id {self.id}") from None
-        self._open()
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        try:
+            self._open()
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.rmdir(f"{self.root}/{self.id}")  # still empty
+            self.close()
+            raise
 
     def open(self, exclusive: bool = False) -> None:
         """Open an existing container's directory, locked if ``exclusive``. Raises `StateError` if there is none."""
@@ -120,11 +125,11 @@ class Store:
         return f"/proc/self/fd/{self.fd}/{name}"
 
     def remove(self) -> None:
-        """Remove the directory and the files in it, which are all ours; nothing there is fine."""
+        """Remove the directory and the files in it, which are all ours, state.json last; nothing there is fine."""
         try:
             if self.fd < 0:
                 self._open()
-            for name in os.listdir(self.fd):
+            for name in sorted(os.listdir(self.fd), key="state.json".__eq__):
                 os.unlink(name, dir_fd=self.fd)
             os.rmdir(f"{self.root}/{self.id}")
         except FileNotFoundError:

@@ -128,8 +128,14 @@ def _bring(name: str) -> None:
     setattr(sys.modules[package], tail, module)
 
 
+def _report(kind: type, error: BaseException, _traceback: object) -> None:
+    """A line for what ends the program before it can report errors itself; as `sys.excepthook`."""
+    posix.write(2, f"gosudacon: cannot start: {kind.__name__}: {error}\n".encode(errors="replace"))
+
+
 def start() -> None:
     """Put the bundle in front of the other finders and run the command line."""
+    sys.excepthook = _report
     gc.disable()  # a command is over before there is garbage worth looking for; `run` waits, and enables it again
     sys.meta_path.insert(0, Finder)
     sys.path[:] = [path for path in sys.path if path != sys.prefix] + [*PATHS]

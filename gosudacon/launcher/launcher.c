@@ -45,6 +45,10 @@ enum {
     ENOEXEC_ = 8,
     EACCES_ = 13,
     ENOTDIR_ = 20,
+    SIG_BLOCK_ = 0,
+    SIGHUP_ = 1,
+    SIGINT_ = 2,
+    SIGTERM_ = 15,
     SYS_open_tree = 428,
     SYS_mount_setattr = 442,
 };
@@ -57,6 +61,7 @@ struct mount_attr_ {
 #if defined(__x86_64__)
 enum {
     SYS_write = 1,
+    SYS_rt_sigprocmask = 14,
     SYS_execve = 59,
     SYS_exit_group = 231,
     SYS_faccessat = 269,
@@ -87,6 +92,7 @@ enum {
     SYS_faccessat = 48,
     SYS_write = 64,
     SYS_exit_group = 94,
+    SYS_rt_sigprocmask = 135,
     SYS_execve = 221,
     SYS_execveat = 281,
 };
@@ -171,6 +177,7 @@ __attribute__((noreturn, used)) void start(long *stack)
     const char *python = (const char *)interpreter.path;
     const char *script = (const char *)entry.path;
     const char *args[argc + 6];
+    const uint64_t held = 1 << (SIGHUP_ - 1) | 1 << (SIGINT_ - 1) | 1 << (SIGTERM_ - 1);
     long n = 0, tree, error;
 
     /* The interpreter finds its library from its name: gosudacon/launcher/home.py. */
@@ -186,6 +193,8 @@ __attribute__((noreturn, used)) void start(long *stack)
     error = call(SYS_faccessat, AT_FDCWD_, (long)script, R_OK_, 0, 0);
     if (error < 0)
         fail("cannot read ", script, error);
+    /* Until gosudacon.linux.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
+    call(SYS_rt_sigprocmask, SIG_BLOCK_, (long)&held, 0, sizeof held, 0);
     tree = sealed_clone(python);
     if (tree >= 0)
         call(SYS_execveat, tree, (long)"", (long)args, (long)envp, AT_EMPTY_PATH_);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gosudacon.linux import system as os
 
+_NOT_THERE = (1, 2, 3, 13)  # EPERM, ENOENT, ESRCH, EACCES: gone, or none of ours
 _PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "Forked but didn't exec"
 
 
@@ -39,7 +40,9 @@ def _stat(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on; empty if the process is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NOT_THERE:  # too few descriptors are no proof that the process is gone
+            raise
         return []
     try:
         data = os.read(fd, 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.linux import abi
+from gosudacon.linux.errors import SyscallError
 
 _sched_setattr = abi.syscall("sched_setattr", abi.INT, abi.BUFFER, abi.UINT)
 _sched_setaffinity = abi.syscall("sched_setaffinity", abi.INT, abi.SIZE, abi.BUFFER)
@@ -120,3 +121,18 @@ def set_mempolicy(mode: int, nodes: int) -> None:
 def prlimit(pid: int, resource: int, soft: int, hard: int, about: str) -> None:
     """Set a resource limit of a process; 2**64-1 is infinity (prlimit(2))."""
     _prlimit64(pid, resource, soft.to_bytes(8, "little") + hard.to_bytes(8, "little"), None, about=about)
+
+
+def allow_descriptors(count: int) -> None:
+    """Have this process open at least ``count`` descriptors, as far as it may allow itself that (RLIMIT_NOFILE)."""
+    limits = bytearray(16)
+    try:
+        _prlimit64(0, RLIMITS["RLIMIT_NOFILE"], None, limits)
+    except SyscallError:
+        return
+    soft, hard = int.from_bytes(limits[:8], "little"), int.from_bytes(limits[8:], "little")
+    for most in (max(count, hard), hard) if soft < count else ():  # more than the hard limit takes CAP_SYS_RESOURCE
+        try:
+            return prlimit(0, RLIMITS["RLIMIT_NOFILE"], min(count, most), most, "RLIMIT_NOFILE")
+        except SyscallError:
+            continue

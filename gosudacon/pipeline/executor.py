@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import jsonio, namespace, proc, process
+from gosudacon.linux import interrupt, jsonio, namespace, proc, process
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StepError, from_record, reason, shortened
 from gosudacon.pipeline.runner import run_step
@@ -93,10 +93,12 @@ class RuntimeSide(Engine):
 
     def run(self) -> None:
         """Execute the lane. Raises `Error`, the container side's as its own."""
-        for move in self._lanes[CONTAINER]:
-            for module in move.step.modules:
-                __import__(module)
+        for lane in self._lanes.values():
+            for move in lane:
+                for module in move.step.modules:
+                    __import__(module)
         for position, move in enumerate(self._lanes[RUNTIME], 1):
+            interrupt.check()
             self._position = position
             while self._peer_done < move.wait:
                 self._receive()
@@ -150,7 +152,7 @@ class RuntimeSide(Engine):
             try:
                 os.kill(self.context.pid, _SIGKILL)
                 os.waitpid(self.context.pid, 0)
-            except (ProcessLookupError, ChildProcessError):
+            except OSError:  # gone, or it goes by itself: its channel has ended
                 pass
 
     def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
@@ -194,12 +196,12 @@ class RuntimeSide(Engine):
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             raise StepError(f"the container's process claims to be {pid}, which is not its pid") from None
-        os.waitpid(self.context.pid, 0)
-        self.context.pid = pid
+        parent, self.context.pid = self.context.pid, pid
+        os.waitpid(parent, 0)
 
     def _died(self) -> InitDied:
-        _, status = os.waitpid(self.context.pid, 0)
-        self.context.pid = 0
+        pid, self.context.pid = self.context.pid, 0
+        _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return InitDied(f"{self.child} {how} before it was ready")
@@ -235,6 +237,8 @@ class ContainerSide(Engine):
             raise StepError("the plan ended without starting the container's process")
         except Error as error:
             self._fail(error)
+        except interrupt.Interrupted as error:
+            self._fail(StepError(f"{error} before it was ready"))
         except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
             self._fail(StepError(f"internal error: {reason(error)}"))
         os._exit(1)

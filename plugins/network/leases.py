@@ -38,7 +38,7 @@ class Book:
     def __init__(self, directory: int, bridge: str) -> None:
         self._directory = directory
         self._name = f"{bridge}.json"
-        self._temporary = f".{bridge}.json.new"
+        self._temporary = _temporary(bridge)
         data = self._read()
         self.leases: dict[str, dict[str, Any]] = data.get("leases", {})
         self.last: dict[str, str] = data.get("last", {})
@@ -77,9 +77,8 @@ class Book:
     def save(self) -> None:
         """Write the file atomically; remove it when nobody is left."""
         if not self.leases:
-            for name in (self._name, self._temporary):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=self._directory)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._directory)
             return
         data = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -114,9 +113,15 @@ def opened(path: str, bridge: str) -> Iterator[Book]:
     try:
         yield Book(fd, bridge)
     finally:
+        with contextlib.suppress(FileNotFoundError):  # of whoever was killed, or could not write it
+            os.unlink(_temporary(bridge), dir_fd=fd)
         with contextlib.suppress(OSError):  # not empty: somebody's leases
             os.rmdir(path)
         os.close(fd)
+
+
+def _temporary(bridge: str) -> str:
+    return f".{bridge}.json.new"
 
 
 def _locked(path: str) -> int:

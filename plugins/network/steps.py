@@ -19,6 +19,7 @@ class _Member(Step):
     phase = CREATE_RUNTIME
     by = CREATE_CONTAINER
     lasts = True
+    modules: tuple[str, ...] = ("gosudacon.plugins.network.leases", "gosudacon.plugins.network.nat")
     bridge: str
     leases: str
     link: str
@@ -110,6 +111,7 @@ class AllowForwarding(_Member):
 class Masquerade(_Member):
     """Let containers speak with the host's address, and let nobody outside begin."""
 
+    modules = (*_Member.modules, "subprocess")
     subnets: list[str]
     nft: str
 

@@ -149,7 +149,7 @@ def seed_cpuset(fd: int, depth: int, new: bool = False) -> None:
                     cgroupfs.write(child, name, inherited)
             values = [value or inherited for value, inherited in zip(own, values, strict=True)]
     finally:
-        for used in (here, *(child for child, _ in empty)):
+        for used in {here, *(child for child, _ in empty)}:
             os.close(used)
 
 

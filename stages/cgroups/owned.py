@@ -88,6 +88,9 @@ class CreateCgroup(Step):
         return self.rootless and error.errno in _PERMISSION
 
     def undo(self, context: Context) -> None:
+        for kept in ("cgroup_dirs", "cgroup_joins"):  # in the process that made them: they may be all it can open
+            for fd in {*context.kept.pop(kept, {}).values()}:
+                os.close(fd)
         note = Note(context)
         found = note.read()
         if found is None:  # never begun
@@ -139,7 +142,7 @@ class Note:
     """The note in the state directory. A line is added before each change; the last complete one counts.
 
     ``{"before": …}`` has the directories to be made, with the inode of each that is there already, else 0;
-    ``{"owned": …}`` has the inode of each that was made or found empty. Without a state directory the note is kept in memory.
+    ``{"owned": …}`` has the inode of each that was made or found empty. Without a state directory it is kept in memory.
     """
 
     def __init__(self, context: Context) -> None:
@@ -171,7 +174,7 @@ class Note:
         *lines, _cut_short = text.split(b"\n")
         if not lines:
             return None
-        note = jsonio.loads(lines[-1])
+        note: Any = jsonio.loads(lines[-1])
         settled = "owned" in note
         return settled, note["owned" if settled else "before"]
 
@@ -193,7 +196,8 @@ class Note:
         if text is None:
             return None
         try:
-            return True, jsonio.loads(text)
+            inodes: Any = jsonio.loads(text)
+            return True, inodes
         except ValueError:  # killed before or while the inodes were written: what is empty is removed
             return False, {}
 

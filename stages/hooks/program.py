@@ -92,7 +92,11 @@ class Program:
                 self._become(parent, stdio, tell)
             os.close(tell)
             tell = -1
-            number = os.read(told, 4)  # ends with execve(2)
+            try:
+                number = os.read(told, 4)  # ends with execve(2)
+            except BaseException:
+                _kill(pid)
+                raise
         finally:
             os.close(told)
             if tell >= 0:
@@ -199,6 +203,9 @@ def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int 
             if deadline is not None and time.monotonic() >= deadline:
                 _kill(pid)
                 return None, []
+    except BaseException:  # a signal: what the hook does must not go on beside the undoing
+        _kill(pid)
+        raise
     finally:
         if pidfd >= 0:
             os.close(pidfd)

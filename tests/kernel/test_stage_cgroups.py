@@ -352,7 +352,7 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
     monkeypatch.setattr(module, call, failing)
     with pytest.raises(Error, match="too many open files"):
         jail.prepare()
-    assert call == "mkdir" and at == 1 or jail.directories()
+    assert (call == "mkdir" and at == 1) or jail.directories()
     jail.undo()
     assert jail.directories() == set()
 

@@ -68,6 +68,7 @@ def _exits(*command: str) -> bool:
 NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "busybox": lambda: busybox.static_busybox() is not None,
+    "x86-64": lambda: os.uname().machine == "x86_64",
     "cgroup-v1": lambda: cgroups.mode() in ("v1", "hybrid"),
     "cgroup-hybrid": lambda: cgroups.mode() == "hybrid",
     "cgroup-v2": lambda: cgroups.mode() == "v2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.container.create import Creation
 from gosudacon.container.criu import external, rpc, service, steps
 from gosudacon.container.criu.request import Directories, common
-from gosudacon.linux import console, proc
+from gosudacon.linux import console, interrupt, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
@@ -70,6 +70,7 @@ class Restoration(Creation):
 
     def abort(self) -> list[Error]:
         """Kill what there is of the container and of CRIU, and undo every step that lasts."""
+        interrupt.defer()
         if self._session is not None:
             self._session.kill()
             self._session = None
