@@ -1,8 +1,8 @@
 """A signal or an error at every system call of create, run, start, exec and delete, and then nothing is left.
 
 Each command is run once to count its calls in each of its processes (tests/support/injection.py), and then again for
-each place and fault. Afterwards ``delete --force`` must succeed and the machine must be as before; the command must have
-failed or have done what it should; and it must not have printed a traceback.
+each place and fault. Afterwards ``delete --force`` must succeed and the machine must be as before; the command must
+have failed or have done what it should; and it must not have printed a traceback.
 
 All places take an hour: by default every test takes a sample of them, always the same for the same sequence of calls.
 ``GOSUDACON_TEST_FAULTS=1`` takes every place, ``=10`` every tenth.
@@ -17,17 +17,18 @@ import signal
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support import injection
+from tests.support import cgroups, injection, processes
 from tests.support.bundle import Bundle
 from tests.support.injection import Fault
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
-from tests.support.timing import seconds
+from tests.support.timing import eventually, seconds
 
 pytestmark = [needs("runtime:gosudacon", "x86-64"), pytest.mark.slow]
 
@@ -37,6 +38,7 @@ ERRORS = [{"errno": number} for number in (errno.EMFILE, errno.EIO, errno.ENOSPC
 SAME = 3  # of more equal calls in a row than these, the first and the last are places
 _EXIT_GROUP, _EXIT = 231, 60
 _NO_ERROR = (_EXIT_GROUP, _EXIT)  # these cannot fail
+_CRASHES = (128 + signal.SIGKILL, 128 + signal.SIGSEGV, 128 + signal.SIGABRT)  # of a C library without memory, too
 
 
 class Bench:
@@ -49,6 +51,9 @@ class Bench:
         self.verb = verb
         self.problems: list[str] = []
         self.ready = False
+        path = bundle.config["linux"]["cgroupsPath"].lstrip("/")
+        self.cgroups = [item.mountpoint / path for item in cgroups.hierarchies()]
+        self.mounts = Path("/proc/self/mountinfo").read_text()
 
     def arguments(self) -> list[str]:
         bundle = self.bundle
@@ -91,6 +96,7 @@ class Bench:
             self.tidy()
         except (AssertionError, TimeoutError, subprocess.TimeoutExpired, OSError) as error:
             self.problems.append(f"{name}: {error}")
+            print(self.problems[-1], flush=True)  # a long run is watched with -s
             self.runtime.call("delete", "--force", self.bundle.id, check=False)
             self.watch.clear()
             self.ready = False
@@ -101,22 +107,40 @@ class Bench:
             wanted = {"create": "created", "delete": "none"}.get(self.verb, "running")
             found = self.runtime.status(self.bundle)
             assert found == wanted, f"succeeded, and the container is {found}: {text}"
-        elif status not in (0, 128 + signal.SIGKILL):
+        elif status not in (0, *_CRASHES):
             assert text.strip(), f"status {status} without a word"
 
     def tidy(self) -> None:
         """Nothing may be left, after ``delete --force`` for which the container need not exist."""
         if self.verb == "exec" and self.runtime.status(self.bundle) == "running":
-            self.settle()
+            init = self.runtime.pid(self.bundle)
+            self.goes(lambda: [pid for pid in self.processes() if pid != init])
             return
         self.ready = False
         result = self.runtime.delete(self.bundle, "--force", check=False)
         assert (result.returncode, result.stderr) == (0, ""), f"delete --force: {result.returncode} {result.stderr}"
-        left = self.watch.leftovers()
-        assert not left, "left behind: " + ", ".join(left)
+        self.goes(self.left)
 
-    def settle(self) -> None:
-        """Only init may be in the container after a moment."""
+    def goes(self, look: Callable[[], list[object]]) -> None:
+        """Wait until there is nothing to be seen any more."""
+        with suppress(AssertionError):
+            eventually(lambda: not look(), 5)
+        left = look()
+        assert not left, f"left behind: {left}"
+
+    def left(self) -> list[object]:
+        """What is left of the container; a quick look, the thorough one comes when the test is over."""
+        mounts = Path("/proc/self/mountinfo").read_text()
+        found: list[object] = [path for path in self.cgroups if path.exists()]
+        found += self.runtime.root.iterdir()
+        return [*found, *self.processes(), *([] if mounts == self.mounts else [mounts])]
+
+    def processes(self) -> list[int]:
+        """Those of the container, and of commands that should have ended."""
+        new = processes.descendants() - self.watch.before.processes
+        alive = {item for item in new if processes.alive(item.pid)}
+        processes.reap(new - alive)
+        return [item.pid for item in alive]
 
 
 def places(calls: dict[str, list[int]]) -> Iterator[tuple[str, int, int]]:
@@ -156,7 +180,6 @@ def test_a_fault_at_any_system_call(make_bench: Callable[[str], Bench], verb: st
     assert status == 0, text
     bench.tidy()
     done = 0
-    print({process: (len(numbers), len([1 for each in places(calls) if each[0] == process])) for process, numbers in calls.items()})
     for process, index, number in places(calls):
         for fault in SIGNALS if kind == "signals" else ERRORS:
             if sampled(process, index, number, fault) and not ("errno" in fault and number in _NO_ERROR):
@@ -164,5 +187,4 @@ def test_a_fault_at_any_system_call(make_bench: Callable[[str], Bench], verb: st
                 bench.attempt(Fault(process, index, **fault), f"{process}[{index}] call {number} {fault}")
     bench.verb = "delete"  # what exec has left
     bench.tidy()
-    print(done)
     assert not bench.problems, f"{len(bench.problems)} of {done}:\n" + "\n".join(bench.problems)
