@@ -2,8 +2,8 @@
 
 strace(1) injects as well, but counts in all processes at once; here the place is a process and a number in it. A
 process is named by its way from the command: ``0`` is the command itself, ``0.0`` the first that it makes, ``0.0.1``
-the second of that one. The calls are counted from where our code runs: behind the interpreter's start, and not those of programs
-that are executed.
+the second of that one. The calls are counted from where our code runs: behind the interpreter's start, and not those of
+programs that are executed.
 
 ptrace(2) on x86-64. The tracer is a process of its own, whose end lets go what it still traces.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-_TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS, _GETEVENTMSG = 0, 7, 12, 13, 24, 0x4200, 0x4201
+_CONT, _GETREGS, _SETREGS, _SYSCALL, _GETEVENTMSG, _SEIZE, _INTERRUPT = 7, 12, 13, 24, 0x4201, 0x4206, 0x4207
 _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10  # TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, TRACEEXEC
 _FORKS, _EXEC = (1, 2, 3), 4  # PTRACE_EVENT_FORK, VFORK, CLONE
 _RAX, _RSI, _ORIG_RAX = 10, 13, 15  # in struct user_regs_struct
@@ -90,14 +90,19 @@ class Tracer:
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
         self.libc.ptrace.restype = ctypes.c_long
+        told, tell = os.pipe()
         self.main = os.fork()
         if self.main == 0:
-            self._become(command, stdio)
+            os.close(tell)
+            self._become(command, stdio, told)
+        # Seized, not attached: no tracee has a SIGSTOP to come, which would stop it for good when the tracer is gone.
+        self._ptrace(_SEIZE, self.main, 0, _OPTIONS)
+        self._ptrace(_INTERRUPT, self.main)
         os.waitpid(self.main, 0)
-        self._ptrace(_SETOPTIONS, self.main, _OPTIONS)
-        self.tracees = {self.main: Tracee("0", counting=False)}
+        self.tracees = {self.main: Tracee("0", counting=False, entering=False)}  # amid read(2)
         self.early: set[int] = set()  # seen before the event of their making
-        self._ptrace(_SYSCALL, self.main)
+        self._ptrace(_CONT, self.main)
+        os.close(tell)
 
     def trace(self) -> None:
         while True:
@@ -110,13 +115,12 @@ class Tracer:
                 self.report.write_text(json.dumps({"status": 128 - code if code < 0 else code, "calls": calls}))
                 return
 
-    def _become(self, command: Sequence[str], stdio: tuple[int, int, int]) -> NoReturn:
+    def _become(self, command: Sequence[str], stdio: tuple[int, int, int], told: int) -> NoReturn:
         try:
             for number, fd in enumerate(stdio):
                 os.dup2(fd, number)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            self._ptrace(_TRACEME, 0)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            os.read(told, 1)  # ends when it is traced
             os.execv(command[0], list(command))
         finally:
             os._exit(126)
@@ -135,7 +139,7 @@ class Tracer:
         elif event == _EXEC:
             tracee.counting, tracee.entering = False, False
             tracee.done = pid != self.main
-        elif not event and number != signal.SIGSTOP:
+        elif not event:
             deliver = number
         self._go(pid, tracee, deliver)
 
@@ -185,7 +189,7 @@ class Tracer:
         return registers
 
     def _is_entry(self, path: str) -> bool:
-        return path.rpartition("/")[2].startswith(_ENTRIES)
+        return path.rpartition("/")[2].startswith(_ENTRIES) and not path.endswith(".home")
 
     def _text(self, pid: int, address: int) -> str:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
@@ -193,8 +197,6 @@ class Tracer:
             return memory.read(4096).partition(b"\0")[0].decode(errors="replace")
 
     def _ptrace(self, request: int, pid: int, address: int = 0, data: int = 0) -> None:
-        if request == _SETOPTIONS:
-            address, data = 0, address
         if self.libc.ptrace(request, pid, address, data) < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -181,3 +181,13 @@ def test_a_process_that_dies_inside_gives_up_the_lock(tmp_path: Path) -> None:
     with opened(path, "br0") as book:
         assert book.leases == {}
     assert not os.path.exists(path)
+
+
+def test_what_a_killed_process_half_wrote_is_removed_by_the_next(tmp_path: Path) -> None:
+    """Also where that one has no lease of its own: it undoes one that was never booked."""
+    path = tmp_path / "leases"
+    path.mkdir(mode=0o700)
+    (path / ".br0.json.new").write_text("{")
+    with opened(str(path), "br0") as book:
+        assert book.leases == {}
+    assert not path.exists()
