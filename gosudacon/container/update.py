@@ -7,7 +7,7 @@ from gosudacon.container import host as hosts
 from gosudacon.container.recorded import detached_context
 from gosudacon.container.resources import merge
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import cgroupfs
+from gosudacon.linux import cgroupfs, interrupt
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.registry import registry
@@ -90,6 +90,7 @@ def _run(steps: list[Step], context: Context) -> None:
             done.append(step)
             run_step(step, context)
     except BaseException as error:
+        interrupt.defer()
         failures = undo_steps(done, context)
         if failures and isinstance(error, Error):
             error.message += f"; the limits before could not be restored: {failures[0].message}"

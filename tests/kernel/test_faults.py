@@ -349,6 +349,23 @@ def test_a_create_that_was_killed_while_it_unwound_is_finished_by_delete(fixture
     finish_undoing(fixture)
 
 
+def test_a_create_that_cannot_be_undone_is_tried_again_by_delete(fixture: Fixture) -> None:
+    """It stays listed until then, and poststop hooks wait for its end."""
+    note, over = fixture.notes / fixture.bundle.id, fixture.bundle.path / "over"
+    script = f"rm {note} && mkdir {note} && exit 1"
+    fixture.bundle.set("hooks.createRuntime", [{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+    fixture.bundle.set("hooks.poststop", [{"path": "/usr/bin/touch", "args": ["touch", str(over)]}])
+    result = fixture.runtime.create(fixture.bundle, check=False)
+    assert (result.returncode, "error running createRuntime hook" in result.stderr) == (1, True)
+    assert fixture.runtime.status(fixture.bundle) == "stopped"
+    assert fixture.runtime.delete(fixture.bundle, "--force", check=False).returncode == 1
+    assert not over.exists()
+    note.rmdir()
+    fixture.runtime.delete(fixture.bundle, "--force")
+    assert over.exists()
+    fixture.clean()
+
+
 def finish_undoing(fixture: Fixture) -> None:
     """`delete --force`, not stopped this time."""
     with fixture.listen() as listener:
