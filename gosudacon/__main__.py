@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import posix
 import sys
 
@@ -29,6 +30,7 @@ def main(entry: str = "") -> NoReturn:
     Does not return, and skips the interpreter's own shutdown, which takes 1 to 2 ms and has nothing to do.
     """
     if sys._xoptions.get("gosudacon") != "tree":
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (1, 2, 15))  # as the launcher has done: gosudacon.linux.interrupt
         from gosudacon.launcher.start import prepare
 
         prepare(sys.argv[1:], entry or _PACKAGE + "/__main__.py", _PACKAGE)

@@ -26,7 +26,7 @@ class Interrupted(BaseException):
 def arm() -> None:
     """From here on a signal raises `Interrupted`, unless the caller ignores it; one that came before does so now.
 
-    They have been blocked since the launcher, or `gosudacon.linux.seal`, started the interpreter.
+    They have been blocked since the launcher started the interpreter, or `gosudacon.__main__` was called without it.
     """
     for number in SIGNALS:
         if _signal.getsignal(number) is not _signal.SIG_IGN:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import interrupt
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 
@@ -93,7 +92,6 @@ def _restart(
     sealed = -1
     try:
         sealed = make(exe)
-        interrupt.defer()  # as the launcher does, until there is a handler
         os.execve(sealed, _command(method, arguments, entry, paths), os.environ)
     except OSError as error:
         return f"{method}: {error.strerror}"
