@@ -171,7 +171,7 @@ def make_bench(runtime: Runtime, bundle: Bundle, leftovers: Watch) -> Callable[[
     return lambda verb: Bench(runtime, bundle, leftovers, verb)
 
 
-@pytest.mark.limit(20000)
+@pytest.mark.timeout(20000)
 @pytest.mark.parametrize("kind", ["signals", "errors"])
 @pytest.mark.parametrize("verb", ["create", "run", "start", "exec", "delete"])
 def test_a_fault_at_any_system_call(make_bench: Callable[[str], Bench], verb: str, kind: str) -> None:
