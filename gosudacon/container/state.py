@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Step
 
 OCI_VERSION = "1.3.0"
-VERSION = 1
+VERSION = 2  # of the form of state.json; `former` has those before
 SOCKET = "start.sock"
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
@@ -162,15 +162,19 @@ class Container:
 
     @classmethod
     def load(cls, store: Store) -> Container:
-        """Read state.json. Raises `StateError` if there is none yet, or for another version's."""
+        """Read state.json, of this version or an earlier one. Raises `StateError` if there is none yet, or a newer."""
         try:
             data = jsonio.loads(store.read("state.json"))
         except FileNotFoundError:
             raise StateError(
                 "container does not exist", hint="its creation was cut short; delete --force cleans up"
             ) from None
-        if not isinstance(data, dict) or data.get("version") != VERSION:
+        if not isinstance(data, dict) or data.get("version") not in (1, VERSION):
             raise StateError(f"{store.root}/{store.id}/state.json: not of this version of gosudacon")
+        if data["version"] != VERSION:
+            from gosudacon.container import former
+
+            former.upgrade(data)
         return cls(store, data)
 
     def save(self) -> None:
@@ -200,8 +204,8 @@ class Container:
         return "created"
 
     def steps(self, kind: str) -> list[Step]:
-        """The recorded steps of a kind: ``lasting``, ``started`` or ``deleted``."""
-        from gosudacon.pipeline.step import rebuild
+        """The recorded steps of a kind: ``lasting``, ``started`` or ``deleted``. Raises `Error` if a class is gone."""
+        from gosudacon.pipeline.kinds import rebuild
 
         return [rebuild(record) for record in self.data[kind]]
 

@@ -36,7 +36,6 @@ PHASES = {
     STARTED: RUNTIME,
     DELETE: RUNTIME,
 }
-_GONE = "install the plugin again until its containers are deleted"
 ORDER = {phase: index for index, phase in enumerate(PHASES)}
 
 
@@ -75,6 +74,8 @@ class Step:
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
     ``where`` is the place in config.json that asked for the step.
+    ``recorded_as`` is the name under which the step is on disk, ``PLUGIN.NAME``, and the version of its fields. The
+    name outlives the class's; the version goes up when fields change their names or meaning (see `restored`).
     """
 
     phase: str = ""
@@ -87,6 +88,7 @@ class Step:
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
     forks: bool = False  # container side: goes on as a child of the runtime's
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
+    recorded_as: tuple[str, int] = ("", 1)
 
     def __init__(self, **fields: Any) -> None:
         vars(self).update(fields)
@@ -107,9 +109,25 @@ class Step:
         return self.side or PHASES[self.phase]
 
     def record(self) -> list[Any]:
-        """The step as data for the disk: module, class, fields."""
+        """The step as data for the disk, for `pipeline.kinds.rebuild`: name, version, fields."""
         kind = type(self)
-        return [kind.__module__, kind.__qualname__, vars(self)]
+        place = f"{kind.__module__}:{kind.__qualname__}"
+        name, version = vars(kind).get("recorded_as", (place, 1))  # its own: what is inherited names another class
+        if name == place or place.startswith("gosudacon."):
+            return [name, version, vars(self)]
+        return [name, version, vars(self), place]
+
+    @classmethod
+    def restored(cls, version: int, fields: dict[str, Any]) -> Step:
+        """The step of these recorded fields.
+
+        A class whose fields have changed overrides this, and reads the versions before its own, too. Raises `Error`
+        for a version that it does not know.
+        """
+        known = vars(cls).get("recorded_as", ("", 1))[1]
+        if version != known:
+            raise Error(f"{cls.__name__}: version {version} of the step is on record, and {known} is known")
+        return cls(**fields)
 
 
 class PlanWarning(Step):
@@ -123,20 +141,6 @@ class PlanWarning(Step):
 
     def describe(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
-
-
-def rebuild(record: list[Any]) -> Step:
-    """The step that `Step.record` described. Raises `Error` if its class is gone."""
-    import sys
-
-    module, name, fields = record
-    try:
-        __import__(module)
-        kind = getattr(sys.modules[module], name)
-    except (ImportError, AttributeError) as error:
-        raise Error(f"cannot find {module}.{name}, which made this container: {error}", hint=_GONE) from error
-    step: Step = kind(**fields)
-    return step
 
 
 class Target:

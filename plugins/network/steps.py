@@ -44,6 +44,7 @@ class _Member(Step):
 class TakeLease(_Member):
     """Book the container's addresses; from here on the bridge stays."""
 
+    recorded_as = ("network.take-lease", 1)
     subnets: list[str]
 
     def describe(self) -> str:
@@ -70,6 +71,7 @@ class MakeBridge(_Member):
     One that others made is used as it is.
     """
 
+    recorded_as = ("network.make-bridge", 1)
     subnets: list[str]
     mtu: int
 
@@ -95,6 +97,7 @@ class MakeBridge(_Member):
 class AllowForwarding(_Member):
     """Let packets of containers through the host."""
 
+    recorded_as = ("network.allow-forwarding", 1)
     versions: list[str]
 
     def describe(self) -> str:
@@ -112,6 +115,7 @@ class Masquerade(_Member):
     """Let containers speak with the host's address, and let nobody outside begin."""
 
     modules = (*_Member.modules, "subprocess")
+    recorded_as = ("network.masquerade", 1)
     subnets: list[str]
     nft: str
 
@@ -131,6 +135,7 @@ class Masquerade(_Member):
 class MakeLink(_Member):
     """Connect the container to the bridge."""
 
+    recorded_as = ("network.make-link", 1)
     interface: str
     mtu: int
 

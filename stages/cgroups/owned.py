@@ -39,6 +39,7 @@ class CreateCgroup(Step):
     where = "linux.cgroupsPath"
     lasts = True
     modules = ("gosudacon.linux.cgroup",)
+    recorded_as = ("cgroups.create", 1)
     places: list[list[Any]]
     rootless: bool = False  # what the caller may not make is left out
 
@@ -127,6 +128,8 @@ class CreateCgroup(Step):
 
 class CreateUnifiedCgroup(CreateCgroup):
     """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way."""
+
+    recorded_as = ("cgroups.create-unified", 1)
 
     def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
         from gosudacon.linux import cgroupfs

@@ -55,6 +55,7 @@ class StartScope(Step):
     where = "linux.cgroupsPath"
     lasts = True
     modules = ("gosudacon.linux.cgroup", "gosudacon.linux.systemd")
+    recorded_as = ("cgroups.start-scope", 1)
     unit: str
     point: str
     properties: list[list[Any]]

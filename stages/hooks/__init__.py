@@ -128,6 +128,7 @@ class RunHook(Step):
     which is its own. What it leaves running otherwise is none of our business, and is not waited for.
     """
 
+    recorded_as = ("hooks.run", 1)
     kind: str
     index: int
     path: str

@@ -24,6 +24,7 @@ class MakeNotifyDirectory(Step):
 
     phase = PREPARE
     lasts = True
+    recorded_as = ("rootfs-mount.make-notify-directory", 1)
 
     def describe(self) -> str:
         return f"make the directory {NAME} in the state directory, for NOTIFY_SOCKET"

@@ -13,9 +13,10 @@ import pytest
 
 from gosudacon.api import Context, Error, Host, Spec, Step
 from gosudacon.linux import process
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
 from gosudacon.pipeline.runner import run_step
-from gosudacon.pipeline.step import Engine, rebuild
+from gosudacon.pipeline.step import Engine
 from gosudacon.stages.hooks import KINDS, HooksStage
 from tests.support import busybox, namespaces, processes
 from tests.support.bundle import Bundle

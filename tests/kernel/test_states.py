@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gosudacon.pipeline.kinds import KINDS
 from tests.support import plugins, states
 from tests.support.bundle import Bundle
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
 from tests.support.network import Net, links
-from tests.support.runtime import Runtime, runtime_command
+from tests.support.runtime import CHECKOUT, Runtime, runtime_command
 
 pytestmark = needs("runtime:gosudacon")
 
@@ -123,6 +126,14 @@ class Old:
         if self.scenario == "cut-short":
             kill = {"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID; sleep 1"]}
             bundle.set("hooks.createRuntime", [kill])
+
+    def upgrade(self, tree: Path) -> None:
+        """From here on, the code in another directory is used."""
+        entry = self.scratch / "entry.py"
+        if entry.exists():
+            entry.write_text(entry.read_text().replace(str(CHECKOUT), str(tree)))
+        else:
+            self.runtime.command = [sys.executable, "-B", str(tree / "gosudacon/__main__.py")]
 
 
 PLAIN = ("created", "running", "paused", "stopped", "updated", "shared-pid", "rootless", "cut-short")
@@ -229,6 +240,19 @@ def expect_nothing(old: Old) -> None:
 
 @pytest.mark.parametrize("sample", sample_ids())
 def test_a_container_of_a_release_lives_on(old: Old) -> None:
+    live(old)
+    old.runtime.delete(old.bundle, *(["--force"] if old.scenario == "cut-short" else []))
+    expect_nothing(old)
+
+
+@pytest.mark.parametrize("sample", sample_ids())
+def test_a_container_of_a_release_lives_on_when_modules_have_moved(old: Old, scratch: Path) -> None:
+    """With code in which the modules and classes that the release named cannot be imported."""
+    tree = states.moved(scratch / "moved")
+    for module, name in (place.split(":") for place in KINDS.values()):
+        script = f"import sys; sys.path.insert(0, {str(tree)!r}); from {module} import {name}"
+        assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 1
+    old.upgrade(tree)
     live(old)
     old.runtime.delete(old.bundle, *(["--force"] if old.scenario == "cut-short" else []))
     expect_nothing(old)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gosudacon.pipeline.kinds import KINDS
 from tests.support import cgroups
+from tests.support.runtime import CHECKOUT
 
 SAMPLES = Path(__file__).parents[1] / "states"
 NOTE = "cgroups.json"
@@ -83,3 +87,19 @@ def _replaced(value: Any, words: Mapping[str, str]) -> Any:
     for old in sorted(words, key=len, reverse=True):
         text = text.replace(old, words[old])
     return json.loads(text)
+
+
+def moved(target: Path) -> Path:
+    """A copy of this checkout's package in which every module and class that 0.1.0 named on disk has another name."""
+    shutil.copytree(CHECKOUT / "gosudacon", target / "gosudacon", ignore=shutil.ignore_patterns("__pycache__"))
+    places = [place.split(":") for place in KINDS.values()]
+    words = {module: f"{module}_moved" for module, _ in places} | {name: f"Moved{name}" for _, name in places}
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b")
+    for path in target.glob("gosudacon/**/*.py"):
+        if path.name != "former.py":
+            path.write_text(pattern.sub(lambda match: words[match[1]], path.read_text()))
+    for module in {module for module, _ in places}:
+        path = target / module.replace(".", "/")
+        path = path if path.is_dir() else path.with_suffix(".py")
+        path.rename(path.with_stem(f"{path.stem}_moved"))
+    return target

@@ -22,8 +22,8 @@ from gosudacon.api import (
     Stage,
     Step,
 )
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import Plan, make
-from gosudacon.pipeline.step import rebuild
 
 
 class Named(Step):

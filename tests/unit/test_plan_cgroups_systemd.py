@@ -8,7 +8,7 @@ import pytest
 
 from gosudacon.api import ConfigError, Host, Spec, Step, Target
 from gosudacon.pipeline import plan as plans
-from gosudacon.pipeline.step import rebuild
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.stages.cgroups import Cgroups, properties, unit, unit_annotations
 from gosudacon.stages.namespaces import Namespaces
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gosudacon.api import ConfigError, Host, Spec, Step
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import Plan, make
-from gosudacon.pipeline.step import rebuild
 from gosudacon.stages.hooks import KINDS, HooksStage
 
 

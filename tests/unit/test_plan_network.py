@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, ConfigError, Host, Spec, Step
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
-from gosudacon.pipeline.step import rebuild
 from gosudacon.plugins.network import Network, link_name
 from gosudacon.plugins.network.nat import rules
 from gosudacon.plugins.network.subnets import Subnet

@@ -1,0 +1,92 @@
+"""The names under which steps are on disk, and where their classes are: classes move, the names stay.
+
+What outlives the process that wrote it is read by whatever version is installed by then. So a step of ours that is
+needed after `create` declares ``recorded_as``, a name and the version of its fields, and stands in `KINDS`. Any other
+step is recorded under ``module:class``, or under the name that it declares, with ``module:class`` as the place to look.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline.step import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Name -> ``module:class``. A name stays for good: containers may live as long as the machine is up.
+KINDS = {
+    "cgroups.create": "gosudacon.stages.cgroups.owned:CreateCgroup",
+    "cgroups.create-unified": "gosudacon.stages.cgroups.owned:CreateUnifiedCgroup",
+    "cgroups.start-scope": "gosudacon.stages.cgroups.scope:StartScope",
+    "hooks.run": "gosudacon.stages.hooks:RunHook",
+    "network.allow-forwarding": "gosudacon.plugins.network.steps:AllowForwarding",
+    "network.make-bridge": "gosudacon.plugins.network.steps:MakeBridge",
+    "network.make-link": "gosudacon.plugins.network.steps:MakeLink",
+    "network.masquerade": "gosudacon.plugins.network.steps:Masquerade",
+    "network.take-lease": "gosudacon.plugins.network.steps:TakeLease",
+    "rootfs-mount.make-notify-directory": "gosudacon.stages.rootfs_mount.notify:MakeNotifyDirectory",
+}
+_GONE = "install the plugin again until its containers are deleted"
+
+
+def rebuild(record: Any) -> Step:
+    """The step that `Step.record` described. Raises `Error` if its class is gone, or its version not known."""
+    name, version, fields, place = _parts(record)
+    try:
+        kind = _find(name, place)
+    except Exception as error:  # importing a plugin may raise anything
+        where = (place or KINDS.get(name) or name).replace(":", ".")
+        stage = fields.get("stage", "")
+        raise Error(
+            f"cannot find {where} of {stage!r}, which made this container: {error}", stage=str(stage), hint=_GONE
+        ) from error
+    return kind.restored(version, fields)
+
+
+def _parts(record: Any) -> tuple[str, int, dict[str, Any], str]:
+    """Name, version, fields and place of a record. Raises `Error`."""
+    if isinstance(record, list) and [type(part) for part in record] in ([str, int, dict], [str, int, dict, str]):
+        name, version, fields, *place = record
+        return name, version, fields, place[0] if place else ""
+    raise Error("state.json: not the record of a step")
+
+
+def _find(name: str, place: str) -> type[Step]:
+    if not place:
+        return _named(KINDS.get(name, name))
+    try:
+        found = _named(place)
+        if found.recorded_as[0] == name:
+            return found
+    except (ImportError, AttributeError):
+        pass
+    return _of_plugin(name)
+
+
+def _named(place: str) -> type[Step]:
+    module, _, name = place.partition(":")
+    __import__(module)
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part)
+    if not (isinstance(found, type) and issubclass(found, Step)):
+        raise TypeError("it is not a step")
+    return found
+
+
+def _of_plugin(name: str) -> type[Step]:
+    """The class of a plugin's step that has moved: the plugin's name is what stands before the dot."""
+    from importlib import metadata
+
+    plugin = name.partition(".")[0]
+    for entry in metadata.entry_points(group="gosudacon", name=plugin):
+        entry.load()
+    waiting: list[type[Step]] = [Step]
+    for kind in waiting:
+        if vars(kind).get("recorded_as", ("",))[0] == name and not kind.__module__.startswith("gosudacon."):
+            return kind
+        waiting += kind.__subclasses__()
+    raise ImportError(f"no plugin {plugin!r} has it")
