@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def run(invocation: Invocation) -> int:
-    """Print all containers; note on stderr which directories of the root are none."""
+    """Print all containers; those whose state cannot be read as ``unknown``, and on stderr why."""
     records, broken = everything(root_of(invocation), "root" in invocation.given)
     for error in broken:
-        invocation.log.warning(error.message)
+        invocation.log.notice(error.message)
     output.write(output.listing(records, invocation.options["format"], invocation.options["quiet"]))
     return 0

@@ -61,6 +61,10 @@ class Log:
         if self.debugging or (always and (self.fd >= 0 or os.isatty(2))):
             self._record("warning", message)
 
+    def notice(self, message: str) -> None:
+        """Record what the caller should know of, of a command whose stderr is its own, whatever the options."""
+        self._record("warning", message)
+
     def _record(self, level: str, message: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.json:

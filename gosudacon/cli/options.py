@@ -186,7 +186,7 @@ COMMANDS: dict[str, Command] = {
         usage="",
         positionals=(0, 0),
         options=(_FORMAT, ("quiet", "q", "flag", "", False, "print ids only"), _HELP),
-        text="Lists the containers below --root; leaves out what is no container there, or a damaged one.",
+        text="Lists the containers below --root. Where the state of one cannot be read, its status is unknown.",
         example="list --format json",
     ),
     "ps": _command(
@@ -219,7 +219,8 @@ COMMANDS: dict[str, Command] = {
             _HELP,
         ),
         text="Undoes what the plan did on the host: cgroups, mounts, network, the state directory. A "
-        "container that was created and not started is deleted without --force.",
+        "container that was created and not started is deleted without --force. What cannot be undone keeps "
+        "the container, and the exit status is 1: try again when the cause is gone.",
         example="delete --force web",
     ),
     "pause": _command(

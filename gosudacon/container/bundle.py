@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gosudacon.container.state import UnreadableError
 from gosudacon.linux import jsonio
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import ConfigError, Error
@@ -11,7 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.container.state import Store
+
 _LIMIT = 16 << 20
+_SAVED = "config.json"
 
 
 def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
@@ -37,6 +41,20 @@ def read(bundle: str) -> bytes:
     if len(data) > _LIMIT:
         raise ConfigError(f"{path}: larger than 16 MiB")
     return data
+
+
+def saved(store: Store) -> dict[str, Any]:
+    """The configuration that a container was made from, as it lies in its state directory. Raises `UnreadableError`."""
+    try:
+        config = parse(store.read(_SAVED))
+    except FileNotFoundError:
+        raise UnreadableError(store, _SAVED, "no such file or directory") from None
+    except ConfigError as error:
+        raise UnreadableError(store, _SAVED, error.message) from None
+    for name in ("process", "linux"):
+        if not isinstance(config.get(name, {}), dict):
+            raise UnreadableError(store, _SAVED, f"{name} is not an object")
+    return config
 
 
 def parse(text: bytes) -> dict[str, Any]:

@@ -6,14 +6,16 @@ import time
 
 from gosudacon.container.kill import kill_container
 from gosudacon.container.recorded import detached_context, recorded_observers
-from gosudacon.container.state import Container, Store
+from gosudacon.container.state import AbsentError, Container, NewerError, Store, UnreadableError
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
+from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.runner import run_step, undo_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.pipeline.runner import Observers
+    from gosudacon.pipeline.step import Step
 
 _SIGKILL = 9
 _PATIENCE = 10.0  # seconds for a killed init to go away
@@ -23,17 +25,24 @@ def delete(root: str, id: str, force: bool = False) -> list[Error]:
     """Delete the container; returns what poststop hooks reported, for the log.
 
     ``force`` kills a running one first, cleans up after a create that was cut short, and does not mind a
-    container that is not there. Raises `StateError` for one that runs, `Error` for what could not be undone.
+    container that is not there. Raises `StateError` for one that runs, `Error` for what could not be undone; the
+    container is then kept.
     """
     store = Store(root, id)
     try:
         store.open(exclusive=True)
         container = Container.load(store)
-    except StateError:
+    except AbsentError:
         if not force:
             raise
         store.remove()
         return []
+    except UnreadableError as error:
+        if not force or isinstance(error, NewerError):
+            raise
+        from gosudacon.container.salvage import salvage
+
+        return salvage(store, error)
     status = container.status()
     if status != "stopped":
         if status != "created" and not force:
@@ -41,20 +50,26 @@ def delete(root: str, id: str, force: bool = False) -> list[Error]:
                 f"cannot delete container ID that is not stopped: {status}",
                 hint="delete --force kills it first",
             )
+        if not force:
+            container.steps("lasting")  # says what is missing while init is alive
         kill_container(container, _SIGKILL)
         _await_death(container)
     return remove(container)
 
 
 def remove(container: Container) -> list[Error]:
-    """Undo and forget a container whose init is dead; returns what poststop hooks reported."""
+    """Undo and forget a container whose init is dead; returns what poststop hooks reported.
+
+    What cannot be undone does not keep the rest from it; it is raised in the end, and the container kept.
+    """
     context = detached_context(container)
     context.pid = 0
-    failures = undo_steps(container.steps("lasting"), context)
+    lasting, failures = _rebuilt(container, "lasting")
+    failures += undo_steps(lasting, context)
     if failures:
+        failures[0].message = "; ".join([failure.message for failure in failures])
         raise failures[0]
-    poststop = container.steps("deleted")
-    warnings = []
+    poststop, warnings = _rebuilt(container, "deleted")
     observers: Observers = ((), ())
     try:
         if poststop:
@@ -68,6 +83,17 @@ def remove(container: Container) -> list[Error]:
         except Error as error:
             warnings.append(error)
     return warnings
+
+
+def _rebuilt(container: Container, kind: str) -> tuple[list[Step], list[Error]]:
+    """The recorded steps of a kind whose classes are there, and an error for each of the others."""
+    steps, missing = [], []
+    for record in container.data[kind]:
+        try:
+            steps.append(rebuild(record))
+        except Error as error:
+            missing.append(error)
+    return steps, missing
 
 
 def remove_dumped(container: Container) -> list[Error]:

@@ -68,8 +68,8 @@ class Execution:
 
     def _spec(self, args: list[str], options: dict[str, Any]) -> Spec:
         data = self.container.data
-        config = bundles.parse(self.container.store.read("config.json"))
-        config["process"] = processes.build(config["process"], args, options)
+        config = bundles.saved(self.container.store)
+        config["process"] = processes.build(config.get("process") or {}, args, options)
         target = Target(
             pid=data["pid"],
             start_time=data["start_time"],

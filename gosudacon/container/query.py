@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gosudacon.container.state import OCI_VERSION, Container, Store
+from gosudacon.container.state import OCI_VERSION, AbsentError, Container, Store, UnreadableError
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
+from gosudacon.linux.errors import Error, StateError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def describe(container: Container, owner: str = "") -> dict[str, Any]:
 
 
 def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Error]]:
-    """The states of all containers below ``root``, and what was wrong with the directories that are none.
+    """The states of all containers below ``root``, and what was wrong with those that cannot be read.
 
-    A root that does not exist has no containers; it is an error if the caller named it (``explicit``).
+    Of these the status is ``unknown``, and nothing is known but the id. A root that does not exist has no containers;
+    it is an error if the caller named it (``explicit``).
     """
     try:
         names = sorted(os.listdir(root))
@@ -59,12 +60,31 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Er
         try:
             store.open()
             found.append(describe(Container.load(store), _owner(store)))
-        except (Error, OSError, KeyError) as error:
-            if os.path.isdir(f"{root}/{name}"):
-                broken.append(StateError(f"load container {name}: {error}"))
+        except AbsentError:  # about to be one, or no more
+            continue
+        except (Error, OSError) as error:
+            if not os.path.isdir(f"{root}/{name}"):
+                continue
+            if isinstance(error, UnreadableError):
+                found.append(_unknown(store))
+            broken.append(StateError(f"load container {name}: {reason(error)}"))
         finally:
             store.close()
     return found, broken
+
+
+def _unknown(store: Store) -> dict[str, Any]:
+    """The state of a container whose state.json cannot be read."""
+    return {
+        "ociVersion": OCI_VERSION,
+        "id": store.id,
+        "pid": 0,
+        "status": "unknown",
+        "bundle": "",
+        "rootfs": "",
+        "created": "0001-01-01T00:00:00Z",  # Go's zero: an empty string is a time that its callers cannot read
+        "owner": _owner(store),
+    }
 
 
 def _owner(store: Store) -> str:

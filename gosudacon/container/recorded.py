@@ -60,6 +60,6 @@ def detached_context(container: Container) -> Context:
     context = Context(Spec({}, container.data["id"], container.data["bundle"]), Host())
     context.state_dir = container.store.fd
     context.pid = container.data["pid"]
-    context.kept["cgroups"] = container.data.get("cgroups") or {}
+    context.kept["cgroups"] = context.kept["cgroups_entered"] = container.data.get("cgroups") or {}
     context.engine = _Recorded(container)
     return context

@@ -31,6 +31,8 @@ def start(root: str, id: str) -> None:
     status = container.status()
     if status != "created":
         raise StateError(_REFUSALS[status])
+    if container.data["started"]:
+        container.steps("started")  # says what is missing before the process runs
     address = os.getenv("NOTIFY_SOCKET")
     notifier = None
     if address:

@@ -23,6 +23,28 @@ OCI_VERSION = "1.3.0"
 VERSION = 2  # of the form of state.json; `former` has those before
 SOCKET = "start.sock"
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
+_LIMIT = jsonio.SIZE_LIMIT
+_DAMAGED = (5, 6, 11, 13, 21, 40)  # EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP: not a file, or not to be read
+_FILE = "state.json"
+_OURS = ("config.json", "cgroups.note", "cgroups.json", SOCKET, "notify")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_MOST_PID = (1 << 31) - 1
+_MEMBERS = {
+    "id": str,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "annotations": dict,
+    "pid": int,
+    "start_time": int,
+    "cgroups": dict,
+    "cgroup_options": dict,
+    "no_new_keyring": bool,
+    "shares_pid_namespace": bool,
+    "lasting": list,
+    "started": list,
+    "deleted": list,
+}
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
@@ -51,6 +73,22 @@ def _is_host_root() -> bool:
     return initial or os.getenv("USER") == "root"
 
 
+class AbsentError(StateError):
+    """There is no such container."""
+
+
+class UnreadableError(StateError):
+    """A file of the container's state directory cannot be made sense of."""
+
+    def __init__(self, store: Store, name: str, problem: str, hint: str = "") -> None:
+        super().__init__(f"cannot read the state of container {store.id}: {store.root}/{store.id}/{name}: {problem}")
+        self.hint = hint
+
+
+class NewerError(UnreadableError):
+    """A newer version of gosudacon has written the state."""
+
+
 class Store:
     """The state directory of one container, held by a descriptor and, while it is changed, an exclusive lock."""
 
@@ -75,14 +113,14 @@ class Store:
             raise
 
     def open(self, exclusive: bool = False) -> None:
-        """Open an existing container's directory, locked if ``exclusive``. Raises `StateError` if there is none."""
+        """Open an existing container's directory, locked if ``exclusive``. Raises `AbsentError` if there is none."""
         check_id(self.id)
         try:
             self._open()
         except FileNotFoundError:
-            raise StateError("container does not exist", hint=f"no {self.id} in {self.root}") from None
+            raise AbsentError("container does not exist", hint=f"no {self.id} in {self.root}") from None
         if exclusive and not self.lock():
-            raise StateError("container does not exist", hint=f"{self.id} was deleted meanwhile")
+            raise AbsentError("container does not exist", hint=f"{self.id} was deleted meanwhile")
 
     def lock(self) -> bool:
         """Take the exclusive lock; False if the container was deleted before this process got it."""
@@ -110,15 +148,33 @@ class Store:
         os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read(self, name: str) -> bytes:
-        """The contents of a file of the directory."""
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        """The contents of a file of the directory, at most 16 MiB and a little. Raises `UnreadableError`, OSError."""
         try:
-            chunks = []
-            while chunk := os.read(fd, 1 << 16):
-                chunks.append(chunk)
-            return b"".join(chunks)
-        finally:
-            os.close(fd)
+            fd = os.open(name, _READ, dir_fd=self.fd)  # does not wait if it is a FIFO
+            try:
+                chunks = []
+                size = 0
+                while size <= _LIMIT and (chunk := os.read(fd, 1 << 16)):
+                    chunks.append(chunk)
+                    size += len(chunk)
+                return b"".join(chunks)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno not in _DAMAGED:
+                raise
+            raise UnreadableError(self, name, os.strerror(error.errno).lower()) from None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file of the directory. Raises `UnreadableError`, OSError."""
+        text = self.read(name)
+        try:
+            data = jsonio.loads(text)
+        except jsonio.JSONError as error:
+            raise UnreadableError(self, name, f"invalid JSON: {error}" if text else "it is empty") from None
+        if not isinstance(data, dict):
+            raise UnreadableError(self, name, "not a JSON object")
+        return data
 
     def path(self, name: str) -> str:
         """A path for system calls that take no directory descriptor; good on the host only."""
@@ -129,8 +185,11 @@ class Store:
         try:
             if self.fd < 0:
                 self._open()
-            for name in sorted(os.listdir(self.fd), key="state.json".__eq__):
-                os.unlink(name, dir_fd=self.fd)
+            for name in sorted(os.listdir(self.fd), key=_FILE.__eq__):
+                try:
+                    os.unlink(name, dir_fd=self.fd)
+                except IsADirectoryError:  # not ours, and so removed only if there is nothing in it
+                    os.rmdir(name, dir_fd=self.fd)
             os.rmdir(f"{self.root}/{self.id}")
         except FileNotFoundError:
             pass
@@ -162,16 +221,22 @@ class Container:
 
     @classmethod
     def load(cls, store: Store) -> Container:
-        """Read state.json, of this version or an earlier one. Raises `StateError` if there is none yet, or a newer."""
+        """Read state.json, of this version or an earlier one.
+
+        Raises `AbsentError` if there is none yet, `NewerError` for one of a newer version, and `UnreadableError`.
+        """
         try:
-            data = jsonio.loads(store.read("state.json"))
+            data = store.read_json(_FILE)
         except FileNotFoundError:
-            raise StateError(
-                "container does not exist", hint="its creation was cut short; delete --force cleans up"
-            ) from None
-        if not isinstance(data, dict) or data.get("version") not in (1, VERSION):
-            raise StateError(f"{store.root}/{store.id}/state.json: not of this version of gosudacon")
-        if data["version"] != VERSION:
+            raise _without_state(store) from None
+        version = data.get("version")
+        if type(version) is int and version > VERSION:
+            problem = f"its format is {version}, and this version of gosudacon reads formats up to {VERSION}"
+            raise NewerError(store, _FILE, problem, hint="a newer version wrote it: use that")
+        problem = _problem(data, store.id)
+        if problem:
+            raise UnreadableError(store, _FILE, problem)
+        if version != VERSION:
             from gosudacon.container import former
 
             former.upgrade(data)
@@ -179,7 +244,7 @@ class Container:
 
     def save(self) -> None:
         """Write state.json."""
-        self.store.write("state.json", jsonio.dumps(self.data).encode())
+        self.store.write(_FILE, jsonio.dumps(self.data).encode())
 
     def alive(self) -> bool:
         """Whether init still is the process that was created: same pid, same start time, no zombie."""
@@ -228,6 +293,33 @@ class Container:
             return False
         finally:
             os.close(fd)
+
+
+def _without_state(store: Store) -> StateError:
+    """What a directory without state.json is: a container being made, one that has lost it, or somebody else's."""
+    names = os.listdir(store.fd)
+    if all(name.startswith(f".{_FILE}.") for name in names):
+        return AbsentError("container does not exist", hint="its creation was cut short; delete --force cleans up")
+    if any(name in _OURS for name in names):
+        return UnreadableError(store, _FILE, "no such file or directory")
+    return StateError(f"{store.root}/{store.id} is not the state of a container")
+
+
+def _problem(data: dict[str, Any], id: str) -> str:
+    """What is wrong with the contents of a state.json; an empty string if nothing is."""
+    if type(data.get("version")) is not int or data["version"] < 1:
+        return "gosudacon did not write it"
+    for name, kind in _MEMBERS.items():
+        if type(data.get(name)) is not kind:
+            return f"{name} is {'missing' if name not in data else 'not of type ' + kind.__name__}"
+    if data["id"] != id:
+        return f"it is the state of container {data['id']!r}"
+    if not 0 <= data["pid"] <= _MOST_PID or data["start_time"] < 0:
+        return "pid or start_time is not possible"
+    for directory in data["cgroups"].values():
+        if type(directory) is not str or not directory.startswith("/"):
+            return "cgroups is not a map of absolute paths"
+    return ""
 
 
 def cgroup_options(options: dict[str, Any]) -> dict[str, Any]:

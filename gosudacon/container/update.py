@@ -54,7 +54,7 @@ def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snap
 def _spec(container: Container) -> Spec:
     """The configuration that the container was made from, with the limits that it has now."""
     data = container.data
-    config = bundles.parse(container.store.read("config.json"))
+    config = bundles.saved(container.store)
     spec = Spec(config, data["id"], data["bundle"], data.get("cgroup_options"))
     if "resources" in data:
         spec.config = _with(spec, data["resources"])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 KINDS = {
     "cgroups.create": "gosudacon.stages.cgroups.owned:CreateCgroup",
     "cgroups.create-unified": "gosudacon.stages.cgroups.owned:CreateUnifiedCgroup",
+    "cgroups.noted": "gosudacon.stages.cgroups.noted:NotedCgroups",
     "cgroups.start-scope": "gosudacon.stages.cgroups.scope:StartScope",
     "hooks.run": "gosudacon.stages.hooks:RunHook",
     "network.allow-forwarding": "gosudacon.plugins.network.steps:AllowForwarding",
@@ -29,6 +30,8 @@ KINDS = {
     "network.take-lease": "gosudacon.plugins.network.steps:TakeLease",
     "rootfs-mount.make-notify-directory": "gosudacon.stages.rootfs_mount.notify:MakeNotifyDirectory",
 }
+#: What is undone, in this order, where state.json cannot be read: the state directory itself tells of it.
+SALVAGE = ("cgroups.noted", "rootfs-mount.make-notify-directory")
 _GONE = "install the plugin again until its containers are deleted"
 
 

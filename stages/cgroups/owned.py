@@ -126,6 +126,14 @@ class CreateCgroup(Step):
         return True
 
 
+def inode_of(directory: str) -> int:
+    """The inode number of a cgroup; 0 if there is none."""
+    try:
+        return os.lstat(directory).st_ino
+    except FileNotFoundError:
+        return 0
+
+
 class CreateUnifiedCgroup(CreateCgroup):
     """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way."""
 
@@ -166,20 +174,42 @@ class Note:
         for name in (_NOTE, _OLD_NOTE) if self._at >= 0 else ():
             try:
                 os.unlink(name, dir_fd=self._at)
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 continue
 
     def read(self) -> tuple[bool, dict[str, int]] | None:
-        """Whether it is settled, and the inodes; None if nothing has been made."""
+        """Whether it is settled, and the inodes; None if nothing has been made.
+
+        Where it is damaged or gone, state.json says what was entered.
+        """
+        try:
+            note = self._last_line()
+            if note is None:
+                return self._read_old()
+            settled = "owned" in note
+            return settled, note["owned" if settled else "before"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return bool(self._entered), {path: inode_of(path) for path in self._entered.values()}
+
+    @property
+    def _entered(self) -> dict[str, str]:
+        entered: dict[str, str] = self._kept.get("cgroups_entered") or {}
+        return entered
+
+    def _last_line(self) -> Any:
+        """The last complete line of the note; None if there is none."""
         text: bytes | None = self._kept.get("cgroup_note") if self._at < 0 else self._read(_NOTE)
+        lines = (text or b"").split(b"\n")[:-1]
+        return jsonio.loads(lines[-1]) if lines else None
+
+    def _read_old(self) -> tuple[bool, dict[str, int]] | None:
+        text = None if self._at < 0 else self._read(_OLD_NOTE)
+        if text == b"" or (text is None and self._entered):
+            return False, {}  # killed before the inodes were written: what is empty is removed
         if text is None:
-            return self._read_old()
-        *lines, _cut_short = text.split(b"\n")
-        if not lines:
             return None
-        note: Any = jsonio.loads(lines[-1])
-        settled = "owned" in note
-        return settled, note["owned" if settled else "before"]
+        inodes: Any = jsonio.loads(text)
+        return True, dict(inodes)
 
     def _add(self, kind: str, inodes: dict[str, int]) -> None:
         line = jsonio.dumps({kind: inodes}).encode() + b"\n"
@@ -194,19 +224,9 @@ class Note:
         finally:
             os.close(fd)
 
-    def _read_old(self) -> tuple[bool, dict[str, int]] | None:
-        text = None if self._at < 0 else self._read(_OLD_NOTE)
-        if text is None:
-            return None
-        try:
-            inodes: Any = jsonio.loads(text)
-            return True, inodes
-        except ValueError:  # killed before or while the inodes were written: what is empty is removed
-            return False, {}
-
     def _read(self, name: str) -> bytes | None:
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._at)
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._at)
         except FileNotFoundError:
             return None
         try:

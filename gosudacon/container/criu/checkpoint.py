@@ -67,7 +67,7 @@ class Dump:
         self.options = options
         data = container.data
         self.pid: int = data["pid"]
-        self.spec = Spec(bundles.parse(container.store.read("config.json")), data["id"], data["bundle"])
+        self.spec = Spec(bundles.saved(container.store), data["id"], data["bundle"])
         self.pages = _page_server(options.get("page_server", ""))
         self.version = service.version()
         if options.get("pre_dump"):
