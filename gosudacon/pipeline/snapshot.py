@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DIRECTORY = "/var/cache/gosudacon"
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # or not written by `save`
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -25,16 +26,16 @@ def key(config: str) -> list[Any]:
 def load(key: list[Any]) -> dict[str, Any] | None:
     """The data saved under this `key`; None if there is none, it is stale, or others could have written it."""
     try:
-        fd = os.open(_path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        return _fresh(_saved(_path(key)), key)
+    except _UNREADABLE:
         return None
+
+
+def _saved(path: str) -> Any:
+    """What stands in a snapshot, None if others could have written it. Raises one of `_UNREADABLE`."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not _trusted(os.fstat(fd)):
-            return None
-        saved = jsonio.loads(_read(fd))
-        return _fresh(saved, key)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # unreadable, or not written by `save`
-        return None
+        return jsonio.loads(_read(fd)) if _trusted(os.fstat(fd)) else None
     finally:
         os.close(fd)
 
@@ -67,6 +68,29 @@ def save(key: list[Any], data: dict[str, Any], files: list[str]) -> None:
         os.rename(temporary, path)
     except OSError:
         return
+    remove_stale()
+
+
+def remove_stale() -> None:
+    """Remove the snapshots that no command will use again, and what killed processes have left, as far as possible."""
+    directory = _directory()
+    try:
+        for name in os.listdir(directory):
+            if name.startswith("stages-") and not _is_of_use(f"{directory}/{name}"):
+                os.unlink(f"{directory}/{name}")
+    except OSError:
+        return
+
+
+def _is_of_use(path: str) -> bool:
+    _, _, writer = path.rpartition(".json.")
+    if writer.isdigit():
+        return os.path.exists(f"/proc/{writer}")
+    try:
+        _version, _python, package, config, stamp, *_ = _saved(path)["key"]
+        return os.path.exists(package) and (stamp is None or os.path.exists(config))
+    except _UNREADABLE:
+        return False
 
 
 def _write(path: str, text: bytes) -> None:
@@ -75,6 +99,7 @@ def _write(path: str, text: bytes) -> None:
     try:
         if os.write(fd, text) != len(text):
             raise OSError(28, path)  # ENOSPC
+        os.fsync(fd)  # or a crash leaves the new name with nothing behind it
     except OSError:
         os.unlink(path)
         raise
@@ -83,12 +108,14 @@ def _write(path: str, text: bytes) -> None:
 
 
 def _path(key: list[Any]) -> str:
-    if os.geteuid() == 0:
-        directory = _DIRECTORY
-    else:
-        directory = os.path.join(os.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
     name = f"{_PACKAGE}\n{key[3]}\n{sys.implementation.cache_tag}".encode(errors="surrogateescape")
-    return f"{directory}/stages-{crc32(name):08x}.json"
+    return f"{_directory()}/stages-{crc32(name):08x}.json"
+
+
+def _directory() -> str:
+    if os.geteuid() == 0:
+        return _DIRECTORY
+    return os.path.join(os.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
 
 
 def _trusted(status: os.stat_result) -> bool:

@@ -233,6 +233,28 @@ def test_what_a_killed_process_left_is_in_nobody_s_way(world: World) -> None:
     assert not left.exists()
 
 
+def test_what_is_of_no_use_any_more_is_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshots of packages and configurations that are gone, damaged ones, and those half written."""
+    world.look()
+    kept = world.file
+    text = kept.read_text()
+    for name, content in {
+        "stages-00000001.json": "",
+        "stages-00000002.json": text[: len(text) // 2],
+        "stages-00000003.json": text.replace(json.dumps(snapshot._PACKAGE), '"/none/gosudacon"', 1),
+        "stages-00000004.json": text.replace(json.dumps(str(world.config)), '"/none/config.toml"', 1),
+        "stages-00000005.json.999999999": "half of",
+        f"stages-00000006.json.{os.getppid()}": "being written",
+        "stages-00000007.json": text,
+        "other": "not ours",
+    }.items():
+        (world.cache / name).write_text(content)
+    later(world.config)
+    world.look()
+    left = {path.name for path in world.cache.iterdir()}
+    assert left == {kept.name, f"stages-00000006.json.{os.getppid()}", "stages-00000007.json", "other"}
+
+
 def test_each_configuration_file_has_its_own(world: World) -> None:
     first = world.look()
     other = world.config.with_name("other.toml")
