@@ -29,6 +29,8 @@ def main(entry: str = "") -> NoReturn:
     ``entry`` is the file to run again if the interpreter has to be started over (`gosudacon.launcher.start`).
     Does not return, and skips the interpreter's own shutdown, which takes 1 to 2 ms and has nothing to do.
     """
+    if "gosudacon" in sys._xoptions:
+        _show_environment()
     if sys._xoptions.get("gosudacon") != "tree":
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (1, 2, 15))  # as the launcher has done: gosudacon.linux.interrupt
         from gosudacon.launcher.start import prepare
@@ -40,6 +42,20 @@ def main(entry: str = "") -> NoReturn:
     from gosudacon.cli.main import main as run
 
     _leave(run(sys.argv[1:]))
+
+
+def _show_environment() -> None:
+    """Give the environment the caller's names back, which the launcher or the seal has hidden from the interpreter."""
+    hidden = dict(posix.environ)
+    posix.environ.clear()
+    for name in hidden:
+        posix.unsetenv(name)
+    for name, value in hidden.items():
+        if name >= b"\x80":  # otherwise one that the interpreter was to see
+            shown = name[1:] if name[0] == 0x80 else bytes((name[0] & 0x7F,)) + name[1:]
+            posix.environ[shown] = value
+            if shown:
+                posix.putenv(shown, value)  # for what the C library starts or reads
 
 
 def _leave(status: int | str) -> NoReturn:

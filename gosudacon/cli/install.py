@@ -1,16 +1,14 @@
 """``gosudacon install``: put the launcher for this interpreter in place, and say how engines are told of it.
 
-Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the bundle and the home of the command (`gosudacon.launcher`);
-man pages and completions in PREFIX/share (`gosudacon.cli.documents`); brings the package's own bytecode up to
-date, and touches nothing else.
+Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the build that it runs (`gosudacon.launcher.builds`); man pages and
+completions in PREFIX/share (`gosudacon.cli.documents`); and touches nothing else.
 """
 
 from __future__ import annotations
 
-import compileall
 import importlib.util
 import os
-import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from pathlib import Path
 import gosudacon
 from gosudacon.cli import documents, snippets
 from gosudacon.cli.completion import check_name
-from gosudacon.launcher import bundle, home, image
+from gosudacon.launcher import builds, bundle, home, image, packages
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -32,11 +30,16 @@ if TYPE_CHECKING:
 
 _DEPENDENCIES = ("pluggy", "jsonschema", "rich", "pyroute2")
 _PIP_SCRIPT = b"from gosudacon.__main__ import main"
+_ORIGIN = "origin"  # in a build: the interpreter and the package that it was made with
 
 
 def run(invocation: Invocation) -> int:
     """``gosudacon install [--prefix DIR] [--name NAME]``. Raises `Error` or OSError."""
     options = invocation.options
+    package = Path(gosudacon.__file__).parent
+    if made_with := _origin(package):
+        # An installed command installs what has taken the place of the package that it was made from.
+        os.execv(made_with[0], [made_with[0], "-B", f"{made_with[1]}/__main__.py", *sys.argv[1:]])
     command, kind = install(options["prefix"], options.get("name") or "gosudacon")
     print(f"installed {command} ({kind}), for {interpreter()}\n")
     print(snippets.text(command))
@@ -52,26 +55,23 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     check_name(name)
     package = Path(gosudacon.__file__).parent
     check_owner(package)
-    _compile(package)
     command = Path(prefix).absolute() / "bin" / name
     if command.exists() and not is_ours(command):
         raise Error(f"{command} exists and is not gosudacon's", hint="remove it, or choose another --name")
     pages = documents.make(prefix, name, command)
     documents.check(pages, name)
-    entry = bundle_path(prefix, name)
-    before = set(bundle_files(prefix, name))
-    made = bundle.build(interpreter(), str(package), str(entry), _paths(package))
-    data = entry.with_name(made.data_name)
-    try:
-        content, kind = _command(package, entry, made)
-        _replace(data, made.data, 0o644)
-        _replace(entry, made.entry, 0o644)
-        _replace(command, content, 0o755, proof=["--version"])
-    except BaseException:
-        if not before:
-            remove_bundle(prefix, name)
-        raise
-    for stale in {*before, *documents.installed(prefix, name)} - {entry, data, *pages}:
+    with builds.locked(prefix) as directory:
+        before = command.read_bytes() if command.exists() else b""
+        build = builds.new(directory, name)
+        try:
+            content, kind = _make(build, package)
+            builds.flush(build)
+            _replace(command, content, 0o755, proof=["--version"])
+        except BaseException:
+            shutil.rmtree(build)
+            raise
+        builds.prune(prefix, name, build, before)
+    for stale in {*documents.installed(prefix, name)} - {*pages}:
         stale.unlink()
     for path, page in pages.items():
         _replace(path, page, 0o644)
@@ -83,27 +83,39 @@ def interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def bundle_path(prefix: str, name: str) -> Path:
-    """Where the bundle of the command ``name`` is; another interpreter's has another name."""
-    tag = sys.implementation.cache_tag
-    return Path(prefix).absolute() / "lib" / "gosudacon" / f"{name}.{tag}.pyc"
+def _make(build: Path, package: Path) -> tuple[bytes, str]:
+    """Fill the build. Returns the content of the command, and what it is."""
+    paths = _paths(package)
+    own = build / "packages"
+    packages.copy(package, paths, own)
+    # Ours are in the copy. What else is there may be a plugin of others.
+    others = [path for path in paths if path != str(package.parent) or "packages" in os.path.basename(path)]
+    made = bundle.build(interpreter(), str(build), [str(own), *others])
+    for file, data in made.files.items():
+        (build / file).write_bytes(data)
+    (build / _ORIGIN).write_text(f"{sys.executable}\n{package}\n")
+    launcher = own / package.name / "launcher" / "launcher"
+    if not launcher.exists():
+        script = image.script(interpreter(), made.files[bundle.RECOVER])
+        return script, "a script: the package was built without a C compiler"
+    return image.patch(
+        launcher.read_bytes(),
+        interpreter(),
+        str(build / bundle.LOADER),
+        str(build / bundle.RECOVER),
+        name=home.make(build / bundle.STARTUP, interpreter(), made.startup),
+        link=sys.executable if sys.executable != interpreter() else "",
+    ), "launcher"
 
 
-def bundle_files(prefix: str, name: str) -> Iterator[Path]:
-    """The files of the bundles of the command ``name``, of whatever interpreter."""
-    directory = Path(prefix).absolute() / "lib" / "gosudacon"
-    pattern = re.escape(name) + r"\.[^.]+\.pyc(\.[0-9a-f]+)?"
-    return (path for path in directory.glob("*") if re.fullmatch(pattern, path.name))
-
-
-def remove_bundle(prefix: str, name: str) -> None:
-    """Remove the bundles of a command, and their directory with the last of them."""
-    for path in bundle_files(prefix, name):
-        path.unlink()
-    directory = Path(prefix).absolute() / "lib" / "gosudacon"
-    home.remove(directory, name)
-    if directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
+def _origin(package: Path) -> list[str]:
+    """Interpreter and package that the build was made with which ``package`` is in; empty if it is in none."""
+    try:
+        made_with = (package.parents[1] / _ORIGIN).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    there = len(made_with) == 2 and os.access(made_with[0], os.X_OK) and os.path.isfile(f"{made_with[1]}/__main__.py")
+    return made_with if there else []
 
 
 def is_ours(command: Path) -> bool:
@@ -130,13 +142,6 @@ def _tree(package: Path) -> Iterator[Path]:
         yield from (Path(directory, file) for file in files)
 
 
-def _compile(package: Path) -> None:
-    # compileall does not follow links, and in a checkout three of the folders are links. A package on a
-    # read-only filesystem stays as it is.
-    for folder in {package.resolve(), *(child.resolve() for child in package.iterdir() if child.is_dir())}:
-        compileall.compile_dir(folder, quiet=2, workers=1)
-
-
 def _paths(package: Path) -> list[str]:
     """For sys.path: the directories of our package, of its dependencies, and of packages of this Python or venv."""
     found = [importlib.util.find_spec(name) for name in _DEPENDENCIES]
@@ -146,16 +151,8 @@ def _paths(package: Path) -> list[str]:
     return [path for path in dict.fromkeys(candidates) if path != library and os.path.isdir(path)]
 
 
-def _command(package: Path, entry: Path, made: bundle.Bundle) -> tuple[bytes, str]:
-    launcher = package / "launcher" / "launcher"
-    if launcher.exists():
-        name = home.install(entry, interpreter(), made.home)
-        return image.patch(launcher.read_bytes(), interpreter(), str(entry), name), "launcher"
-    return image.script(interpreter(), str(entry)), "a script: the package was built without a C compiler"
-
-
 def _replace(path: Path, content: bytes, mode: int, proof: list[str] | None = None) -> None:
-    """Put a file in place in one step, once it has run with the arguments ``proof`` (if given)."""
+    """Put a file in place in one step. With ``proof``: once it is on disk, and has run with these arguments."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -163,11 +160,22 @@ def _replace(path: Path, content: bytes, mode: int, proof: list[str] | None = No
             file.write(content)
             os.fchmod(fd, mode)
         if proof:
+            _sync(name)
             _prove([name, *proof])
         os.replace(name, path)
+        if proof:
+            _sync(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync(path: str | Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _prove(command: list[str]) -> None:

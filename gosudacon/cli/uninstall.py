@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from gosudacon.cli import documents
-from gosudacon.cli.install import bundle_files, is_ours, remove_bundle
+from gosudacon.cli.install import is_ours
 from gosudacon.cli.main import root_of
+from gosudacon.launcher import builds
 from gosudacon.linux.errors import Error
+from gosudacon.pipeline import snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def run(invocation: Invocation) -> int:
 
 
 def uninstall(prefix: str, name: str = "gosudacon") -> Path:
-    """Remove the command ``name``, its bundle, man pages and completions from ``prefix``. Returns the command's path.
+    """Remove the command ``name``, its builds, man pages and completions from ``prefix``. Returns the command's path.
 
     Raises `Error` if there is nothing of ours there, OSError.
     """
@@ -35,9 +37,11 @@ def uninstall(prefix: str, name: str = "gosudacon") -> Path:
         if not is_ours(command):
             raise Error(f"{command} is not gosudacon's")
         command.unlink()
-    elif not any(bundle_files(prefix, name)):
+    elif not any(builds.of(prefix, name)):
         raise Error(f"{command} is not installed")
-    remove_bundle(prefix, name)
+    with builds.locked(prefix):
+        builds.remove([*builds.of(prefix, name)])
+    snapshot.remove_stale()
     for path in documents.installed(prefix, name):
         path.unlink()
     return command

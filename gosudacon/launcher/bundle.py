@@ -1,4 +1,4 @@
-"""Make what the launcher names to the interpreter: `gosudacon.launcher.entry`, and a file with our modules' code.
+"""Make the files of a build: `gosudacon.launcher.entry`, a file with our modules' code, `recover`, the home.
 
 The code is made for speed: without docstrings, annotations and the columns of positions. Reading it is the larger
 part of a start, and this takes a fifth of it away. Assertions stay.
@@ -10,12 +10,13 @@ part of a start, and this takes a fifth of it away. Assertions stay.
 from __future__ import annotations
 import __future__
 
+import _imp
 import ast
 import encodings
-import hashlib
 import importlib.util
 import marshal
 import os
+import re
 import subprocess
 import sys
 
@@ -23,8 +24,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
     from types import CodeType
+    from typing import Any
 
-    Known = tuple[str, int, int, str, int, int, tuple[str, ...]]
+    Known = tuple[str, str, int, int, tuple[Any, ...]]
+
+# The files of a build: what the launcher runs, our modules' code, what it runs in case of doubt, and the home.
+LOADER, DATA, RECOVER, STARTUP = "loader.pyc", "archive", "recover.py", "startup"
 
 # A module that imports one of these when it is imported cannot be part of a fast start.
 _SLOW = frozenset(
@@ -62,58 +67,92 @@ _EXTENSIONS = ("_ctypes", "_json", "_struct", "_socket", "fcntl")
 _SHORT = tuple(f"gosudacon.cli.{name}" for name in ("main", "start", "state", "kill", "delete"))
 # What the interpreter takes from the place it is started from, and must be what it would be without the home.
 _OF_THE_HOME = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")
+_IMPORT = re.compile(r"^ *(?:from|import) (gosudacon[\w.]*)(?: import (?:\(([^)]*)\)|([\w, ]+)))?", re.MULTILINE)
 _HEADER_REST = bytes(12)  # of a .pyc file: flags, time and size of the source; read by importlib only
 
 
 class Bundle:
-    """Content of the entry; name and content of the data beside it; files of the home, by their names."""
+    """Content of the files of a build, by their names, and what the launcher needs to know of them."""
 
-    def __init__(self, entry: bytes, data_name: str, data: bytes, home: dict[str, bytes]) -> None:
-        self.entry = entry
-        self.data_name = data_name
-        self.data = data
-        self.home = home
+    def __init__(self, files: dict[str, bytes], startup: dict[str, bytes]) -> None:
+        self.files = files
+        self.startup = startup  # of the home
 
 
-def build(interpreter: str, package: str, entry: str, paths: Sequence[str]) -> Bundle:
-    """The bundle for the file ``entry``, to be run by ``interpreter``.
+def build(interpreter: str, directory: str, paths: Sequence[str]) -> Bundle:
+    """The files of the build ``directory``, to be run by ``interpreter``.
 
-    ``package`` is the directory of gosudacon; ``paths`` go to ``sys.path``. Raises `RuntimeError` with what the
-    compiler said, and OSError.
+    ``paths`` go to ``sys.path``; gosudacon is in the first of them. Raises `RuntimeError` with what the compiler
+    said, and OSError.
     """
     options = ["-ISB", "-Xutf8", "-Xno_debug_ranges"]
-    command = [interpreter, *options, os.path.abspath(__file__), package, entry, *paths]
+    command = [interpreter, *options, os.path.abspath(__file__), directory, *paths]
     result = subprocess.run(command, capture_output=True, check=False)
     if result.returncode != 0:
-        raise RuntimeError(f"cannot compile the modules: {result.stderr.decode(errors='replace').strip()}")
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise RuntimeError(f"cannot compile the modules: {lines[-1]}")
     return Bundle(*marshal.loads(result.stdout))
 
 
-def _build(package: str, entry: str, paths: Sequence[str]) -> tuple[bytes, str, bytes, dict[str, bytes]]:
+def _build(directory: str, paths: Sequence[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    package = os.path.join(paths[0], "gosudacon")
+    sources = dict(_sources(package))
+    _check_complete(sources)
+    mark = os.urandom(8)
     modules: list[tuple[str, Known]] = []
     data = bytearray()
-    fast = {name: (path, tree) for name, path in _sources(package) if _is_fast(tree := ast.parse(_read(path)))}
+    fast = {name: (path, tree) for name, path in sources.items() if _is_fast(tree := ast.parse(_read(path)))}
     for name, (path, tree) in fast.items():
-        directory = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
+        folder = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
         needs = tuple(_needs(tree, fast))
         content = marshal.dumps(_compile(tree, path))
-        modules.append((name, (*_identity(path), directory, len(data), len(content), needs)))
-        data += content
-    extensions = [(name, (*_identity(path), "", 0, 0, ())) for name, path in _extensions()]
+        modules.append((name, (path, folder, len(data), len(content), needs)))
+        data += content + mark
+    extensions = [(name, (path, "", 0, 0, _stamp(path))) for name, path in _extensions()]
     first = _closure(modules)
     rest = marshal.dumps(tuple(known for known in modules if known[0] not in first))
     values: dict[str, object] = {"REST": (len(data), len(rest))}
-    data += rest
-    # A process that was started with one version must not read the data of the next.
-    data_name = f"{os.path.basename(entry)}.{hashlib.sha256(data).hexdigest()[:16]}"
+    data += rest + mark
     values |= {
         "MODULES": (*(known for known in modules if known[0] in first), *extensions),
-        "DATA": os.path.join(os.path.dirname(entry), data_name),
+        "DATA": os.path.join(directory, DATA),
+        "MARK": mark,
         "PATHS": tuple(paths),
+        "STARTUP": os.path.join(directory, STARTUP),
         "PYTHON": tuple((name, getattr(sys, name)) for name in _OF_THE_HOME),
     }
-    code = _filled(os.path.join(package, "launcher", "entry.py"), entry, values)
-    return _pyc(code), data_name, bytes(data), _home(package, entry)
+    entry = os.path.join(directory, LOADER)
+    loader = _pyc(_filled(os.path.join(package, "launcher", "entry.py"), entry, values))
+    files = {LOADER: loader, DATA: bytes(data), RECOVER: _recover(package, entry, loader, paths)}
+    return files, _home(package, entry)
+
+
+def _check_complete(paths: Mapping[str, str]) -> None:
+    """Raise `RuntimeError` if a module of ours is imported that is not there: the package is being replaced."""
+    for path in paths.values():
+        for module, several, names in _IMPORT.findall(_read(path).decode()):
+            needed = {module}
+            if os.path.basename(paths.get(module, "")) == "__init__.py":
+                own = _read(paths[module]).decode()
+                words = [part.split()[0] for part in (several or names).split(",") if part.strip()]
+                needed |= {f"{module}.{word}" for word in words if word not in own}
+            for name in sorted(needed - {*paths}):
+                raise RuntimeError(f"{path} imports {name}, which is missing")
+
+
+def _recover(package: str, entry: str, loader: bytes, paths: Sequence[str]) -> bytes:
+    text = _read(os.path.join(package, "launcher", "recover.py")).decode()
+    version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
+    for name, value in (
+        ("LOADER", entry),
+        ("DIGEST", _imp.source_hash(0, loader)),
+        ("MAGIC, VERSION", (importlib.util.MAGIC_NUMBER, version)),
+        ("PATHS", tuple(paths)),
+    ):
+        before, found, after = text.partition(f"\n{name} = ")
+        assert found, name
+        text = f"{before}{found}{value!r}{after[after.index(chr(10)) :]}"
+    return text.encode()
 
 
 def _closure(modules: Sequence[tuple[str, Known]]) -> set[str]:
@@ -124,7 +163,7 @@ def _closure(modules: Sequence[tuple[str, Known]]) -> set[str]:
     while waiting:
         name = waiting.pop()
         if name in known:
-            waiting += [need for need in known[name][6] if need not in found]
+            waiting += [need for need in known[name][4] if need not in found]
             found.add(name)
     return found
 
@@ -175,9 +214,9 @@ def _needs(tree: ast.Module, known: Container[str]) -> dict[str, None]:
 
 
 def _sources(package: str) -> Iterator[tuple[str, str]]:
-    """Name and path of every module, the links to stages, plugins and schema followed."""
+    """Name and path of every module."""
     top = os.path.dirname(package)
-    for directory, folders, files in os.walk(package, followlinks=True):
+    for directory, folders, files in os.walk(package):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         prefix = os.path.relpath(directory, top).replace(os.sep, ".")
         for file in sorted(files):
@@ -242,9 +281,9 @@ def _extensions() -> Iterator[tuple[str, str]]:
             yield name, spec.origin
 
 
-def _identity(path: str) -> tuple[str, int, int]:
+def _stamp(path: str) -> tuple[int, int]:
     status = os.stat(path)
-    return path, status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def _read(path: str) -> bytes:
@@ -253,4 +292,4 @@ def _read(path: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(marshal.dumps(_build(sys.argv[1], sys.argv[2], sys.argv[3:])))
+    sys.stdout.buffer.write(marshal.dumps(_build(sys.argv[1], sys.argv[2:])))

@@ -1,13 +1,12 @@
 """What the installed command runs, and the finder that gets its modules from one file.
 
 This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.bundle`
-compiles it, with its own values in the place of the five constants, and writes the code of our modules into the
+compiles it, with its own values in the place of the constants, and writes the code of our modules into the
 file DATA. To find the modules one by one on ``sys.path`` takes directory listings, a dozen system calls a module
 and a check of each ``.pyc``.
 
-A module comes from the bundle only while its source is the very file it was compiled from (size and time of
-change); otherwise the ordinary import finds the newer one. Nothing but the time of a start depends on the bundle.
-Only what is built into the interpreter is imported here.
+Where DATA is damaged, the modules come from their source files beside it, and one line on standard error says so.
+Nothing but the time of a start depends on it. Only what is built into the interpreter is imported here.
 
 What a module imports when it is executed is known beforehand, and brought in without the import system's locks and
 searches, which cost more than a small module's own code. Its import statements then find everything in ``sys.modules``.
@@ -25,15 +24,19 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-# name: path, st_mtime_ns, st_size, directory if a package else "", offset and size in DATA (0 if an extension module),
-# those of our modules that it imports first of all
-MODULES: "tuple[tuple[str, tuple[str, int, int, str, int, int, tuple[str, ...]]], ...]" = ()
+# name: path, directory if a package else "", offset and size in DATA (0 if an extension module), those of our modules
+# that it imports first of all; of an extension module, time of change and size of the file
+MODULES: "tuple[tuple[str, tuple[str, str, int, int, tuple[Any, ...]]], ...]" = ()
 DATA = ""
+# What follows each module's code in DATA: another installation's has another.
+MARK = b""
 # Offset and size in DATA of more of the same: MODULES has what the shortest commands need.
 REST: "tuple[int, int]" = (0, 0)
-# For sys.path: the directory that holds the package, and those of its dependencies.
+# For sys.path: the directory that holds our packages, and those of the Python or venv, for plugins of others.
 PATHS: "tuple[str, ...]" = ()
-# Attributes of `sys` that the start from the home (`gosudacon.launcher.home`) has made different.
+# The directory that the interpreter was started from (`gosudacon.launcher.home`), and attributes of `sys` that this
+# has made different.
+STARTUP = ""
 PYTHON: "tuple[tuple[str, str], ...]" = ()
 
 _known = dict(MODULES)
@@ -45,22 +48,19 @@ class Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> "CodeType | None":
         """The code object of the module."""
-        try:
-            code: CodeType = _read(*_known[fullname][4:6])
-        except OSError:  # a new installation has taken the place of the one that started this process
-            return super().get_code(fullname)
-        return code
+        code: CodeType | None = _read(*_known[fullname][2:4])
+        return super().get_code(fullname) if code is None else code
 
     def exec_module(self, module: "ModuleType") -> None:
         """Execute the module, after those that it imports."""
-        for name in _known[module.__name__][6]:
+        for name in _known[module.__name__][4]:
             if name not in sys.modules:
                 _bring(name)
         super().exec_module(module)
 
 
 class Finder:
-    """A finder for ``sys.meta_path``: the modules of the bundle that are still what they were."""
+    """A finder for ``sys.meta_path``: our modules, and extension modules that are still the same files."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
@@ -69,14 +69,10 @@ class Finder:
         if known is None:
             if not _rest or not name.startswith("gosudacon."):
                 return None
-            _learn()
+            _known.update(_read(*_rest.pop()) or ())
             return Finder.find_spec(name)
-        origin, mtime, length, package, _offset, size, _needs = known
-        try:
-            now = posix.stat(origin)
-        except OSError:
-            return None
-        if now.st_mtime_ns != mtime or now.st_size != length:
+        origin, package, _offset, size, stamp = known
+        if not size and _stamp(origin) != stamp:
             return None
         spec = ModuleSpec(name, (Loader if size else ExtensionFileLoader)(name, origin), origin=origin)
         spec.has_location = True
@@ -86,21 +82,31 @@ class Finder:
         return spec
 
 
-def _read(offset: int, size: int) -> "Any":
-    # Opened every time: a descriptor kept open could be closed, and its number be another file.
-    data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
-    content = posix.pread(data, size, offset)
-    posix.close(data)
-    return loads(content)
-
-
-def _learn() -> None:
-    """Read the rest of the index; where it is gone, the ordinary import finds the modules."""
-    where = _rest.pop()
+def _stamp(path: str) -> "tuple[int, int] | None":
     try:
-        _known.update(_read(*where))
+        status = posix.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _read(offset: int, size: int) -> "Any":
+    """What stands in DATA; None if that is not what was installed, said once."""
+    global MARK
+    # Opened every time: a descriptor kept open could be closed, and its number be another file.
+    content = b""
+    try:
+        data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
+        content = posix.pread(data, size + len(MARK), offset)
+        posix.close(data)
     except OSError:
         pass
+    if MARK and content[size:] == MARK:
+        return loads(content)
+    if MARK and "gosudacon-again" not in sys._xoptions:  # said before the interpreter was started over
+        print(f'gosudacon: {DATA} is damaged; run "gosudacon install" to be as fast as before', file=sys.stderr)
+    MARK = b""
+    return None
 
 
 def _bring(name: str) -> None:
@@ -134,19 +140,20 @@ def _report(kind: type, error: BaseException, _traceback: object) -> None:
 
 
 def start() -> None:
-    """Put the bundle in front of the other finders and run the command line."""
+    """Put the finder in front of the others and run the command line."""
     sys.excepthook = _report
     gc.disable()  # a command is over before there is garbage worth looking for; `run` waits, and enables it again
     sys.meta_path.insert(0, Finder)
-    sys.path[:] = [path for path in sys.path if path != sys.prefix] + [*PATHS]
-    for name, value in PYTHON:
-        setattr(sys, name, value)
+    if sys.executable.startswith(STARTUP):
+        for name, value in PYTHON:
+            setattr(sys, name, value)
+    sys.path[:] = [*(path for path in sys.path if path != STARTUP), *PATHS]
     try:
         from gosudacon.__main__ import main
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("gosudacon"):
+    except (ModuleNotFoundError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("gosudacon"):
             raise
-        sys.exit(f"gosudacon: the package is gone from {PATHS[0]}; install it and run its `gosudacon install`")
+        sys.exit(f'gosudacon: {PATHS[0]} is damaged; run "gosudacon install" of the package')
     main(__file__)
 
 

@@ -9,17 +9,14 @@ this directory. Beside the link are a file ``._pth``, which gives ``sys.path`` l
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-_SUFFIX = ".home"
 # What a start must show: our module, the same library as ever, and codecs that only the library has.
 _PROOF = """
 import sys, encodings
@@ -30,55 +27,20 @@ import json
 """
 
 
-def path_of(entry: Path) -> Path:
-    """The home that belongs to an entry."""
-    return entry.with_suffix(_SUFFIX)
-
-
-def install(entry: Path, interpreter: str, files: Mapping[str, bytes]) -> str:
-    """Make the home of ``entry`` and return the name to start the interpreter by; empty if it is of no use here.
+def make(home: Path, interpreter: str, files: Mapping[str, bytes]) -> str:
+    """Make the home and return the name to start the interpreter by; empty if it is of no use here.
 
     An interpreter that does not do as expected is started by its own name. Raises OSError.
     """
-    home = path_of(entry)
-    name = os.path.basename(interpreter)
-    if _is_there(home, files, home / name, interpreter):
-        return str(home / name)
-    home.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
-    try:
-        draft.chmod(0o755)
-        for file, content in files.items():
-            (draft / file).write_bytes(content)
-            (draft / file).chmod(0o644)
-        link = draft / name
-        link.symlink_to(interpreter)
-        if not _works(link, interpreter):
-            return ""
-        shutil.rmtree(home, ignore_errors=True)
-        draft.rename(home)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return str(home / name)
-
-
-def homes(directory: Path, name: str) -> Iterator[Path]:
-    """The homes of the command ``name``, of whatever interpreter."""
-    pattern = re.escape(name) + r"\.[^.]+" + re.escape(_SUFFIX)
-    return (path for path in directory.glob("*") if re.fullmatch(pattern, path.name))
-
-
-def remove(directory: Path, name: str) -> None:
-    """Remove the homes of the command ``name``."""
-    for path in homes(directory, name):
-        shutil.rmtree(path)
-
-
-def _is_there(home: Path, files: Mapping[str, bytes], link: Path, interpreter: str) -> bool:
-    """Whether a home is as it should be, so that commands that start now find nothing missing."""
-    if not link.is_symlink() or os.readlink(link) != interpreter:
-        return False
-    return all((home / file).is_file() and (home / file).read_bytes() == content for file, content in files.items())
+    home.mkdir()
+    for file, content in files.items():
+        (home / file).write_bytes(content)
+    link = home / os.path.basename(interpreter)
+    link.symlink_to(interpreter)
+    if _works(link, interpreter):
+        return str(link)
+    shutil.rmtree(home)
+    return ""
 
 
 def _works(link: Path, interpreter: str) -> bool:

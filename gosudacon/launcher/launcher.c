@@ -8,7 +8,15 @@
  * descriptor, the last thing through which it could be made writable again, is close-on-exec, so
  * that execve dissolves the clone's namespace before the first instruction of Python.
  *
- * Where the kernel or a missing privilege forbids this, Python starts without the seal and without
+ * The interpreter gets an environment that cannot steer it: -I does not cover all that it and the C
+ * library read. So every name is hidden: the first byte of each entry gets its high bit. Nothing
+ * looks for a name that begins like that. gosudacon.__main__ shows them again before anything reads
+ * them. Nothing is copied, and nobody else sees it: /proc/<pid>/environ is as private as before.
+ *
+ * If the interpreter is not the file that was there at the installation, or the loader is damaged,
+ * the interpreter runs "recover" in its place, a source file that any Python 3 can read.
+ *
+ * Where the kernel or a missing privilege forbids the seal, Python starts without the seal and without
  * the option that claims it; gosudacon.linux.seal then finds another way or refuses. It never takes
  * the option for a proof: it asks the kernel.
  *
@@ -27,15 +35,30 @@ struct slot {
     char path[SLOT_SIZE];
 };
 
+/* What the files were at the installation. */
+struct stamp {
+    char tag[32];
+    uint64_t size, seconds, nanoseconds; /* of the interpreter */
+    uint64_t loader_sum, recover_sum;
+};
+
 /* In .data and volatile: the compiler must read what is in the file, not what is written here. */
 static volatile struct slot interpreter = {"gosudacon-slot:interpreter", ""};
+static volatile struct slot link = {"gosudacon-slot:link", ""}; /* leads to the interpreter; of a venv, for example */
 static volatile struct slot name = {"gosudacon-slot:name", ""};
-static volatile struct slot entry = {"gosudacon-slot:entry", ""};
+static volatile struct slot loader = {"gosudacon-slot:loader", ""};
+static volatile struct slot recover = {"gosudacon-slot:recover", ""};
+static volatile struct stamp stamp = {"gosudacon-slot:stamp", 0, 0, 0, 0, 0};
 
 enum {
     AT_FDCWD_ = -100,
     AT_EMPTY_PATH_ = 0x1000,
     R_OK_ = 4,
+    O_CLOEXEC_ = 02000000,
+    O_PATH_ = 010000000,
+    STATX_SIZE_MTIME_ = 0x240,
+    FILE_MAX = 1 << 16, /* more than loader and recover have */
+    HIDDEN = 0x80,
     OPEN_TREE_CLONE_ = 1,
     OPEN_TREE_CLOEXEC_ = 02000000,
     MOUNT_ATTR_RDONLY_ = 0x1,
@@ -44,6 +67,7 @@ enum {
     ENOENT_ = 2,
     ENOEXEC_ = 8,
     EACCES_ = 13,
+    EBADMSG_ = 74,
     ENOTDIR_ = 20,
     SIG_BLOCK_ = 0,
     SIGHUP_ = 1,
@@ -57,15 +81,35 @@ struct mount_attr_ {
     uint64_t set, clear, propagation, userns_fd;
 };
 
+struct statx_time {
+    int64_t seconds;
+    uint32_t nanoseconds, pad;
+};
+
+struct statx_ {
+    uint32_t mask, block_size;
+    uint64_t attributes;
+    uint32_t links, uid, gid;
+    uint16_t mode, pad;
+    uint64_t inode, size, blocks, attributes_mask;
+    struct statx_time access, birth, change, modification;
+    uint64_t rest[16];
+};
+
 /* The kernel enters here with argc, argv and envp on the stack; start() gets their address. */
 #if defined(__x86_64__)
 enum {
+    SYS_read = 0,
     SYS_write = 1,
+    SYS_close = 3,
     SYS_rt_sigprocmask = 14,
     SYS_execve = 59,
     SYS_exit_group = 231,
+    SYS_openat = 257,
+    SYS_readlinkat = 267,
     SYS_faccessat = 269,
     SYS_execveat = 322,
+    SYS_statx = 332,
 };
 
 __asm__(".globl _start\n"
@@ -90,11 +134,16 @@ static long call(long number, long a, long b, long c, long d, long e)
 #elif defined(__aarch64__)
 enum {
     SYS_faccessat = 48,
+    SYS_openat = 56,
+    SYS_close = 57,
+    SYS_read = 63,
     SYS_write = 64,
+    SYS_readlinkat = 78,
     SYS_exit_group = 94,
     SYS_rt_sigprocmask = 135,
     SYS_execve = 221,
     SYS_execveat = 281,
+    SYS_statx = 291,
 };
 
 __asm__(".globl _start\n"
@@ -134,13 +183,18 @@ static long sealed_clone(const char *path)
     return tree;
 }
 
-static void say(const char *text)
+static size_t length_of(const char *text)
 {
     size_t length = 0;
 
     while (text[length])
         length++;
-    call(SYS_write, 2, (long)text, (long)length, 0, 0);
+    return length;
+}
+
+static void say(const char *text)
+{
+    call(SYS_write, 2, (long)text, (long)length_of(text), 0, 0);
 }
 
 static const char *reason(long error)
@@ -151,6 +205,8 @@ static const char *reason(long error)
         return ": no such file or directory";
     case EACCES_:
         return ": permission denied";
+    case EBADMSG_:
+        return ": the file is damaged";
     case ENOEXEC_:
         return ": exec format error";
     default:
@@ -169,19 +225,137 @@ __attribute__((noreturn)) static void fail(const char *what, const char *path, l
     __builtin_unreachable();
 }
 
+/* Whether a file is the interpreter of the installation: 1, 0 or an error below zero. */
+static long is_known(const char *path)
+{
+    struct statx_ now;
+    long error = call(SYS_statx, AT_FDCWD_, (long)path, 0, STATX_SIZE_MTIME_, (long)&now);
+
+    if (error < 0)
+        return error;
+    return now.size == stamp.size && (uint64_t)now.modification.seconds == stamp.seconds &&
+           now.modification.nanoseconds == stamp.nanoseconds;
+}
+
+/* Where a link leads to, whatever links are on the way; below zero if nowhere. */
+static long follow(const char *path, char *target)
+{
+    char self[] = "/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    char digits[12];
+    long fd = call(SYS_openat, AT_FDCWD_, (long)path, O_PATH_ | O_CLOEXEC_, 0, 0);
+    long left = fd, count = 0, size;
+
+    if (fd < 0)
+        return fd;
+    do
+        digits[count++] = (char)('0' + left % 10);
+    while (left /= 10);
+    for (char *to = self + length_of(self); count > 0;)
+        *to++ = digits[--count];
+    size = call(SYS_readlinkat, AT_FDCWD_, (long)self, (long)target, SLOT_SIZE - 1, 0);
+    call(SYS_close, fd, 0, 0, 0, 0);
+    target[size < 0 ? 0 : size] = '\0';
+    return size;
+}
+
+/* 0 if the content of a file is what was installed. gosudacon.launcher.image.sum_of is the same in Python. */
+static long check(const char *path, uint64_t expected)
+{
+    static uint64_t words[FILE_MAX / sizeof(uint64_t)];
+    uint64_t sum = 0;
+    long size = 0, got;
+    long fd = call(SYS_openat, AT_FDCWD_, (long)path, O_CLOEXEC_, 0, 0);
+
+    if (fd < 0)
+        return fd;
+    while ((got = call(SYS_read, fd, (long)((char *)words + size), FILE_MAX - size, 0, 0)) > 0)
+        size += got;
+    call(SYS_close, fd, 0, 0, 0, 0);
+    if (got < 0)
+        return got;
+    for (long i = size; i % 8; i++)
+        ((char *)words)[i] = 0;
+    for (long i = 0; i < (size + 7) / 8; i++) {
+        sum = (sum ^ words[i]) * 0x9e3779b97f4a7c15;
+        sum ^= sum >> 32;
+    }
+    return (sum ^ (uint64_t)size) == expected ? 0 : -EBADMSG_;
+}
+
+/* Whether the high bit alone does not tell this entry of the environment from any other: it gets a byte more. */
+static int is_odd(const char *text)
+{
+    unsigned char first = (unsigned char)text[0];
+
+    return first == '\0' || first == '=' || first >= HIDDEN;
+}
+
+/* How many bytes `hide` needs for the odd entries. */
+static size_t room_for(char **envp)
+{
+    size_t room = 0;
+
+    for (; *envp; envp++)
+        room += is_odd(*envp) ? length_of(*envp) + 2 : 0;
+    return room;
+}
+
+/* Fill `environment` with the entries of envp, as nothing looks for them. */
+static void hide(char **envp, char **environment, char *room)
+{
+    *environment++ = "LC_ALL=C"; /* no file of a locale is read; -X utf8 does what it would be read for */
+    for (; *envp; envp++) {
+        const char *text = *envp;
+
+        *environment++ = is_odd(text) ? room : *envp;
+        if (!is_odd(text)) {
+            (*envp)[0] |= (char)HIDDEN;
+            continue;
+        }
+        *room++ = (char)HIDDEN;
+        while ((*room++ = *text++))
+            ;
+    }
+    *environment = NULL;
+}
+
 __attribute__((noreturn, used)) void start(long *stack)
 {
     long argc = stack[0];
     char **argv = (char **)(stack + 1);
     char **envp = argv + argc + 1;
+    long envc = 0, n = 0, tree, error;
+    char target[SLOT_SIZE];
     const char *python = (const char *)interpreter.path;
-    const char *script = (const char *)entry.path;
+    const char *script = (const char *)loader.path;
     const char *args[argc + 6];
     const uint64_t held = 1 << (SIGHUP_ - 1) | 1 << (SIGINT_ - 1) | 1 << (SIGTERM_ - 1);
-    long n = 0, tree, error;
+    long known = is_known(python);
+
+    while (envp[envc])
+        envc++;
+    char *environment[envc + 2];
+    char room[room_for(envp) + 1];
+    hide(envp, environment, room);
+
+    if (known < 0 && call(SYS_faccessat, AT_FDCWD_, (long)python, R_OK_, 0, 0) < 0) {
+        if (!link.path[0] || follow((const char *)link.path, target) < 0)
+            fail("cannot start the interpreter ", python, known);
+        python = target;
+    }
+    if (known != 1 || check(script, stamp.loader_sum) < 0) {
+        known = 0;
+        script = (const char *)recover.path;
+        error = check(script, stamp.recover_sum);
+        if (error < 0)
+            fail("cannot use ", script, error);
+    }
 
     /* The interpreter finds its library from its name: gosudacon/launcher/home.py. */
-    args[n++] = call(SYS_faccessat, AT_FDCWD_, (long)name.path, R_OK_, 0, 0) < 0 ? python : (const char *)name.path;
+    if (known == 1 && call(SYS_faccessat, AT_FDCWD_, (long)name.path, R_OK_, 0, 0) == 0)
+        args[n++] = (const char *)name.path;
+    else
+        args[n++] = python;
     args[n++] = "-ISB"; /* isolated from environment and user, no site, no bytecode written */
     args[n++] = "-Xutf8";
     args[n++] = "-Xgosudacon=tree";
@@ -190,15 +364,12 @@ __attribute__((noreturn, used)) void start(long *stack)
         args[n++] = argv[i];
     args[n] = NULL;
 
-    error = call(SYS_faccessat, AT_FDCWD_, (long)script, R_OK_, 0, 0);
-    if (error < 0)
-        fail("cannot read ", script, error);
     /* Until gosudacon.linux.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
     call(SYS_rt_sigprocmask, SIG_BLOCK_, (long)&held, 0, sizeof held, 0);
     tree = sealed_clone(python);
     if (tree >= 0)
-        call(SYS_execveat, tree, (long)"", (long)args, (long)envp, AT_EMPTY_PATH_);
+        call(SYS_execveat, tree, (long)"", (long)args, (long)environment, AT_EMPTY_PATH_);
     args[3] = "-Xgosudacon=none";
-    error = call(SYS_execve, (long)python, (long)args, (long)envp, 0, 0);
+    error = call(SYS_execve, (long)python, (long)args, (long)environment, 0, 0);
     fail("cannot start the interpreter ", python, error);
 }

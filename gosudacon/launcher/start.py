@@ -13,20 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# What makes the interpreter read a pyvenv.cfg or ._pth of the caller's choice, even with -I.
+_STEERING = {b"PYTHONEXECUTABLE", b"__PYVENV_LAUNCHER__"}
+
+
 def prepare(arguments: Sequence[str], entry: str, package: str) -> None:
     """Make this interpreter fit for the command in ``arguments``; ``package`` is our own directory.
 
-    For a command that enters a container: return if it is sealed, otherwise start over with ``entry`` and
-    do not return. For any other: forget the directories that environment, user and working directory put
-    on ``sys.path``. Exits with a message where the seal is impossible.
+    For a command that enters a container, and where the environment has steered the interpreter: return if it is
+    sealed, otherwise start over with ``entry`` and do not return. For any other: forget the directories that
+    environment, user and working directory put on ``sys.path``. Exits with a message where the seal is impossible.
     """
-    if seal.enters(arguments):
+    if seal.enters(arguments) or (seal.OPTION not in sys._xoptions and not _STEERING.isdisjoint(seal.given())):
         paths = [] if sys.flags.isolated and sys.flags.no_site else _dependencies(package)
         try:
             seal.ensure(arguments, entry, paths)
         except Error as error:
-            sys.exit(f"gosudacon: {error.message}")
-    elif not sys.flags.isolated:
+            if seal.enters(arguments):
+                sys.exit(f"gosudacon: {error.message}")
+    if not sys.flags.isolated:
         sys.path[:] = [*_library(), os.path.dirname(package), *_dependencies(package)]
 
 

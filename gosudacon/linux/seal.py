@@ -72,7 +72,7 @@ def ensure(arguments: Sequence[str], entry: str, paths: Sequence[str] = ()) -> N
     """Return if this process is sealed; otherwise start over, sealed, and do not return.
 
     The new interpreter is isolated, runs the file ``entry`` with ``arguments`` and is told to look for
-    modules in ``paths`` too. Environment, descriptors, umask and working directory stay.
+    modules in ``paths`` too. Descriptors, umask and working directory stay; the environment is hidden.
     Raises `Error` where the seal is claimed and not there, and where no method works.
     """
     if verified():
@@ -92,7 +92,7 @@ def _restart(
     sealed = -1
     try:
         sealed = make(exe)
-        os.execve(sealed, _command(method, arguments, entry, paths), os.environ)
+        os.execve(sealed, _command(method, arguments, entry, paths), _hidden())
     except OSError as error:
         return f"{method}: {error.strerror}"
     finally:
@@ -104,10 +104,38 @@ def _restart(
 def _command(method: str, arguments: Sequence[str], entry: str, paths: Sequence[str]) -> list[str]:
     """The new process's argv. Its first word is the interpreter's real path: from it Python finds its library."""
     interpreter = os.readlink(_EXE).removesuffix(_DELETED)
-    command = [interpreter, "-ISB", "-Xutf8", f"-X{OPTION}={method}"]
+    command = [interpreter, "-ISB", "-Xutf8", f"-X{OPTION}={method}", f"-X{OPTION}-again"]
     if paths:
         command.append(f"-X{PATHS_OPTION}=" + ":".join(paths))
     return [*command, entry, *arguments]
+
+
+def given() -> dict[bytes, bytes]:
+    """The environment that this process was started with. The interpreter has changed its own: proc_pid_environ(5)."""
+    fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = b""
+        while chunk := os.read(fd, 1 << 16):
+            content += chunk
+    finally:
+        os.close(fd)
+    found: dict[bytes, bytes] = {}
+    for entry in content.split(b"\0"):
+        name, assigned, value = entry.partition(b"=")
+        if assigned:
+            found.setdefault(name, value)
+    return found
+
+
+def _hidden() -> dict[bytes, bytes]:
+    """The environment as launcher.c hides it from the interpreter; `gosudacon.__main__` shows it again."""
+    if OPTION in sys._xoptions:
+        return given()
+    hidden = {b"LC_ALL": b"C"}
+    for name, value in given().items():
+        odd = name[:1] >= b"\x80" or not name
+        hidden[b"\x80" + name if odd else bytes((name[0] | 0x80,)) + name[1:]] = value
+    return hidden
 
 
 def _tree(exe: int) -> int:

@@ -1,4 +1,4 @@
-"""``gosudacon install`` and what it installs: launcher, script, bundle; and that ``uninstall`` leaves nothing."""
+"""``gosudacon install`` and what it installs: launcher, script, builds; and that ``uninstall`` leaves nothing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,30 @@ def with_launcher(scratch: Path) -> Installation:
 
 
 def _probe(installation: Installation, code: str) -> None:
-    """Let the installed command run ``code`` in place of the command line, its bundle as good as ever."""
-    (installation.package / "cli/main.py").write_text(f"def main(argv):\n    {code}\n    return 7\n")
+    """Install a command that runs ``code`` in place of most command lines."""
+    main = installation.package / "cli/main.py"
+    main.rename(main.with_name("real_main.py"))
+    lines = (
+        "from gosudacon.cli import real_main",
+        "from gosudacon.cli.real_main import root_of, spec_options",
+        "def main(argv):",
+        "    if '--version' in argv or 'install' in argv: return real_main.main(argv)",
+        f"    {code}",
+        "    return 7",
+        "",
+    )
+    main.write_text("\n".join(lines))
+    installation.install()
+
+
+def _builds(installation: Installation) -> set[Path]:
+    return set((installation.prefix / "lib/gosudacon").iterdir())
+
+
+def _build(installation: Installation) -> Path:
+    """The one build that there is."""
+    (build,) = _builds(installation)
+    return build
 
 
 @needs("compiler")
@@ -67,7 +89,7 @@ def test_uninstall_leaves_nothing(installation: Installation) -> None:
     installation.install("--name", "other")
     assert installation.uninstall().returncode == 0
     assert (installation.prefix / "bin/other").exists()
-    assert len(list((installation.prefix / "lib/gosudacon").iterdir())) == 2
+    assert _build(installation).name.startswith("other.")
     assert installation.uninstall("--name", "other").returncode == 0
     assert [path for path in installation.prefix.rglob("*") if not path.is_dir()] == []
     assert sorted(installation.package.rglob("*.py")) == before
@@ -132,16 +154,87 @@ def test_a_page_that_is_not_ours_stays(installation: Installation) -> None:
     assert not installation.command.exists()
 
 
-def test_installing_again_replaces_the_bundle(installation: Installation) -> None:
+def test_installing_again_keeps_one_build_before(installation: Installation) -> None:
+    """What is installed does not change with the package; the next installation takes its place at once."""
     installation.install()
-    first = set((installation.prefix / "lib/gosudacon").iterdir())
+    first = _build(installation)
     (installation.package / "__init__.py").write_text('__version__ = "9.9.9"\n')
-    assert "9.9.9" in subprocess.run([installation.command, "--version"], capture_output=True, text=True).stdout
+    assert "9.9.9" not in installation.run("--version").stdout
     installation.install()
-    second = set((installation.prefix / "lib/gosudacon").iterdir())
-    assert len(second) == 2
-    assert second != first
+    assert "9.9.9" in installation.run("--version").stdout
+    assert first in _builds(installation) and len(_builds(installation)) == 2
+    installation.install()
+    assert first not in _builds(installation) and len(_builds(installation)) == 2
     assert sorted(path.name for path in installation.command.parent.iterdir()) == ["gosudacon"]
+
+
+@needs("compiler")
+def test_a_build_in_use_stays(with_launcher: Installation) -> None:
+    """A process that was started from it may import more of it, however many installations later."""
+    read, write = os.pipe()
+    late = "from gosudacon.container import ps; import rich.console, jsonschema.validators; print(ps.__file__)"
+    _probe(with_launcher, f"posix = __import__('posix'); posix.read(0, 1); {late}")
+    first = _build(with_launcher)
+    with subprocess.Popen([with_launcher.command], stdin=read, stdout=subprocess.PIPE, text=True) as running:
+        for _ in range(3):
+            with_launcher.install()
+        shutil.rmtree(with_launcher.package)
+        os.write(write, b"x")
+        output = running.communicate()[0]
+    os.close(read)
+    os.close(write)
+    assert (output, running.returncode) == (f"{first}/packages/gosudacon/container/ps.py\n", 7)
+
+
+@needs("compiler")
+def test_everything_of_ours_and_what_it_needs_comes_from_the_build(with_launcher: Installation) -> None:
+    """Every module of ours can be imported without the package, and so can what they need of others."""
+    paths = (path.relative_to(with_launcher.package).with_suffix("") for path in with_launcher.package.rglob("*.py"))
+    names = [".".join(path.parts) for path in paths if path.name not in ("__main__", "entry", "recover", "encoding")]
+    code = (
+        f"import importlib, sys; [importlib.import_module(f'gosudacon.{{name}}') for name in {names!r}]; "
+        "from importlib.resources import files; files('gosudacon.schema').joinpath('config.schema.json').read_text(); "
+        "places = {getattr(module, '__file__', None) for module in [*sys.modules.values()]}; "
+        "print(*sorted(place for place in places if place and '-packages/' in place))"
+    )
+    _probe(with_launcher, code)
+    shutil.rmtree(with_launcher.package)
+    result = with_launcher.run("x")
+    assert (result.returncode, result.stdout, result.stderr) == (7, "\n", "")
+
+
+def test_a_package_that_is_incomplete_is_not_installed(installation: Installation) -> None:
+    """As it is while pip is replacing it."""
+    installation.install()
+    before = installation.command.read_bytes(), _builds(installation)
+    (installation.package / "container/ps.py").unlink()
+    result = installation.install(check=False)
+    assert (result.returncode, "gosudacon.container.ps" in result.stderr) == (1, True)
+    assert (installation.command.read_bytes(), _builds(installation)) == before
+
+
+def test_the_installed_command_installs_the_package_that_it_was_made_from(installation: Installation) -> None:
+    """It has a copy of the old one, which is not what an administrator wants after an upgrade."""
+    installation.install()
+    (installation.package / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    result = installation.run("install", "--prefix", installation.prefix)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "9.9.9" in installation.run("--version").stdout
+    shutil.rmtree(installation.package)
+    assert installation.run("install", "--prefix", installation.prefix).returncode == 0
+    assert "9.9.9" in installation.run("--version").stdout
+
+
+def test_files_of_the_first_format_go(installation: Installation) -> None:
+    """What version 0.1.0 has installed."""
+    directory = installation.prefix / "lib/gosudacon"
+    (directory / "gosudacon.cpython-311.home").mkdir(parents=True)
+    for name in ("gosudacon.cpython-311.pyc", "gosudacon.cpython-311.pyc.0123456789abcdef", "other.cpython-311.pyc"):
+        (directory / name).touch()
+    installation.install()
+    left = sorted(path.name.partition(".")[0] for path in _builds(installation))
+    assert left == ["gosudacon", "other"]
+    assert (directory / "other.cpython-311.pyc").exists()
 
 
 def test_a_file_that_is_not_ours_stays(installation: Installation) -> None:
@@ -164,12 +257,12 @@ def test_the_script_of_pip_is_replaced(installation: Installation) -> None:
 
 def test_a_command_that_does_not_work_is_not_installed(installation: Installation) -> None:
     installation.install()
-    good = installation.command.read_bytes(), set((installation.prefix / "lib/gosudacon").iterdir())
+    good = installation.command.read_bytes(), _builds(installation)
     (installation.package / "cli/version.py").write_text("raise RuntimeError('broken')\n")
     result = installation.install(check=False)
     assert result.returncode == 1
     assert "does not work" in result.stderr
-    assert installation.command.read_bytes() == good[0]
+    assert (installation.command.read_bytes(), _builds(installation)) == good
     assert sorted(path.name for path in installation.command.parent.iterdir()) == ["gosudacon"]
 
 
@@ -200,38 +293,15 @@ def test_a_package_of_somebody_else_is_refused(installation: Installation) -> No
 
 def test_a_package_that_becomes_writable_is_not_run(installation: Installation) -> None:
     installation.install()
-    installation.package.chmod(0o775)
+    (_build(installation) / "packages/gosudacon").chmod(0o775)
     result = subprocess.run([installation.command, "--version"], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (1, "")
     assert "refusing" in result.stderr
 
 
 @needs("compiler")
-def test_interpreter_or_package_gone(with_launcher: Installation, scratch: Path) -> None:
-    with_launcher.install()
-    plain = (with_launcher.package / "launcher/launcher").read_bytes()
-    entry = next((with_launcher.prefix / "lib/gosudacon").glob("*.pyc"))
-    for name, paths, text in (
-        ("no-python", ("/none/python3", str(entry)), "cannot start the interpreter /none/python3: no such file"),
-        ("no-entry", (PYTHON, "/none/entry.pyc"), "cannot read /none/entry.pyc: no such file"),
-    ):
-        command = scratch / name
-        command.write_bytes(image.patch(plain, *paths))
-        command.chmod(0o755)
-        result = subprocess.run([command, "--version"], capture_output=True, text=True)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert text in result.stderr
-        assert len(result.stderr.splitlines()) == 1
-    shutil.rmtree(with_launcher.package)
-    result = subprocess.run([with_launcher.command, "--version"], capture_output=True, text=True)
-    assert result.returncode == 1
-    assert "the package is gone" in result.stderr
-
-
-@needs("compiler")
 def test_what_the_launcher_passes_on(with_launcher: Installation) -> None:
     """Arguments, environment, descriptors and umask are the caller's."""
-    with_launcher.install()
     code = (
         "import posix, sys; old = posix.umask(0); "
         "print(ascii(argv), ascii(posix.environ), posix.listdir('/proc/self/fd'), oct(old), sys.flags.isolated)"
@@ -262,31 +332,14 @@ def test_what_the_launcher_passes_on(with_launcher: Installation) -> None:
 
 
 @needs("compiler")
-def test_the_bundle_is_used_and_checked(with_launcher: Installation) -> None:
-    """A module comes from the bundle while its source is unchanged, and from the source when it is not."""
-    with_launcher.install()
+def test_the_archive_is_used(with_launcher: Installation) -> None:
     code = (
         "import sys; print(*(name for name, module in sys.modules.items() "
         "if type(getattr(module, '__loader__', 0)).__name__ == 'Loader'))"
     )
     _probe(with_launcher, code)
-    names = subprocess.run([with_launcher.command], capture_output=True, text=True).stdout.split()
-    assert "gosudacon.__main__" in names
-    assert "gosudacon.cli" in names
-    assert "gosudacon.cli.main" not in names
-
-
-@needs("compiler")
-def test_a_running_command_survives_the_loss_of_its_bundle(with_launcher: Installation) -> None:
-    with_launcher.install()
-    data = str(with_launcher.prefix / "lib/gosudacon/*.pyc.*")
-    _probe(
-        with_launcher,
-        f"import glob, os; os.unlink(*glob.glob({data!r})); "
-        "from gosudacon.container import state; print(state.__name__)",
-    )
-    result = subprocess.run([with_launcher.command], capture_output=True, text=True)
-    assert (result.stdout, result.stderr) == ("gosudacon.container.state\n", "")
+    names = with_launcher.run("x").stdout.split()
+    assert {"gosudacon.__main__", "gosudacon.cli", "gosudacon.cli.main"} <= {*names}
 
 
 _START = (
@@ -300,9 +353,8 @@ _START = (
 @needs("compiler")
 def test_the_home_changes_nothing_but_the_time_of_a_start(with_launcher: Installation) -> None:
     """The library, its codecs and what `sys` says are the same with it, without it, and where it is broken."""
-    with_launcher.install()
-    (home,) = (with_launcher.prefix / "lib/gosudacon").glob("*.home")
     _probe(with_launcher, _START)
+    home = _build(with_launcher) / "startup"
 
     def start() -> list[str]:
         done = subprocess.run([with_launcher.command, "x"], capture_output=True, text=True)
@@ -321,21 +373,8 @@ def test_the_home_changes_nothing_but_the_time_of_a_start(with_launcher: Install
 
 
 @needs("compiler")
-def test_installing_with_the_launcher_and_removing_it(with_launcher: Installation) -> None:
-    with_launcher.install()
-    directory = with_launcher.prefix / "lib/gosudacon"
-    first = {path: path.stat().st_ino for path in directory.glob("*.home")}
-    with_launcher.install()
-    assert {path: path.stat().st_ino for path in directory.glob("*.home")} == first
-    assert len(list(directory.iterdir())) == 3
-    assert with_launcher.uninstall().returncode == 0
-    assert not directory.exists()
-
-
-@needs("compiler")
 def test_no_codec_is_looked_for_without_finders(with_launcher: Installation) -> None:
     """Behind the wall the library's directory is the container's: nothing may be read from it."""
-    with_launcher.install()
     lines = (
         "import codecs, sys",
         "sys.meta_path[:] = []",

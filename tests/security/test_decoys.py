@@ -78,7 +78,9 @@ def files_of(runtime: Runtime) -> Iterator[Path]:
         yield CHECKOUT / f"gosudacon/linux/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
     for word in runtime.command:
         if os.path.isabs(word):
-            yield from (each for each in Path(word).resolve().parents[1].glob("lib/gosudacon/*") if each.is_file())
+            builds = Path(word).resolve().parents[1] / "lib/gosudacon"
+            yield from (each for each in builds.glob("*/*") if each.is_file())
+            yield from builds.glob("*/packages/gosudacon/**/*.py")
 
 
 @pytest.fixture

@@ -38,6 +38,11 @@ class Installation:
             raise AssertionError(f"install: exit status {result.returncode}\n{result.stdout}{result.stderr}")
         return result
 
+    def run(self, *arguments: str | Path, **popen: object) -> Completed:
+        """Run the installed command."""
+        command = [str(self.command), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **popen)  # type: ignore[call-overload,no-any-return]
+
     def uninstall(self, *options: str | Path) -> Completed:
         """``gosudacon uninstall --prefix PREFIX OPTIONS``."""
         return self.call("uninstall", "--prefix", self.prefix, *options)
