@@ -1,4 +1,4 @@
-"""Every start of the program: the launcher's bundle, pip's console script and ``python -m gosudacon`` call `main`."""
+"""Every start of the program: the loader, pip's console script and ``python -m gosudacon`` call `main`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import gosudacon
 from gosudacon.cli import documents, snippets
 from gosudacon.cli.completion import check_name
-from gosudacon.launcher import builds, bundle, home, image, packages
+from gosudacon.launcher import archive, builds, packages, program, startup_dir
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -90,20 +90,20 @@ def _make(build: Path, package: Path) -> tuple[bytes, str]:
     packages.copy(package, paths, own)
     # Ours are in the copy. What else is there may be a plugin of others.
     others = [path for path in paths if path != str(package.parent) or "packages" in os.path.basename(path)]
-    made = bundle.build(interpreter(), str(build), [str(own), *others])
-    for file, data in made.files.items():
+    made = archive.make(interpreter(), str(build), [str(own), *others])
+    for file, data in made.build.items():
         (build / file).write_bytes(data)
     (build / _ORIGIN).write_text(f"{sys.executable}\n{package}\n")
     launcher = own / package.name / "launcher" / "launcher"
     if not launcher.exists():
-        script = image.script(interpreter(), made.files[bundle.RECOVER])
+        script = program.script(interpreter(), made.build[archive.RECOVER])
         return script, "a script: the package was built without a C compiler"
-    return image.patch(
+    return program.patch(
         launcher.read_bytes(),
         interpreter(),
-        str(build / bundle.LOADER),
-        str(build / bundle.RECOVER),
-        name=home.make(build / bundle.STARTUP, interpreter(), made.startup),
+        str(build / archive.LOADER),
+        str(build / archive.RECOVER),
+        name=startup_dir.make(build / archive.STARTUP, interpreter(), made.startup),
         link=sys.executable if sys.executable != interpreter() else "",
     ), "launcher"
 
@@ -121,7 +121,7 @@ def _origin(package: Path) -> list[str]:
 def is_ours(command: Path) -> bool:
     """Whether the file is a launcher, a script written here, or the script that pip writes."""
     content = command.read_bytes()
-    return image.is_launcher(content) or image.is_script(content) or _PIP_SCRIPT in content
+    return program.is_launcher(content) or program.is_script(content) or _PIP_SCRIPT in content
 
 
 def check_owner(package: Path) -> None:

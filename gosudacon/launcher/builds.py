@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# What `install` of version 0.1.0 wrote: entry, data and home.
+# What `install` of version 0.1.0 wrote: entry, data and home, as these were called.
 _FIRST_FORMAT = r"(pyc|pyc\.[0-9a-f]+|home)"
 
 

@@ -4,7 +4,7 @@ The interpreter imports `encodings` before anything else, for the one codec that
 package is three files with the names of all codecs there are, a tenth of the whole start. This one has UTF-8; at the
 first question for another codec, or for anything else that the library's has, that one is executed in its place.
 
-`gosudacon.launcher.bundle` compiles this file, with its own values in the place of the two constants, to a module
+`gosudacon.launcher.archive` compiles this file, with its own values in the place of the two constants, to a module
 called ``encodings`` in the first directory of ``sys.path``. Only what is built into the interpreter is imported here.
 """
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 # The directory of the library's package: submodules are found there.
 LIBRARY = ""
 # What the interpreter is to run.
-ENTRY = ""
+LOADER = ""
 
 # To the import system this is a package, though it is a single file: that is found faster.
 __package__ = "encodings"
 __path__ = __spec__.submodule_search_locations = [LIBRARY]
-# Otherwise the interpreter reads the entry to find out whether it is a ZIP archive.
-sys.path_importer_cache[ENTRY] = None
+# Otherwise the interpreter reads the loader to find out whether it is a ZIP archive.
+sys.path_importer_cache[LOADER] = None
 
 
 class _Encoder(IncrementalEncoder):

@@ -258,7 +258,7 @@ static long follow(const char *path, char *target)
     return size;
 }
 
-/* 0 if the content of a file is what was installed. gosudacon.launcher.image.sum_of is the same in Python. */
+/* 0 if the content of a file is what was installed. gosudacon.launcher.program.sum_of is the same in Python. */
 static long check(const char *path, uint64_t expected)
 {
     static uint64_t words[FILE_MAX / sizeof(uint64_t)];
@@ -351,7 +351,7 @@ __attribute__((noreturn, used)) void start(long *stack)
             fail("cannot use ", script, error);
     }
 
-    /* The interpreter finds its library from its name: gosudacon/launcher/home.py. */
+    /* The interpreter finds its library from its name: gosudacon/launcher/startup_dir.py. */
     if (known == 1 && call(SYS_faccessat, AT_FDCWD_, (long)name.path, R_OK_, 0, 0) == 0)
         args[n++] = (const char *)name.path;
     else

@@ -2,7 +2,7 @@
 
 Another build of the same Python minor version runs the loader. For anything else our modules are imported from their
 source files, and one line on standard error says so. This is also the body of the script that stands in for the
-launcher (`gosudacon.launcher.image.script`), so it looks at everything itself.
+launcher (`gosudacon.launcher.program.script`), so it looks at everything itself.
 
 `gosudacon install` writes its own values in the place of the constants. Any Python from 3.6 on must be able to read it.
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gosudacon.cli import options as table
-from gosudacon.launcher import image
+from gosudacon.launcher import program
 from tests.support.bundle import Bundle
 from tests.support.installation import Installation
 from tests.support.needs import needs
@@ -67,7 +67,7 @@ def _build(installation: Installation) -> Path:
 def test_launcher(with_launcher: Installation, bundle: Bundle, runtime: Runtime) -> None:
     result = with_launcher.install()
     assert f"{with_launcher.command} (launcher), for {PYTHON}" in result.stdout
-    assert image.is_launcher(with_launcher.command.read_bytes())
+    assert program.is_launcher(with_launcher.command.read_bytes())
     status = with_launcher.command.stat()
     assert (status.st_mode & 0o7777, status.st_uid) == (0o755, 0)
     bundle.set("process.args", ["/bin/echo", "hello"])
@@ -190,7 +190,7 @@ def test_a_build_in_use_stays(with_launcher: Installation) -> None:
 def test_everything_of_ours_and_what_it_needs_comes_from_the_build(with_launcher: Installation) -> None:
     """Every module of ours can be imported without the package, and so can what they need of others."""
     paths = (path.relative_to(with_launcher.package).with_suffix("") for path in with_launcher.package.rglob("*.py"))
-    names = [".".join(path.parts) for path in paths if path.name not in ("__main__", "entry", "recover", "encoding")]
+    names = [".".join(path.parts) for path in paths if path.name not in ("__main__", "loader", "recover", "encoding")]
     code = (
         f"import importlib, sys; [importlib.import_module(f'gosudacon.{{name}}') for name in {names!r}]; "
         "from importlib.resources import files; files('gosudacon.schema').joinpath('config.schema.json').read_text(); "
@@ -252,7 +252,7 @@ def test_the_script_of_pip_is_replaced(installation: Installation) -> None:
     installation.command.parent.mkdir(parents=True)
     installation.command.write_text(SCRIPT_OF_PIP)
     installation.install()
-    assert image.is_script(installation.command.read_bytes())
+    assert program.is_script(installation.command.read_bytes())
 
 
 def test_a_command_that_does_not_work_is_not_installed(installation: Installation) -> None:
@@ -351,7 +351,7 @@ _START = (
 
 
 @needs("compiler")
-def test_the_home_changes_nothing_but_the_time_of_a_start(with_launcher: Installation) -> None:
+def test_the_startup_directory_changes_nothing_but_the_time_of_a_start(with_launcher: Installation) -> None:
     """The library, its codecs and what `sys` says are the same with it, without it, and where it is broken."""
     _probe(with_launcher, _START)
     home = _build(with_launcher) / "startup"

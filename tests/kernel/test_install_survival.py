@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gosudacon.launcher import image
+from gosudacon.launcher import program
 from tests.support.bundle import Bundle
 from tests.support.installation import Installation
 from tests.support.needs import missing, needs
@@ -272,4 +272,4 @@ def test_runs_beside_installations(
     assert not list(runtime.root.iterdir())
     builds = list((scratch / "prefix/lib/gosudacon").iterdir())
     assert len(builds) == 2
-    assert image.is_launcher(command.read_bytes())
+    assert program.is_launcher(command.read_bytes())

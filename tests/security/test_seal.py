@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gosudacon.launcher import build, image
+from gosudacon.launcher import build, program
 from tests.security import attack
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
@@ -61,7 +61,7 @@ def launcher(scratch: Path, python: Path) -> Path:
     plain = scratch / "plain"
     build.build(plain)
     path = scratch / "launcher"
-    path.write_bytes(image.patch(plain.read_bytes(), str(python), str(HERE / "enter.py")))
+    path.write_bytes(program.patch(plain.read_bytes(), str(python), str(HERE / "enter.py")))
     path.chmod(0o755)
     return path
 

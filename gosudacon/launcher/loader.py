@@ -1,11 +1,11 @@
 """What the installed command runs, and the finder that gets its modules from one file.
 
-This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.bundle`
+This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.archive`
 compiles it, with its own values in the place of the constants, and writes the code of our modules into the
 file DATA. To find the modules one by one on ``sys.path`` takes directory listings, a dozen system calls a module
 and a check of each ``.pyc``.
 
-Where DATA is damaged, the modules come from their source files beside it, and one line on standard error says so.
+Where ARCHIVE is damaged, the modules come from their source files beside it, and one line on standard error says so.
 Nothing but the time of a start depends on it. Only what is built into the interpreter is imported here.
 
 What a module imports when it is executed is known beforehand, and brought in without the import system's locks and
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-# name: path, directory if a package else "", offset and size in DATA (0 if an extension module), those of our modules
-# that it imports first of all; of an extension module, time of change and size of the file
+# name: path, directory if a package else "", offset and size in ARCHIVE (0 if an extension module), those of our
+# modules that it imports first of all; of an extension module, time of change and size of the file
 MODULES: "tuple[tuple[str, tuple[str, str, int, int, tuple[Any, ...]]], ...]" = ()
-DATA = ""
-# What follows each module's code in DATA: another installation's has another.
+ARCHIVE = ""
+# What follows each module's code in ARCHIVE: another installation's has another.
 MARK = b""
-# Offset and size in DATA of more of the same: MODULES has what the shortest commands need.
+# Offset and size in ARCHIVE of more of the same: MODULES has what the shortest commands need.
 REST: "tuple[int, int]" = (0, 0)
 # For sys.path: the directory that holds our packages, and those of the Python or venv, for plugins of others.
 PATHS: "tuple[str, ...]" = ()
-# The directory that the interpreter was started from (`gosudacon.launcher.home`), and attributes of `sys` that this
-# has made different.
+# The directory that the interpreter was started from (`gosudacon.launcher.startup_dir`), and attributes of `sys` that
+# this has made different.
 STARTUP = ""
 PYTHON: "tuple[tuple[str, str], ...]" = ()
 
@@ -91,12 +91,12 @@ def _stamp(path: str) -> "tuple[int, int] | None":
 
 
 def _read(offset: int, size: int) -> "Any":
-    """What stands in DATA; None if that is not what was installed, said once."""
+    """What stands in ARCHIVE; None if that is not what was installed, said once."""
     global MARK
     # Opened every time: a descriptor kept open could be closed, and its number be another file.
     content = b""
     try:
-        data = posix.open(DATA, posix.O_RDONLY | posix.O_CLOEXEC)
+        data = posix.open(ARCHIVE, posix.O_RDONLY | posix.O_CLOEXEC)
         content = posix.pread(data, size + len(MARK), offset)
         posix.close(data)
     except OSError:
@@ -104,7 +104,7 @@ def _read(offset: int, size: int) -> "Any":
     if MARK and content[size:] == MARK:
         return loads(content)
     if MARK and "gosudacon-again" not in sys._xoptions:  # said before the interpreter was started over
-        print(f'gosudacon: {DATA} is damaged; run "gosudacon install" to be as fast as before', file=sys.stderr)
+        print(f'gosudacon: {ARCHIVE} is damaged; run "gosudacon install" to be as fast as before', file=sys.stderr)
     MARK = b""
     return None
 

@@ -1,9 +1,9 @@
-"""Make the files of a build: `gosudacon.launcher.entry`, a file with our modules' code, `recover`, the home.
+"""Make the files of a build: `gosudacon.launcher.loader`, a archive of our modules' code, and the rest.
 
 The code is made for speed: without docstrings, annotations and the columns of positions. Reading it is the larger
 part of a start, and this takes a fifth of it away. Assertions stay.
 
-`build` runs the compiler in an interpreter of its own, because only an option of the interpreter
+`make` runs the compiler in an interpreter of its own, because only an option of the interpreter
 (``-X no_debug_ranges``) leaves the columns out. This file is its program, and imports the standard library only.
 """
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     Known = tuple[str, str, int, int, tuple[Any, ...]]
 
-# The files of a build: what the launcher runs, our modules' code, what it runs in case of doubt, and the home.
-LOADER, DATA, RECOVER, STARTUP = "loader.pyc", "archive", "recover.py", "startup"
+# The files of a build: what the launcher runs, our modules' code, what it runs in case of doubt, the startup directory.
+LOADER, ARCHIVE, RECOVER, STARTUP = "loader.pyc", "archive", "recover.py", "startup"
 
 # A module that imports one of these when it is imported cannot be part of a fast start.
 _SLOW = frozenset(
@@ -63,23 +63,23 @@ _SLOW = frozenset(
 )
 # Extension modules of the standard library that a fast start needs, where they are files.
 _EXTENSIONS = ("_ctypes", "_json", "_struct", "_socket", "fcntl")
-# The commands whose modules the entry itself has the index of. The rest of it is larger, and not read for them.
+# The commands whose modules the loader itself has the index of. The rest is larger, and not read for them.
 _SHORT = tuple(f"gosudacon.cli.{name}" for name in ("main", "start", "state", "kill", "delete"))
-# What the interpreter takes from the place it is started from, and must be what it would be without the home.
-_OF_THE_HOME = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")
+# What the interpreter takes from where it is started from, and must be as without the startup directory.
+_OF_THE_PLACE = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")
 _IMPORT = re.compile(r"^ *(?:from|import) (gosudacon[\w.]*)(?: import (?:\(([^)]*)\)|([\w, ]+)))?", re.MULTILINE)
 _HEADER_REST = bytes(12)  # of a .pyc file: flags, time and size of the source; read by importlib only
 
 
-class Bundle:
-    """Content of the files of a build, by their names, and what the launcher needs to know of them."""
+class Files:
+    """Content of the files of a build and of its startup directory, by their names."""
 
-    def __init__(self, files: dict[str, bytes], startup: dict[str, bytes]) -> None:
-        self.files = files
-        self.startup = startup  # of the home
+    def __init__(self, build: dict[str, bytes], startup: dict[str, bytes]) -> None:
+        self.build = build
+        self.startup = startup
 
 
-def build(interpreter: str, directory: str, paths: Sequence[str]) -> Bundle:
+def make(interpreter: str, directory: str, paths: Sequence[str]) -> Files:
     """The files of the build ``directory``, to be run by ``interpreter``.
 
     ``paths`` go to ``sys.path``; gosudacon is in the first of them. Raises `RuntimeError` with what the compiler
@@ -91,10 +91,10 @@ def build(interpreter: str, directory: str, paths: Sequence[str]) -> Bundle:
     if result.returncode != 0:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise RuntimeError(f"cannot compile the modules: {lines[-1]}")
-    return Bundle(*marshal.loads(result.stdout))
+    return Files(*marshal.loads(result.stdout))
 
 
-def _build(directory: str, paths: Sequence[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def _make(directory: str, paths: Sequence[str]) -> tuple[dict[str, bytes], dict[str, bytes]]:
     package = os.path.join(paths[0], "gosudacon")
     sources = dict(_sources(package))
     _check_complete(sources)
@@ -115,16 +115,16 @@ def _build(directory: str, paths: Sequence[str]) -> tuple[dict[str, bytes], dict
     data += rest + mark
     values |= {
         "MODULES": (*(known for known in modules if known[0] in first), *extensions),
-        "DATA": os.path.join(directory, DATA),
+        "ARCHIVE": os.path.join(directory, ARCHIVE),
         "MARK": mark,
         "PATHS": tuple(paths),
         "STARTUP": os.path.join(directory, STARTUP),
-        "PYTHON": tuple((name, getattr(sys, name)) for name in _OF_THE_HOME),
+        "PYTHON": tuple((name, getattr(sys, name)) for name in _OF_THE_PLACE),
     }
-    entry = os.path.join(directory, LOADER)
-    loader = _pyc(_filled(os.path.join(package, "launcher", "entry.py"), entry, values))
-    files = {LOADER: loader, DATA: bytes(data), RECOVER: _recover(package, entry, loader, paths)}
-    return files, _home(package, entry)
+    place = os.path.join(directory, LOADER)
+    loader = _pyc(_filled(os.path.join(package, "launcher", "loader.py"), place, values))
+    files = {LOADER: loader, ARCHIVE: bytes(data), RECOVER: _recover(package, place, loader, paths)}
+    return files, _startup(package, place)
 
 
 def _check_complete(paths: Mapping[str, str]) -> None:
@@ -140,11 +140,11 @@ def _check_complete(paths: Mapping[str, str]) -> None:
                 raise RuntimeError(f"{path} imports {name}, which is missing")
 
 
-def _recover(package: str, entry: str, loader: bytes, paths: Sequence[str]) -> bytes:
+def _recover(package: str, place: str, loader: bytes, paths: Sequence[str]) -> bytes:
     text = _read(os.path.join(package, "launcher", "recover.py")).decode()
     version = f"Python {'.'.join(map(str, sys.version_info[:3]))}"
     for name, value in (
-        ("LOADER", entry),
+        ("LOADER", place),
         ("DIGEST", _imp.source_hash(0, loader)),
         ("MAGIC, VERSION", (importlib.util.MAGIC_NUMBER, version)),
         ("PATHS", tuple(paths)),
@@ -168,12 +168,12 @@ def _closure(modules: Sequence[tuple[str, Known]]) -> set[str]:
     return found
 
 
-def _home(package: str, entry: str) -> dict[str, bytes]:
-    """The files of the home but for the link to the interpreter (`gosudacon.launcher.home`).
+def _startup(package: str, loader: str) -> dict[str, bytes]:
+    """The files of the startup directory but for the link to the interpreter (`gosudacon.launcher.startup_dir`).
 
-    This process is an interpreter of the same kind without the home: its ``sys.path`` is what the library needs.
+    This process is an interpreter of the same kind without it: its ``sys.path`` is what the library needs.
     """
-    values = {"LIBRARY": os.path.dirname(encodings.__file__), "ENTRY": entry}
+    values = {"LIBRARY": os.path.dirname(encodings.__file__), "LOADER": loader}
     code = _filled(os.path.join(package, "launcher", "encoding.py"), "<gosudacon encodings>", values)
     lines = [".", *sys.path, ""]
     return {"encodings.pyc": _pyc(code), f"{os.path.basename(sys.executable)}._pth": "\n".join(lines).encode()}
@@ -198,9 +198,9 @@ def _is_fast(tree: ast.Module) -> bool:
 
 
 def _needs(tree: ast.Module, known: Container[str]) -> dict[str, None]:
-    """The modules of the bundle that a module imports when it is executed, in order, packages before what is in them.
+    """The modules of the archive that a module imports when it is executed, in order, packages before what is in them.
 
-    For a package that is not in the bundle nothing below it is named: the ordinary import has to make it.
+    For a package that is not in the archive nothing below it is named: the ordinary import has to make it.
     """
     found: dict[str, None] = {}
     for name in _imports(tree):
@@ -292,4 +292,4 @@ def _read(path: str) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(marshal.dumps(_build(sys.argv[1], sys.argv[2:])))
+    sys.stdout.buffer.write(marshal.dumps(_make(sys.argv[1], sys.argv[2:])))

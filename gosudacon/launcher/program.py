@@ -22,7 +22,7 @@ def patch(launcher: bytes, interpreter: str, loader: str, recover: str = "", nam
     """The compiled launcher with its slots filled: absolute paths of the interpreter and of what it runs.
 
     ``loader`` is run while it and the interpreter are the files that they are now, ``recover`` otherwise. ``name`` is
-    the path that the interpreter is told to be (`gosudacon.launcher.home`); its own if empty. ``link`` leads to an
+    what the interpreter is told to be (`gosudacon.launcher.startup_dir`); its own path if empty. ``link`` leads to an
     interpreter for the case that this one is gone.
 
     Raises `Error` where the file is no launcher, or a path or file does not fit; OSError.

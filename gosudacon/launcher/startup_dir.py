@@ -1,4 +1,4 @@
-"""The home: a directory that makes the interpreter's own start shorter.
+"""The startup directory: a directory that makes the interpreter's own start shorter.
 
 The interpreter derives ``sys.path`` from the name it is started by. The launcher starts it by the name of a link in
 this directory. Beside the link are a file ``._pth``, which gives ``sys.path`` line by line
@@ -27,19 +27,19 @@ import json
 """
 
 
-def make(home: Path, interpreter: str, files: Mapping[str, bytes]) -> str:
-    """Make the home and return the name to start the interpreter by; empty if it is of no use here.
+def make(directory: Path, interpreter: str, files: Mapping[str, bytes]) -> str:
+    """Make the startup directory and return the name to start the interpreter by; empty if it is of no use here.
 
     An interpreter that does not do as expected is started by its own name. Raises OSError.
     """
-    home.mkdir()
+    directory.mkdir()
     for file, content in files.items():
-        (home / file).write_bytes(content)
-    link = home / os.path.basename(interpreter)
+        (directory / file).write_bytes(content)
+    link = directory / os.path.basename(interpreter)
     link.symlink_to(interpreter)
     if _works(link, interpreter):
         return str(link)
-    shutil.rmtree(home)
+    shutil.rmtree(directory)
     return ""
 
 
