@@ -85,12 +85,10 @@ def interpreter() -> str:
 
 def _make(build: Path, package: Path) -> tuple[bytes, str]:
     """Fill the build. Returns the content of the command, and what it is."""
-    paths = _paths(package)
+    paths = _paths()
     own = build / "packages"
     packages.copy(package, paths, own)
-    # Ours are in the copy. What else is there may be a plugin of others.
-    others = [path for path in paths if path != str(package.parent) or "packages" in os.path.basename(path)]
-    made = archive.make(interpreter(), str(build), [str(own), *others])
+    made = archive.make(interpreter(), str(build), [str(own), *paths])
     for file, data in made.build.items():
         (build / file).write_bytes(data)
     (build / _ORIGIN).write_text(f"{sys.executable}\n{package}\n")
@@ -142,11 +140,11 @@ def _tree(package: Path) -> Iterator[Path]:
         yield from (Path(directory, file) for file in files)
 
 
-def _paths(package: Path) -> list[str]:
-    """For sys.path: the directories of our package, of its dependencies, and of packages of this Python or venv."""
+def _paths() -> list[str]:
+    """Where packages of others are: the directories of our dependencies, and those of this Python or venv."""
     found = [importlib.util.find_spec(name) for name in _DEPENDENCIES]
     homes = [str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin]
-    candidates = [str(package.parent), *homes, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    candidates = [*homes, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     library = sysconfig.get_path("stdlib")
     return [path for path in dict.fromkeys(candidates) if path != library and os.path.isdir(path)]
 
