@@ -101,11 +101,12 @@ ESCAPES = [
 
 @pytest.mark.vm
 def test_a_cgroup_that_escapes(runtime: Runtime, bundle: Bundle) -> None:
-    before = {item: sorted(os.listdir(item.mountpoint)) for item in cgroups.hierarchies()}
+    tops = {path.lstrip("/").partition("/")[0] for path in ESCAPES} - {"", ".", "..", PARENT}
     for path in ESCAPES:
         refused(runtime, bundle.set("linux.cgroupsPath", path))
         assert not Path("/tmp/escape").exists()
-    assert {item: sorted(os.listdir(item.mountpoint)) for item in cgroups.hierarchies()} == before
+    for item in cgroups.hierarchies():
+        assert not {*tops, "escape", "tmp"} & set(os.listdir(item.mountpoint))
 
 
 NO_FILES = ["../cgroup.procs", "../../memory.max", "/memory.max", "a/b", ".", "..", "", "memory.max/", "memory\nmax"]
