@@ -55,7 +55,8 @@ def test_other_processes_are_out_of_sight(run: Run) -> None:
     assert run("echo $$; ls -d /proc/[0-9]*").stdout.split()[:2] == ["1", "/proc/1"]
 
 
-def test_user_environment_and_working_directory_of_the_image(run: Run) -> None:
+def test_process_of_the_image(run: Run) -> None:
+    """User environment and working directory of the image."""
     result = run("id; pwd; echo $COLOUR", image=USER_IMAGE)
     assert result.stdout.splitlines() == [
         "uid=1000(user) gid=1000(user) groups=29(audio),1000(user)",
@@ -64,7 +65,8 @@ def test_user_environment_and_working_directory_of_the_image(run: Run) -> None:
     ]
 
 
-def test_environment_and_working_directory_of_the_command(run: Run) -> None:
+def test_process_of_the_command(run: Run) -> None:
+    """Environment and working directory of the command."""
     result = run("pwd; echo $ONE-$TWO-$HOME", "--cwd", "/tmp", "--env", "ONE=a b", "--env", "TWO=$ONE")
     assert result.stdout == "/tmp\na b-$ONE-/root\n"
 

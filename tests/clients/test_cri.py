@@ -196,7 +196,8 @@ def test_a_runtime_class(cri: Cri, daemon: Containerd) -> None:
     assert pod.execute(container, "echo hi") == (0, "hi\n", "")
 
 
-def test_removal_of_a_pod_takes_its_running_containers_along(pod: Pod) -> None:
+def test_remove_running_pod(pod: Pod) -> None:
+    """Removal of a pod takes its running containers along."""
     numbers = [pod.process(start(pod, "sleep 1001 & exec sleep 1000")) for _ in range(2)]
     numbers.append(pod.first())
     pod.remove()

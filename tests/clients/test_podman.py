@@ -185,7 +185,8 @@ def test_devices(podman: Podman, scratch: Path) -> None:
 # User, environment.
 
 
-def test_user_environment_and_working_directory_of_the_image(podman: Podman) -> None:
+def test_process_of_the_image(podman: Podman) -> None:
+    """User environment and working directory of the image."""
     result = podman.run("id; pwd; echo $COLOUR $container", image=USER_IMAGE)
     assert result.stdout.splitlines() == [
         "uid=1000(user) gid=1000(user) groups=29(audio),1000(user)",

@@ -58,7 +58,8 @@ def test_run_passes_them_on(runtime: Runtime, bundle: Bundle) -> None:
     assert lines[5].startswith("socket:")
 
 
-def test_the_pid_is_the_process_s_own_where_it_is_not_1(runtime: Runtime, bundle: Bundle) -> None:
+def test_pid_other_than_1(runtime: Runtime, bundle: Bundle) -> None:
+    """The pid is the process's own where it is not 1."""
     bundle.set("process.args", ["/bin/sh", "-c", REPORT]).drop_namespace("pid")
     bundle.config["mounts"] = [each for each in bundle.config["mounts"] if each["destination"] != "/proc"]
     bundle.write()
@@ -109,7 +110,8 @@ def test_what_is_promised_must_be_there(runtime: Runtime, bundle: Bundle) -> Non
     assert runtime.status(bundle) == "none"
 
 
-def test_they_survive_the_wait_between_create_and_start(runtime: Runtime, bundle: Bundle) -> None:
+def test_between_create_and_start(runtime: Runtime, bundle: Bundle) -> None:
+    """They survive the wait between create and start."""
     bundle.set("process.args", ["/bin/sh", "-c", "echo hello >&3"])
     one, other = socket.socketpair()
     runtime.created.append(bundle.id)

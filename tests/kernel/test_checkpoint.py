@@ -133,7 +133,8 @@ def test_another_container_goes_on(runtime: Runtime, make_bundle: Any, scratch: 
 @works
 @needs("criu:mem_dirty_track")
 @pytest.mark.vm
-def test_memory_in_two_parts_and_a_restore_in_the_foreground(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
+def test_pre_dump_and_foreground_restore(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
+    """Memory in two parts and a restore in the foreground."""
     bundle.set("process.args", ["sh", "-c", COUNT])
     pid = runtime.boot(bundle)
     counts_on(bundle)

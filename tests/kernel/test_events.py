@@ -107,7 +107,8 @@ def test_pressure_of_cgroup_v2(runtime: Runtime, bundle: Bundle) -> None:
         assert set(data[key]["psi"]["some"]) == {"avg10", "avg60", "avg300", "total"}
 
 
-def test_statistics_at_every_interval_until_the_container_ends(runtime: Runtime, bundle: Bundle) -> None:
+def test_interval(runtime: Runtime, bundle: Bundle) -> None:
+    """Statistics at every interval until the container ends."""
     runtime.boot(bundle.set("process.args", ["/bin/sleep", "1000"]))
     with events(runtime, bundle, "20ms") as stream:
         totals = [stream.next()["data"]["pids"]["current"] for _ in range(3)]

@@ -95,7 +95,8 @@ def namespaces_of(pid: int) -> dict[str, str]:
 # Arguments, environment, directory, user, capabilities.
 
 
-def test_the_process_is_the_container_s_with_other_arguments(container: Running) -> None:
+def test_other_arguments(container: Running) -> None:
+    """The process is the container's with other arguments."""
     result = container('echo "$#: $1, $2"; pwd; echo $PATH $TERM; hostname; id', "--")
     assert result.stderr == ""
     assert result.stdout.splitlines()[1:] == [
@@ -175,9 +176,8 @@ def test_a_user(container: Running, user: str, ids: str) -> None:
     assert container("echo $(id -u) $(id -g)", "--user", user).stdout == f"{ids}\n"
 
 
-def test_the_umask_is_the_caller_s_unless_the_container_says_otherwise(
-    container: Running, make_bundle: Bundles, container_of: Callable[[Bundle], Running]
-) -> None:
+def test_umask(container: Running, make_bundle: Bundles, container_of: Callable[[Bundle], Running]) -> None:
+    """The umask is the caller's unless the container says otherwise."""
     assert container("umask", umask=0o037).stdout == "0037\n"
     other = container_of(make_bundle(SLEEP, {"process": {"user": {"uid": 0, "gid": 0, "umask": 0o027}}}))
     assert other("umask", umask=0o037).stdout == "0027\n"
@@ -338,7 +338,8 @@ def test_the_exit_status(container: Running, status: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV", "HUP", "INT", "USR1"])
-def test_the_exit_status_of_a_process_that_a_signal_ends(container: Running, name: str) -> None:
+def test_exit_status_of_a_signal(container: Running, name: str) -> None:
+    """The exit status of a process that a signal ends."""
     result = container(f"kill -{name} $$", check=False)
     assert result.returncode == 128 + getattr(signal, f"SIG{name}")
 
@@ -361,7 +362,8 @@ def test_signals_are_passed_on(container: Running, name: str) -> None:
         assert child.wait(seconds(10)) == 9
 
 
-def test_a_runtime_that_is_killed_leaves_the_process_to_its_reaper(container: Running) -> None:
+def test_runtime_killed(container: Running) -> None:
+    """A runtime that is killed leaves the process to its reaper."""
     words = [*container.runtime.command, "--root", str(container.runtime.root), "exec", container.bundle.id]
     with subprocess.Popen([*words, "sh", "-c", "echo $$; exec sleep 1000"], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
@@ -449,7 +451,8 @@ def test_listen_fds_are_not_passed_on(container: Running) -> None:
     assert "LISTEN" not in container("env", env={**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": "1"}).stdout
 
 
-def test_a_runtime_in_the_foreground_holds_nothing_of_the_container(container: Running) -> None:
+def test_foreground_holds_nothing(container: Running) -> None:
+    """A runtime in the foreground holds nothing of the container."""
     words = [*container.runtime.command, "--root", str(container.runtime.root), "exec", container.bundle.id]
     with subprocess.Popen(
         [*words, "sh", "-c", "echo ready; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE

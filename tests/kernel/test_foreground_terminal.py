@@ -81,7 +81,8 @@ def pty() -> Iterator[Pty]:
     pty.terminal.close()
 
 
-def test_raw_mode_ends_when_a_signal_to_the_runtime_ends_the_process(words: Words, pty: Pty) -> None:
+def test_raw_mode_ends_by_signal(words: Words, pty: Pty) -> None:
+    """Raw mode ends when a signal to the runtime ends the process."""
     before = termios.tcgetattr(pty.slave)
     child = pty.start(words("trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done"))
     pty.terminal.expect("ready")
@@ -105,7 +106,8 @@ def container_s(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-def test_what_cannot_be_executed_leaves_the_terminal_as_it_was(verb: str, words: Words, pty: Pty) -> None:
+def test_terminal_after_failed_exec(verb: str, words: Words, pty: Pty) -> None:
+    """What cannot be executed leaves the terminal as it was."""
     before = termios.tcgetattr(pty.slave)
     command = words("")
     if verb == "run":
@@ -117,7 +119,8 @@ def test_what_cannot_be_executed_leaves_the_terminal_as_it_was(verb: str, words:
     assert termios.tcgetattr(pty.slave) == before
 
 
-def test_control_z_and_its_like_mean_what_the_container_makes_of_them(words: Words, pty: Pty) -> None:
+def test_control_characters(words: Words, pty: Pty) -> None:
+    """Control-Z and its like mean what the container makes of them."""
     child = pty.start(words("trap 'echo suspended; exit 6' TSTP; echo ready; while :; do sleep 0.05; done"))
     pty.terminal.expect("ready")
     pty.terminal.send("\x1a")

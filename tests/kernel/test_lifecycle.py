@@ -67,7 +67,8 @@ def test_a_container_that_is_not_there(runtime: Runtime, verb: str, message: str
     assert message in result.stderr
 
 
-def test_delete_force_of_a_container_that_is_not_there_is_silent(runtime: Runtime) -> None:
+def test_delete_force_of_nothing(runtime: Runtime) -> None:
+    """Delete force of a container that is not there is silent."""
     result = runtime.call("delete", "--force", "nobody")
     assert result.stdout + result.stderr == ""
 
@@ -228,7 +229,8 @@ def test_rlimits_of_a_user_who_is_not_root(runtime: Runtime, bundle: Bundle) -> 
     assert runtime.output(bundle).split() == ["1000", "1000", "10", "100", "200", "/", "/home/user"]
 
 
-def test_a_container_in_the_foreground_can_be_deleted_from_elsewhere(runtime: Runtime, bundle: Bundle) -> None:
+def test_delete_foreground_container(runtime: Runtime, bundle: Bundle) -> None:
+    """A container in the foreground can be deleted from elsewhere."""
     bundle.set("process.args", WAITS)
     runtime.created.append(bundle.id)
     command = [*runtime.command, "--root", str(runtime.root), "run", "--bundle", str(bundle.path), bundle.id]

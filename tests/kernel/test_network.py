@@ -25,7 +25,8 @@ net, make = network.net, network.make  # the fixtures
 
 
 @pytest.mark.vm
-def test_run_alone_gives_a_container_that_reaches_the_host_and_its_neighbours(net: Net, make: Make) -> None:
+def test_reaches_host_and_neighbours(net: Net, make: Make) -> None:
+    """Run alone gives a container that reaches the host and its neighbours."""
     neighbour = make("echo hello | nc -l -p 80; exec sleep 1000")
     pid = net.runtime.boot(neighbour)
     targets = ["10.207.0.1", "fd67:6f73:7564::1", "10.207.0.2", "fd67:6f73:7564::2"]
@@ -99,7 +100,8 @@ def test_explain_shows_it(net: Net, make: Make) -> None:
 # Whose network it is not.
 
 
-def test_a_container_on_the_hosts_network_is_left_alone(net: Net, make: Make) -> None:
+def test_host_network(net: Net, make: Make) -> None:
+    """A container on the host's network is left alone."""
     net.runtime.boot(make().drop_namespace("network"))
     net.expect_nothing()
 
@@ -138,7 +140,8 @@ def in_parallel(runtime: Runtime, calls: list[list[str]]) -> None:
         assert status == 0, f"{call}: {message}"
 
 
-def test_sixteen_at_once_get_addresses_of_their_own_and_go_at_once(net: Net, make: Make, busybox_rootfs: Path) -> None:
+def test_sixteen_at_once(net: Net, make: Make, busybox_rootfs: Path) -> None:
+    """Sixteen at once get addresses of their own and go at once."""
     bundles = [make(["sleep", "1000"], rootfs=busybox_rootfs) for _ in range(16)]
     for bundle in bundles:
         bundle.set("root.readonly", True)
@@ -177,7 +180,8 @@ def test_a_name_that_is_taken_by_something_else(net: Net, make: Make) -> None:
         ip("link", "delete", BRIDGE)
 
 
-def test_a_bridge_of_the_administrators_is_used_as_it_is(net: Net, make: Make) -> None:
+def test_existing_bridge(net: Net, make: Make) -> None:
+    """A bridge of the administrator's is used as it is."""
     ip("link", "add", BRIDGE, "type", "bridge")
     try:
         ip("addr", "add", "10.207.0.1/16", "dev", BRIDGE)
@@ -282,7 +286,8 @@ def end(pid: int) -> None:
     eventually(lambda: set(links()) < before, what="the end of the link")
 
 
-def test_the_lease_of_a_container_that_is_gone_is_reclaimed(net: Net, make: Make) -> None:
+def test_lease_is_reclaimed(net: Net, make: Make) -> None:
+    """The lease of a container that is gone is reclaimed."""
     gone, other = make(), make()
     pid = net.runtime.boot(gone)
     with lost(net, gone):

@@ -86,7 +86,8 @@ def configure(net: Net) -> None:
     net.configure(nat=True, **({} if both() else {"subnets": ["10.207.0.0/16"]}))
 
 
-def test_containers_reach_the_world_and_it_does_not_reach_them(net: Net, make: Make, world: World) -> None:
+def test_masquerading(net: Net, make: Make, world: World) -> None:
+    """Containers reach the world and it does not reach them."""
     configure(net)
     targets = OUTSIDE if both() else OUTSIDE[:1]
     neighbour = make()
@@ -104,7 +105,8 @@ def test_containers_reach_the_world_and_it_does_not_reach_them(net: Net, make: M
     assert not net.leases.exists()
 
 
-def test_table_and_switches_stay_until_the_last_container_leaves(net: Net, make: Make, world: World) -> None:
+def test_last_container_removes_table(net: Net, make: Make, world: World) -> None:
+    """Table and switches stay until the last container leaves."""
     configure(net)
     before = switches()
     first, second = make(), make()
@@ -131,7 +133,8 @@ def test_somebody_elses_table_stays(net: Net, make: Make, world: World) -> None:
         subprocess.run(["nft", "delete", "table", "inet", "other"], check=True, timeout=60)
 
 
-def test_forwarding_that_somebody_has_turned_on_meanwhile_stays_on(net: Net, make: Make, world: World) -> None:
+def test_forwarding_turned_on_meanwhile(net: Net, make: Make, world: World) -> None:
+    """Forwarding that somebody has turned on meanwhile stays on."""
     configure(net)
     bundle = make()
     net.runtime.create(bundle)

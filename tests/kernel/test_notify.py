@@ -78,7 +78,8 @@ def notify(pid: int, message: bytes) -> None:
         sender.sendto(message, b"/proc/%d/root/run/notify/notify.sock" % pid)
 
 
-def test_start_waits_for_ready_and_hands_the_service_over(runtime: Runtime, service: Bundle, manager: Manager) -> None:
+def test_start_waits_for_ready(runtime: Runtime, service: Bundle, manager: Manager) -> None:
+    """Start waits for ready and hands the service over."""
     runtime.create(service, env=manager.env)
     pid = runtime.pid(service)
     starting = call(runtime, service, manager, "start", service.id)
@@ -133,7 +134,8 @@ def test_start_does_not_outlive_the_container(runtime: Runtime, service: Bundle,
     assert manager.silent()
 
 
-def test_a_container_that_start_waits_for_can_be_deleted(runtime: Runtime, service: Bundle, manager: Manager) -> None:
+def test_delete_while_start_waits(runtime: Runtime, service: Bundle, manager: Manager) -> None:
+    """A container that start waits for can be deleted."""
     runtime.create(service, env=manager.env)
     starting = call(runtime, service, manager, "start", service.id)
     runtime.until(service, "running")
@@ -194,7 +196,7 @@ def test_an_address_of_another_family_is_refused(runtime: Runtime, service: Bund
     assert runtime.status(service) == "created"
 
 
-def test_what_lies_at_the_socket_s_name_is_never_followed(runtime: Runtime, service: Bundle, manager: Manager) -> None:
+def test_link_at_the_socket(runtime: Runtime, service: Bundle, manager: Manager) -> None:
     """A container with all privileges could make the mount writable, and leave things there for the next start."""
     runtime.create(service, env=manager.env)
     directory = runtime.root / service.id / "notify"

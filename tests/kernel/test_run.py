@@ -78,7 +78,7 @@ def test_detached_it_runs_on_alone(runtime: Runtime, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("option", ["", "--no-subreaper"])
-def test_orphans_are_reaped_unless_the_caller_wants_them(runtime: Runtime, bundle: Bundle, option: str) -> None:
+def test_orphans(runtime: Runtime, bundle: Bundle, option: str) -> None:
     """Of a container in the caller's pid namespace; in one of its own they are init's."""
     bundle.drop_namespace("pid").set("process.args", ["/bin/sh", "-c", ORPHAN])
     bundle.config["mounts"] = [each for each in bundle.config["mounts"] if each["destination"] != "/proc"]

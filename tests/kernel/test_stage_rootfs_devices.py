@@ -233,7 +233,7 @@ def test_a_console_socket_on_a_long_path(hidden: Bundle, scratch: Path) -> None:
     server.close()
 
 
-def test_without_a_console_socket_the_runtime_gets_the_terminal(hidden: Bundle) -> None:
+def test_terminal_without_console_socket(hidden: Bundle) -> None:
     """In the process of the runtime side: here the one in which the steps of prepare ran."""
     mine, theirs = console.socketpair()
     pid = os.fork()

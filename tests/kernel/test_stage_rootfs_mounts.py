@@ -424,9 +424,7 @@ def kinds(mounted: Mounted) -> str:
 
 
 @BOTH
-def test_a_shared_bind_mount_of_a_shared_root_stays_a_peer_of_the_host(
-    bare: Bundle, source: Path, kernel: tuple[int, int] | None
-) -> None:
+def test_bidirectional_propagation(bare: Bundle, source: Path, kernel: tuple[int, int] | None) -> None:
     """What Kubernetes calls bidirectional; and mounts in the container come out on the host."""
     bare.config["linux"]["rootfsPropagation"] = "rshared"
     bare.add_mount("/mnt/x", "bind", str(source), "rbind", "rshared")
@@ -461,7 +459,8 @@ def test_a_private_mount_below_a_shared_one(bare: Bundle, source: Path, kernel: 
     assert kinds(found["/mnt/x/sub/b"]) == ""
 
 
-def test_a_source_that_the_containers_root_cannot_reach(mapped: Bundle) -> None:
+def test_unreachable_source(mapped: Bundle) -> None:
+    """A source that the container's root cannot reach."""
     (mapped.path / "closed/inner").mkdir(parents=True)
     (mapped.path / "closed/inner/x").write_text("reached\n")
     (mapped.path / "closed").chmod(0o700)
@@ -469,7 +468,8 @@ def test_a_source_that_the_containers_root_cannot_reach(mapped: Bundle) -> None:
     assert run_inside(mapped, first_line("/mnt/x")) == "reached"
 
 
-def test_locked_mounts_come_along_with_a_user_namespace(mapped: Bundle, source: Path) -> None:
+def test_locked_mounts(mapped: Bundle, source: Path) -> None:
+    """Locked mounts come along with a user namespace."""
     mapped.add_mount("/mnt", "bind", str(source), "bind")  # without sub, which covers something
     mapped.add_mount("/home", "bind", str(source), "rbind", "nosuid")
     found = mounts_inside(mapped)

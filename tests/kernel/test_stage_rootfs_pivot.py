@@ -59,9 +59,7 @@ def test_only_the_container_is_left(usual: Bundle, kernel: tuple[int, int] | Non
 @BOTH
 @WAYS
 @pytest.mark.parametrize("word", PROPAGATION)
-def test_the_host_sees_nothing_even_if_the_root_lies_on_a_shared_mount(
-    usual: Bundle, kernel: tuple[int, int] | None, no_pivot: bool, word: str
-) -> None:
+def test_root_on_a_shared_mount(usual: Bundle, kernel: tuple[int, int] | None, no_pivot: bool, word: str) -> None:
     """All mounts of the tests are shared; here the root filesystem is one itself."""
     if word:
         usual.set("linux.rootfsPropagation", word)
@@ -87,7 +85,7 @@ def test_the_host_sees_nothing_even_if_the_root_lies_on_a_shared_mount(
 
 
 @WAYS
-def test_mounts_of_the_host_come_in_unless_the_root_is_private(usual: Bundle, no_pivot: bool) -> None:
+def test_later_mounts_of_the_host(usual: Bundle, no_pivot: bool) -> None:
     """rslave is the default: a volume mounted on the host below a bound directory shows up."""
     path = usual.path / "volumes"
     (path / "new").mkdir(parents=True)
@@ -158,7 +156,8 @@ def test_mount_points_left_in_the_root_are_like_runcs(usual: Bundle, name: str) 
     assert before <= after
 
 
-def test_the_root_filesystem_may_have_mounts_of_its_own(usual: Bundle) -> None:
+def test_mounts_in_the_root_filesystem(usual: Bundle) -> None:
+    """The root filesystem may have mounts of its own."""
     namespaces.mount("sub", str(usual.rootfs / "mnt"), "tmpfs", 0, "size=4k")
     try:
         found = mounts_inside(usual)
@@ -167,7 +166,8 @@ def test_the_root_filesystem_may_have_mounts_of_its_own(usual: Bundle) -> None:
     assert found["/mnt"].source == "sub"
 
 
-def test_without_a_mount_namespace_there_is_only_chroot(usual: Bundle) -> None:
+def test_without_a_mount_namespace(usual: Bundle) -> None:
+    """Without a mount namespace there is only chroot."""
     usual.drop_namespace("mount")
     usual.config["mounts"] = []
     before = host_mounts()
@@ -214,7 +214,8 @@ def with_null(*fds: int) -> Any:
     return before
 
 
-def test_streams_that_are_null_become_the_containers_null(usual: Bundle) -> None:
+def test_null_streams(usual: Bundle) -> None:
+    """Streams that are null become the container's null."""
     null, zero = os.makedev(1, 3), os.makedev(1, 5)
     assert run_inside(usual, streams, before=with_null(0, 2)) == [[True, null], [False, zero], [True, null]]
 

@@ -52,7 +52,8 @@ class Counter:
         return self.total(name) - self.idle
 
 
-def test_the_hot_commands_stay_within_their_number_of_system_calls(runtime: Runtime, bundle: Bundle) -> None:
+def test_budget(runtime: Runtime, bundle: Bundle) -> None:
+    """The hot commands stay within their number of system calls."""
     if not Path(runtime.command[-1]).read_bytes().startswith(b"\x7fELF"):
         pytest.skip("needs the installed launcher: without it, the interpreter starts twice")
     bundle.set("process.args", ["/bin/sleep", "1000"])

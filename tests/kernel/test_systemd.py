@@ -114,9 +114,8 @@ def test_defaults_and_what_a_container_leaves_behind(runtime: Runtime, make_bund
     gone(f"runc-{bundle.id}.scope")
 
 
-def test_a_unit_that_runs_is_refused_and_one_that_failed_is_replaced(
-    runtime: Runtime, make_bundle: Any, token: str
-) -> None:
+def test_existing_unit(runtime: Runtime, make_bundle: Any, token: str) -> None:
+    """A unit that runs is refused and one that failed is replaced."""
     first, second = make_bundle(), make_bundle()
     unit = f"{token}-same.scope"
     for bundle in (first, second):

@@ -101,7 +101,7 @@ def test_a_console_socket_that_is_not_there(runtime: Runtime, on_terminal: Bundl
     assert runtime.status(on_terminal) == "none"
 
 
-def test_without_a_terminal_the_caller_s_is_out_of_reach(runtime: Runtime, bundle: Bundle) -> None:
+def test_callers_terminal_is_out_of_reach(runtime: Runtime, bundle: Bundle) -> None:
     """No controlling terminal, so no TIOCSTI into the caller's (CVE-2017-5226)."""
     bundle.set("process.args", ["/bin/sh", "-c", "cat </dev/tty; echo status $?"])
     terminal, slave, child = foreground(runtime, bundle)

@@ -122,7 +122,8 @@ def test_limits_that_were_not_set_are_restored_too(runtime: Runtime, bundle: Bun
     "given",
     [{"memory": {"limit": "much"}}, {"memory": []}, {"pids": {"limit": 1.5}}, {"hugepageLimits": [{"pageSize": "x"}]}],
 )
-def test_what_is_invalid_is_refused_before_anything_happens(runtime: Runtime, limited: Bundle, given: Any) -> None:
+def test_invalid_limits(runtime: Runtime, limited: Bundle, given: Any) -> None:
+    """What is invalid is refused before anything happens."""
     result = update(runtime, limited, {"pids": {"limit": 3}, **given}, check=False)
     assert result.returncode == 1
     assert "internal error" not in result.stderr

@@ -63,9 +63,8 @@ def test_a_descriptor_as_working_directory(
 
 @pytest.mark.vm
 @pytest.mark.parametrize("link", ["/proc/self/fd/9", "/proc/self/fd/9/tmp", "../proc/self/fd/9"])
-def test_the_image_s_working_directory_is_a_link_to_one(
-    leaking: Runtime, bundle: Bundle, marked: Path, link: str
-) -> None:
+def test_working_directory_is_a_link(leaking: Runtime, bundle: Bundle, marked: Path, link: str) -> None:
+    """The image's working directory is a link to one."""
     (bundle.rootfs / "c").symlink_to(link)
     bundle.set("process.args", ["cat", climbing(marked / "mark")])
     for place in ("/c", "/c/..", "/c/new"):

@@ -120,7 +120,7 @@ def test_any_value_anywhere(runtime: Runtime, bundle: Bundle, start: int) -> Non
         assert not (runtime.root / bundle.id).exists(), (place, value)
 
 
-def test_of_members_that_are_there_twice_the_last_counts(runtime: Runtime, bundle: Bundle) -> None:
+def test_duplicate_members(runtime: Runtime, bundle: Bundle) -> None:
     """As for everybody else who reads the file in Go, so that nobody checks one and runs the other."""
     text = bundle.config_path.read_text()
     first, last = '"args": ["echo", "first"]', '"args": ["echo", "last"]'

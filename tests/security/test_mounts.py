@@ -217,9 +217,7 @@ def test_g6_a_destination_through_links_to_the_host(
     assert untouched(target)
 
 
-def test_g6_a_bind_does_not_take_its_source_from_an_earlier_mount(
-    runtime: Runtime, make_bundle: MakeBundle, target: Path
-) -> None:
+def test_g6_source_below_an_earlier_mount(runtime: Runtime, make_bundle: MakeBundle, target: Path) -> None:
     """Sources are opened before anything is mounted: no mount of the container's can stand in for one."""
     bundle = make_bundle("cat /out/mark")
     bundle.add_mount(str(target), "tmpfs", "t")
@@ -237,9 +235,8 @@ def test_the_working_directory_is_not_made_on_the_host(
     assert untouched(target)
 
 
-def test_what_the_image_hides_behind_magic_links_is_not_followed(
-    runtime: Runtime, make_bundle: MakeBundle, target: Path
-) -> None:
+def test_magic_links(runtime: Runtime, make_bundle: MakeBundle, target: Path) -> None:
+    """What the image hides behind magic links is not followed."""
     bundle = make_bundle("true")
     (bundle.rootfs / "m").symlink_to("/proc/1/root")
     (bundle.rootfs / "f").symlink_to("/proc/self/fd/0")

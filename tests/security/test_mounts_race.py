@@ -95,7 +95,7 @@ def test_destinations_are_swapped(runtime: Runtime, victim: Bundle, volume: Path
 
 
 @pytest.mark.parametrize("kernel", [None, (5, 10)], ids=["by descriptor", "mount(2)"])
-def test_destinations_are_swapped_under_the_steps_alone(
+def test_destinations_swapped_under_steps(
     victim: Bundle, volume: Path, host: Path, kernel: tuple[int, int] | None
 ) -> None:
     """The same against the steps in a scratch process, which are faster to start, so there are more rounds."""

@@ -46,9 +46,8 @@ def answers(text: str) -> dict[str, str]:
 
 @pytest.mark.vm
 @pytest.mark.parametrize("user", [0, 1000], ids=["root", "user"])
-def test_a_waiting_init_is_closed_to_others_in_its_namespace(
-    runtime: Runtime, make_bundle: Bundles, plant: Plant, user: int
-) -> None:
+def test_waiting_init_is_closed(runtime: Runtime, make_bundle: Bundles, plant: Plant, user: int) -> None:
+    """A waiting init is closed to others in its namespace."""
     waiting, other = make_bundle(), privileged(make_bundle())
     waiting.set("process.user", {"uid": user, "gid": user})
     runtime.create(waiting)
@@ -64,7 +63,7 @@ def test_whatever_a_change_of_user_does_by_default(runtime: Runtime, make_bundle
     """fs.suid_dumpable says what setresuid(2) makes of PR_SET_DUMPABLE; 1 is what nobody should have set."""
     Path("/proc/sys/fs/suid_dumpable").write_text("1")
     try:
-        test_a_waiting_init_is_closed_to_others_in_its_namespace(runtime, make_bundle, plant, 1000)
+        test_waiting_init_is_closed(runtime, make_bundle, plant, 1000)
     finally:
         Path("/proc/sys/fs/suid_dumpable").write_text("0")
 
@@ -81,9 +80,8 @@ def test_in_a_user_namespace_that_both_share(runtime: Runtime, make_bundle: Bund
     assert set(found) >= ACCESSES and set(found.values()) == {"EACCES"}, sorted(found.items())
 
 
-def test_one_that_may_trace_everything_finds_nothing_of_the_host(
-    runtime: Runtime, make_bundle: Bundles, plant: Plant, scratch: Path
-) -> None:
+def test_tracer_finds_nothing(runtime: Runtime, make_bundle: Bundles, plant: Plant, scratch: Path) -> None:
+    """One that may trace everything finds nothing of the host."""
     waiting, other = make_bundle(), privileged(make_bundle(), "CAP_SYS_PTRACE")
     waiting.add_mount("/mnt", "bind", str(scratch), "rbind")
     runtime.create(waiting)

@@ -56,7 +56,8 @@ STRACE = """\
 """
 
 
-def test_strace_joins_calls_that_another_process_cut_in_two() -> None:
+def test_strace_unfinished_calls() -> None:
+    """Strace joins calls that another process cut in two."""
     calls = trace.parse_strace(STRACE)
     assert [(call.pid, call.name) for call in calls] == [
         (10, "execve"), (10, "execveat"), (10, "read"), (11, "mount"),
@@ -71,13 +72,15 @@ def test_strace_totals_put_the_most_time_first() -> None:
     assert totals["read"] == trace.Totals(1, 0.002)
 
 
-def test_strace_finds_the_interpreter_behind_the_launcher() -> None:
+def test_strace_behind_the_launcher() -> None:
+    """Strace finds the interpreter behind the launcher."""
     calls = trace.parse_strace(STRACE)
     assert trace.executed(calls, 10) == (["/usr/bin/python3", "-ISB", 'a "b" ]c'], True)
     assert trace.executed(calls, 11) is None
 
 
-def test_strace_that_shortened_the_arguments_is_not_guessed_at() -> None:
+def test_strace_shortened_arguments() -> None:
+    """Strace that shortened the arguments is not guessed at."""
     text = '10 1.0 execve("/bin/a", ["a", ...], 0x7 /* 2 vars */) = 0 <0.1>\n'
     assert trace.executed(trace.parse_strace(text), 10) is None
 
@@ -129,6 +132,7 @@ def test_clients_are_all_or_those_that_are_named() -> None:
         parse(["--clients", "rkt"])
 
 
-def test_only_what_is_wanted_of_a_running_container_is_done_to_it() -> None:
+def test_only_wanted_commands() -> None:
+    """Only what is wanted of a running container is done to it."""
     assert timing.steps(["exec", "run"]) == ["create", "start", "state", "exec", "kill", "delete"]
     assert timing.steps([]) == list(timing.STEPS)

@@ -29,7 +29,8 @@ def test_percentile_refuses_nonsense(samples: list[float], percent: float) -> No
         stats.percentile(samples, percent)
 
 
-def test_summary_of_a_series_with_an_outlier_keeps_the_median() -> None:
+def test_outlier_keeps_the_median() -> None:
+    """Summary of a series with an outlier keeps the median."""
     summary = stats.summarise([10, 11, 12, 13, 900])
     assert (summary.count, summary.minimum, summary.median, summary.maximum) == (5, 10, 12, 900)
     assert summary.p10 < summary.median < summary.p90

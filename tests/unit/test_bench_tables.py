@@ -35,7 +35,8 @@ def test_milliseconds(nanoseconds: float | None, shown: str) -> None:
     assert tables.milliseconds(nanoseconds) == shown
 
 
-def test_timing_table_has_a_row_per_command_and_runtime(results: Results) -> None:
+def test_timing_table_rows(results: Results) -> None:
+    """Timing table has a row per command and runtime."""
     table = tables.timing_table(results, ORDER)
     assert table.heads == ("command", "runtime", "median", "min", "p10..p90", "cpu", "x runc", "- bare")
     assert table.rows[0] == (
@@ -45,13 +46,15 @@ def test_timing_table_has_a_row_per_command_and_runtime(results: Results) -> Non
     assert table.rows[-1] == ("bare", "bare", "7.00", "7.00", "7.00..7.00", "3.50", "-", "-")
 
 
-def test_timing_table_without_a_base_has_no_ratio_to_it(results: Results) -> None:
+def test_timing_table_without_base(results: Results) -> None:
+    """Timing table without a base has no ratio to it."""
     del results["create"]["runc"]
     row = tables.timing_table(results, ["gosudacon", "bare"]).rows[0]
     assert row == ("create", "gosudacon", "20.00", "19.00", "19.20..20.80", "10.00", "13.00")
 
 
-def test_timing_table_without_the_bare_interpreter_has_no_distance_from_it(results: Results) -> None:
+def test_timing_table_without_interpreter(results: Results) -> None:
+    """Timing table without the bare interpreter has no distance from it."""
     del results["bare"]
     assert tables.timing_table(results, ["gosudacon", "runc"]).rows[0][-1] == tables.NONE
 
@@ -67,7 +70,8 @@ def test_waiting_table() -> None:
     assert table.rows == (("runc", "1.0", "2.0", "3.0"),)
 
 
-def test_scale_table_counts_per_container_and_names_what_is_left() -> None:
+def test_scale_table() -> None:
+    """Scale table counts per container and names what is left."""
     phases = {"create": 40_000_000, "start": 20_000_000, "list": 8_000_000, "delete": 10_000_000}
     clean = ScaleRun("gosudacon", 10, 1, phases)
     dirty = ScaleRun("runc", 10, 1, phases, Leftovers(cgroups=["/a", "/b"], processes=["1 sleep"]))
@@ -100,7 +104,8 @@ def test_no_goals_without_the_subject(results: Results) -> None:
     assert goals.judge(results, {"runc": {"create": [9600]}}) == []
 
 
-def test_clients_are_compared_with_runc_below_the_same_client() -> None:
+def test_clients_table() -> None:
+    """Clients are compared with runc below the same client."""
     found = {
         "ctr": {"gosudacon": series(90, 90, 90), "runc": series(100, 100, 100)},
         "podman": {"gosudacon": series(220, 220, 220)},

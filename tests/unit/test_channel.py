@@ -7,7 +7,8 @@ from gosudacon.linux.errors import StepError
 from gosudacon.pipeline.executor import DONE, FAILED, Channel
 
 
-def test_a_reason_survives_that_its_sender_left_messages_unread() -> None:
+def test_reason_survives_unread_messages() -> None:
+    """A reason survives that its sender left messages unread."""
     mine, theirs = map(Channel, process.socketpair())
     mine.send(DONE, b"1")  # never read
     theirs.send_error(StepError("the reason"))

@@ -78,7 +78,8 @@ def test_quiet_wins_over_the_format() -> None:
     assert output.listing([record(), record("b")], "json", quiet=True) == "web\nb\n"
 
 
-def test_names_do_not_steer_the_terminal_or_break_the_table() -> None:
+def test_names_with_control_characters() -> None:
+    """Names do not steer the terminal or break the table."""
     text = output.listing([record(bundle="/x\n\x1b[2J\udcff")])
     assert text.count("\n") == 2
     assert r"/x\n\x1b[2J\xff" in text

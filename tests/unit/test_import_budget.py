@@ -114,7 +114,8 @@ def measured(probed: Runtime, report: Path, make_bundle: Callable[..., Bundle]) 
     return by_command(report.read_text())
 
 
-def test_the_hot_commands_import_what_the_budget_allows(measured: dict[str, set[str]]) -> None:
+def test_budget(measured: dict[str, set[str]]) -> None:
+    """The hot commands import what the budget allows."""
     allowed = budget()
     assert set(measured) == set(allowed) == set(COMMANDS)
     over = {command: sorted(names - allowed[command]) for command, names in measured.items()}
@@ -129,7 +130,8 @@ def test_the_budget_itself_allows_nothing_slow() -> None:
     assert not set().union(*budget().values()) & FORBIDDEN
 
 
-def test_the_budget_names_no_module_of_ours_that_is_gone() -> None:
+def test_budget_names_existing_modules() -> None:
+    """The budget names no module of ours that is gone."""
     names = {name for group in by_command(BUDGET.read_text()).values() for name in group}
     for name in sorted(names):
         if name.split(".")[0] == "gosudacon" and name != "gosudacon.schema._validator":

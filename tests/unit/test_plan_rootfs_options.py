@@ -18,7 +18,8 @@ def options(*words: str, **entry: Any) -> Options:
     return parse({"options": list(words), **entry}, "mounts[3]")
 
 
-def test_a_flag_and_its_opposite_cancel_each_other_in_order() -> None:
+def test_flag_and_its_opposite() -> None:
+    """A flag and its opposite cancel each other in order."""
     for word, (clear, flag) in FLAGS.items():
         opposite = next((each for each, what in FLAGS.items() if what == (not clear, flag)), None)
         if opposite is not None:
@@ -139,7 +140,8 @@ def test_words_against_locked_flags_are_an_error(set_: int, named: int, held: in
         ([], []),
     ],
 )
-def test_changes_of_propagation_that_have_no_effect_are_left_out(kinds: list[str], result: list[str]) -> None:
+def test_propagation_without_effect(kinds: list[str], result: list[str]) -> None:
+    """Changes of propagation that have no effect are left out."""
     assert reduce([PROPAGATION[kind] for kind in kinds], True) == [PROPAGATION[kind] for kind in result]
 
 

@@ -127,7 +127,7 @@ def test_every_format_is_tested_and_has_words() -> None:
         assert words.allowed({"type": "string", "format": name})
 
 
-def test_a_pattern_never_forbids_what_the_format_beside_it_allows() -> None:
+def test_patterns_allow_what_formats_do() -> None:
     """Other tools know only the pattern: they may be more lenient than we are, but never stricter."""
     checked = set()
     for kind in compiler.KINDS:
@@ -141,7 +141,8 @@ def test_a_pattern_never_forbids_what_the_format_beside_it_allows() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(compiler.FOLDER.glob("*.schema.json")), ids=lambda path: path.stem)
-def test_the_files_are_json_schema_and_explain_every_property(path: Path) -> None:
+def test_files_are_json_schema(path: Path) -> None:
+    """The files are JSON schema and explain every property."""
     schema = json.loads(path.read_text("utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -167,7 +168,7 @@ def test_the_output_depends_on_nothing_but_the_sources(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.py", "two.py"]
 
 
-def test_the_build_needs_neither_the_package_nor_a_library(tmp_path: Path) -> None:
+def test_build_stands_alone(tmp_path: Path) -> None:
     """As setup.py does: the compiler loaded by its path."""
     program = (
         "import importlib.util, sys\n"

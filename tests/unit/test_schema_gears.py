@@ -186,7 +186,9 @@ def test_what_is_no_object_is_invalid(compiled: dict[str, Verdict], kind: str) -
         assert not both(compiled, kind, value)
 
 
-def test_the_full_config_has_every_property_of_the_schema() -> None:
+def test_full_config_is_full() -> None:
+    """The full config has every property of the schema."""
+
     def missing(schema: dict[str, Any], values: list[Any], where: str) -> Iterator[str]:
         for name, part in schema.get("properties", {}).items():
             present = [value[name] for value in values if name in value]

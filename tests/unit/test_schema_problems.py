@@ -155,7 +155,8 @@ def plain(found: list[problems.Problem]) -> list[tuple[str, int, int, str, str]]
     return [(each.where, each.line, each.column, each.found, each.allowed) for each in found]
 
 
-def test_every_problem_at_once_in_the_order_of_the_text() -> None:
+def test_all_problems_in_order() -> None:
+    """Every problem at once in the order of the text."""
     assert plain(problems.problems_of_text(BAD)) == EXPECTED
 
 
@@ -191,7 +192,8 @@ def test_what_is_no_object(text: bytes) -> None:
     assert (problem.where, problem.found, problem.allowed) == ("", text.decode().strip(), "an object")
 
 
-def test_the_last_of_duplicate_names_is_the_one_pointed_at() -> None:
+def test_duplicate_names() -> None:
+    """The last of duplicate names is the one pointed at."""
     text = b'{"ociVersion": "1", "root": {"path": 1},\n "root": {"path": "a", "path": 2}}'
     assert plain(problems.problems_of_text(text)) == [("root.path", 2, 32, "2", "a string that is not empty")]
 
@@ -270,7 +272,8 @@ def test_every_value_is_found_where_it_stands(path: Path, layout: str) -> None:
             assert name < offset
 
 
-def test_missing_things_are_looked_for_as_far_as_possible() -> None:
+def test_missing_things() -> None:
+    """Missing things are looked for as far as possible."""
     text = '{"a": [1, {"b": 2}], "c": {}}'
     positions = Positions(text)
     assert positions.value(("a", 1, "x", "y", 3)) == text.index('{"b"')
