@@ -18,6 +18,7 @@ _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
 _ALWAYS = ("read", "write", "close", "exit_group", "execve", "brk", "mmap", "munmap", "mremap")
 _OF_CREATE = ("accept4", "getpid")
 _OF_BIRTH = ("setsid",)
+_OF_OTHERS = ("prctl",)  # who is not born has asked to die with the runtime, and takes that back
 _OF_A_TERMINAL = ("ioctl",)
 _OF_HELD_CAPABILITIES = ("capget", "capset")
 
@@ -32,8 +33,8 @@ def allow_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bo
         needed += _OF_CREATE
     if holding:
         needed += _OF_HELD_CAPABILITIES
+    needed += _OF_BIRTH if spec.joins_pid_namespace else _OF_OTHERS
     if spec.joins_pid_namespace:
-        needed += _OF_BIRTH
         if spec.process.get("terminal"):
             needed += _OF_A_TERMINAL
         if not allows(profile, "clone", (_CLONE_PARENT, 0, 0, 0, 0)):

@@ -22,6 +22,7 @@ from gosudacon.pipeline.plan import Plan, make
 from gosudacon.pipeline.runner import run_step
 from gosudacon.plugins.seccomp_stub import SeccompStubStage
 from gosudacon.stages.seccomp import SeccompStage
+from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
 from tests.support.children import Ended, in_child
 
 MACHINE = platform.machine()
@@ -63,12 +64,12 @@ def confine(steps: list[Step]) -> None:
 
 def under(profile: dict[str, Any], probe: Callable[[], Any], **options: Any) -> Any:
     """What ``probe`` says in a process under the profile's filter."""
-    steps = plan(profile, **options)
+    compile_filter, load = (step for step in plan(profile, **options) if isinstance(step, CompileSeccomp | LoadSeccomp))
     context = Context(Spec({}, "c", "/b"), Host())
-    run_step(steps[0], context)
+    run_step(compile_filter, context)
 
     def child() -> Any:
-        run_step(steps[1], context)
+        run_step(load, context)
         return probe()
 
     return in_child(child)
