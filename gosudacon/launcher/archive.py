@@ -1,4 +1,4 @@
-"""Make the files of a build: `gosudacon.launcher.loader`, a archive of our modules' code, and the rest.
+"""Make the files of a build: `gosudacon.launcher.loader`, an archive of our modules' code, and the rest.
 
 The code is made for speed: without docstrings, annotations and the columns of positions. Reading it is the larger
 part of a start, and this takes a fifth of it away. Assertions stay.

@@ -205,14 +205,18 @@ def test_interpreter_no_program(content: bytes, for_python: Installation, python
 
 
 def _moved(installation: Installation) -> None:
-    """Another version of the package: some modules have other names."""
-    for package, old, new in (("container", "query", "look_up"), ("linux", "console", "terminal")):
-        directory = installation.package / package
+    """Another version of the package: some modules have other names, one with lasting steps among them."""
+    for package, old, new in (
+        ("container", "query", "look_up"),
+        ("linux", "console", "terminal"),
+        ("stages.cgroups", "owned", "kept"),
+    ):
+        directory = installation.package / package.replace(".", "/")
         (directory / f"{old}.py").rename(directory / f"{new}.py")
         for path in installation.package.rglob("*.py"):
             text = path.read_text()
             text = text.replace(f"gosudacon.{package}.{old}", f"gosudacon.{package}.{new}")
-            line = rf"(?<=from gosudacon\.{package} import )(.*)\b{old}\b"
+            line = rf"(?<=from gosudacon\.{re.escape(package)} import )(.*)\b{old}\b"
             path.write_text(re.sub(line, rf"\1{new} as {old}", text))
 
 
@@ -227,7 +231,7 @@ def test_runs_beside_installations(
 ) -> None:
     """Two versions of the package take turns at the same prefix; no command fails, nothing is left.
 
-    Lasting steps stay where they are: ``MOVED`` is the place to move them, too, once they have stable names.
+    Each container is deleted some installations after it was created, by a version whose lasting steps have moved.
     """
     versions = []
     for number, move in enumerate(MOVED.values()):
@@ -253,18 +257,26 @@ def test_runs_beside_installations(
     thread = threading.Thread(target=install)
     thread.start()
     installed = Runtime([str(command)], runtime.root)
+    running: list[tuple[Bundle, int]] = []
+
+    def end(container: Bundle, pid: int) -> None:
+        installed.kill(container, "KILL")
+        installed.wait(pid)
+        installed.until(container, "stopped")
+        assert installed.delete(container).stderr == ""
+
     try:
         for _ in range(20):
             one, other = make_bundle(["/bin/true"]), make_bundle(["/bin/sleep", "100"])
             result = installed.run(one)
             assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-            pid = installed.boot(other)
+            running.append((other, installed.boot(other)))
             installed.call("state", other.id)
             installed.call("exec", other.id, "/bin/true")
-            installed.kill(other, "KILL")
-            installed.wait(pid)
-            installed.until(other, "stopped")
-            assert installed.delete(other).stderr == ""
+            if len(running) > 4:
+                end(*running.pop(0))
+        for each in running:
+            end(*each)
     finally:
         over.set()
         thread.join()
