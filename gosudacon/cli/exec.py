@@ -19,7 +19,7 @@ def run(invocation: Invocation) -> int:
         execution.run()
         _publish(execution)
         return 0
-    from gosudacon.container import run as foreground
+    from gosudacon.container import foreground
 
     host = foreground.prepare(execution, subreaper=False)
     execution.run()

@@ -33,7 +33,7 @@ def _make(invocation: Invocation, extra: dict[str, object]) -> Restoration:
 
 
 def _foreground(invocation: Invocation) -> int:
-    from gosudacon.container import run as foreground
+    from gosudacon.container import foreground
     from gosudacon.container.terminal import Terminal
 
     restoration = _make(invocation, {"foreground": True})

@@ -30,7 +30,7 @@ def run(invocation: Invocation) -> int:
 
 def _foreground(invocation: Invocation) -> int:
     from gosudacon.container import delete  # noqa: F401 - for `finish`, whatever becomes of the package until then
-    from gosudacon.container import run as foreground
+    from gosudacon.container import foreground
 
     creation = make(invocation, {"run": True, "foreground": True})
     host = foreground.prepare(creation, subreaper=not invocation.options["no-subreaper"])
@@ -74,7 +74,7 @@ def _listen(creation: Creation) -> Notifier | None:
 
 def _start(creation: Creation) -> None:
     """Wait until init has executed its process, and run poststart hooks; undo everything if either fails."""
-    from gosudacon.container.recorded import run_started
+    from gosudacon.container.replay import run_started
 
     try:
         creation.await_exec()

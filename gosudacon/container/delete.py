@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from gosudacon.container.kill import kill_container
-from gosudacon.container.recorded import detached_context, recorded_observers
+from gosudacon.container.replay import detached_context, recorded_observers
 from gosudacon.container.state import AbsentError, Container, NewerError, Store, UnreadableError
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError

@@ -44,7 +44,7 @@ def start(root: str, id: str) -> None:
     await_exec(channel)
     container.check_executed()
     if container.data["started"]:
-        from gosudacon.container.recorded import run_started
+        from gosudacon.container.replay import run_started
 
         run_started(container)
     store.close()

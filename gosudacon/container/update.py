@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
-from gosudacon.container.recorded import detached_context
+from gosudacon.container.replay import detached_context
 from gosudacon.container.resources import merge
 from gosudacon.container.state import Container, Store
 from gosudacon.linux import cgroupfs, interrupt

@@ -1,4 +1,4 @@
-"""The steps of a plan that run after ``create``, rebuilt from state.json: poststart, undoing, poststop."""
+"""Replaying a plan from state.json: the steps that run after ``create`` (poststart, undoing, poststop), rebuilt."""
 
 from __future__ import annotations
 
