@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.container.caller import Caller
+
 
 def main(argv: list[str]) -> int:
     """Run the command line ``argv`` (without the program's name); returns the exit status."""
@@ -64,15 +66,32 @@ def root_of(invocation: parser.Invocation) -> str:
 
     root: str = invocation.globals["root"]
     if "root" not in invocation.given:
-        return default_root()
+        return default_root(os.environ)
     root = os.path.abspath(root) if root else "/"
     if root == "/":
         raise Error("Option --root argument should not be set to /")
     return root
 
 
+def bundle_of(invocation: parser.Invocation) -> str:
+    """The absolute path of ``--bundle``, by default the working directory."""
+    return os.path.abspath(invocation.options["bundle"] or ".")
+
+
 def spec_options(invocation: parser.Invocation) -> dict[str, Any]:
-    """The options that planning sees, under their names in Python; global ones included."""
+    """The options that planning sees, under their names in Python, global ones included; with absolute paths."""
     options = {**invocation.globals, **invocation.options}
     options["config"] = invocation.globals["config"] if "config" in invocation.given else ""
-    return {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}
+    options = {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}
+    for name in ("pid_file", "console_socket", "pidfd_socket"):
+        if name in options:
+            options[name] = os.path.abspath(options[name])
+    return options
+
+
+def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:
+    """The caller of a command that enters a container; ``listen``: descriptors passed by LISTEN_FDS are passed on."""
+    from gosudacon.container.caller import of_process
+
+    log = invocation.log
+    return of_process(log, log.fd, int(invocation.options.get("preserve-fds") or 0), listen)

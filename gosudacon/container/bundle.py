@@ -19,8 +19,10 @@ _SAVED = "config.json"
 
 
 def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
-    """The spec of the directory ``bundle``. Raises `Error` if there is none, `ConfigError` if it is no JSON object."""
-    bundle = os.path.abspath(bundle or ".")
+    """The spec of the directory ``bundle``, an absolute path.
+
+    Raises `Error` if there is none, `ConfigError` if it is no JSON object.
+    """
     text = read(bundle)
     return Spec(parse(text), id, bundle, options, text)
 

@@ -1,4 +1,4 @@
-"""Creating a container: compile the bundle into its plan, save what undoes it, run it, unwind on failure."""
+"""Creating a container: compile the bundle into its plan, save what undoes it, run it, undo it on failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gosudacon.container.state import (
     now,
     oci_state,
 )
-from gosudacon.linux import interrupt, proc, sched
+from gosudacon.linux import interrupt, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, reason
 from gosudacon.pipeline import plan as plans
@@ -24,17 +24,20 @@ from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.pipeline.step import DELETE, STARTED, Context
 
-_DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has to kill
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.step import Host, Spec
 
+    Compiler = Callable[[Spec, Host], tuple[Plan, Registry]]
 
-def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Any]:
+
+def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
     """The plan of a bundle and the registry it came from; pure but for importing stages. Raises `Error`."""
     stages = registry(config, use_snapshot)
     plan = plans.make(stages.stages(spec), spec, host)
@@ -42,77 +45,55 @@ def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = 
     return plan, stages
 
 
-class Creation:
-    """One container being created. `run` brings init to where it waits for ``start``; then `commit` or `abort`."""
+class NewContainer:
+    """A container in the making: its plan, its directory in ``--root``, and what undoes both.
 
-    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
+    Whatever makes it (`Creation`, or criu's ``Restoration``) runs the plan. `undo` is the one place where a create is
+    rolled back. ``compile``: the plan of a spec on a host, and the registry it came from.
+    """
+
+    def __init__(
+        self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller, compile: Compiler
+    ) -> None:
         check_id(id)
-        self.spec = bundles.load(id, bundle, options)
+        self.spec = bundles.load(id, bundle, {**options, **caller.options()})
         self.host = hosts.gather()
         self.store = Store(root, id)
-        self.plan, stages = self._compile(options.get("config", ""), not options.get("no_snapshot"))
-        check_console(self.spec)  # of a configuration that is valid: planning has checked it
-        self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
+        self.plan, stages = compile(self.spec, self.host)
+        self.observers = caller.watching(stages)
         self._recorded_observers = stages.observers()
         self.context = Context(self.spec, self.host)
-        self.engine = RuntimeSide(self.plan, self.context, self.state, self.observers)
         self.container = Container(self.store, self._initial_data())
+        self._umask = -1
 
-    def run(self) -> None:
-        """Run the plan up to `START`. On failure everything is undone before the `Error` is raised."""
+    def create(self) -> None:
+        """Make the state directory, and write what undoes the plan before anything is done.
+
+        The umask is from here on 022, whatever the caller's was: what must be private is made with its own mode.
+        Raises `StateError` if the id is taken.
+        """
+        self._umask = os.umask(0o022)
         self.store.create()
-        try:
-            self._record()
-            self.engine.run()
-            data = self.container.data
-            data["pid"] = self.context.pid
-            data["start_time"] = proc.start_time(self.context.pid)
-            data["cgroups"] = self.context.kept.get("cgroups", {})
-            self.container.save()
-        except BaseException as error:
-            if isinstance(error, InitDied):
-                self._blame_memory(error)
-            failures = self.abort()
-            if failures and isinstance(error, Error):
-                error.hint = f"{failures[0].message}; delete --force {self.spec.id} tries again"
-            raise
-
-    def _compile(self, config: str, use_snapshot: bool) -> tuple[Plan, Any]:
-        return compile_plan(self.spec, self.host, config, use_snapshot)
-
-    def _record(self) -> None:
-        """Write what undoes the plan, before anything is done."""
         self.context.state_dir = self.store.fd
         self.container.save()
         self.store.write("config.json", self.spec.text or b"")
 
-    def _blame_memory(self, error: InitDied) -> None:
-        """Say so if the kernel killed init for lack of memory: callers look for these words."""
-        from gosudacon.linux import cgroup
+    def save(self) -> None:
+        """Write who init is, and where its cgroups are."""
+        data = self.container.data
+        data["pid"] = self.context.pid
+        data["start_time"] = proc.start_time(self.context.pid)
+        data["cgroups"] = self.context.kept.get("cgroups") or {}
+        self.container.save()
 
-        if cgroup.oom_kills(self.context.kept.get("cgroups", {})):
-            error.message = "container init was OOM-killed (memory limit too low?)"
+    def undo(self) -> list[Error]:
+        """Undo every step that lasts, init being dead; what could not be undone is returned.
 
-    def commit(self) -> None:
-        """Let init go on: it now waits for ``start`` by itself, and outlives this process."""
-        if not self.spec.options.get("run"):
-            interrupt.defer()  # that is all there was to do
-        self.engine.go()
-
-    def await_exec(self) -> None:
-        """Wait until execve(2) closes init's end of the channel. Raises what init reports instead."""
-        self.engine.await_exec()
-        self.container.check_executed()
-
-    def abort(self) -> list[Error]:
-        """Kill init and undo every step that lasts; what could not be undone is returned.
-
-        Nothing of what made the creation fail gets in the way: neither more signals nor a limit on descriptors. While
-        anything is left, the state directory stays for ``delete --force``, and the container is not at its end.
+        While anything is left, the state directory stays for ``delete --force``, and the container is not at its end.
+        Nothing is undone where `create` found the id taken: the directory is another container's.
         """
-        interrupt.defer()
-        sched.allow_descriptors(_DESCRIPTORS)
-        self.engine.kill()
+        if self.store.fd < 0:
+            return []
         failures = undo_steps(self.plan.lasting(), self.context)
         if failures:
             return failures
@@ -126,6 +107,16 @@ class Creation:
             except Error as error:
                 failures.append(error)
         return failures
+
+    def warnings(self) -> list[str]:
+        """What stages and steps have to say about the configuration."""
+        return [*(warning.describe() for warning in self.plan.warnings), *self.context.warnings]
+
+    def close(self) -> None:
+        """Give up the directory and the lock on it; the umask is the caller's again."""
+        self.store.close()
+        if self._umask >= 0:
+            os.umask(self._umask)
 
     def state(self, status: str, pid: int) -> dict[str, Any]:
         """The OCI state for hooks."""
@@ -159,32 +150,78 @@ class Creation:
         return self.spec.namespaces().get("pid") == ""
 
 
-def check_console(spec: Spec) -> None:
-    """Raise `Error` unless somebody takes the process's terminal, if it has one."""
-    terminal, socket = spec.process.get("terminal"), spec.options.get("console_socket")
-    foreground = spec.options.get("foreground")
-    if terminal and not socket and not foreground:
-        raise Error("cannot allocate tty if gosudacon will detach without setting console socket")
-    if socket and (foreground or not terminal):
-        raise Error("cannot use console socket if gosudacon will not detach or allocate tty")
+class Creation:
+    """One container being created: init up to where it waits for ``start``, or, with the option ``run``, beyond."""
 
+    makes_container = True
 
-def write_pid_file(path: str, pid: int) -> None:
-    """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        fd = os.open(temporary, flags, 0o644)
-    except FileExistsError:  # of a create that was killed here
-        os.unlink(temporary)
-        fd = os.open(temporary, flags, 0o644)
-    try:
+    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller) -> None:
+        if caller.notify_socket():
+            options = {**options, "notify_directory": f"{root}/{id}/notify"}
+        self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options))
+        self.caller = caller
+        self.spec, self.context, self.container = new.spec, new.context, new.container
+        self._engine = RuntimeSide(new.plan, new.context, new.state, new.observers)
+
+    def run(self) -> None:
+        """Run the plan up to `START`."""
+        self._new.create()
+        self.caller.equip(self._engine)
         try:
-            os.write(fd, b"%d" % pid)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+            self._engine.run()
+        except InitDied as error:
+            self._blame_memory(error)
+            raise
+        self._new.save()
+
+    def master(self) -> int:
+        """The process's terminal for a caller in the foreground; -1 if it has none."""
+        from gosudacon.container.foreground import receive_terminal
+
+        return receive_terminal(self.context)
+
+    def commit(self) -> None:
+        """Let init go on: it waits for ``start`` by itself. With ``run``, wait until it has executed its process."""
+        if self.spec.options.get("run"):
+            self._engine.go()
+            self._await_exec()
+        else:
+            interrupt.defer()  # that is all there was to do
+            self._engine.go()
+        # Not before all has gone well: Podman takes the record of a failure for the whole log.
+        for message in self._new.warnings():
+            self.caller.log.warning(message, always=True)
+
+    def abort(self) -> list[Error]:
+        """Kill init and undo every step that lasts; what could not be undone is returned."""
+        self._engine.kill()
+        return self._new.undo()
+
+    def release(self) -> None:
+        """Let others change the container, or delete it."""
+        self._new.store.unlock()
+
+    def close(self) -> None:
+        """Give up what this process still holds of the container."""
+        self._engine.close()
+        self.context.kept.clear()
+        self._new.close()
+
+    def _await_exec(self) -> None:
+        from gosudacon.container.replay import run_started
+
+        self._engine.await_exec()
+        self.container.check_executed()
+        run_started(self.container, self._new.observers)
+
+    def _blame_memory(self, error: InitDied) -> None:
+        """Say so if the kernel killed init for lack of memory: callers look for these words."""
+        from gosudacon.linux import cgroup
+
+        if cgroup.oom_kills(self.context.kept.get("cgroups", {})):
+            error.message = "container init was OOM-killed (memory limit too low?)"
+
+
+def _compiler(options: dict[str, Any]) -> Compiler:
+    config, use_snapshot = options.get("config", ""), not options.get("no_snapshot")
+    return lambda spec, host: compile_plan(spec, host, config, use_snapshot)

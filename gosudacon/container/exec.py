@@ -5,11 +5,10 @@ from __future__ import annotations
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container import process as processes
-from gosudacon.container.create import check_console
 from gosudacon.container.state import CGROUP_OPTIONS, Container, Store
 from gosudacon.linux import namespace, proc
 from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError
+from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
@@ -19,52 +18,67 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.step import Host
 
 
-def compile_exec(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Any]:
+def compile_exec(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
     """The plan for ``spec.process`` in ``spec.target`` and the registry it came from; pure. Raises `Error`."""
     stages = registry(config, use_snapshot)
     return plans.make_exec(stages.stages(spec), spec, host), stages
 
 
 class Execution:
-    """One process being executed in a container. `run` brings it to where it waits; then `commit` or `abort`."""
+    """One process being executed in a container: up to where it waits, then its execve(2)."""
 
-    def __init__(self, root: str, id: str, args: list[str], options: dict[str, Any]) -> None:
+    makes_container = False
+
+    def __init__(self, root: str, id: str, args: list[str], options: dict[str, Any], caller: Caller) -> None:
+        self.caller = caller
         self.container = _enterable(Store(root, id), bool(options.get("ignore_paused")))
-        self.spec = self._spec(args, options)
-        self.host = hosts.gather()
-        self.plan, stages = compile_exec(
-            self.spec, self.host, options.get("config", ""), not options.get("no_snapshot")
-        )
-        check_console(self.spec)  # of a process that is valid: planning has checked it
-        self.observers = (stages.hook("gosudacon_step_started"), stages.hook("gosudacon_step_finished"))
-        self.context = Context(self.spec, self.host)
-        self.engine = RuntimeSide(self.plan, self.context, self._state, self.observers)
-        self.engine.child = "the process"
+        self.spec = self._spec(args, {**options, **caller.options()})
+        host = hosts.gather()
+        plan, stages = compile_exec(self.spec, host, options.get("config", ""), not options.get("no_snapshot"))
+        self.context = Context(self.spec, host)
+        self._engine = RuntimeSide(plan, self.context, self._state, caller.watching(stages))
+        self._engine.child = "the process"
 
     def run(self) -> None:
-        """Run the plan up to where the process waits to be executed. On failure it is killed, and `Error` raised."""
+        """Run the plan up to where the process waits to be executed."""
         self.context.state_dir = self.container.store.fd
-        try:
-            self.engine.run()
-        except BaseException:
-            self.abort()
-            raise
+        self.caller.equip(self._engine)
+        self._engine.run()
         self._started = proc.start_time(self.context.pid)
+
+    def master(self) -> int:
+        """The process's terminal for a caller in the foreground; -1 if it has none."""
+        from gosudacon.container.foreground import receive_terminal
+
+        return receive_terminal(self.context)
 
     def commit(self) -> None:
         """Have the process executed and wait until it is. Raises `Error` if it could not be."""
-        self.engine.go()
-        self.engine.await_exec()
+        self._engine.go()
+        self._engine.await_exec()
         if proc.never_executed(self.context.pid, self._started):
             raise StateError("the process was killed before it was executed")
 
-    def abort(self) -> None:
-        """Kill the process."""
-        self.engine.kill()
+    def abort(self) -> list[Error]:
+        """Kill the process; nothing of it lasts."""
+        self._engine.kill()
+        return []
+
+    def release(self) -> None:
+        """Give up the container's directory: it may be deleted, with this process still in the foreground."""
+        self.container.store.close()
+
+    def close(self) -> None:
+        """Give up what this process still holds."""
+        self._engine.close()
+        self.context.kept.clear()
+        self.container.store.close()
 
     def _spec(self, args: list[str], options: dict[str, Any]) -> Spec:
         data = self.container.data

@@ -11,59 +11,57 @@ from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.container.create import Creation
-    from gosudacon.container.exec import Execution
+    from gosudacon.container.caller import Caller
     from gosudacon.container.notify import Notifier
+    from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
     from gosudacon.linux.errors import Error
-    from gosudacon.pipeline.step import Context
+    from gosudacon.pipeline.step import Context, Spec
 
 _ALL = _signal.valid_signals()
 _SIGKILL, _SIGCHLD, _SIGCONT, _SIGURG, _SIGWINCH = 9, 17, 18, 23, 28
-_STDERR = 2
 _OUR_OWN = (_SIGCHLD, _SIGURG, _SIGWINCH)
 
 
-def prepare(operation: Creation | Execution, subreaper: bool = True) -> int:
-    """Hold back the signals that `wait` will pass on, and become a subreaper.
+def prepare(caller: Caller, spec: Spec, reaps: bool) -> int:
+    """Hold back the signals that `wait` will pass on; with ``reaps``, become a subreaper.
 
     Returns the caller's terminal for a process that is to have one, else -1. Raises `Error` if there is none.
     """
     host = -1
-    if operation.spec.process.get("terminal"):
+    if spec.process.get("terminal"):
         from gosudacon.container import terminal
 
-        host = terminal.find()
-        if host > _STDERR:
-            operation.engine.private.append(host)
-    if subreaper:
+        host = terminal.find(caller)
+    if reaps:
         process.set_child_subreaper()
     _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
     return host
 
 
-def attach(context: Context, host: int) -> Terminal | None:
-    """The process's terminal, joined to the caller's, ``host``; None if it has none."""
+def receive_terminal(context: Context) -> int:
+    """The master of the process's terminal; -1 if it has none, or another one takes it."""
     peer = context.kept.pop("tty_peer", -1)
     if peer < 0:
-        return None
-    from gosudacon.container.terminal import Terminal
+        return -1
     from gosudacon.linux import console
 
-    master = console.receive(peer)
-    os.close(peer)
-    return Terminal(master, host)
+    try:
+        return console.receive(peer)
+    finally:
+        os.close(peer)
 
 
-def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None = None) -> int:
-    """Pass signals and the terminal on until ``pid`` ends; reap orphans. Returns its status, 128 + N for signal N.
+def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: bool) -> int:
+    """Pass signals and the terminal on until ``pid`` ends. Returns its status, 128 + N for signal N.
 
-    What ``notifier`` hears is passed on, too: that the container is ready.
+    What ``notifier`` hears is passed on, too: that the container is ready. With ``reaps`` every child of this process
+    that ends is collected, orphans of the container's among them; else they are left to those who have made them.
     """
     gc.enable()  # off since the start (`gosudacon.launcher.entry`); this may take days
     signals = process.signalfd(_ALL)
     try:
-        while (status := _reap(pid)) is None:
+        while (status := _reap(pid, -1 if reaps else pid)) is None:
             poller = select.poll()
             poller.register(signals, select.POLLIN)
             for fd, events in terminal.wants().items() if terminal is not None else ():
@@ -84,16 +82,16 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None = None) 
             terminal.finish()
 
 
-def finish(creation: Creation) -> list[Error]:
+def finish(container: Container) -> list[Error]:
     """Kill what is left of the container and remove it, unless somebody has; returns what poststop hooks reported."""
     from gosudacon.container.delete import remove
     from gosudacon.container.kill import kill_container
 
-    if not creation.store.lock():
+    if not container.store.lock():
         return []
-    if creation.container.data["shares_pid_namespace"]:
-        kill_container(creation.container, _SIGKILL, every=True)
-    return remove(creation.container)
+    if container.data["shares_pid_namespace"]:
+        kill_container(container, _SIGKILL, every=True)
+    return remove(container)
 
 
 def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
@@ -107,12 +105,12 @@ def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
         return  # it has just ended
 
 
-def _reap(pid: int) -> int | None:
-    """Collect every child that has ended; the status of ``pid`` once it is among them."""
+def _reap(pid: int, whom: int) -> int | None:
+    """Collect what has ended of ``whom`` (waitpid(2)); the status of ``pid`` once it is among them."""
     result = None
     while True:
         try:
-            ended, status = os.waitpid(-1, os.WNOHANG)
+            ended, status = os.waitpid(whom, os.WNOHANG)
         except ChildProcessError:
             return result
         if not ended:

@@ -19,13 +19,13 @@ def kill(root: str, id: str, signal: int, every: bool = False) -> None:
     """
     store = Store(root, id)
     store.open()
-    container = Container.load(store)
-    if not container.alive():
-        if every:
-            kill_container(container, signal, every=True)
-            return
-        raise StateError("container not running")
-    kill_container(container, signal, every)
+    try:
+        container = Container.load(store)
+        if not (every or container.alive()):
+            raise StateError("container not running")
+        kill_container(container, signal, every)
+    finally:
+        store.close()
 
 
 def kill_container(container: Container, signal: int, every: bool = False) -> None:

@@ -20,25 +20,31 @@ _REFUSALS = {
 }
 
 
-def start(root: str, id: str) -> None:
+def start(root: str, id: str, notify_socket: str = "") -> None:
     """Start the container; where there is a service manager to tell (NOTIFY_SOCKET), wait until it is ready.
 
     Raises `StateError` if it is not created, `Error` if its process could not be executed.
     """
     store = Store(root, id)
     store.open(exclusive=True)
-    container = Container.load(store)
+    try:
+        _start(Container.load(store), notify_socket)
+    finally:
+        store.close()
+
+
+def _start(container: Container, notify_socket: str) -> None:
+    store = container.store
     status = container.status()
     if status != "created":
         raise StateError(_REFUSALS[status])
     if container.data["started"]:
         container.steps("started")  # says what is missing before the process runs
-    address = os.getenv("NOTIFY_SOCKET")
     notifier = None
-    if address:
+    if notify_socket:
         from gosudacon.container import notify
 
-        notifier = notify.listen(store, address)
+        notifier = notify.listen(store, notify_socket)
     channel = _connect(store)
     os.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)

@@ -15,6 +15,7 @@ from gosudacon.linux.errors import Error, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from gosudacon.pipeline.step import Step
@@ -56,21 +57,21 @@ def check_id(id: str) -> None:
         raise Error("invalid container ID format", hint="letters, digits and _ + - . ; at most 255 of them")
 
 
-def default_root() -> str:
+def default_root(environment: Mapping[bytes, bytes]) -> str:
     """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
-    runtime_dir = os.getenv("XDG_RUNTIME_DIR")
-    if runtime_dir and not _is_host_root():
+    runtime_dir = os.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
+    if runtime_dir and not _is_host_root(environment):
         return f"{runtime_dir}/gosudacon"
     return "/run/gosudacon"
 
 
-def _is_host_root() -> bool:
+def _is_host_root(environment: Mapping[bytes, bytes]) -> bool:
     """Root, unless of a user namespace whose user has another name (as in Podman's rootless one)."""
     if os.geteuid() != 0:
         return False
     with open("/proc/self/uid_map", "rb", buffering=0) as file:
         initial = file.read(64).split() == [b"0", b"0", b"4294967295"]
-    return initial or os.getenv("USER") == "root"
+    return initial or environment.get(b"USER") == b"root"
 
 
 class AbsentError(StateError):

@@ -14,24 +14,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.container.caller import Caller
+
 _CHUNK = 65536
 _ATOMIC = 4096  # PIPE_BUF: what a pipe takes without a wait once poll(2) says that it takes something
 _POLLIN, _POLLOUT = 1, 4
-_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _SIGTTIN, _SIGTTOU = 21, 22
 
 
-def find() -> int:
-    """The caller's terminal: the first of standard error, output and input that is one, else /dev/tty (tty(4)).
+def find(caller: Caller) -> int:
+    """The caller's terminal: the one it names, else the first of its error, output and input that is one, else
+    /dev/tty (tty(4)), where that is the caller's.
 
     Raises `Error` if there is none: a container's terminal without anybody at its other end would be a mistake, and
     runc refuses it, too.
     """
-    for fd in (_STDERR, _STDOUT, _STDIN):
+    if caller.terminal >= 0:
+        return caller.terminal
+    for fd in reversed(caller.streams):
         if os.isatty(fd):
             return fd
+    if not caller.controlling:
+        raise Error("the process is to have a terminal, and the caller has none", where="process.terminal")
     try:
-        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         text = os.strerror(error.errno or 0)
         raise Error(
@@ -41,6 +47,8 @@ def find() -> int:
             where="process.terminal",
             hint="process.terminal needs one; --detach with --console-socket does without",
         ) from None
+    caller.private.append(fd)
+    return fd
 
 
 class Pump:
@@ -115,13 +123,13 @@ def in_background(fd: int) -> bool:
 
 
 class Terminal:
-    """The caller's standard streams joined to the container's terminal; ``host`` is the caller's (`find`)."""
+    """The caller's standard ``streams`` joined to the container's terminal; ``host`` is the caller's (`find`)."""
 
-    def __init__(self, master: int, host: int) -> None:
+    def __init__(self, master: int, host: int, streams: tuple[int, int, int]) -> None:
         self.master = master
         self.host = host
-        self.input: Pump = Keyboard(_STDIN, master)
-        self.output = Pump(master, _STDOUT)
+        self.input: Pump = Keyboard(streams[0], master)
+        self.output = Pump(master, streams[1])
         self._saved: list[Any] | None = None
         os.set_blocking(master, False)
         self.resize()
@@ -162,7 +170,7 @@ class Terminal:
                 if not self.output.buffer:
                     break  # nothing more is there, though somebody still holds the terminal open
             poller = select.poll()
-            poller.register(_STDOUT, _POLLOUT)
+            poller.register(self.output.target, _POLLOUT)
             poller.poll()
             self.output.write()
         self.restore()

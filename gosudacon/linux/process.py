@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import fcntl
 
 from gosudacon.linux import abi
 from gosudacon.linux import system as os
@@ -19,7 +20,7 @@ _socketpair = abi.syscall("socketpair", abi.INT, abi.INT, abi.INT, abi.BUFFER)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -30,6 +31,7 @@ CLOSE_RANGE_CLOEXEC = 4
 _ALL = (1 << 32) - 1
 _ENOSYS, _EINVAL, _EPERM = 38, 22, 1
 _FIXED = (9, 19)  # SIGKILL, SIGSTOP
+_F_DUPFD_CLOEXEC = 1030
 _OF_GLIBC = (32, 33)  # kept from sigaction(3); posix_spawn(3) leaves them ignored in what it starts
 _SIGACTION_DEFAULT = bytes(32)  # struct kernel_sigaction
 
@@ -90,6 +92,36 @@ def _close_between(low: int, high: int) -> None:
         _close_range(low, high, 0)
     except SyscallError:
         os.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
+
+
+def descriptors() -> list[int]:
+    """The descriptors that this process has open (/proc/self/fd)."""
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd)]  # listdir had one itself
+
+
+def fill_below(count: int) -> list[int]:
+    """Open /dev/null, close-on-exec, as every number below ``count`` that is free; returns these numbers."""
+    return [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for fd in range(count) if not _is_open(fd)]
+
+
+def place(descriptors: Sequence[int]) -> None:
+    """Have the descriptors, in this order, as 0, 1, 2, …, inherited across execve(2); what had these numbers is closed.
+
+    Those that have their number already are left as they are.
+    """
+    count = len(descriptors)
+    copies = [(fcntl.fcntl(fd, _F_DUPFD_CLOEXEC, count), at) for at, fd in enumerate(descriptors) if fd != at]
+    for copy, number in copies:
+        os.dup2(copy, number)
+        os.close(copy)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def restore_signals() -> None:

@@ -12,7 +12,7 @@ from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
     from gosudacon.pipeline.plan import Move, Plan
@@ -81,7 +81,8 @@ class RuntimeSide(Engine):
         self.observers = observers
         self.context = context
         self.channel = Channel(-1)
-        self.private: list[int] = []  # descriptors that the container's process closes at once
+        self.inherited: Sequence[int] = ()  # what the container's process gets as 0, 1, 2, …
+        self.private: list[int] = []  # descriptors that it closes at once
         self.child = "container init"  # for what is said about it
         self._state = state
         self._lanes = plan.lanes()
@@ -125,14 +126,17 @@ class RuntimeSide(Engine):
             os.close(theirs)
             raise
         if pid == 0:
-            for fd in (mine, *self.private):
-                os.close(fd)
             side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position)
             side.observers = self.observers
+            side.inherited, side.private = self.inherited, [mine, *self.private]
             side.main(self._state)
         os.close(theirs)
         self.channel = Channel(mine)
         self.context.pid = pid
+
+    def close(self) -> None:
+        """Give up the connection to init: a container that waits for ``start`` goes on without it."""
+        self.channel.close()
 
     def go(self) -> None:
         """Let init, which is ready, go on; from here it no longer depends on this process."""
@@ -211,6 +215,8 @@ class ContainerSide(Engine):
     """Runs the container's lane in the new process, behind the wall; `main` never returns."""
 
     observers: Observers = ((), ())
+    inherited: Sequence[int] = ()
+    private: Sequence[int] = ()
 
     def __init__(self, lane: list[Move], context: Context, channel: Channel, peer_done: int) -> None:
         self.lane = lane
@@ -227,6 +233,7 @@ class ContainerSide(Engine):
             process.set_pdeathsig(_SIGKILL)
             self.context.side = CONTAINER
             self.context.engine = self
+            self._arrange_descriptors()
             if self.context.state_dir >= 0:  # a directory of the host, and the lock on it
                 os.close(self.context.state_dir)
             self.context.state_dir = -1
@@ -242,6 +249,11 @@ class ContainerSide(Engine):
         except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
             self._fail(StepError(f"internal error: {reason(error)}"))
         os._exit(1)
+
+    def _arrange_descriptors(self) -> None:
+        process.place(self.inherited)
+        for fd in self.private:
+            os.close(fd)
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         raise StepError("only the runtime side can spawn")

@@ -20,16 +20,16 @@ _USUAL_LOCK = "iptables"
 
 
 class Directories:
-    """The directories of images and of work files, open.
+    """The directories of images and of work files (absolute paths in the options), open.
 
     ``log`` is the path of the log that is written there. Both are made if ``create``; the directory for work files is
     always made. Raises `Error` or OSError.
     """
 
     def __init__(self, options: dict[str, Any], log: str, create: bool) -> None:
-        self.images = os.path.abspath(options.get("image_path") or "checkpoint")
+        self.images: str = options["image_path"]
         work = options.get("work_path")
-        self.work = os.path.abspath(work) if work else self.images
+        self.work: str = work or self.images
         if create:
             os.makedirs(self.images, 0o700, exist_ok=True)
         self.images_fd = _open(self.images)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gosudacon.container.create import Creation
+from gosudacon.container.create import NewContainer
 from gosudacon.container.criu import external, rpc, service, steps
 from gosudacon.container.criu.request import Directories, common
-from gosudacon.linux import console, interrupt, proc
+from gosudacon.linux import console, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
@@ -18,7 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.registry import Registry
+    from gosudacon.pipeline.step import Host, Spec
 
 LOG = "restore.log"
 _SIGKILL = 9
@@ -28,80 +31,95 @@ _LSM = 31600
 _MOUNT_V2 = 31700
 
 
-class Restoration(Creation):
-    """One container being restored. `run` brings its processes to where they were; they go on at once."""
+class Restoration:
+    """One container being restored: `run` brings its processes to where they were, and they go on at once."""
 
-    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any]) -> None:
-        self.path = service.find()
-        self.version = service.version()
+    makes_container = True
+
+    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller) -> None:
+        self._path = service.find()
+        self._version = service.version()
         for name in ("lsm_profile", "lsm_mount_context"):
             if options.get(name):
-                service.require(self.version, _LSM, f"--{name.replace('_', '-')}")
+                service.require(self._version, _LSM, f"--{name.replace('_', '-')}")
         if options.get("lazy_pages"):
             service.require_features(lazy_pages=True)
-        self.options = options
-        self.directories = Directories(options, LOG, create=False)
-        self.joined: list[dict[str, str]] = []
+        self._options = options
+        self._directories = Directories(options, LOG, create=False)
+        self._joined: list[dict[str, str]] = []
         self._init = 0  # its pid, once CRIU has made it
         self._session: service.Session | None = None
-        self._console = -1
-        super().__init__(root, id, bundle, options)
-        self.hooks = self.plan.of_phase(CREATE_RUNTIME)  # for later: when CRIU has made the namespaces
-        before = plans.Plan([step for step in self.plan.steps if step not in self.hooks])
-        self.engine = RuntimeSide(before, self.context, self.state, self.observers)
-        self.engine.child = "criu"
+        self._console = self._master = -1
+        self._place = f"{root}/{id}"
+        self._new = new = NewContainer(root, id, bundle, options, caller, self._compile)
+        self.caller = caller
+        self.spec, self.context, self.container = new.spec, new.context, new.container
+        self._hooks = new.plan.of_phase(CREATE_RUNTIME)  # for later: when CRIU has made the namespaces
+        before = plans.Plan([step for step in new.plan.steps if step not in self._hooks])
+        self._engine = RuntimeSide(before, new.context, new.state, new.observers)
+        self._engine.child = "criu"
 
     def run(self) -> None:
-        """Restore. On failure everything is undone before the `Error` is raised."""
-        directories = self.directories
+        """Restore."""
         try:
-            self.store.create()
-            try:
-                self._record()
-                self._restore(directories)
-            except BaseException:
-                self.abort()
-                raise
+            self._new.create()
+            self.caller.equip(self._engine)
+            self._restore()
         finally:
-            directories.close()
+            self._directories.close()
+
+    def master(self) -> int:
+        """The terminal that came from the images, for a caller in the foreground; -1 if there is none."""
+        master, self._master = self._master, -1
+        return master
 
     def commit(self) -> None:
         """Nothing is left to be done: the processes go on by themselves."""
 
     def abort(self) -> list[Error]:
         """Kill what there is of the container and of CRIU, and undo every step that lasts."""
-        interrupt.defer()
         if self._session is not None:
             self._session.kill()
             self._session = None
         for pid in {self.context.pid, self._init} - {0}:
             _end(pid)
         self.context.pid = 0
-        return super().abort()
+        self._engine.kill()
+        return self._new.undo()
 
-    def _compile(self, config: str, use_snapshot: bool) -> tuple[Plan, Any]:
-        spec = self.spec
-        stages = registry(config, use_snapshot)
-        plan = plans.make_restore(stages.stages(spec), spec, self.host)  # the configuration is valid
-        inherited, self.joined = external.restore_namespaces(spec, self.version)
+    def release(self) -> None:
+        """Let others change the container, or delete it."""
+        self._new.store.unlock()
+
+    def close(self) -> None:
+        """Give up what this process still holds of the container."""
+        self._engine.close()
+        self.context.kept.clear()
+        self._new.close()
+
+    def _compile(self, spec: Spec, host: Host) -> tuple[Plan, Registry]:
+        stages = registry(self._options.get("config", ""), not self._options.get("no_snapshot"))
+        plan = plans.make_restore(stages.stages(spec), spec, host)  # the configuration is valid
+        inherited, self._joined = external.restore_namespaces(spec, self._version)
         own: list[Step] = [steps.SpawnCriu()]
         if inherited:
             own.append(steps.OpenNamespaces(namespaces=[list(each) for each in inherited]))
-        own.append(steps.MountRoot(path=spec.rootfs, place=f"{self.store.root}/{self.store.id}"))
-        own.append(steps.OpenDirectories(images=self.directories.images, work=self.directories.work))
-        own.append(steps.MakeMountPoints(places=_places(self)))
-        own.append(steps.Execute(path=self.path))
+        own.append(steps.MountRoot(path=spec.rootfs, place=self._place))
+        own.append(steps.OpenDirectories(images=self._directories.images, work=self._directories.work))
+        own.append(steps.MakeMountPoints(places=_places(spec)))
+        own.append(steps.Execute(path=self._path))
         return plans.Plan([*own, *plan.steps]), stages
 
-    def _restore(self, directories: Directories) -> None:
-        if self.options.get("console_socket"):
-            self._console = console.connect(self.options["console_socket"])
+    def _restore(self) -> None:
+        directories = self._directories
+        if self._options.get("console_socket"):
+            self._console = console.connect(self._options["console_socket"])
         kept = self.context.kept
         kept["criu_environment"] = service.ENVIRONMENT
         kept["criu_directories"] = [directories.images_fd, directories.work_fd]
         self._session = session = service.Session(self._start(), 0, directories.log)
         session.pid, self.context.pid = self.context.pid, 0
-        response = session.request(rpc.RESTORE, self._notified, opts=self._options(directories))
+        response = session.request(rpc.RESTORE, self._notified, opts=self._request())
         self._set_init((response.get("restore") or {}).get("pid", 0))
         status = session.finish()
         self._session = None
@@ -118,31 +136,31 @@ class Restoration(Creation):
     def _start(self) -> int:
         """Run the plan up to CRIU's start; returns our end of the connection to it."""
         peer, self.context.kept["criu_socket"] = console.socketpair()
-        self.engine.private.append(peer)
+        self._engine.private.append(peer)
         try:
-            self.engine.run()
-            self.engine.go()
-            self.engine.await_exec()
+            self._engine.run()
+            self._engine.go()
+            self._engine.await_exec()
             return console.receive(peer)
         finally:
             os.close(peer)
             os.close(self.context.kept.pop("criu_socket"))
 
-    def _options(self, directories: Directories) -> dict[str, Any]:
-        options, kept = self.options, self.context.kept
+    def _request(self) -> dict[str, Any]:
+        options, kept, directories = self._options, self.context.kept, self._directories
         cgroups = kept.get("cgroups") or {}
-        wanted = common(options, directories, self.version)
+        wanted = common(options, directories, self._version)
         inherited = [{"key": name, "fd": fd} for name, fd in kept.get("criu_inherited", {}).items()]
         wanted.update(
-            root=f"{self.store.root}/{self.store.id}",
+            root=self._place,
             rst_sibling=True,
             evasive_devices=True,
             tcp_close=options.get("tcp_close"),
             lsm_profile=options.get("lsm_profile"),
             lsm_mount_context=options.get("lsm_mount_context"),
-            mntns_compat_mode=True if self.version >= _MOUNT_V2 else None,
-            ext_mnt=external.restore_mounts(self.spec, self.host, cgroups),
-            join_ns=self.joined,
+            mntns_compat_mode=True if self._version >= _MOUNT_V2 else None,
+            ext_mnt=external.restore_mounts(self.spec, self._new.host, cgroups),
+            join_ns=self._joined,
             inherit_fd=inherited + external.inherited(external.read_descriptors(directories.images_fd)),
             cg_root=_cgroup_roots(self.context.host.cgroup_mounts, cgroups),
         )
@@ -155,8 +173,8 @@ class Restoration(Creation):
             os.close(fd)
         if script == "setup-namespaces":
             self._set_init(pid)
-            for step in self.hooks:
-                run_step(step, self.context, self.observers)
+            for step in self._hooks:
+                run_step(step, self.context, self._new.observers)
         elif script == "post-restore":  # they stand still yet: whatever happens to us, what is known of them is on disk
             self._set_init(pid)
             self._save()
@@ -165,8 +183,8 @@ class Restoration(Creation):
         if self._console >= 0:
             console.send(self._console, master, "/dev/ptmx")
             os.close(master)
-        elif self.options.get("foreground"):
-            self.context.kept["master"] = master
+        elif self._options.get("foreground"):
+            self._master = master
         else:
             os.close(master)
             raise Error("the container has a terminal, and nobody to take it", hint="pass --console-socket")
@@ -176,18 +194,13 @@ class Restoration(Creation):
             self._init = self.context.pid = pid
 
     def _save(self) -> None:
-        data = self.container.data
-        data["pid"] = self._init
-        data["start_time"] = proc.start_time(self._init)
-        data["cgroups"] = self.context.kept.get("cgroups") or {}
-        if not data["start_time"]:
+        if not proc.start_time(self._init):
             raise StateError("the restored init has ended already")
-        self.container.save()
+        self._new.save()
 
 
-def _places(restoration: Restoration) -> list[list[str]]:
+def _places(spec: Spec) -> list[list[str]]:
     """Where something will be mounted, and from where; not what is on a tmpfs, which the images hold."""
-    spec = restoration.spec
     sources = dict(external.binds(spec))
     entries = spec.config.get("mounts") or ()
     memory = [external.normal(each["destination"]) for each in entries if each.get("type") == "tmpfs"]

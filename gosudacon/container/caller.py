@@ -1,0 +1,175 @@
+"""The caller of an operation: streams, terminal, environment and log, as values that an operation is given.
+
+An operation takes nothing of this from the process that it runs in, so that a process with three descriptors in hand
+can run it. `Caller` says what there is to give; `of_process` makes the one of a command line.
+"""
+
+from __future__ import annotations
+
+import _signal
+
+from gosudacon.linux import process, seal
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
+from gosudacon.pipeline.registry import OBSERVERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Protocol
+
+    from gosudacon.pipeline.executor import RuntimeSide
+    from gosudacon.pipeline.registry import Registry
+    from gosudacon.pipeline.runner import Observers
+    from gosudacon.pipeline.step import Context, Step
+
+    class Log(Protocol):
+        """Where warnings go, and with ``debugging`` the steps that begin."""
+
+        debugging: bool
+
+        def warning(self, message: str, always: bool = False) -> None:
+            """What is odd and no failure; ``always``: whether or not steps are logged."""
+
+        def debug(self, message: str) -> None:
+            """What is being done."""
+
+
+_SIGCHLD = 17
+
+
+class Caller:
+    """Who wants an operation, and what the container's process gets from there.
+
+    ``streams``: the descriptors of standard input, output and error; ``preserved``: those that the process gets after
+    them, as 3, 4, …, the first ``listening`` of which LISTEN_FDS announces (sd_listen_fds(3)). ``terminal``: the
+    descriptor of the caller's terminal, for a process in the foreground that is to have one; -1: the first of standard
+    error, output and input that is a terminal, else, with ``controlling``, /dev/tty. ``environment``: NOTIFY_SOCKET is
+    looked for in it. ``observers``: called before and after each step, as plugins are.
+
+    ``private``: what the container's process closes at once. By default that is every other descriptor that this
+    process has open now; each of them must stay open until `close`, which the end of a ``with`` block calls and which
+    closes what was opened since. Until then the numbers that descriptors will have in the container's process are kept
+    from being used for others.
+
+    An operation sets this process's umask for its time, and a SIGCHLD that is ignored to its default. One in the
+    foreground blocks all signals and leaves them blocked. Raises `Error` for a descriptor that is not open, and unless
+    the interpreter is sealed.
+    """
+
+    def __init__(
+        self,
+        streams: tuple[int, int, int],
+        log: Log,
+        *,
+        preserved: Sequence[int] = (),
+        listening: int = 0,
+        terminal: int = -1,
+        controlling: bool = False,
+        environment: Mapping[bytes, bytes] | None = None,
+        observers: Observers = ((), ()),
+        private: Sequence[int] | None = None,
+    ) -> None:
+        seal.require()
+        self.streams = streams
+        self.descriptors = [*streams, *preserved]
+        self.listening = listening
+        self.terminal = terminal
+        self.controlling = controlling
+        self.environment = environment or {}
+        self.log = log
+        self.observers = _tracing(log, observers) if log.debugging else observers
+        self._before: list[int] | None = None
+        if private is None:
+            self._before = process.descriptors()
+            private = self._others(self._before)
+            process.fill_below(len(self.descriptors))
+        self.private = list(private)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what operations have left open in this process, which has no use for it."""
+        if self._before is not None:
+            for fd in process.descriptors():
+                if fd not in self._before:
+                    os.close(fd)
+
+    def options(self) -> dict[str, Any]:
+        """What planning sees of the caller."""
+        found = {"preserve_fds": len(self.descriptors) - len(self.streams), "listen_fds": self.listening}
+        return {name: count for name, count in found.items() if count}
+
+    def notify_socket(self) -> str:
+        """Where a service manager wants to hear that the container is ready; empty if none does."""
+        return os.fsdecode(self.environment.get(b"NOTIFY_SOCKET", b""))
+
+    def watching(self, stages: Registry) -> Observers:
+        """The observers of plugins, and the caller's own."""
+        before, after = (stages.hook(name) for name in OBSERVERS)
+        return [*before, *self.observers[0]], [*after, *self.observers[1]]
+
+    def equip(self, engine: RuntimeSide) -> None:
+        """Have the container's process get its descriptors, and close those that are not for it."""
+        engine.inherited = self.descriptors
+        engine.private = list(self.private)
+        if _signal.getsignal(_SIGCHLD) == _signal.SIG_IGN:  # the kernel would reap our children
+            _signal.signal(_SIGCHLD, _signal.SIG_DFL)
+
+    def _others(self, there: list[int]) -> list[int]:
+        """What is open beside the descriptors that are passed on, as far as these do not take its number."""
+        for fd in self.descriptors:
+            if fd not in there:
+                raise Error(f"descriptor {fd}, which is to be passed on, is not open")
+        return [fd for fd in there if fd >= len(self.descriptors)]
+
+
+def of_process(log: Log, log_fd: int, preserve: int = 0, listen: bool = False) -> Caller:
+    """The caller whose process this is: a command's, which has its streams as 0 to 2 and its environment.
+
+    Closes what the caller leaked: close-on-exec would not do, since init waits for ``start`` before it calls execve(2).
+    The log stays, and ``preserve`` more descriptors; with ``listen`` those of LISTEN_FDS (sd_listen_fds(3)), too.
+    Raises `Error` if one of these is missing.
+    """
+    given = os.getenv("LISTEN_FDS") if listen else ""
+    listening = 0
+    if given.isascii() and given.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
+        listening = int(given)
+    count = preserve + listening
+    _sweep(count, log_fd)
+    return Caller(
+        (0, 1, 2),
+        log,
+        preserved=range(3, 3 + count),
+        listening=listening,
+        controlling=True,
+        environment=os.environ,
+        private=[log_fd] if log_fd >= 0 else [],
+    )
+
+
+def _sweep(count: int, log: int) -> None:
+    if 3 <= log < 3 + count:  # opened at a number that the caller says is one of those, and left free
+        raise Error(f"unable to stat preserved-fd {log} (of {count})")
+    process.close_from(3 + count, log)
+    for fd in process.fill_below(3):
+        os.set_inheritable(fd, True)
+    for fd in range(3, 3 + count):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:  # said now, before a descriptor of our own can have that number
+            raise Error(f"unable to stat preserved-fd {fd} (of {count})") from None
+
+
+def _tracing(log: Log, observers: Observers) -> Observers:
+    """With what logs each step that begins; on the container's side the log is closed."""
+
+    def trace(step: Step, context: Context) -> None:
+        if context.side == "runtime":
+            log.debug(f"{step.stage}: {step.describe()}")
+
+    return [*observers[0], ("--debug", trace)], observers[1]

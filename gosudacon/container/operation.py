@@ -1,0 +1,186 @@
+"""What ``create``, ``run``, ``exec`` and ``restore`` have in common: one transaction around the plan that each runs.
+
+Prepare, run the plan, publish (terminal, pid file), start or hand over, wait in the foreground; undo all of it if any
+of that fails. What is particular to each is its `Work`, in `gosudacon.container.create`, ``exec`` and ``criu.restore``.
+"""
+
+from __future__ import annotations
+
+from gosudacon.linux import interrupt, sched
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import Error
+
+_DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has to kill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from gosudacon.container.caller import Caller
+    from gosudacon.container.notify import Notifier
+    from gosudacon.container.state import Container
+    from gosudacon.container.terminal import Terminal
+    from gosudacon.pipeline.step import Context, Spec
+
+    class Work(Protocol):
+        """A plan that is ready to be run, and what this process then holds of the container."""
+
+        caller: Caller
+        spec: Spec
+        context: Context
+        container: Container
+        makes_container: bool  # which goes when its process ends in the foreground
+
+        def run(self) -> None:
+            """Run the plan up to where the process waits to be let go."""
+
+        def master(self) -> int:
+            """The process's terminal for a caller in the foreground; -1 if it has none."""
+
+        def commit(self) -> None:
+            """Let the process go; it outlives this one from here on."""
+
+        def abort(self) -> list[Error]:
+            """Undo everything that `run` and `commit` have done, as far as they came; returns what could not be."""
+
+        def release(self) -> None:
+            """Let others change the container."""
+
+        def close(self) -> None:
+            """Give up what this process still holds."""
+
+
+class Operation:
+    """One transaction. `run` carries it out whole; ``pid`` is then the process's.
+
+    For a container in the foreground: with ``keep`` it stays when its process has ended; without ``subreaper`` its
+    orphans are not this process's to collect, and neither are other children of this process.
+    """
+
+    def __init__(self, work: Work, keep: bool = False, subreaper: bool = True) -> None:
+        _check_console(work.spec)  # of a process that is valid: planning has checked it
+        self._work = work
+        self._keep = keep or not work.makes_container
+        self._subreaper = subreaper and work.makes_container
+        self._caller = work.caller
+        self._terminal: Terminal | None = None
+        self._notifier: Notifier | None = None
+
+    @property
+    def pid(self) -> int:
+        """The container's process as this process sees it; 0 before there is one."""
+        return self._work.context.pid
+
+    def run(self) -> int:
+        """Carry it out. Returns the exit status of a process in the foreground, else 0.
+
+        Raises `Error` or OSError; everything has then been undone.
+        """
+        try:
+            if self._work.spec.options.get("foreground"):
+                return self._in_foreground()
+            self._launch()
+            if self._notifier is not None:
+                self._work.release()
+                self._notifier.wait(self._work.container)
+            return 0
+        finally:
+            if self._notifier is not None:
+                self._notifier.close()
+            self._work.close()
+
+    def _in_foreground(self) -> int:
+        from gosudacon.container import foreground
+
+        if not self._keep:
+            from gosudacon.container import delete  # noqa: F401 - at the end the package may be another one
+
+        host = foreground.prepare(self._caller, self._work.spec, self._subreaper)
+        self._launch(host)
+        self._work.release()
+        status = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
+        if self._notifier is not None and self._notifier.failure is not None:
+            self._caller.log.warning(self._notifier.failure.message)
+        if not self._keep:
+            for warning in foreground.finish(self._work.container):
+                self._caller.log.warning(warning.message)
+        return status
+
+    def _launch(self, host: int = -1) -> None:
+        """Run the plan, tell of the process, let it go. ``host``: the terminal of a caller in the foreground."""
+        work = self._work
+        try:
+            work.run()
+            self._listen()
+            self._attach(host)
+            path = work.spec.options.get("pid_file")
+            if path:
+                write_pid_file(path, work.context.pid)
+            work.commit()
+        except BaseException as error:
+            failures = self._abort()
+            if failures and isinstance(error, Error):
+                error.hint = f"{failures[0].message}; delete --force {work.spec.id} tries again"
+            raise
+
+    def _abort(self) -> list[Error]:
+        """The one place where an operation that fails is undone; what could not be undone is returned.
+
+        Nothing of what made it fail gets in the way: neither more signals nor a limit on descriptors.
+        """
+        interrupt.defer()
+        sched.allow_descriptors(_DESCRIPTORS)
+        try:
+            return self._work.abort()
+        finally:
+            if self._terminal is not None:
+                self._terminal.finish()
+
+    def _listen(self) -> None:
+        """Listen for the container's readiness where its start is part of this and a service manager wants to know."""
+        options = self._work.spec.options
+        if options.get("run") and "notify_directory" in options:
+            from gosudacon.container import notify
+
+            self._notifier = notify.listen(self._work.container.store, self._caller.notify_socket())
+
+    def _attach(self, host: int) -> None:
+        """Join the process's terminal to the caller's."""
+        if not self._work.spec.options.get("foreground"):
+            return
+        master = self._work.master()
+        if master >= 0:
+            from gosudacon.container.terminal import Terminal
+
+            self._terminal = Terminal(master, host, self._caller.streams)
+
+
+def _check_console(spec: Spec) -> None:
+    """Raise `Error` unless somebody takes the process's terminal, if it has one."""
+    terminal, socket = spec.process.get("terminal"), spec.options.get("console_socket")
+    foreground = spec.options.get("foreground")
+    if terminal and not socket and not foreground:
+        raise Error("cannot allocate tty if gosudacon will detach without setting console socket")
+    if socket and (foreground or not terminal):
+        raise Error("cannot use console socket if gosudacon will not detach or allocate tty")
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o644)
+    except FileExistsError:  # of a create that was killed here
+        os.unlink(temporary)
+        fd = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
