@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.cli.main import root_of, spec_options
+from gosudacon.container.resources import read
 from gosudacon.container.update import update
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from gosudacon.cli.parse import Invocation
 
-_LIMIT = 16 << 20
 _MOST = 1 << 63
 _UNITS = "kmgtp"
 #: Option -> (section, member) of linux.resources, by the form of its value.
@@ -46,7 +44,7 @@ def run(invocation: Invocation) -> int:
     for name in ("kernel-memory", "kernel-memory-tcp"):
         if options[name]:
             invocation.log.warning(f"--{name} has no effect: kernel memory is part of a container's memory")
-    given = _read(options["resources"]) if options["resources"] else _from_options(options)
+    given = read(options["resources"]) if options["resources"] else _from_options(options)
     planning = spec_options(invocation)
     use_snapshot = not planning.get("no_snapshot")
     update(root_of(invocation), invocation.args[0], given, planning.get("config", ""), use_snapshot)
@@ -89,24 +87,3 @@ def _size(name: str, text: str) -> int:
 
 def _text(name: str, text: str) -> str:
     return text
-
-
-def _read(path: str) -> dict[str, Any]:
-    """The JSON object in a file, or on standard input for ``-``."""
-    fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0, closefd=fd != 0) as file:
-        data = b""
-        while len(data) <= _LIMIT and (chunk := file.read(1 << 20)):
-            data += chunk
-    what = "standard input" if path == "-" else path
-    if len(data) > _LIMIT:
-        raise Error(f"{what}: larger than 16 MiB")
-    try:
-        value = jsonio.loads(data)
-    except jsonio.JSONError as error:
-        raise Error(f"invalid resources in {what}: {error}") from error
-    if not isinstance(value, dict):
-        raise Error(f"invalid resources in {what}: not a JSON object")
-    found = jsonio.without_nulls(value)
-    assert isinstance(found, dict)
-    return found

@@ -1,8 +1,10 @@
-"""Merging resource limits: what ``update`` is given with what the container has. Pure."""
+"""Resource limits that ``update`` is given: reading them, and merging them with what the container has."""
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError
+from gosudacon.linux import jsonio
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import ConfigError, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
 
     Resources = dict[str, Any]
 
+_LIMIT = 16 << 20
 _R = "linux.resources"
 #: Values that the kernel takes together: who changes one states the other again.
 _PAIRS = {"memory": ("limit", "swap"), "cpu": ("quota", "period")}
@@ -21,6 +24,27 @@ _KEYS = {
     **{f"throttle{kind}Device": ("major", "minor") for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")},
     "weightDevice": ("major", "minor"),
 }
+
+
+def read(path: str, stdin: int = 0) -> Resources:
+    """The JSON object in a file, or in the descriptor ``stdin`` for ``-``. Raises `Error` or OSError."""
+    fd = stdin if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0, closefd=fd != stdin) as file:
+        data = b""
+        while len(data) <= _LIMIT and (chunk := file.read(1 << 20)):
+            data += chunk
+    what = "standard input" if path == "-" else path
+    if len(data) > _LIMIT:
+        raise Error(f"{what}: larger than 16 MiB")
+    try:
+        value = jsonio.loads(data)
+    except jsonio.JSONError as error:
+        raise Error(f"invalid resources in {what}: {error}") from error
+    if not isinstance(value, dict):
+        raise Error(f"invalid resources in {what}: not a JSON object")
+    found = jsonio.without_nulls(value)
+    assert isinstance(found, dict)
+    return found
 
 
 def merge(current: Resources, given: Resources) -> tuple[Resources, Resources]:

@@ -9,7 +9,7 @@ import pytest
 
 from gosudacon.cli import update
 from gosudacon.cli.parse import parse
-from gosudacon.container.resources import merge
+from gosudacon.container.resources import merge, read
 from gosudacon.linux.errors import ConfigError, Error
 
 R = dict[str, Any]
@@ -116,10 +116,10 @@ def test_resources_that_are_no_object(tmp_path: Path, text: str) -> None:
     path = tmp_path / "resources"
     path.write_text(text)
     with pytest.raises(Error, match="invalid resources in"):
-        update._read(str(path))
+        read(str(path))
 
 
 def test_null_is_absent(tmp_path: Path) -> None:
     path = tmp_path / "resources"
     path.write_text('{"memory": {"limit": 1, "swap": null}, "cpu": null}')
-    assert update._read(str(path)) == {"memory": {"limit": 1}}
+    assert read(str(path)) == {"memory": {"limit": 1}}

@@ -1,0 +1,93 @@
+"""What ``create`` or ``exec`` would do: the plan of a bundle, made from its config.json and facts about the host.
+
+Nothing is changed, and no container needs to be there.
+"""
+
+from __future__ import annotations
+
+from gosudacon.container import bundle as bundles
+from gosudacon.container import host as hosts
+from gosudacon.container.create import compile_plan
+from gosudacon.linux import system as os
+from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.pipeline import explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Explanation:
+    """The plan for a bundle (an absolute path), or with ``process`` (a file) for another process in its container.
+
+    ``root``: the directory of all containers' state, where a service manager wants to know that the container is ready.
+    Raises `Refusal` for a configuration that is invalid or impossible, `Error` for anything else.
+    """
+
+    def __init__(self, bundle: str, options: dict[str, Any], process: str = "", root: str = "") -> None:
+        id = _id(bundle)
+        self.host = hosts.gather()
+        if root and not process:
+            options = {**options, "notify_directory": f"{root}/{id}/notify"}
+        compiler = compile_plan
+        try:
+            if process:
+                from gosudacon.container.exec import compile_exec, explained
+
+                self.spec, compiler = explained(id, bundle, process, options), compile_exec
+            else:
+                self.spec = bundles.load(id, bundle, options)
+            config, use_snapshot = options.get("config", ""), not options.get("no_snapshot")
+            self.plan, self.stages = compiler(self.spec, self.host, config, use_snapshot)
+        except ConfigError as error:
+            error.problems = error.problems or [{"where": error.where, "message": error.message}]
+            if not process:
+                _locate(error, bundle)
+            raise Refusal(error, process or os.path.join(bundle, "config.json")) from error
+
+    def as_json(self, stage: str = "") -> str:
+        """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
+        self._check(stage)
+        return explain.as_json(self.plan, self.spec, self.host, stage)
+
+    def show(self, stage: str = "") -> None:
+        """Print the plan as a table; ``stage`` as for `as_json`."""
+        self._check(stage)
+        explain.as_table(self.plan, self.spec, self.host, stage)
+
+    def _check(self, stage: str) -> None:
+        names = self.stages.names()
+        if stage and stage not in names:
+            raise Error(f"no stage {stage!r}; there are {', '.join(names)}")
+
+
+class Refusal(ConfigError):
+    """A configuration that has no plan; ``text`` shows everything that is wrong with it, and where in ``file``."""
+
+    def __init__(self, error: ConfigError, file: str) -> None:
+        super().__init__(error.message, stage=error.stage, where=error.where, hint=error.hint)
+        self.text = explain.problems(error, file)
+
+
+def _locate(error: ConfigError, bundle: str) -> None:
+    """Find line and column of what stages refused: they only know the path of a value."""
+    import re
+
+    from gosudacon.schema.positions import Positions
+
+    for problem in error.problems:
+        if problem.get("where") and not problem.get("line"):
+            positions = Positions(bundles.read(bundle).decode())
+            names = re.findall(r"[^.\[\]]+", problem["where"])
+            path = tuple(int(name) if name.isdecimal() else name for name in names)
+            problem["line"], problem["column"] = positions.line_column(positions.value(path))
+
+
+def _id(bundle: str) -> str:
+    """An id to explain with: the name of the bundle's directory, as far as its characters go."""
+    name = "".join(
+        character
+        for character in os.path.basename(bundle)
+        if character.isascii() and (character.isalnum() or character in "_+-.")
+    )
+    return name.strip(".") or "container"
