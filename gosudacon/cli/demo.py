@@ -6,7 +6,6 @@ import os
 import shlex
 
 from gosudacon.cli import output
-from gosudacon.cli.spec import write
 from gosudacon.container import demo, host
 
 TYPE_CHECKING = False
@@ -17,18 +16,7 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """``gosudacon demo [--terminal] DIR [COMMAND [ARG ...]]``. Raises `Error` where there is a bundle, OSError."""
     directory, *command = invocation.args
-    config = demo.spec(
-        command,
-        terminal=invocation.options["terminal"],
-        cgroup_v2=host.gather().cgroup_mode == "v2",
-    )
-    os.makedirs(directory, 0o755, exist_ok=True)
-    write(os.path.join(directory, "config.json"), config)
-    try:
-        demo.make_rootfs(os.path.join(directory, "rootfs"))
-    except OSError:
-        os.unlink(os.path.join(directory, "config.json"))
-        raise
+    demo.make(directory, command, invocation.options["terminal"], host.gather().cgroup_mode == "v2")
     where = shlex.quote(os.path.abspath(directory))
     output.write(f"wrote {where}; now try\n\n    gosudacon explain {where}\n    gosudacon run --bundle {where} demo\n")
     return 0

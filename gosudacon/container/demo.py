@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from gosudacon.container.template import default_spec
+from gosudacon.container.template import default_spec, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,18 @@ _FILES = {
     "etc/hosts": "127.0.0.1 localhost demo\n::1 localhost\n",
 }
 _READONLY = ["rbind", "ro", "nosuid", "nodev"]
+
+
+def make(directory: str, args: Sequence[str], terminal: bool, cgroup_v2: bool) -> None:
+    """Write the bundle to ``directory``, which is made if need be. Raises `Error` where there is a bundle, OSError."""
+    os.makedirs(directory, 0o755, exist_ok=True)
+    config = os.path.join(directory, "config.json")
+    write(config, spec(args, terminal=terminal, cgroup_v2=cgroup_v2))
+    try:
+        make_rootfs(os.path.join(directory, "rootfs"))
+    except OSError:
+        os.unlink(config)
+        raise
 
 
 def spec(args: Sequence[str] = (), *, terminal: bool = False, cgroup_v2: bool = False) -> dict[str, Any]:

@@ -1,6 +1,11 @@
-"""The config.json that ``gosudacon spec`` writes: a shell on ``rootfs``, with little that it may do."""
+"""The config.json that ``gosudacon spec`` writes, and writing it: a shell on ``rootfs``, with little that it may do."""
 
 from __future__ import annotations
+
+import json
+import os
+
+from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +73,27 @@ def _mounts(rootless: bool) -> list[dict[str, Any]]:
         else _mount("/sys", "sysfs", "sysfs", *safe, "ro"),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", *safe, "relatime", "ro"),
     ]
+
+
+def write(path: str, config: object) -> None:
+    """Write ``config`` as JSON, indented by tabs, to the new file ``path`` (0666 less the umask).
+
+    Raises `Error` if the file exists, as runc says it, and OSError; a file half written does not stay.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        raise Error(
+            "File config.json exists. Remove it first",
+            call="open",
+            hint=f"{path}, or another directory with --bundle",
+        ) from None
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(json.dumps(config, indent="\t", ensure_ascii=False) + "\n")
+    except OSError:
+        os.unlink(path)
+        raise
 
 
 def _mount(destination: str, type: str, source: str, *options: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from gosudacon.cli import spec
 from gosudacon.cli.parse import parse
-from gosudacon.container.template import default_spec
+from gosudacon.container.template import default_spec, write
 from gosudacon.linux.errors import Error
 
 
@@ -108,5 +108,5 @@ def test_half_a_file_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(json, "dumps", fail)
     with pytest.raises(OSError, match="No space"):
-        spec.write(str(tmp_path / "config.json"), {})
+        write(str(tmp_path / "config.json"), {})
     assert not list(tmp_path.iterdir())
