@@ -52,8 +52,8 @@ class Caller:
     closes what was opened since. Until then the numbers that descriptors will have in the container's process are kept
     from being used for others.
 
-    An operation sets this process's umask for its time, and a SIGCHLD that is ignored to its default. One in the
-    foreground blocks all signals and leaves them blocked. Raises `Error` for a descriptor that is not open, and unless
+    An operation sets this process's umask for its time, and a SIGCHLD that is ignored to its default. It may block
+    signals, in the foreground all of them, until `close`. Raises `Error` for a descriptor that is not open, and unless
     the interpreter is sealed.
     """
 
@@ -82,6 +82,7 @@ class Caller:
         self._before: list[int] | None = None
         if private is None:
             self._before = process.descriptors()
+            self._blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
             private = self._others(self._before)
             process.fill_below(len(self.descriptors))
         self.private = list(private)
@@ -93,8 +94,13 @@ class Caller:
         self.close()
 
     def close(self) -> None:
-        """Close what operations have left open in this process, which has no use for it."""
+        """Close what operations have left open, and unblock the signals that they have blocked.
+
+        A command, which ends with its operation, has no use for either: what was meant for the container's process must
+        not end the command before it has returned that process's status.
+        """
         if self._before is not None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
             for fd in process.descriptors():
                 if fd not in self._before:
                     os.close(fd)

@@ -92,6 +92,7 @@ def test_in_the_foreground(root: Path, bundle: Bundle, pipes: Pipes) -> None:
     bundle.set("process.args", ["/bin/sh", "-c", "read line; echo $line; exit 3"])
     report = worker.run(root, bundle.id, bundle.path, pipes.streams, [["create", {"run": True, "foreground": True}]])
     assert report["results"] == [3]
+    assert (report["umask"], report["blocked"]) == (0o27, 0)
     assert pipes.said() == ("hello\n", "")
     assert report["before"] == report["after"]
     assert not (root / bundle.id).exists()

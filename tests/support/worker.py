@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -25,7 +26,7 @@ def run(
 
     A step is a name and arguments: ``create OPTIONS``, ``start``, ``exec ARGS OPTIONS``, ``kill SIGNAL``, ``delete``,
     ``note`` (who init is, and what it has open). Returns ``results``, one for each step, what the worker's descriptors
-    were before and after, and its own ``output``.
+    were before and after, its umask, how many signals it has blocked, and its own ``output``.
     """
     order = {"root": str(root), "id": id, "bundle": str(bundle), "streams": list(streams), "steps": list(steps)}
     handed = [*streams, *caller.get("preserved", ()), *([caller["terminal"]] if "terminal" in caller else ())]
@@ -69,9 +70,16 @@ class _Log:
 
 
 def _main(order: dict[str, Any]) -> None:
+    os.umask(0o27)
     before = _descriptors("self")
     results = [_step(order, name, *arguments) for name, *arguments in order["steps"]]
-    report = {"results": results, "before": before, "after": _descriptors("self"), "umask": os.umask(0)}
+    report = {
+        "results": results,
+        "before": before,
+        "after": _descriptors("self"),
+        "umask": os.umask(0),
+        "blocked": len(signal.pthread_sigmask(0, ())),
+    }
     report["cli"] = [name for name in sys.modules if name.startswith("gosudacon.cli")]
     os.write(order["report"], json.dumps(report).encode())
 
@@ -109,10 +117,10 @@ def _start(order: dict[str, Any]) -> None:
     start(order["root"], order["id"])
 
 
-def _kill(order: dict[str, Any], signal: int) -> None:
+def _kill(order: dict[str, Any], number: int) -> None:
     from gosudacon.container.kill import kill
 
-    kill(order["root"], order["id"], signal)
+    kill(order["root"], order["id"], number)
     try:
         while True:
             os.waitpid(-1, 0)
