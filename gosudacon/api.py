@@ -1,21 +1,25 @@
-"""Everything the author of a stage needs, and nothing else. See docs/plugins.md."""
+"""Everything the author of a plugin needs, and nothing else. See hookspecs.py beside it, and docs/plugins.md."""
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error, StepError
+from gosudacon.linux.errors import ConfigError, Error, StepError, SyscallError
 from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,
+    CREATE,
     CREATE_CONTAINER,
     CREATE_RUNTIME,
     DELETE,
+    EXEC,
     ISOLATE,
     MOUNT,
     PIVOT,
     PREPARE,
+    RESTORE,
     RUNTIME,
     START,
     STARTED,
+    UPDATE,
     Context,
     Host,
     PlanWarning,
@@ -29,65 +33,113 @@ from gosudacon.pipeline.step import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, TypeVar, overload
 
+    from gosudacon.linux.child import in_namespaces, open_namespace
+    from gosudacon.linux.mount import clone_tree, mount_setattr, move_mount, new_filesystem, umount
+    from gosudacon.linux.namespace import setns, unshare
     from gosudacon.linux.path import mkdir_in_root, open_in_root
-    from gosudacon.pipeline.plan import Plan as Plan  # for annotations of gosudacon_amend_plan
+    from gosudacon.pipeline.edit import Edit
+    from gosudacon.pipeline.plan import Plan
 
     Hook = TypeVar("Hook", bound=Callable[..., object])
 
+    @overload
+    def hookimpl(function: Hook) -> Hook: ...
 
-def hookimpl(function: Hook) -> Hook:
-    """Mark a function as the implementation of one of gosudacon's pluggy hooks (see `gosudacon.pipeline.hookspecs`).
+    @overload
+    def hookimpl(
+        *, tryfirst: bool = False, trylast: bool = False, optionalhook: bool = False, specname: str | None = None
+    ) -> Callable[[Hook], Hook]: ...
 
-    Does what ``pluggy.HookimplMarker("gosudacon")`` does, without importing pluggy, which costs more than a
-    whole ``gosudacon state``.
-    """
-    function.gosudacon_impl = {  # type: ignore[attr-defined]
-        "wrapper": False,
-        "hookwrapper": False,
-        "optionalhook": False,
-        "tryfirst": False,
-        "trylast": False,
-        "specname": None,
-    }
-    return function
+    def hookimpl(function: Any = None, **options: Any) -> Any: ...
+
+else:
+
+    def hookimpl(function=None, *, tryfirst=False, trylast=False, optionalhook=False, specname=None):
+        """Mark a function as the implementation of one of gosudacon's hooks, which `gosudacon.hookspecs` documents.
+
+        Does what ``pluggy.HookimplMarker("gosudacon")`` does, without importing pluggy, which costs more than a
+        whole ``gosudacon state``. The plugin enabled last is called first; ``tryfirst`` puts an implementation before
+        those that do not say so, ``trylast`` behind them. ``optionalhook``: a gosudacon that does not have this hook
+        is no error. ``specname``: the hook's name, if the function's is another.
+        """
+
+        def mark(function):
+            function.gosudacon_impl = {
+                "wrapper": False,
+                "hookwrapper": False,
+                "optionalhook": optionalhook,
+                "tryfirst": tryfirst,
+                "trylast": trylast,
+                "specname": specname,
+            }
+            return function
+
+        return mark if function is None else mark(function)
+
+
+#: Name -> the module it comes from, which is imported when somebody asks for it: `delete` does without `_ctypes`, and
+#: a command without plugins does without `Edit`.
+_later = {
+    "Edit": "gosudacon.pipeline.edit",
+    "Plan": "gosudacon.pipeline.plan",
+    **dict.fromkeys(("in_namespaces", "open_namespace"), "gosudacon.linux.child"),
+    **dict.fromkeys(("setns", "unshare"), "gosudacon.linux.namespace"),
+    **dict.fromkeys(("mkdir_in_root", "open_in_root"), "gosudacon.linux.path"),
+    **dict.fromkeys(("clone_tree", "mount_setattr", "move_mount", "new_filesystem", "umount"), "gosudacon.linux.mount"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``mkdir_in_root`` and ``open_in_root`` bring `_ctypes` with them, which `delete` does without."""
-    if name not in ("mkdir_in_root", "open_in_root"):
+    """The names of `_later`."""
+    if name not in _later:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gosudacon.linux import path
-
-    return getattr(path, name)
+    module = __import__(_later[name], fromlist=(name,))
+    return getattr(module, name)
 
 
 __all__ = [
     "CONFINE",
     "CONTAINER",
+    "CREATE",
     "CREATE_CONTAINER",
     "CREATE_RUNTIME",
     "DELETE",
+    "EXEC",
     "ISOLATE",
     "MOUNT",
     "PIVOT",
     "PREPARE",
+    "RESTORE",
     "RUNTIME",
     "START",
     "STARTED",
+    "UPDATE",
     "ConfigError",
     "Context",
+    "Edit",
     "Error",
     "Host",
+    "Plan",
     "PlanWarning",
     "Rank",
     "Spec",
     "Stage",
     "Step",
     "StepError",
+    "SyscallError",
     "Target",
+    "clone_tree",
     "hookimpl",
+    "in_namespaces",
     "mkdir_in_root",
+    "mount_setattr",
+    "move_mount",
+    "new_filesystem",
     "open_in_root",
+    "open_namespace",
+    "setns",
+    "umount",
+    "unshare",
 ]

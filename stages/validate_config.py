@@ -50,7 +50,7 @@ class ValidateConfig(Stage):
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` with all problems at once."""
-        if not verdict.accepts(spec.config):
+        if not verdict.accepts(spec.plain()):
             raise _problems(spec)
         if spec.config.get("root") is None:
             raise ConfigError("root must be specified", where="root")
@@ -69,15 +69,15 @@ class ValidateConfig(Stage):
 
     def plan_exec(self, spec: Spec, host: Host) -> tuple[Step, ...]:
         """Raises `ConfigError` with all problems of the process; the rest of the configuration has been accepted."""
-        if not verdict.accepts(spec.process, "process"):
+        if not verdict.accepts(spec.plain().get("process") or {}, "process"):
             raise _problems(spec, "process")
         return ()
 
     def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterator[Step]:
         """No steps. Raises `ConfigError` with all problems of ``resources`` at once."""
-        config = {**spec.config, "linux": {**spec.linux, "resources": dict(resources)}}
-        if not verdict.accepts(config):
-            raise _problems(Spec(config, spec.id, spec.bundle))
+        checked = spec.replace(config={**spec.config, "linux": {**spec.linux, "resources": dict(resources)}}, text=None)
+        if not verdict.accepts(checked.plain()):
+            raise _problems(checked)
         yield from ()
 
 
@@ -85,7 +85,8 @@ def _problems(spec: Spec, kind: str = "config") -> ConfigError:
     from gosudacon.schema import problems
 
     name, prefix = ("config.json", "") if kind == "config" else ("process", "process.")
-    found = problems.problems(spec.config if kind == "config" else spec.process, spec.text, kind)
+    config = spec.plain()
+    found = problems.problems(config if kind == "config" else config.get("process") or {}, spec.text, kind)
     lines = [f"{prefix}{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
     error = ConfigError(f"invalid {name}: " + ("; ".join(lines) or "refused"), where=found[0].where if found else "")
     error.problems = [vars(each) for each in found]

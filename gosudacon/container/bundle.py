@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gosudacon.container.state import Store
 
 _LIMIT = 16 << 20
-_SAVED = "config.json"
+SAVED = "config.json"
 
 
 def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
@@ -45,17 +45,17 @@ def read(bundle: str) -> bytes:
     return data
 
 
-def saved(store: Store) -> dict[str, Any]:
+def saved(store: Store, file: str = SAVED) -> dict[str, Any]:
     """The configuration that a container was made from, as it lies in its state directory. Raises `UnreadableError`."""
     try:
-        config = parse(store.read(_SAVED))
+        config = parse(store.read(file))
     except FileNotFoundError:
-        raise UnreadableError(store, _SAVED, "no such file or directory") from None
+        raise UnreadableError(store, file, "no such file or directory") from None
     except ConfigError as error:
-        raise UnreadableError(store, _SAVED, error.message) from None
+        raise UnreadableError(store, file, error.message) from None
     for name in ("process", "linux"):
         if not isinstance(config.get(name, {}), dict):
-            raise UnreadableError(store, _SAVED, f"{name} is not an object")
+            raise UnreadableError(store, file, f"{name} is not an object")
     return config
 
 

@@ -7,6 +7,7 @@ from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import (
     OCI_VERSION,
+    ORIGINAL,
     VERSION,
     Container,
     Store,
@@ -15,7 +16,7 @@ from gosudacon.container.state import (
     now,
     oci_state,
 )
-from gosudacon.linux import interrupt, proc
+from gosudacon.linux import interrupt, jsonio, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, reason
 from gosudacon.pipeline import plan as plans
@@ -38,11 +39,12 @@ if TYPE_CHECKING:
 
 
 def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
-    """The plan of a bundle and the registry it came from; pure but for importing stages. Raises `Error`."""
+    """The plan of a bundle and the registry it came from; pure but for importing stages. Raises `Error`.
+
+    Plugins may edit the configuration of ``spec``.
+    """
     stages = registry(config, use_snapshot)
-    plan = plans.make(stages.stages(spec), spec, host)
-    stages.amend(plan, spec, host)
-    return plan, stages
+    return stages.compiled(spec, host, plans.make), stages
 
 
 class NewContainer:
@@ -76,7 +78,11 @@ class NewContainer:
         self.store.create()
         self.context.state_dir = self.store.fd
         self.container.save()
-        self.store.write("config.json", self.spec.text or b"")
+        text = self.spec.text or b""
+        if self.plan.edits:
+            self.store.write(ORIGINAL, text)
+            text = jsonio.dumps(self.spec.config).encode()
+        self.store.write("config.json", text)
 
     def save(self) -> None:
         """Write who init is, and where its cgroups are."""
@@ -124,7 +130,9 @@ class NewContainer:
 
     def _initial_data(self) -> dict[str, Any]:
         config = self.spec.config
-        data = {"observers": self._recorded_observers} if self._recorded_observers else {}
+        data: dict[str, Any] = {"observers": self._recorded_observers} if self._recorded_observers else {}
+        if self.plan.edits:
+            data["edited"] = self.plan.edits.plugins()
         return {
             **data,
             "version": VERSION,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container import process as processes
-from gosudacon.container.state import CGROUP_OPTIONS, Container, Store
+from gosudacon.container.state import CGROUP_OPTIONS, ORIGINAL, Container, Store
 from gosudacon.linux import namespace, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
-from gosudacon.pipeline.step import Context, Spec, Target
+from gosudacon.pipeline.step import EXEC, Context, Spec, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def compile_exec(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
-    """The plan for ``spec.process`` in ``spec.target`` and the registry it came from; pure. Raises `Error`."""
+    """The plan for ``spec.process`` in ``spec.target`` and the registry it came from; as `compile_plan`."""
     stages = registry(config, use_snapshot)
-    return plans.make_exec(stages.stages(spec), spec, host), stages
+    return stages.compiled(spec, host, plans.make_exec), stages
 
 
 class Execution:
@@ -38,9 +38,10 @@ class Execution:
     def __init__(self, root: str, id: str, args: list[str], options: dict[str, Any], caller: Caller) -> None:
         self.caller = caller
         self.container = _enterable(Store(root, id), bool(options.get("ignore_paused")))
-        self.spec = self._spec(args, {**options, **caller.options()})
+        stages = registry(options.get("config", ""), not options.get("no_snapshot"))
+        self.spec = self._spec(args, {**options, **caller.options()}, stages)
         host = hosts.gather()
-        plan, stages = compile_exec(self.spec, host, options.get("config", ""), not options.get("no_snapshot"))
+        plan = stages.compiled(self.spec, host, plans.make_exec)
         self.context = Context(self.spec, host)
         self._engine = RuntimeSide(plan, self.context, self._state, caller.watching(stages))
         self._engine.child = "the process"
@@ -80,10 +81,11 @@ class Execution:
         self.context.kept.clear()
         self.container.store.close()
 
-    def _spec(self, args: list[str], options: dict[str, Any]) -> Spec:
+    def _spec(self, args: list[str], options: dict[str, Any], stages: Registry) -> Spec:
         data = self.container.data
         config = bundles.saved(self.container.store)
-        config["process"] = processes.build(config.get("process") or {}, args, options)
+        own = self._unedited(stages.editors()) or config.get("process") or {}
+        config["process"] = processes.build(own, args, options)
         target = Target(
             pid=data["pid"],
             start_time=data["start_time"],
@@ -95,19 +97,30 @@ class Execution:
         options |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
         return Spec(config, data["id"], data["bundle"], options, target=target)
 
+    def _unedited(self, editors: list[str]) -> dict[str, Any]:
+        """The bundle's process if the plugins that edited it will edit this one: else what they did is kept."""
+        edited = self.container.data.get("edited")
+        if not edited or not all(plugin in editors for plugin in edited):
+            return {}
+        return bundles.saved(self.container.store, ORIGINAL).get("process") or {}
+
     def _state(self, status: str, pid: int) -> dict[str, Any]:
         """The container's state, whichever of its processes a seccomp agent or a plugin is told of."""
         return self.container.oci_state(self.container.status(), self.container.data["pid"])
 
 
-def explained(id: str, bundle: str, file: str, options: dict[str, Any]) -> Spec:
-    """What ``exec --process FILE`` would get in a container of this bundle; nothing needs to run."""
+def explained(id: str, bundle: str, file: str, options: dict[str, Any], host: Host | None = None) -> Spec:
+    """What ``exec --process FILE`` would get in a container of this bundle; nothing needs to run.
+
+    With ``host``, plugins edit the container's configuration as they would when it is created.
+    """
     spec = bundles.load(id, bundle, options)
     own = spec.process
-    spec.config = {**spec.config, "process": processes.build(own, [], {**options, "process": file})}
-    spec.text = None
-    spec.target = Target(namespaces=list(spec.namespaces()))
-    return spec
+    if host is not None:
+        registry(options.get("config", ""), not options.get("no_snapshot")).edit(spec, host)
+    process = processes.build(own, [], {**options, "process": file})
+    target = Target(namespaces=list(spec.namespaces()))
+    return spec.replace(config={**spec.config, "process": process}, text=None, target=target, operation=EXEC)
 
 
 def _enterable(store: Store, ignore_paused: bool) -> Container:

@@ -34,7 +34,7 @@ class Explanation:
             if process:
                 from gosudacon.container.exec import compile_exec, explained
 
-                self.spec, compiler = explained(id, bundle, process, options), compile_exec
+                self.spec, compiler = explained(id, bundle, process, options, self.host), compile_exec
             else:
                 self.spec = bundles.load(id, bundle, options)
             config, use_snapshot = options.get("config", ""), not options.get("no_snapshot")
@@ -47,18 +47,18 @@ class Explanation:
 
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
-        self._check(stage)
-        return explain.as_json(self.plan, self.spec, self.host, stage)
+        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage))
 
     def show(self, stage: str = "") -> None:
         """Print the plan as a table; ``stage`` as for `as_json`."""
-        self._check(stage)
-        explain.as_table(self.plan, self.spec, self.host, stage)
+        explain.as_table(self.plan, self.spec, self.host, self._labels(stage))
 
-    def _check(self, stage: str) -> None:
-        names = self.stages.names()
-        if stage and stage not in names:
-            raise Error(f"no stage {stage!r}; there are {', '.join(names)}")
+    def _labels(self, stage: str) -> list[str]:
+        """The stages meant by a name: its own, or that of one it has replaced."""
+        found = self.stages.labels(stage)
+        if stage and not found:
+            raise Error(f"no stage {stage!r}; there are {', '.join(self.stages.names())}")
+        return found
 
 
 class Refusal(ConfigError):
@@ -76,7 +76,7 @@ def _locate(error: ConfigError, bundle: str) -> None:
     from gosudacon.schema.positions import Positions
 
     for problem in error.problems:
-        if problem.get("where") and not problem.get("line"):
+        if problem.get("where") and not problem.get("line") and not problem.get("plugin"):
             positions = Positions(bundles.read(bundle).decode())
             names = re.findall(r"[^.\[\]]+", problem["where"])
             path = tuple(int(name) if name.isdecimal() else name for name in names)

@@ -1,7 +1,8 @@
 """A container's state on disk: ``<root>/<id>/state.json``, written atomically, under a lock on its directory.
 
 Beside it lie ``config.json``, the configuration the container was made from, and until ``start`` the socket
-``start.sock``, whose presence tells `created` from `running`.
+``start.sock``, whose presence tells `created` from `running`. If plugins have edited the configuration, ``config.json``
+is the result, and ``original.json`` the bundle's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.3.0"
 VERSION = 2  # of the form of state.json; `former` has those before
 SOCKET = "start.sock"
+ORIGINAL = "original.json"
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _LIMIT = jsonio.SIZE_LIMIT
 _DAMAGED = (5, 6, 11, 13, 21, 40)  # EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP: not a file, or not to be read
@@ -212,8 +214,8 @@ class Container:
 
     ``data`` holds ``id``, ``bundle``, ``rootfs``, ``created`` (RFC 3339, UTC), ``annotations``, ``pid`` and
     ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
-    `create`, for plans of later commands), and as step records
-    ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
+    `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), and as step
+    records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
     def __init__(self, store: Store, data: dict[str, Any]) -> None:

@@ -10,15 +10,19 @@ from gosudacon.container.state import Container, Store
 from gosudacon.linux import cgroupfs, interrupt
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
+from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
-from gosudacon.pipeline.step import Spec
+from gosudacon.pipeline.step import UPDATE, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-    from gosudacon.pipeline.step import Context, Step
+    from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.registry import Registry
+    from gosudacon.pipeline.step import Context, Host, Stage, Step
 
 
 def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snapshot: bool = True) -> None:
@@ -36,9 +40,7 @@ def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snap
     container = Container.load(store)
     if not container.alive():
         raise StateError("container not running")
-    spec = _spec(container)
-    merged, changed = merge(spec.linux.get("resources") or {}, given)
-    steps = _plan(Spec(_with(spec, merged), spec.id, spec.bundle, spec.options), changed, config, use_snapshot)
+    merged, steps = _plan(_spec(container), given, registry(config, use_snapshot))
     context = detached_context(container)
     context.kept["cgroup_dirs"] = directories = _open(container.data["cgroups"])
     try:
@@ -55,24 +57,25 @@ def _spec(container: Container) -> Spec:
     """The configuration that the container was made from, with the limits that it has now."""
     data = container.data
     config = bundles.saved(container.store)
-    spec = Spec(config, data["id"], data["bundle"], data.get("cgroup_options"))
-    if "resources" in data:
-        spec.config = _with(spec, data["resources"])
-    return spec
+    spec = Spec(config, data["id"], data["bundle"], data.get("cgroup_options"), operation=UPDATE)
+    return _with(spec, data["resources"]) if "resources" in data else spec
 
 
-def _with(spec: Spec, resources: dict[str, Any]) -> dict[str, Any]:
-    return {**spec.config, "linux": {**spec.linux, "resources": resources}}
+def _with(spec: Spec, resources: dict[str, Any]) -> Spec:
+    return spec.replace(config={**spec.config, "linux": {**spec.linux, "resources": resources}})
 
 
-def _plan(spec: Spec, changed: dict[str, Any], config: str, use_snapshot: bool) -> list[Step]:
+def _plan(spec: Spec, given: dict[str, Any], stages: Registry) -> tuple[dict[str, Any], list[Step]]:
+    """All limits the container then has, and the steps that set what is ``given``, as far as plugins leave it so."""
     host = hosts.gather()
-    steps = []
-    for stage in registry(config, use_snapshot).stages(spec):
-        for step in stage.plan_update(changed, spec, host):
-            step.stage = stage.name
-            steps.append(step)
-    return steps
+    wanted = _with(spec, given)
+    edits = stages.edit(wanted, host)
+    merged, changed = merge(spec.linux.get("resources") or {}, wanted.linux.get("resources") or {})
+
+    def planning(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+        return plans.make_update(stages, changed, spec, host)
+
+    return merged, stages.plan(_with(spec, merged), host, planning, edits).steps
 
 
 def _open(cgroups: dict[str, str]) -> dict[str, int]:

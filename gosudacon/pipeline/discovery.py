@@ -12,9 +12,10 @@ from types import ModuleType
 
 import pluggy
 
+from gosudacon import hookspecs
 from gosudacon.linux import jsonio
 from gosudacon.linux.errors import Error, reason
-from gosudacon.pipeline import hookspecs, order
+from gosudacon.pipeline import order
 from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
 _SHIPPED = "gosudacon.plugins"
-_KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict}
-_CALLED_DIRECTLY = ("gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
+_KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plugin": dict}
+_TABLES = ("stage", "plugin")
+_CALLED_DIRECTLY = ("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
 
 
 def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str]]:
@@ -47,7 +49,12 @@ def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str
     hooks = _hooks(manager)
     stages, owners = _stages(manager)
     files += _sources(manager, stages, hooks)
-    return {"stages": order.ordered(stages, owners, settings, config_path), "hooks": hooks}, files
+    data = {
+        "stages": order.ordered(stages, owners, settings, config_path),
+        "hooks": hooks,
+        "plugins": {name: settings["plugin"].get(name, {}) for name in settings["plugins"]},
+    }
+    return data, files
 
 
 def _sources(manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[Any]]]) -> list[str]:
@@ -74,24 +81,28 @@ def _read(path: str, required: bool) -> dict[str, Any]:
         raise Error(f"{path}: {reason(error) if isinstance(error, OSError) else error}") from error
     for key, value in settings.items():
         _check_key(path, key, value)
-    return {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
+    found = {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
+    for name in found["plugin"]:
+        if name not in found["plugins"]:
+            raise Error(f"{path}: [plugin.{name}] has settings for a plugin that is not enabled")
+    return found
 
 
 def _check_key(path: str, key: str, value: Any) -> None:
     if key not in _KEYS:
         raise Error(f"{path}: unknown key {key!r}; known: {', '.join(_KEYS)}")
-    inner = dict if key == "stage" else str
+    inner = dict if key in _TABLES else str
     each = value.values() if isinstance(value, dict) else value
     if not isinstance(value, _KEYS[key]) or not all(isinstance(item, inner) for item in each):
-        wanted = {"replace": "table of names", "stage": "table of tables"}.get(key, "list of names")
+        wanted = {"replace": "table of names", **dict.fromkeys(_TABLES, "table of tables")}.get(key, "list of names")
         raise Error(f"{path}: {key} must be a {wanted}")
     if isinstance(value, list) and len(set(value)) < len(value):
         raise Error(f"{path}: {key} names the same twice")
-    if key == "stage":
+    if key in _TABLES:
         try:
             jsonio.dumps(value)  # as the snapshot keeps it
         except (TypeError, ValueError):
-            raise Error(f"{path}: settings of stages can be no dates, no inf and no nan") from None
+            raise Error(f"{path}: settings of {key}s can be no dates, no inf and no nan") from None
 
 
 def _register(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:
@@ -134,8 +145,9 @@ def _plugin(name: str, files: list[str]) -> ModuleType:
 def _stages(manager: pluggy.PluginManager) -> tuple[dict[str, Stage], dict[str, str]]:
     stages: dict[str, Stage] = {}
     owners: dict[str, str] = {}
-    for implementation in manager.hook.gosudacon_stages.get_hookimpls():
+    for implementation in reversed(manager.hook.gosudacon_stages.get_hookimpls()):
         plugin = implementation.plugin_name
+        _check_plain(implementation, "gosudacon_stages")
         try:
             contributed: list[Stage] = list(implementation.function())  # type: ignore[call-overload]
         except Exception as error:
@@ -163,12 +175,16 @@ def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[Any]]]:
     for name in _CALLED_DIRECTLY:
         hooks[name] = []
         for each in reversed(getattr(manager.hook, name).get_hookimpls()):  # pluggy calls the last one first
-            if each.hookwrapper or each.wrapper:
-                raise Error(f"plugin {each.plugin_name!r}: {name} must be a plain function, no hook wrapper")
+            _check_plain(each, name)
             _check_found(each.function, each.plugin_name)
             function = each.function
             hooks[name].append([each.plugin_name, function.__module__, function.__qualname__, list(each.argnames)])
     return hooks
+
+
+def _check_plain(implementation: pluggy.HookImpl, name: str) -> None:
+    if implementation.hookwrapper or implementation.wrapper:
+        raise Error(f"plugin {implementation.plugin_name!r}: {name} must be a plain function, no hook wrapper")
 
 
 def _check_found(thing: Any, plugin: str) -> None:

@@ -12,45 +12,67 @@ from gosudacon.pipeline.step import PHASES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.step import Host, Spec
 
 _SIDE_STYLE = {"runtime": "cyan", "container": "magenta"}
+_SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
 _OTHER = {"runtime": "container", "container": "runtime"}
 
 
-def as_json(plan: Plan, spec: Spec, host: Host, stage: str = "") -> str:
-    """The plan as one JSON object: bundle, id, host, assumed, amended, warnings, steps."""
+def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> str:
+    """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, steps.
+
+    ``stages``: the names of those whose steps are wanted; none for all.
+    """
     steps = plan.to_json()
     data = {
         "bundle": spec.bundle,
         "id": spec.id,
         "host": {key: value for key, value in vars(host).items() if key != "assumed"},
         "assumed": list(host.assumed),
+        "edited": [change.to_json() for change in plan.edits or ()],
         "amended": plan.amended,
         "warnings": [
             {"where": each.where, "stage": each.stage, "message": each.message}
             for each in plan.warnings
-            if not stage or each.stage == stage
+            if not stages or each.stage in stages
         ],
-        "steps": [step for step in steps if not stage or step["stage"] == stage],
+        "steps": [step for step in steps if not stages or step["stage"] in stages],
     }
     return jsonio.dumps(data, 2) + "\n"
 
 
-def as_table(plan: Plan, spec: Spec, host: Host, stage: str = "") -> None:
-    """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other."""
+def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> None:
+    """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other.
+
+    ``stages``: as for `as_json`.
+    """
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{escape(spec.bundle)}[/] as container [bold]{escape(spec.id)}[/]")
     steps = plan.to_json()
-    shown = [step for step in steps if not stage or step["stage"] == stage]
+    shown = [step for step in steps if not stages or step["stage"] in stages]
+    _edits(console, plan)
     for phase in PHASES:
         rows = [step for step in shown if step["phase"] == phase]
         if rows:
-            console.print(_phase(phase, rows, steps, narrow=bool(stage)))
+            console.print(_phase(phase, rows, steps, narrow=bool(stages)))
     _footnotes(console, plan, host, shown)
+
+
+def _edits(console: Console, plan: Plan) -> None:
+    """What plugins changed of the configuration, as a difference."""
+    plugin = ""
+    for change in (each.to_json() for each in plan.edits or ()):
+        if change["plugin"] != plugin:
+            plugin = change["plugin"]
+            console.print(f"\n[bold]config.json, edited by plugin {escape(plugin)}[/]")
+        sign, style = _SIGNS[change["what"]]
+        values = [jsonio.dumps(change[name]) for name in ("before", "after") if name in change]
+        console.print(f"[{style}]{sign} {escape(change['path'])}[/] {escape(' → '.join(values))}")
 
 
 def _phase(phase: str, rows: list[dict[str, Any]], steps: list[dict[str, Any]], narrow: bool) -> Table:

@@ -33,7 +33,11 @@ def _check_names(stages: dict[str, Stage], settings: dict[str, Any], path: str) 
     replace: dict[str, str] = settings["replace"]
     for name in [*settings["disable"], *replace, *replace.values(), *settings["stage"]]:
         if name not in stages:
-            raise Error(f"{path} names the unknown stage {name!r}; known: {', '.join(sorted(stages))}")
+            is_plugin = name in settings["plugins"]
+            raise Error(
+                f"{path} names the unknown stage {name!r}; known: {', '.join(sorted(stages))}",
+                hint=f"{name} is a plugin without a stage of that name; its settings are [plugin.{name}]" * is_plugin,
+            )
     for old, new in replace.items():
         if new in replace or list(replace.values()).count(new) > 1:
             raise Error(f"{path}: stage {new!r} cannot replace {old!r}: it is replaced itself, or replaces another")
@@ -94,6 +98,7 @@ def _entry(name: str, stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
     replaced = _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None
     return {
         "name": name,
+        "own": stage.name,
         "module": kind.__module__,
         "class": kind.__qualname__,
         "keys": list(stage.keys),

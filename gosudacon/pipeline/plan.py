@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.step import Host, Spec, Stage
 
 
@@ -25,12 +26,46 @@ class Move:
 
 
 class Plan:
-    """An ordered list of steps for one bundle on one host."""
+    """An ordered list of steps for one bundle on one host: by phase and rank, else in the order in which they came.
 
-    def __init__(self, steps: list[Step]) -> None:
+    ``as_given``: in the order in which they came, whatever their phases (`update`). ``edits`` is what plugins
+    changed of the configuration, None if none did.
+    """
+
+    def __init__(self, steps: list[Step], as_given: bool = False) -> None:
         self.amended: list[str] = []  # "PLUGIN added STEP", for `explain`
         self.warnings: list[PlanWarning] = []
-        self.steps = sorted(steps, key=lambda step: (ORDER[step.phase], step.rank))  # stable
+        self.edits: Changes | None = None
+        self.as_given = as_given
+        self.steps = steps
+        self._sort()
+
+    def _sort(self) -> None:
+        if not self.as_given:
+            self.steps = sorted(self.steps, key=lambda step: (ORDER[step.phase], step.rank))  # stable
+
+    def insert_before(self, anchor: Step, *steps: Step) -> None:
+        """Put steps where they run just before another one: they get its rank.
+
+        Raises ValueError if the anchor is not in the plan, or a step is of another phase.
+        """
+        self._insert(anchor, 0, steps)
+
+    def insert_after(self, anchor: Step, *steps: Step) -> None:
+        """Put steps where they run just after another one; otherwise as `insert_before`."""
+        self._insert(anchor, 1, steps)
+
+    def _insert(self, anchor: Step, offset: int, steps: tuple[Step, ...]) -> None:
+        places = [index for index, step in enumerate(self.steps) if step is anchor]
+        if not places:
+            raise ValueError(f"not in the plan: {anchor.describe()}")
+        for step in steps:
+            if step.phase != anchor.phase:
+                raise ValueError(
+                    f"{step.describe()} is of phase {step.phase!r}, {anchor.describe()} of {anchor.phase!r}"
+                )
+            step.rank = anchor.rank
+        self.steps[places[0] + offset : places[0] + offset] = steps
 
     def lanes(self) -> dict[str, list[Move]]:
         """Each side's steps up to `START` in order, with the barriers worked out.
@@ -61,7 +96,7 @@ class Plan:
 
     def note_changes(self, plugin: str, before: list[tuple[Step, str]]) -> None:
         """Put what a plugin left in ``steps`` in order, and note what it added, changed and dropped."""
-        self.steps.sort(key=lambda step: (ORDER[step.phase], step.rank))
+        self._sort()
         known = {id(step): text for step, text in before}
         left = {id(step) for step in self.steps}
         for step in self.steps:
@@ -77,6 +112,10 @@ class Plan:
     def of_phase(self, phase: str) -> list[Step]:
         """The steps of one phase."""
         return [step for step in self.steps if step.phase == phase]
+
+    def of_stage(self, name: str) -> list[Step]:
+        """The steps of one stage, by the name that `explain` shows."""
+        return [step for step in self.steps if step.stage == name]
 
     def lasting(self) -> list[Step]:
         """The steps whose effect outlives the process, in the order they run."""
@@ -116,12 +155,14 @@ def _as_json(step: Step, waits_for: int | None) -> dict[str, Any]:
         "undone_by_delete": step.lasts,
         "fields": fields,
     }
+    if step.edited_by:
+        data["edited_by"] = step.edited_by
     if waits_for is not None:
         data["waits_for"] = waits_for
     return data
 
 
-_COMMON = ("phase", "side", "by", "stage", "where", "lasts", "rank")
+_COMMON = ("phase", "side", "by", "stage", "where", "edited_by", "lasts", "rank")
 
 
 def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
@@ -132,9 +173,14 @@ def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
 def make_exec(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     """The plan for another process in the container ``spec.target``. Raises `ConfigError` as `make` does."""
     plan = _compile([(stage, stage.plan_exec) for stage in stages], spec, host)
+    check_exec(plan)
+    return plan
+
+
+def check_exec(plan: Plan) -> None:
+    """Raise `Error` if a step of a plan of ``exec`` lasts."""
     for step in plan.lasting():
         raise Error(f"stage {step.stage!r}: a step of exec would last, and nobody would undo it: {step.describe()}")
-    return plan
 
 
 def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
@@ -142,7 +188,18 @@ def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     return _compile([(stage, stage.plan_restore) for stage in stages], spec, host)
 
 
-def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]], spec: Spec, host: Host) -> Plan:
+def make_update(stages: Iterable[Stage], resources: dict[str, Any], spec: Spec, host: Host) -> Plan:
+    """The plan that changes limits to ``resources``, in the order of stages. Raises `ConfigError` as `make` does."""
+
+    def planning(stage: Stage) -> Callable[[Spec, Host], Iterable[Step]]:
+        return lambda spec, host: stage.plan_update(resources, spec, host)
+
+    return _compile([(stage, planning(stage)) for stage in stages], spec, host, as_given=True)
+
+
+def _compile(
+    stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]], spec: Spec, host: Host, as_given: bool = False
+) -> Plan:
     steps: list[Step] = []
     warnings: list[PlanWarning] = []
     refusals: list[ConfigError] = []
@@ -159,12 +216,15 @@ def _compile(stages: list[tuple[Stage, Callable[[Spec, Host], Iterable[Step]]]],
             if error.problems:  # config.json is malformed: what others make of it is no news
                 raise
             refusals.append(error)
+        except Error as error:
+            error.stage = error.stage or stage.name
+            raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             # A replaced or absent validate-config lets anything through: still a clear error, not a traceback.
             raise ConfigError(f"invalid config.json: {type(error).__name__}: {error}", stage=stage.name) from error
     if refusals:
         raise _together(refusals)
-    plan = Plan(steps)
+    plan = Plan(steps, as_given)
     plan.warnings = warnings
     return plan
 

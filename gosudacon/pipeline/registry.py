@@ -14,19 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    Planning = Callable[[Iterable["Stage"], "Spec", "Host"], "Plan"]
+
+    from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.step import Host, Spec, Stage
 
 CONFIG = "/etc/gosudacon/config.toml"
+EDIT = "gosudacon_edit_spec"
 OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
 
 class Registry:
     """The stages in order and the plugins' other hooks, as data.
 
-    ``stages``: ``{"name", "module", "class", "keys", "exec", "settings", "replaced"}``; ``replaced`` is such an
-    entry or None, ``exec`` are the keys for plans of ``exec``, None if the stage takes no part in them.
+    ``stages``: ``{"name", "own", "module", "class", "keys", "exec", "settings", "replaced"}``; ``replaced`` is such
+    an entry or None, ``own`` the name of a stage that is in the place of another, ``exec`` are the keys for plans of
+    ``exec``, None if the stage takes no part in them.
     ``hooks``: hook name -> ``[plugin, module, function, names of its arguments]`` in calling order.
+    ``plugins``: the enabled plugins -> their settings.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -49,7 +55,45 @@ class Registry:
         """Every stage, imported now, in order."""
         return [_load(entry) for entry in self.data["stages"]]
 
-    def hook(self, name: str) -> list[tuple[str, Callable[..., None]]]:
+    def labels(self, name: str) -> list[str]:
+        """The names of the stage that has this name, its own or that of the one it replaces; none if there is none."""
+        for entry in self.data["stages"]:
+            if name in (names := [entry["name"], entry["own"]]):
+                return names
+        return []
+
+    def compiled(self, spec: Spec, host: Host, planning: Planning) -> Plan:
+        """What ``planning`` makes of a bundle, with all that plugins do to it; pure but for importing. Raises `Error`.
+
+        Where plugins are enabled, ``spec`` is read-only afterwards, its configuration the one they edited.
+        """
+        if not self.data["plugins"]:
+            return planning(self.stages(spec), spec, host)
+        from gosudacon.pipeline import plugins
+
+        return plugins.compiled(self, spec, host, planning)
+
+    def edit(self, spec: Spec, host: Host) -> Changes | None:
+        """Let plugins edit the configuration of ``spec``, which is read-only afterwards; None if nothing changed."""
+        if not self.data["hooks"].get(EDIT):
+            return None
+        from gosudacon.pipeline import plugins
+
+        return plugins.edit(self, spec, host)
+
+    def plan(self, spec: Spec, host: Host, planning: Planning, edits: Changes | None = None) -> Plan:
+        """`compiled` without the editing, which has been done: ``edits`` is what it changed."""
+        if not self.data["plugins"]:
+            return planning(self.stages(spec), spec, host)
+        from gosudacon.pipeline import plugins
+
+        return plugins.plan(self, spec, host, planning, edits)
+
+    def editors(self) -> list[str]:
+        """The names of the plugins that edit configurations."""
+        return [entry[0] for entry in self.data["hooks"].get(EDIT, ())]
+
+    def hook(self, name: str) -> list[tuple[str, Callable[..., Any]]]:
         """The implementations of a hook with the names of their plugins."""
         return implementations(self.data["hooks"].get(name, ()))
 
@@ -92,7 +136,7 @@ def registry(config: str = "", use_snapshot: bool = True) -> Registry:
     return Registry(data)
 
 
-def implementations(entries: Iterable[list[Any]]) -> list[tuple[str, Callable[..., None]]]:
+def implementations(entries: Iterable[list[Any]]) -> list[tuple[str, Callable[..., Any]]]:
     """The implementations of a hook, imported now, with the names of their plugins. Raises `Error` if one is gone."""
     return [(plugin, _taking(_named(module, function), arguments)) for plugin, module, function, arguments in entries]
 
@@ -116,6 +160,6 @@ def _named(module: str, name: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def _taking(function: Callable[..., None], arguments: list[str]) -> Callable[..., None]:
+def _taking(function: Callable[..., Any], arguments: list[str]) -> Callable[..., Any]:
     """A hook that is called with every argument and passes on those that the function declares, as pluggy does."""
     return lambda **given: function(**{name: given[name] for name in arguments})

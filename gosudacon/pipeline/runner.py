@@ -40,6 +40,7 @@ def _run_step(step: Step, context: Context) -> None:
         error.stage = error.stage or step.stage
         error.step = error.step or step.describe()
         error.where = error.where or step.where
+        error.message += _blame(step)
         raise
     except Exception as error:
         raise _step_error(step, error) from error
@@ -72,10 +73,14 @@ def undo_steps(steps: Iterable[Step], context: Context) -> list[Error]:
 def _step_error(step: Step, error: Exception, prefix: str = "") -> StepError:
     what = step.describe()
     return StepError(
-        f"{step.stage}: {prefix}{what}: {reason(error)}",
+        f"{step.stage}: {prefix}{what}: {reason(error)}{_blame(step)}",
         stage=step.stage,
         step=prefix + what,
         call=getattr(error, "call", ""),
         errno=getattr(error, "errno", 0) or 0,
         where=step.where,
     )
+
+
+def _blame(step: Step) -> str:
+    return f" ({step.edited_by})" if step.edited_by else ""

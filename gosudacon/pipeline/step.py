@@ -38,6 +38,9 @@ PHASES = {
 }
 ORDER = {phase: index for index, phase in enumerate(PHASES)}
 
+#: What a plan is made for: ``Spec.operation``. ``run`` is `CREATE`, too.
+CREATE, EXEC, RESTORE, UPDATE = "create", "exec", "restore", "update"
+
 
 class Rank:
     """The order within a phase on which stages agree; what is not listed has rank 0.
@@ -73,7 +76,7 @@ class Step:
     ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
-    ``where`` is the place in config.json that asked for the step.
+    ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there.
     ``recorded_as`` is the name under which the step is on disk, ``PLUGIN.NAME``, and the version of its fields. The
     name outlives the class's; the version goes up when fields change their names or meaning (see `restored`).
     """
@@ -82,6 +85,7 @@ class Step:
     side: str = ""
     by: str = ""
     where: str = ""
+    edited_by: str = ""
     stage: str = ""
     rank: int = 0
     modules: tuple[str, ...] = ()
@@ -140,7 +144,8 @@ class PlanWarning(Step):
     message: str
 
     def describe(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        text = f"{self.message} ({self.edited_by})" if self.edited_by else self.message
+        return f"{self.where}: {text}" if self.where else text
 
 
 class Target:
@@ -173,8 +178,8 @@ class Spec:
     directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …);
     ``text`` the file's bytes, for errors that name line and column.
 
-    For ``exec``, ``target`` is the container to enter and ``config`` the one it was made from, with the process
-    to be executed in it as ``process``.
+    ``operation`` is what the plan is for: `CREATE`, `EXEC`, `RESTORE` or `UPDATE`. For ``exec``, ``target`` is the
+    container to enter and ``config`` the one it was made from, with the process to be executed in it as ``process``.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class Spec:
         options: dict[str, Any] | None = None,
         text: bytes | None = None,
         target: Target | None = None,
+        operation: str = "",
     ) -> None:
         self.config = config
         self.id = id
@@ -192,6 +198,15 @@ class Spec:
         self.options = options or {}
         self.text = text
         self.target = target
+        self.operation = operation or (CREATE if target is None else EXEC)
+
+    def replace(self, **changes: Any) -> Spec:
+        """A spec with other attributes, named as the constructor names them; this one stays as it is."""
+        return Spec(**{**vars(self), **changes})
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration in plain dicts and lists, for what does not take subclasses of them: see frozen.py."""
+        return self.config
 
     @property
     def process(self) -> dict[str, Any]:

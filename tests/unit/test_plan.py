@@ -23,7 +23,7 @@ from gosudacon.api import (
     Step,
 )
 from gosudacon.pipeline.kinds import rebuild
-from gosudacon.pipeline.plan import Plan, make
+from gosudacon.pipeline.plan import Plan, make, make_update
 
 
 class Named(Step):
@@ -54,6 +54,41 @@ def waits(plan: Plan) -> dict[str, str]:
 def test_steps_are_ordered_by_phase_and_rank_and_stay_in_their_order_otherwise() -> None:
     plan = Plan([step("b", MOUNT), step("late", PREPARE, rank=5), step("c", MOUNT), step("a", PREPARE)])
     assert [each.describe() for each in plan.steps] == ["a", "late", "b", "c"]
+
+
+def test_steps_are_inserted_beside_another_one() -> None:
+    plan = Plan([step("a", MOUNT), step("b", MOUNT, rank=5), step("c", MOUNT, rank=5), step("d", CONFINE)])
+    anchor = plan.steps[1]
+    plan.insert_before(anchor, step("x", MOUNT), step("y", MOUNT))
+    plan.insert_after(anchor, step("z", MOUNT))
+    plan.note_changes("mine", plan.note())  # puts them in order, as after an amendment
+    assert [each.describe() for each in plan.steps] == ["a", "x", "y", "b", "z", "c", "d"]
+    with pytest.raises(ValueError, match="w is of phase 'confine', b of 'mount'"):
+        plan.insert_after(anchor, step("w", CONFINE))
+    with pytest.raises(ValueError, match="not in the plan: v"):
+        plan.insert_before(step("v", MOUNT), step("w", MOUNT))
+
+
+def test_the_steps_of_a_stage() -> None:
+    plan = Plan([step("a", MOUNT, stage="one"), step("b", MOUNT, stage="two"), step("c", CONFINE, stage="one")])
+    assert [each.describe() for each in plan.of_stage("one")] == ["a", "c"]
+
+
+class Updating(Stage):
+    """Changes limits in an order of its own."""
+
+    name = "updating"
+
+    def plan_update(self, resources: Any, spec: Spec, host: Host) -> list[Step]:
+        return [step("late", CONFINE), step(str(resources["x"]), PREPARE)]
+
+
+def test_the_steps_of_update_stay_in_their_order() -> None:
+    plan = make_update([Updating()], {"x": 1}, Spec({}, "x", "/b"), Host())
+    plan.steps.append(step("new", PREPARE))
+    plan.note_changes("mine", plan.note())
+    assert [each.describe() for each in plan.steps] == ["late", "1", "new"]
+    assert {each.stage for each in plan.steps[:2]} == {"updating"}
 
 
 def test_the_container_side_begins_when_it_is_spawned_and_waits_for_nothing_before() -> None:

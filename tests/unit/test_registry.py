@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import textwrap
@@ -144,7 +145,11 @@ def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("plugin = []", "unknown key 'plugin'; known: plugins, disable, replace, stage"),
+        ("plugs = []", "unknown key 'plugs'; known: plugins, disable, replace, stage, plugin"),
+        ("plugin = []", "plugin must be a table of tables"),
+        ("plugin = {network = 1}", "plugin must be a table of tables"),
+        ("plugin.network.most = nan", "settings of plugins can be no dates, no inf and no nan"),
+        ("[plugin.network]", "[plugin.network] has settings for a plugin that is not enabled"),
         ('plugins = "banner"', "plugins must be a list of names"),
         ("plugins = [1]", "plugins must be a list of names"),
         ('disable = {hooks = "no"}', "disable must be a list of names"),
@@ -419,6 +424,85 @@ def test_hooks_take_the_arguments_they_name_the_last_plugin_first(
     plan = make([], Spec({}, "x", "/b"), Host())
     configured('plugins = ["one", "two"]').amend(plan, Spec({}, "x", "/b"), Host())
     assert plan.amended == ["two added: of two", "one added: of one"]
+
+
+MARKED = AMENDING.replace("@hookimpl\n", "@hookimpl({mark}=True)\n")
+
+
+def test_the_first_and_the_last(configured: Configured, plugin: Plugin, site: Path) -> None:
+    """tryfirst and trylast, whatever the order in which plugins are enabled."""
+    for name, mark in (("one", "tryfirst"), ("two", ""), ("three", "trylast"), ("four", "tryfirst"), ("five", "")):
+        text = (MARKED if mark else AMENDING).format(arguments="plan", name=name, mark=mark)
+        plugin(name, text)
+    plan = make([], Spec({}, "x", "/b"), Host())
+    found = configured('plugins = ["one", "two", "three", "four", "five"]')
+    remembered = Registry(json.loads(json.dumps(found.data)))  # as by the snapshot
+    remembered.amend(plan, Spec({}, "x", "/b"), Host())
+    assert [line.partition(" ")[0] for line in plan.amended] == ["four", "one", "five", "two", "three"]
+
+
+EDITING = """
+from gosudacon.api import Edit, hookimpl
+
+@hookimpl
+def gosudacon_edit_spec(spec, settings):
+    return Edit().append("annotations.order", settings.get("word", "{name}"))
+"""
+
+
+def test_plugins_edit_one_after_the_other_with_their_settings(configured: Configured, plugin: Plugin) -> None:
+    for name in ("one", "two"):
+        plugin(name, EDITING.format(name=name))
+    spec = Spec({}, "x", "/b")
+    found = configured('plugins = ["one", "two"]\n[plugin.one]\nword = "uno"')
+    assert found.editors() == ["two", "one"]
+    assert found.edit(spec, Host()) is not None
+    assert spec.config == {"annotations": {"order": ["two", "uno"]}}
+
+
+def test_without_plugins_nothing_is_imported_or_frozen(configured: Configured) -> None:
+    loaded = [name for name in sys.modules if name.startswith("gosudacon.pipeline.")]
+    for name in ("plugins", "edit", "frozen"):
+        sys.modules.pop(f"gosudacon.pipeline.{name}", None)
+    spec = Spec({"a": 1}, "x", "/b")
+    found = configured()
+    assert found.edit(spec, Host()) is None
+    found.compiled(spec, Host(), lambda stages, spec, host: make([], spec, host))
+    assert type(spec) is Spec and type(spec.config) is dict
+    assert "gosudacon.pipeline.edit" not in sys.modules and "gosudacon.pipeline.frozen" not in sys.modules
+    assert loaded
+
+
+@pytest.mark.parametrize("operation", ["create", "exec", "restore", "update"])
+def test_every_plan_is_amended(configured: Configured, plugin: Plugin, operation: str) -> None:
+    plugin("one", AMENDING.format(arguments="plan, spec", name="new"))
+    spec = Spec({}, "x", "/b", operation=operation)
+    found = configured('plugins = ["one"]')
+    plan = found.compiled(spec, Host(), lambda stages, spec, host: make([], spec, host))
+    assert plan.amended == ["one added: new"]
+
+
+def test_an_amendment_of_exec_must_not_last(configured: Configured, plugin: Plugin) -> None:
+    text = AMENDING.format(arguments="plan", name="new")
+    plugin("one", text.replace("    phase = MOUNT", "    phase = MOUNT\n    lasts = True"))
+    found, spec = configured('plugins = ["one"]'), Spec({}, "x", "/b", operation="exec")
+    message = refusal(found.compiled, spec, Host(), lambda stages, spec, host: make([], spec, host))
+    assert message == "stage 'one': a step of exec would last, and nobody would undo it: new"
+
+
+def test_a_stage_is_known_by_both_its_names(configured: Configured, plugin: Plugin) -> None:
+    plugin("mine")
+    found = configured('plugins = ["mine"]\n[replace]\nseccomp = "mine"')
+    assert found.labels("mine") == found.labels("seccomp") == ["seccomp", "mine"]
+    assert found.labels("hooks") == ["hooks", "hooks"]
+    assert found.labels("nosuch") == []
+
+
+def test_a_plugin_is_not_a_stage(configured: Configured, plugin: Plugin) -> None:
+    plugin("one", EDITING.format(name="one"))
+    with pytest.raises(Error) as caught:
+        configured('plugins = ["one"]\n[stage.one]\nword = 1')
+    assert caught.value.hint == "one is a plugin without a stage of that name; its settings are [plugin.one]"
 
 
 def test_an_amendment_that_fails_names_its_plugin(configured: Configured, plugin: Plugin) -> None:

@@ -8,14 +8,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gosudacon import api
+from gosudacon import api, hookspecs
 from gosudacon.api import Context, Host, Spec, Stage, Step
 from gosudacon.linux.errors import Error
-from gosudacon.pipeline import discovery, hookspecs
+from gosudacon.pipeline import discovery
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.step import PHASES
 
@@ -47,9 +48,10 @@ def test_most_of_the_tutorial_is_quoted() -> None:
     assert len(QUOTED) >= 8
 
 
-def test_the_tutorial_s_own_tests_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["banner", "gpu"])
+def test_the_tutorial_s_own_tests_pass(tmp_path: Path, package: str) -> None:
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner"]
-    command.append("tests/plugins/banner")
+    command.append(f"tests/plugins/{package}")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -78,8 +80,25 @@ def test_every_attribute_is_described() -> None:
         assert f"`{name}`" in part["Stage"], name
 
 
+def test_every_method_of_an_edit_is_described() -> None:
+    def arguments(function: Callable[..., object]) -> str:
+        return ", ".join([*inspect.signature(function).parameters][1:])
+
+    described = [row.strip("`") for row in table("method")]
+    methods = [(name, each) for name, each in vars(api.Edit).items() if not name.startswith("_")]
+    assert described == [f"{name}({arguments(method)})" for name, method in methods]
+
+
+def test_every_name_of_the_api_is_described() -> None:
+    """Constants of operations are described by their values."""
+    wanted = [name for name in api.__all__ if not name.isupper()]
+    assert [name for name in wanted if f"`{name}" not in PLUGINS and f"### {name}\n" not in PLUGINS] == []
+    for name in api.__all__:
+        assert getattr(api, name) is not None
+
+
 def test_every_phase_is_described_with_its_side() -> None:
-    constants = {getattr(api, name): name for name in dir(api) if name.isupper()}
+    constants = {getattr(api, name): name for name in api.__all__ if name.isupper()}
     described = [(row.strip("`"), cells[0]) for row, cells in table("phase").items()]
     assert described == [(constants[phase], side) for phase, side in PHASES.items()]
 

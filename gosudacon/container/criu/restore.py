@@ -12,16 +12,17 @@ from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step
-from gosudacon.pipeline.step import CREATE_RUNTIME, Step
+from gosudacon.pipeline.step import CREATE_RUNTIME, RESTORE, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.step import Host, Spec, Stage
 
 LOG = "restore.log"
 _SIGKILL = 9
@@ -98,8 +99,12 @@ class Restoration:
         self._new.close()
 
     def _compile(self, spec: Spec, host: Host) -> tuple[Plan, Registry]:
-        stages = registry(self._options.get("config", ""), not self._options.get("no_snapshot"))
-        plan = plans.make_restore(stages.stages(spec), spec, host)  # the configuration is valid
+        found = registry(self._options.get("config", ""), not self._options.get("no_snapshot"))
+        spec.operation = RESTORE
+        return found.compiled(spec, host, self._plan), found
+
+    def _plan(self, stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+        plan = plans.make_restore(stages, spec, host)  # the configuration is valid
         inherited, self._joined = external.restore_namespaces(spec, self._version)
         own: list[Step] = [steps.SpawnCriu()]
         if inherited:
@@ -108,7 +113,7 @@ class Restoration:
         own.append(steps.OpenDirectories(images=self._directories.images, work=self._directories.work))
         own.append(steps.MakeMountPoints(places=_places(spec)))
         own.append(steps.Execute(path=self._path))
-        return plans.Plan([*own, *plan.steps]), stages
+        return plans.Plan([*own, *plan.steps])
 
     def _restore(self) -> None:
         directories = self._directories

@@ -26,8 +26,7 @@ class SiteHostname(Stage):
             raise ConfigError("config.toml: [stage.site-hostname] needs a domain")
         name = spec.config.get("hostname")
         if name:
-            config = {**spec.config, "hostname": f"{name}.{domain}"}
-            spec = Spec(config, spec.id, spec.bundle, spec.options, spec.text)
+            spec = spec.replace(config={**spec.config, "hostname": f"{name}.{domain}"})
         return self.replaced.plan(spec, host)
 
     def features(self) -> Mapping[str, Any]:
