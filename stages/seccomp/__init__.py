@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WHERE = "linux.seccomp"
 _CACHE = "/var/cache/gosudacon/seccomp"
 _USER_CACHE = "$XDG_RUNTIME_DIR/gosudacon-cache/seccomp"
+_OTHERS = "otherArchitectures"  # ours: the profile's own word on what the setting other-architectures is about
 _SETTINGS = {"cache": (str, bool), "library": (str,), "other-architectures": (str,)}
 
 ERRNO, TRACE, NOTIFY = "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY"
@@ -137,6 +138,9 @@ class SeccompStage(Stage):
         other = self.settings.get("other-architectures", "SCMP_ACT_KILL")
         if other not in ACTIONS or other == NOTIFY:
             raise Error(f"invalid setting of stage seccomp in config.toml: other-architectures = {other!r}")
+        other = profile.get(_OTHERS, other)
+        if other not in ACTIONS or other == NOTIFY:
+            raise ConfigError(f"unknown seccomp action {other!r}", where=f"{_WHERE}.{_OTHERS}")
         keys = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
         return CompileSeccomp(
             profile={key: profile[key] for key in keys if profile.get(key) is not None},

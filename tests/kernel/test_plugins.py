@@ -171,11 +171,133 @@ def test_a_newer_version_of_a_plugin_takes_effect_at_once(site: Site, bundle: Bu
     assert "flag" in stages(explain(runtime, bundle))
 
 
+STUB = 'plugins = ["seccomp-stub"]'
+
+
 def test_a_plugin_that_ships_needs_no_package(site: Site, bundle: Bundle) -> None:
-    runtime = site.runtime('plugins = ["seccomp-stub"]\n[replace]\nseccomp = "seccomp-stub"\n')
-    bundle.set("linux.seccomp", {"defaultAction": "SCMP_ACT_ERRNO"}).set("process.args", ["echo", "allowed"])
-    assert "seccomp-stub" in stages(explain(runtime, bundle))
-    assert runtime.output(bundle) == "allowed\n"
+    """And what it does holds for a process that is executed later, too."""
+    runtime = site.runtime(STUB)
+    bundle.set("linux.seccomp", {"defaultAction": "SCMP_ACT_ERRNO"}).set("process.args", ["sleep", "1000"])
+    assert explain(runtime, bundle)["edited"][0] == {
+        "plugin": "seccomp-stub",
+        "what": "changed",
+        "path": "linux.seccomp.defaultAction",
+        "before": "SCMP_ACT_ERRNO",
+        "after": "SCMP_ACT_LOG",
+    }
+    runtime.create(bundle)
+    runtime.start(bundle)
+    assert runtime.call("exec", bundle.id, "echo", "allowed").stdout == "allowed\n"
+    runtime.delete(bundle, "--force")
+
+
+def test_the_stub_is_no_stage(site: Site, bundle: Bundle) -> None:
+    result = site.runtime(STUB + '\n[replace]\nseccomp = "seccomp-stub"').create(bundle, check=False)
+    assert result.returncode == 1
+    assert "unknown stage 'seccomp-stub'" in result.stderr
+
+
+GPU = """
+plugins = ["gpu"]
+
+[plugin.gpu]
+major = 1
+minors = [5]
+libraries = "{libraries}"
+"""
+
+
+@pytest.fixture
+def libraries(scratch: Path) -> Path:
+    path = scratch / "libraries"
+    path.mkdir()
+    (path / "libgpu.so").write_text("library\n")
+    return path
+
+
+@pytest.fixture(params=["with", "without"])
+def gpu(request: pytest.FixtureRequest, site: Site, libraries: Path, bundle: Bundle) -> Runtime:
+    """With and without the snapshot; the container sleeps."""
+    site.install("gpu")
+    bundle.set("process.args", ["sleep", "1000"])
+    options = [] if request.param == "with" else ["--no-snapshot"]
+    return site.runtime(GPU.format(libraries=libraries), *options)
+
+
+LOOK = ["sh", "-c", "env | grep -c ^GPU_LIBRARIES=/opt/gpu$; cat /opt/gpu/libgpu.so; head -c 3 /dev/gpu5 | wc -c"]
+SEEN = "1\nlibrary\n3\n"
+
+
+def test_a_device_a_variable_and_a_mount(gpu: Runtime, bundle: Bundle) -> None:
+    for name, value in (("annotations", {"org.example.gpu": "true"}), ("process.env", ["PATH=/bin", "GPU=wanted"])):
+        bundle.set(name, value)
+        assert gpu.run(bundle.set("process.args", LOOK), container_id=f"{bundle.id}-{name[0]}").stdout == SEEN
+
+
+def test_a_container_that_does_not_ask_has_nothing_of_it(gpu: Runtime, bundle: Bundle) -> None:
+    assert explain(gpu, bundle)["edited"] == []
+    result = gpu.run(bundle.set("process.args", ["sh", "-c", "env | grep GPU; ls /opt/gpu /dev/gpu5"]))
+    assert result.returncode != 0 and result.stdout == ""
+
+
+def asking(runtime: Runtime, bundle: Bundle) -> None:
+    runtime.create(bundle.set("annotations", {"org.example.gpu": "true"}))
+    runtime.start(bundle)
+
+
+def test_a_process_that_is_executed_is_edited_once(gpu: Runtime, bundle: Bundle, scratch: Path) -> None:
+    """The container's own variables are not edited twice; a process from a file is edited as well."""
+    asking(gpu, bundle)
+    assert gpu.call("exec", bundle.id, *LOOK).stdout == SEEN
+    process = {"args": LOOK, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+    (scratch / "process.json").write_text(json.dumps(process))
+    assert gpu.call("exec", "--process", scratch / "process.json", bundle.id).stdout == SEEN
+    edited = gpu.call("explain", "--format", "json", "--exec", scratch / "process.json", bundle.path)
+    assert [change["path"] for change in json.loads(edited.stdout)["edited"]] == ["process.env[1]"]
+
+
+def test_limits_are_changed_of_what_the_container_is(gpu: Runtime, bundle: Bundle) -> None:
+    asking(gpu, bundle)
+    gpu.call("update", "--pids-limit", "77", bundle.id)
+    assert gpu.call("exec", bundle.id, *LOOK).stdout == SEEN
+
+
+def test_what_a_plugin_did_stays_when_it_is_disabled(gpu: Runtime, site: Site, bundle: Bundle) -> None:
+    asking(gpu, bundle)
+    assert site.runtime("").call("exec", bundle.id, *LOOK).stdout == SEEN
+
+
+def test_explain_shows_who_edited_what(gpu: Runtime, bundle: Bundle, libraries: Path) -> None:
+    bundle.set("annotations", {"org.example.gpu": "true"})
+    edited = explain(gpu, bundle)["edited"]
+    assert {change["plugin"] for change in edited} == {"gpu"} and {change["what"] for change in edited} == {"added"}
+    assert {"destination": "/opt/gpu", "type": "bind", "source": str(libraries)}.items() <= edited[1]["after"].items()
+    table = gpu.call("explain", bundle.path).stdout
+    assert "config.json, edited by plugin gpu" in table
+    assert '"GPU_LIBRARIES=/opt/gpu"' in table
+
+
+def test_an_error_about_what_a_plugin_added_names_it(gpu: Runtime, bundle: Bundle, libraries: Path) -> None:
+    """While the plan is made, and while it runs."""
+    bundle.set("annotations", {"org.example.gpu": "true"})
+    (libraries / "libgpu.so").unlink()
+    libraries.rmdir()
+    result = gpu.create(bundle, check=False)
+    assert result.returncode == 1 and "(plugin 'gpu' added mounts[" in result.stderr
+    config = libraries.parent / "config.toml"
+    config.write_text(config.read_text().replace("major = 1", 'major = "one"'))
+    result = gpu.call("explain", bundle.path, check=False)
+    assert result.returncode == 1 and "(plugin 'gpu' added linux.devices[0])" in result.stderr
+    assert "config.json:0" not in result.stderr
+
+
+def test_explain_finds_a_stage_by_both_its_names(site: Site, bundle: Bundle) -> None:
+    site.install("site_hostname")
+    runtime = site.runtime(SITE_HOSTNAME)
+    bundle.set("hostname", "web")
+    for name in ("namespaces", "site-hostname"):
+        found = json.loads(runtime.call("explain", "--format", "json", "--stage", name, bundle.path).stdout)
+        assert "sethostname(web.example.org)" in [step["what"] for step in found["steps"]]
 
 
 def test_a_stage_that_is_disabled_does_nothing(site: Site, scratch: Path, bundle: Bundle) -> None:

@@ -20,7 +20,7 @@ from gosudacon.linux import abi, process
 from gosudacon.linux.errors import SyscallError
 from gosudacon.pipeline.plan import Plan, make
 from gosudacon.pipeline.runner import run_step
-from gosudacon.plugins.seccomp_stub import SeccompStubStage
+from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec
 from gosudacon.stages.seccomp import SeccompStage
 from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
 from tests.support.children import Ended, in_child
@@ -338,9 +338,6 @@ def test_between_load_and_execve_nothing_is_called() -> None:
 
 
 def test_the_stub_denies_nothing() -> None:
-    stage = SeccompStubStage()
-    stage.replaced = SeccompStage()
-    stage.replaced.settings = {"cache": False}
     profile = {
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
         "syscalls": [rule("lseek", "SCMP_ACT_TRAP"), rule("write", "SCMP_ACT_ALLOW")],
@@ -350,4 +347,7 @@ def test_the_stub_denies_nothing() -> None:
     def probe() -> list[int]:
         return [lseek(99, 0), call(GETPPID), ia32(20) > 0 if MACHINE == "x86_64" else True]
 
-    assert under(profile, probe, stage=stage) == [EBADF, 0, True]
+    config = {"linux": {"seccomp": profile}}
+    edit = gosudacon_edit_spec(Spec(config, "c", "/b"))
+    assert edit is not None
+    assert under(edit.applied(config)["linux"]["seccomp"], probe) == [EBADF, 0, True]

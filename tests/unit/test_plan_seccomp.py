@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CONFINE, CONTAINER, START, ConfigError, Error, Host, Spec, Step
+from gosudacon.api import CONTAINER, ConfigError, Error, Host, Spec, Step
 from gosudacon.pipeline.plan import Plan, make
-from gosudacon.plugins.seccomp_stub import SeccompStubStage
+from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec
 from gosudacon.stages.seccomp import SeccompStage, rules
 
 PROFILE: dict[str, Any] = {
@@ -296,10 +296,15 @@ def test_wrong_settings_are_refused(settings: Any) -> None:
         plan(PROFILE, **settings)
 
 
+def stubbed(profile: Any) -> Spec:
+    """The spec as seccomp-stub leaves it."""
+    edit = gosudacon_edit_spec(spec(profile))
+    assert edit is not None
+    return spec(edit.applied(spec(profile).config)["linux"]["seccomp"])
+
+
 def stub(profile: Any) -> list[Step]:
-    stage = SeccompStubStage()
-    stage.replaced = SeccompStage()
-    return make([stage], spec(profile), Host()).steps
+    return make([SeccompStage()], stubbed(profile), Host()).steps
 
 
 def test_the_stub_turns_what_denies_and_keeps_the_rest() -> None:
@@ -321,8 +326,12 @@ def test_the_stub_turns_what_denies_and_keeps_the_rest() -> None:
     assert all("errnoRet" not in rule for rule in fields["profile"]["syscalls"])
     assert fields["profile"]["defaultAction"] == fields["others"] == "SCMP_ACT_LOG"
     assert "defaultErrnoRet" not in fields["profile"]
-    assert {step.stage for step in steps} == {"seccomp-stub"}
     assert before == profile
+
+
+def test_the_stub_twice_is_the_stub_once() -> None:
+    once = stubbed(NOTIFYING).config["linux"]["seccomp"]
+    assert stubbed(once).config["linux"]["seccomp"] == once
 
 
 def test_the_stub_does_not_hide_what_is_wrong() -> None:
@@ -330,11 +339,19 @@ def test_the_stub_does_not_hide_what_is_wrong() -> None:
         stub({**PROFILE, "defaultAction": "SCMP_ACT_X"})
 
 
-def test_the_stub_wants_to_replace() -> None:
-    with pytest.raises(ConfigError, match="replaces no stage"):
-        make([SeccompStubStage()], spec(PROFILE), Host())
-    assert SeccompStubStage.keys == SeccompStage.keys
-    assert START != CONFINE
+@pytest.mark.parametrize("made", [None, {}])
+def test_the_stub_of_no_profile(made: Any) -> None:
+    assert gosudacon_edit_spec(spec(made)) is None
+
+
+def test_a_profile_s_word_on_other_architectures() -> None:
+    """It goes before the setting of the stage."""
+    steps = plan({**PROFILE, "otherArchitectures": "SCMP_ACT_LOG"}, **{"other-architectures": "SCMP_ACT_TRAP"})
+    assert vars(steps[0])["others"] == "SCMP_ACT_LOG"
+    for action in ("SCMP_ACT_NOTIFY", "SCMP_ACT_X"):
+        with pytest.raises(ConfigError, match="unknown seccomp action") as caught:
+            plan({**PROFILE, "otherArchitectures": action})
+        assert caught.value.where == "linux.seccomp.otherArchitectures"
 
 
 MODE = {"index": 1, "value": 0o777, "op": "SCMP_CMP_EQ"}
