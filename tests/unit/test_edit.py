@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline import plugins
 from gosudacon.pipeline.edit import Changes, where
 from gosudacon.pipeline.frozen import FrozenDict, FrozenList, ReadOnlySpec, freeze, freeze_spec, thaw
-from gosudacon.pipeline.registry import Registry
+from gosudacon.pipeline.registry import Registry, registry
 
 Plugins = dict[str, Callable[..., Any]]
 
@@ -414,3 +415,24 @@ def test_the_decorator_marks_as_pluggy_does() -> None:
         hookimpl(**options)(ours)
         pluggy.HookimplMarker("gosudacon")(**options)(theirs)
         assert vars(ours) == vars(theirs)
+
+
+CORPUS = sorted((Path(__file__).parent / "schema_corpus").glob("config-*.json"))
+HOST = Host(apparmor=True, selinux=True)
+
+
+def planned(config: Any, data: dict[str, Any]) -> object:
+    """The plan of a configuration, or why it is refused."""
+    wanted = spec(config, text=json.dumps(config).encode())
+    try:
+        return Registry(data).compiled(wanted, HOST, plans.make).to_json()
+    except ConfigError as error:
+        return error.record(), error.problems
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_built_in_stages_plan_the_same_with_a_configuration_that_is_read_only(path: Path) -> None:
+    """They change nothing of it, and take it for what it is."""
+    data = registry(use_snapshot=False).data
+    found = [planned(json.loads(path.read_text()), {**data, "plugins": plugins}) for plugins in ({}, {"one": {}})]
+    assert jsonio.dumps(found[0]) == jsonio.dumps(found[1])
