@@ -12,6 +12,7 @@ import pytest
 from tests.support import plugins
 from tests.support.bundle import Bundle
 from tests.support.leftovers import Watch
+from tests.support.needs import needs
 from tests.support.runtime import Runtime
 
 BANNER = """
@@ -415,3 +416,18 @@ def test_an_observer_that_was_removed(site: Site, bundle: Bundle) -> None:
     assert result.returncode == 1 and "cannot import gosudacon_witness" in result.stderr
     assert "cannot import gosudacon_witness" in runtime.delete(bundle, "--force", options=["--debug"]).stderr
     assert runtime.status(bundle) == "none"
+
+
+@needs("criu")
+def test_a_container_that_is_restored_is_edited_as_when_it_was_created(
+    gpu: Runtime, bundle: Bundle, scratch: Path
+) -> None:
+    asking(gpu, bundle)
+    pid = gpu.pid(bundle)
+    gpu.call("checkpoint", "--image-path", scratch / "images", bundle.id, limit=60)
+    gpu.wait(pid)
+    gpu.call("restore", "--detach", "--image-path", scratch / "images", "--bundle", bundle.path, bundle.id, limit=60)
+    assert gpu.call("exec", bundle.id, *LOOK).stdout == SEEN
+    kept = json.loads((gpu.root / bundle.id / "config.json").read_text())
+    assert [mount["destination"] for mount in kept["mounts"]].count("/opt/gpu") == 1
+    assert (gpu.root / bundle.id / "original.json").read_bytes() == (bundle.path / "config.json").read_bytes()
