@@ -79,7 +79,7 @@ else:
         return mark if function is None else mark(function)
 
 
-#: Name -> the module it comes from, which is imported when somebody asks for it: `delete` does without `_ctypes`, and
+#: Name -> the module it comes from, which is imported at first use: `delete` does without `_ctypes`, and
 #: a command without plugins does without `Edit`.
 _later = {
     "Edit": "gosudacon.pipeline.edit",

@@ -98,5 +98,5 @@ def _read_all(fd: int) -> bytes:
 def _wait(pid: int) -> None:
     try:
         os.waitpid(pid, 0)
-    except ChildProcessError:  # who ignores SIGCHLD has no children to wait for
+    except ChildProcessError:  # where SIGCHLD is ignored, there is no child to wait for
         return

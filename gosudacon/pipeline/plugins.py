@@ -1,6 +1,6 @@
 """Planning where plugins are enabled: they edit the configuration first, and amend the plan at the end.
 
-In between the configuration is read-only, so that whoever changes it is found out, and `explain` can tell.
+In between the configuration is read-only, so that every change goes through an `Edit`, which `explain` shows.
 """
 
 from __future__ import annotations

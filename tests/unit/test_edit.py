@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -397,6 +399,22 @@ def test_a_spec_is_replaced() -> None:
     assert type(first.replace(id="x")) is ReadOnlySpec
     with pytest.raises(TypeError):
         first.replace(nosuch=1)
+
+
+def test_without_plugins_nothing_is_imported_or_frozen() -> None:
+    code = """if True:
+        import sys
+        from gosudacon.api import Host, Spec
+        from gosudacon.pipeline.plan import make
+        from gosudacon.pipeline.registry import Registry
+        registry = Registry({"stages": [], "hooks": {}, "plugins": {}})
+        spec = Spec({"a": 1}, "x", "/b")
+        registry.compiled(spec, Host(), make)
+        assert registry.edit(spec, Host()) is None
+        assert type(spec) is Spec and type(spec.config) is dict
+        print([name for name in ("plugins", "edit", "frozen") if f"gosudacon.pipeline.{name}" in sys.modules])
+    """
+    assert subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 
 
 # The decorator.

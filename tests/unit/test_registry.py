@@ -460,19 +460,6 @@ def test_plugins_edit_one_after_the_other_with_their_settings(configured: Config
     assert spec.config == {"annotations": {"order": ["two", "uno"]}}
 
 
-def test_without_plugins_nothing_is_imported_or_frozen(configured: Configured) -> None:
-    loaded = [name for name in sys.modules if name.startswith("gosudacon.pipeline.")]
-    for name in ("plugins", "edit", "frozen"):
-        sys.modules.pop(f"gosudacon.pipeline.{name}", None)
-    spec = Spec({"a": 1}, "x", "/b")
-    found = configured()
-    assert found.edit(spec, Host()) is None
-    found.compiled(spec, Host(), lambda stages, spec, host: make([], spec, host))
-    assert type(spec) is Spec and type(spec.config) is dict
-    assert "gosudacon.pipeline.edit" not in sys.modules and "gosudacon.pipeline.frozen" not in sys.modules
-    assert loaded
-
-
 @pytest.mark.parametrize("operation", ["create", "exec", "restore", "update"])
 def test_every_plan_is_amended(configured: Configured, plugin: Plugin, operation: str) -> None:
     plugin("one", AMENDING.format(arguments="plan, spec", name="new"))
@@ -494,8 +481,7 @@ def test_a_stage_is_known_by_both_its_names(configured: Configured, plugin: Plug
     plugin("mine")
     found = configured('plugins = ["mine"]\n[replace]\nseccomp = "mine"')
     assert found.labels("mine") == found.labels("seccomp") == ["seccomp", "mine"]
-    assert found.labels("hooks") == ["hooks", "hooks"]
-    assert found.labels("nosuch") == []
+    assert (found.labels("hooks"), found.labels("nosuch")) == (["hooks", "hooks"], [])
 
 
 def test_a_plugin_is_not_a_stage(configured: Configured, plugin: Plugin) -> None:
