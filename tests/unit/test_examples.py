@@ -20,7 +20,7 @@ def test_every_example_is_described() -> None:
     assert all(output(name) for name in BUNDLES)
 
 
-@pytest.mark.parametrize("plugin", ["banner", "site_hostname"])
+@pytest.mark.parametrize("plugin", ["banner", "gpu", "site_hostname"])
 def test_plugins_are_packages(plugin: str) -> None:
     """tests/kernel/test_plugins.py installs and runs them."""
     assert (EXAMPLES / "plugins" / plugin / "pyproject.toml").is_file()
