@@ -7,7 +7,14 @@ from gosudacon.linux.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
+    from typing import Any, dataclass_transform
+
+    @dataclass_transform(kw_only_default=True)
+    class _Fields:
+        """What makes the type checker check the names and types of a constructor's arguments."""
+
+else:
+    _Fields = object
 
 RUNTIME = "runtime"
 CONTAINER = "container"
@@ -64,12 +71,13 @@ class Rank:
     EXECVE = 100  # START
 
 
-class Step:
+class Step(_Fields):
     """The smallest thing worth naming: a value that describes itself, runs, and may undo itself.
 
     A subclass sets `phase`, and where it differs from the phase's own, `side`; it names its fields as
-    annotations. Every field must be JSON data, since plans are printed and kept on disk: a step that is
-    needed later (``lasts``, or of a phase after `START`) is rebuilt from its fields by another process.
+    annotations, and the type checker checks the constructor's arguments against them. Every field must be JSON
+    data, since plans are printed and kept on disk: a step that is needed later (``lasts``, or of a phase after
+    `START`) is rebuilt from its fields by another process.
 
     ``by`` is the first phase in which the other side may rely on this step. It defaults to the next phase;
     a step that nobody waits for so soon (a cgroup limit) names a later one, so that both sides work at once.
@@ -94,7 +102,7 @@ class Step:
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
     recorded_as: tuple[str, int] = ("", 1)
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, **fields: object) -> None:
         vars(self).update(fields)
 
     def describe(self) -> str:

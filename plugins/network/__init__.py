@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from gosudacon.plugins.network.steps import Member
+
 # Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
 # that calls itself so. With `--network none` there is nothing to move, and nothing must be there.
 _DOCKERS_HOOK = "libnetwork-setkey"
@@ -48,7 +50,12 @@ class Network(Stage):
         settings = Settings(self.settings)
         if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
             return
-        common = {"bridge": settings.bridge, "leases": settings.leases, "link": link_name(spec), "where": _where(spec)}
+        common: Member = {
+            "bridge": settings.bridge,
+            "leases": settings.leases,
+            "link": link_name(spec),
+            "where": _where(spec),
+        }
         subnets = [subnet.text for subnet in settings.subnets]
         yield TakeLease(**common, subnets=subnets)
         yield MakeBridge(**common, subnets=subnets, mtu=settings.mtu)

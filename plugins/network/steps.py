@@ -5,6 +5,19 @@ from __future__ import annotations
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
 from gosudacon.plugins.network.subnets import AF_INET6, Subnet
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class Member(TypedDict):
+        """The fields of `_Member`."""
+
+        bridge: str
+        leases: str
+        link: str
+        where: str
+
+
 # What works on the kernel is imported by `run` and `undo`, since explaining a plan needs none of it.
 
 

@@ -83,7 +83,10 @@ class Handoff(Stage):
 def _oom_score_adj(spec: Spec) -> Step:
     """Of a process that forks again it must be there by then: a fork passes it on."""
     value: int = spec.process["oomScoreAdj"]
-    return confine.SetOomScoreAdj(value=value, **({"by": CONFINE} if spec.joins_pid_namespace else {}))
+    step = confine.SetOomScoreAdj(value=value)
+    if spec.joins_pid_namespace:
+        step.by = CONFINE
+    return step
 
 
 def _affinity(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
@@ -100,8 +103,10 @@ def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
         yield confine.JoinSessionKeyring(name=f"_ses.{spec.id}")
     yield from _affinity(process, spec)
     if process.get("scheduler"):
-        born = {"side": RUNTIME, "rank": Rank.BORN} if spec.joins_pid_namespace else {}
-        yield confine.SetScheduler(**_scheduler(process["scheduler"]), **born)
+        scheduler = confine.SetScheduler(**_scheduler(process["scheduler"]))
+        if spec.joins_pid_namespace:
+            scheduler.side, scheduler.rank = RUNTIME, Rank.BORN
+        yield scheduler
     if process.get("ioPriority"):
         io = process["ioPriority"]
         yield confine.SetIoPriority(io_class=io["class"], priority=io.get("priority") or 0)
@@ -165,7 +170,9 @@ def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
         yield pidfd.SendPidfd(path=spec.options["pidfd_socket"], word="setns" if spec.target else "standard")
     yield execute.WaitForStart() if spec.target is None else execute.WaitForRuntime()
     yield execute.CloseDescriptors(first=3 + int(spec.options.get("preserve_fds") or 0))
-    yield execute.PrepareExecve(args=process["args"], environment=environment, **_listening(spec))
+    yield execute.PrepareExecve(
+        args=process["args"], environment=environment, listening=bool(spec.options.get("listen_fds"))
+    )
     yield execute.Execve(args=process["args"])
 
 
@@ -181,10 +188,6 @@ def _environment(process: dict[str, Any], spec: Spec) -> list[str]:
     if spec.options.get("notify_directory") and "mount" in spec.namespaces():
         values["NOTIFY_SOCKET"] = f"NOTIFY_SOCKET={NOTIFY_SOCKET}"
     return list(values.values())
-
-
-def _listening(spec: Spec) -> dict[str, bool]:
-    return {"listening": True} if spec.options.get("listen_fds") else {}
 
 
 def _search_path(environment: list[str]) -> str:

@@ -174,7 +174,7 @@ class PrepareExecve(Step):
     rank = Rank.LAY_OUT
     args: list[str]
     environment: list[str]
-    listening: bool = False  # LISTEN_PID is to be set: it names the process that may use LISTEN_FDS (sd_listen_fds(3))
+    listening: bool  # LISTEN_PID is to be set: it names the process that may use LISTEN_FDS (sd_listen_fds(3))
 
     def describe(self) -> str:
         return f"lay out {len(self.args)} arguments and {len(self.environment)} environment entries"

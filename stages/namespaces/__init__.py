@@ -429,7 +429,7 @@ class Namespaces(Stage):
         if "user" in joined:
             maps = _maps(spec)
             checked = bool(maps["uids"] or maps["gids"])
-            yield SetnsWhatCanBe(kinds=list(joined), where="linux.namespaces", **_awaited(checked))
+            yield SetnsWhatCanBe(kinds=list(joined), by=ISOLATE if checked else "", where="linux.namespaces")
             if checked:
                 yield CheckIdMaps(**maps)
             yield BecomeRoot(groups=host.euid == 0)
@@ -447,7 +447,7 @@ class Namespaces(Stage):
         flags = _flags(kind for kind in new if kind not in ("user", "cgroup"))
         offsets = spec.linux.get("timeOffsets")
         if flags:
-            yield Unshare(flags=flags, where="linux.namespaces", **_awaited(bool(offsets)))
+            yield Unshare(flags=flags, by=ISOLATE if offsets else "", where="linux.namespaces")
         if offsets:
             yield TimeOffsets(offsets=offsets)
         yield SetNotDumpable()
@@ -517,11 +517,6 @@ def _where(spec: Spec, kind: str) -> str:
         if entry["type"] == kind:
             return f"linux.namespaces[{index}]"
     return "linux.namespaces"
-
-
-def _awaited(needed: bool) -> dict[str, str]:
-    """For a step on whose end the runtime waits in this phase already, if it is ``needed``."""
-    return {"by": ISOLATE} if needed else {}
 
 
 def _map_lines(text: bytes) -> list[list[int]]:

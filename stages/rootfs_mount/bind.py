@@ -21,7 +21,23 @@ from gosudacon.stages.rootfs_mount.options import Options, attributes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, TypedDict
+
+    from gosudacon.stages.rootfs_mount.filesystem import Fields
+
+    class _CopyFields(TypedDict):
+        """The fields that `_BindStep` adds to those of `MountStep`."""
+
+        index: int
+        recursive: bool
+        propagation: list[int]
+        set: int
+        clear: int
+        named: int
+        tree: list[int]
+        idmap: str
+        idmap_tree: bool
+
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
 _EPERM, _EINVAL, _ENOTDIR = 1, 22, 20
@@ -233,15 +249,20 @@ def plan_bind(
         text = "bind mounts cannot have any filesystem-specific options applied"
         raise ConfigError(f"{text}: {','.join(options.data)}", where=f"{where}.options")
     destination = places.normal(entry["destination"])
-    common = {"destination": destination, "fstype": "bind", "words": options.words, "where": where}
+    common: Fields = {
+        "destination": destination,
+        "source": "" if options.remount else _source(spec, entry, where),
+        "fstype": "bind",
+        "words": options.words,
+        "where": where,
+    }
     if options.remount:
         flags = options.flags & ~(mount.MS_BIND | mount.MS_REC | mount.MS_REMOUNT)
-        yield Remount(source="", flags=flags, **common)
+        yield Remount(flags=flags, **common)
         return
-    common["source"] = _source(spec, entry, where)
     recursive = bool(options.flags & mount.MS_REC)
     set_, clear, named = options.bind_attributes(replace="user" not in spec.namespaces())
-    copy = {
+    copy: _CopyFields = {
         "index": index,
         "recursive": recursive,
         "propagation": reduce(base + options.propagation, recursive),
@@ -262,9 +283,7 @@ def plan_bind(
     yield from _steps(host, options, common, copy, again)
 
 
-def _steps(
-    host: Host, options: Options, common: dict[str, Any], copy: dict[str, Any], again: list[int]
-) -> Iterator[Step]:
+def _steps(host: Host, options: Options, common: Fields, copy: _CopyFields, again: list[int]) -> Iterator[Step]:
     kinds = _kinds(options)
     if host.kernel < BY_DESCRIPTOR:
         if any(options.recursive):

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from gosudacon.stages.rootfs_mount.filesystem import Fields
+
+    class _CgroupFields(Fields):
+        private: bool
+        classic: bool
+        covers: bool
+
+
 _EPERM, _ENOENT, _EBUSY, _EACCES, _EINVAL, _ENOSYS = 1, 2, 16, 13, 22, 38
 _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 
@@ -170,7 +178,7 @@ class MountCgroup1(_CgroupStep):
 def plan_cgroup(spec: Spec, host: Host, entry: dict[str, Any], options: Options, trees: list[str], where: str) -> Step:
     """The step for an entry of type ``cgroup``; ``trees`` are the destinations of recursive bind mounts so far."""
     destination = places.normal(entry["destination"])
-    common = {
+    common: _CgroupFields = {
         "destination": destination,
         "covers": any(f"{destination}/".startswith(f"{tree}/") for tree in trees),
         "source": entry.get("source") or "cgroup",

@@ -18,7 +18,26 @@ from gosudacon.stages.rootfs_mount.options import PROPAGATION_NAMES, Options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class Fields(TypedDict):
+        """The fields of `MountStep`."""
+
+        destination: str
+        source: str
+        fstype: str
+        words: list[str]
+        where: str
+
+    class _NewFields(Fields):
+        """The fields that both kinds of steps for a new filesystem have."""
+
+        inherit_mode: bool
+        recursive: list[int]
+        propagation: list[int]
+        label: str
+        keep: bool
+
 
 BY_DESCRIPTOR = (5, 12)  # mount_setattr(2); the rest of the family is older
 
@@ -232,7 +251,7 @@ def plan_filesystem(
     of_others = of_others and fstype == "proc" and not options.remount
     kinds = (MountProcOfOthers, MountFilesystemClassic) if of_others else _kinds(options.copy_up)
     flags = options.flags & ~mount.MS_RDONLY if deferred else options.flags
-    common = {
+    common: _NewFields = {
         "destination": places.normal(entry["destination"]),
         "source": entry.get("source") or "",
         "fstype": fstype,

@@ -184,7 +184,7 @@ def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
     if host.kernel < BY_DESCRIPTOR:
         from gosudacon.stages.rootfs_mount import hide_classic
 
-        kinds: tuple[type[_Path], type[_Path]] = hide_classic.MakeReadOnlyClassic, hide_classic.MaskClassic
+        kinds: tuple[type[MakeReadOnly], type[Mask]] = hide_classic.MakeReadOnlyClassic, hide_classic.MaskClassic
     else:
         kinds = MakeReadOnly, Mask
     if masked and host.kernel >= BY_DESCRIPTOR:

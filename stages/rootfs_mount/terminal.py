@@ -60,7 +60,7 @@ class OpenTerminal(Step):
     height: int
     width: int
     console: bool
-    devpts: str = ""  # the place in config.json of the mount that the terminal comes from, where it was kept
+    devpts: str  # the place in config.json of the mount that the terminal comes from, where it was kept
 
     def describe(self) -> str:
         size = f" of {self.height} rows, {self.width} columns" if self.height or self.width else ""
@@ -148,8 +148,8 @@ def _connection(spec: Spec) -> Step:
 def _open(spec: Spec, console: bool) -> OpenTerminal:
     size = spec.process.get("consoleSize") or {}
     height, width = size.get("height") or 0, size.get("width") or 0
-    more = {"devpts": _devpts(spec)} if console else {}
-    return OpenTerminal(height=min(height, 65535), width=min(width, 65535), console=console, **more)
+    devpts = _devpts(spec) if console else ""
+    return OpenTerminal(height=min(height, 65535), width=min(width, 65535), console=console, devpts=devpts)
 
 
 def _devpts(spec: Spec) -> str:
