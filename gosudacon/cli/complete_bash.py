@@ -137,7 +137,7 @@ def _options() -> Iterable[str]:
 def _values() -> Iterable[str]:
     for topic, options in _topics():
         for option in options:
-            if option[2] != "flag":
+            if option.kind != "flag":
                 names = "|".join(f'"{topic} {word}"' for word in words.spellings(option))
                 yield f'        {names}) echo "{_value(*words.value(option))}" ;;'
     for topic in table.COMMANDS:

@@ -91,7 +91,7 @@ def _valued() -> Iterable[str]:
     """``'create --bundle'`` and so on: the options that take the word after them."""
     for topic in ("", *table.COMMANDS):
         for option in words.options(topic) if topic else words.globals_():
-            if option[2] != "flag":
+            if option.kind != "flag":
                 yield from (_quoted(f"{topic} {word}") for word in words.spellings(option))
 
 
@@ -114,13 +114,12 @@ def _lines(function: str) -> Iterable[str]:
 
 
 def _option(option: table.Option, function: str) -> str:
-    name, short, kind, _, _, text = option
-    spelled = f"-l {name}" + (f" -s {short}" if short else "")
+    spelled = f"-l {option.name}" + (f" -s {option.short}" if option.short else "")
     value = ""
-    if kind != "flag":
+    if option.kind != "flag":
         action = _action(*words.value(option), function)
         value = f" -r {action}" if action == "-F" else f" -x {action}".rstrip()
-    return f"{spelled}{value} -d {_quoted(text)}"
+    return f"{spelled}{value} -d {_quoted(option.help)}"
 
 
 def _action(kind: str, choices: tuple[str, ...], function: str) -> str:

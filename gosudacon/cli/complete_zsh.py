@@ -77,10 +77,12 @@ def _case(name: str, function: str) -> str:
 
 
 def _option(option: table.Option, function: str) -> str:
-    name, short, kind, metavar, _, text = option
-    note = text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+    name, short, kind = option.name, option.short, option.kind
+    note = option.help.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
     value = (
-        "" if kind == "flag" else f":{metavar.replace(':', chr(92) + ':')}:{_action(*words.value(option), function)}"
+        ""
+        if kind == "flag"
+        else f":{option.metavar.replace(':', chr(92) + ':')}:{_action(*words.value(option), function)}"
     )
     equals = "" if kind == "flag" else "="
     before = "*" if kind == "list" else (f"(-{short} --{name})" if short else "")

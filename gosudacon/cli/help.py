@@ -106,22 +106,21 @@ def sentence(words: str) -> str:
 
 
 def _options(options: Sequence[table.Option]) -> list[tuple[str, str]]:
-    return [_option(option) for option in options if option[5]]
+    return [_option(option) for option in options if option.help]
 
 
 def _option(option: table.Option) -> tuple[str, str]:
-    name, short, _, metavar, _, _ = option
-    spelled = f"-{short}, --{name}" if short else f"    --{name}"
-    if metavar:
-        spelled += f" {metavar}"
+    spelled = f"-{option.short}, --{option.name}" if option.short else f"    --{option.name}"
+    if option.metavar:
+        spelled += f" {option.metavar}"
     return spelled, described(option)
 
 
 def described(option: table.Option) -> str:
     """What the option does, with its default."""
-    _, _, kind, _, default, words = option
+    words, default = option.help, option.default
     # Nothing to say where the default is no value (0 descriptors, no file) or stands in the text.
-    if kind != "flag" and default not in ("", 0, -1) and "default" not in words:
+    if option.kind != "flag" and default not in ("", 0, -1) and "default" not in words:
         words += f" (default: {default})"
     return words
 

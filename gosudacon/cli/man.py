@@ -144,7 +144,7 @@ def _tagged(tag: str, text: str, name: str) -> Iterable[str]:
 def _options(options: Sequence[table.Option], name: str) -> Iterable[str]:
     for option in options:
         spelled = ", ".join(f"\\fB{_text(word)}\\fR" for word in reversed(words.spellings(option)))
-        metavar = f" \\fI{_text(option[3])}\\fR" if option[3] else ""
+        metavar = f" \\fI{_text(option.metavar)}\\fR" if option.metavar else ""
         yield from _tagged(spelled + metavar, helps.sentence(helps.described(option)), name)
 
 

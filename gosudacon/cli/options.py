@@ -1,7 +1,6 @@
 """The one table of the command line: parsing, ``--help``, man pages and shell completions come from it.
 
-An option is a tuple ``(name, short, kind, metavar, default, help)``. The short name may be empty; an option
-whose help is empty is not shown. The kinds are
+An option with a metavar is a ``str`` and one without a ``flag``, unless it says otherwise. The kinds are
 
 ``flag``      bare, or ``=true`` / ``=false``; False unless given
 ``str``       a string, as it came
@@ -10,16 +9,14 @@ whose help is empty is not shown. The kinds are
 ``str-bool``  ``true``, ``false`` or ``auto``, as a string
 ``choice``    one of the words that the metavar lists with ``|`` between them
 
-Everything here is constants, so that a hot command pays for reading them and for nothing else.
+Everything here is constants and small objects, since every command pays for all of it.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypedDict
-
-    Option = tuple[str, str, str, str, Any, str]
+    from typing import TypedDict
 
     class Command(TypedDict):
         """One command of the table."""
@@ -35,51 +32,87 @@ if TYPE_CHECKING:
         example: str  # one command line a line, without the program's name
 
 
+class Option:
+    """One option: its names, what value it takes, and what it does.
+
+    ``short`` is a letter, or empty; ``default`` the value of one that is not given (False for a flag, an empty list
+    for a list); ``metavar`` stands for the value in texts. An option without ``help`` is not shown.
+    """
+
+    __slots__ = ("default", "help", "kind", "metavar", "name", "short")
+
+    def __init__(
+        self, name: str, help: str, metavar: str = "", kind: str = "", short: str = "", default: int | str = ""
+    ) -> None:
+        self.name = name
+        self.help = help
+        self.kind = kind or ("str" if metavar else "flag")
+        self.metavar = metavar
+        self.short = short
+        self.default = default if metavar else False
+
+
 PROGRAM = "gosudacon"
 
 GLOBALS: tuple[Option, ...] = (
-    ("root", "", "str", "DIR", "", "directory of the containers' state"),
-    ("log", "", "str", "FILE", "", "append the error, if any, to FILE as well (default: stderr only)"),
-    ("log-format", "", "str", "text|json", "text", "format of the records in the log"),
-    ("debug", "", "flag", "", False, "log what the runtime does, step by step, too"),
-    ("systemd-cgroup", "", "flag", "", False, "let systemd make the cgroup (cgroupsPath: slice:prefix:name)"),
-    ("cgroup-manager", "", "choice", "cgroupfs|systemd|disabled", "cgroupfs", "who makes the cgroup"),
-    ("rootless", "", "str-bool", "true|false|auto", "auto", "ignore missing permission on cgroups"),
-    ("config", "", "str", "FILE", "/etc/gosudacon/config.toml", "the administrator's configuration"),
-    ("no-snapshot", "", "flag", "", False, ""),  # look for stages anew; for tests, and to find out what is slow
-    ("criu", "", "str", "PATH", "", ""),
-    ("help", "h", "flag", "", False, "show help"),
-    ("version", "v", "flag", "", False, "print the version"),
+    Option("root", "directory of the containers' state", metavar="DIR"),
+    Option("log", "append the error, if any, to FILE as well (default: stderr only)", metavar="FILE"),
+    Option("log-format", "format of the records in the log", metavar="text|json", default="text"),
+    Option("debug", "log what the runtime does, step by step, too"),
+    Option("systemd-cgroup", "let systemd make the cgroup (cgroupsPath: slice:prefix:name)"),
+    Option(
+        "cgroup-manager", "who makes the cgroup", kind="choice", metavar="cgroupfs|systemd|disabled", default="cgroupfs"
+    ),
+    Option(
+        "rootless", "ignore missing permission on cgroups", kind="str-bool", metavar="true|false|auto", default="auto"
+    ),
+    Option("config", "the administrator's configuration", metavar="FILE", default="/etc/gosudacon/config.toml"),
+    Option("no-snapshot", ""),  # look for stages anew; for tests, and to find out what is slow
+    Option("criu", "", metavar="PATH"),
+    Option("help", "show help", short="h"),
+    Option("version", "print the version", short="v"),
 )
 
-_HELP: Option = ("help", "h", "flag", "", False, "show help")
-_BUNDLE: Option = ("bundle", "b", "str", "DIR", ".", "the bundle: the directory of config.json")
-_PID_FILE: Option = ("pid-file", "", "str", "FILE", "", "write the process's pid to FILE")
-_CONSOLE: Option = ("console-socket", "", "str", "SOCKET", "", "send the terminal to this AF_UNIX socket")
-_PIDFD: Option = ("pidfd-socket", "", "str", "SOCKET", "", "send a pidfd to this AF_UNIX socket")
-_PRESERVE: Option = ("preserve-fds", "", "int", "N", 0, "pass on N more descriptors (after LISTEN_FDS)")
-_DETACH: Option = ("detach", "d", "flag", "", False, "return when the process runs; do not wait for it")
-_NO_SUBREAPER: Option = ("no-subreaper", "", "flag", "", False, "do not reap the container's orphans")
-_NO_PIVOT: Option = ("no-pivot", "", "flag", "", False, "do not use pivot_root (for a root on a ramdisk)")
-_NO_KEYRING: Option = ("no-new-keyring", "", "flag", "", False, "keep the caller's session keyring")
-_FORMAT: Option = ("format", "f", "choice", "table|json", "table", "format of the output")
+_HELP = Option("help", "show help", short="h")
+_BUNDLE = Option("bundle", "the bundle: the directory of config.json", metavar="DIR", short="b", default=".")
+_PID_FILE = Option("pid-file", "write the process's pid to FILE", metavar="FILE")
+_CONSOLE = Option("console-socket", "send the terminal to this AF_UNIX socket", metavar="SOCKET")
+_PIDFD = Option("pidfd-socket", "send a pidfd to this AF_UNIX socket", metavar="SOCKET")
+_PRESERVE = Option("preserve-fds", "pass on N more descriptors (after LISTEN_FDS)", kind="int", metavar="N", default=0)
+_DETACH = Option("detach", "return when the process runs; do not wait for it", short="d")
+_NO_SUBREAPER = Option("no-subreaper", "do not reap the container's orphans")
+_NO_PIVOT = Option("no-pivot", "do not use pivot_root (for a root on a ramdisk)")
+_NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
+_FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
 _CREATE = (_BUNDLE, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE)
 _CRIU: tuple[Option, ...] = (
-    ("image-path", "", "str", "DIR", "", "directory of the images (default: ./checkpoint)"),
-    ("work-path", "", "str", "DIR", "", "directory of the work files and logs"),
-    ("tcp-established", "", "flag", "", False, "allow established TCP connections"),
-    ("ext-unix-sk", "", "flag", "", False, "allow external unix sockets"),
-    ("shell-job", "", "flag", "", False, "allow shell jobs"),
-    ("file-locks", "", "flag", "", False, "allow file locks"),
-    ("auto-dedup", "", "flag", "", False, "remove duplicate memory pages from the images"),
-    ("lazy-pages", "", "flag", "", False, "move memory pages when they are needed (userfaultfd)"),
-    ("manage-cgroups-mode", "", "choice", "soft|full|strict|ignore", "soft", "how CRIU treats cgroups"),
-    ("network-lock", "", "choice", "iptables|nftables|skip", "iptables", "how CRIU holds network traffic back"),
-    ("empty-ns", "", "list", "network", "", "make this namespace anew, without what it held"),
+    Option("image-path", "directory of the images (default: ./checkpoint)", metavar="DIR"),
+    Option("work-path", "directory of the work files and logs", metavar="DIR"),
+    Option("tcp-established", "allow established TCP connections"),
+    Option("ext-unix-sk", "allow external unix sockets"),
+    Option("shell-job", "allow shell jobs"),
+    Option("file-locks", "allow file locks"),
+    Option("auto-dedup", "remove duplicate memory pages from the images"),
+    Option("lazy-pages", "move memory pages when they are needed (userfaultfd)"),
+    Option(
+        "manage-cgroups-mode",
+        "how CRIU treats cgroups",
+        kind="choice",
+        metavar="soft|full|strict|ignore",
+        default="soft",
+    ),
+    Option(
+        "network-lock",
+        "how CRIU holds network traffic back",
+        kind="choice",
+        metavar="iptables|nftables|skip",
+        default="iptables",
+    ),
+    Option("empty-ns", "make this namespace anew, without what it held", kind="list", metavar="network"),
 )
 _INSTALL: tuple[Option, ...] = (
-    ("prefix", "", "str", "DIR", "/usr/local", "where to install: DIR/bin, DIR/lib/gosudacon, DIR/share"),
-    ("name", "", "str", "NAME", "gosudacon", "name of the command in DIR/bin"),
+    Option("prefix", "where to install: DIR/bin, DIR/lib/gosudacon, DIR/share", metavar="DIR", default="/usr/local"),
+    Option("name", "name of the command in DIR/bin", metavar="NAME", default="gosudacon"),
     _HELP,
 )
 
@@ -135,7 +168,7 @@ COMMANDS: dict[str, Command] = {
         options=(
             *_CREATE,
             _DETACH,
-            ("keep", "", "flag", "", False, "keep the container when its process has ended"),
+            Option("keep", "keep the container when its process has ended"),
             _NO_SUBREAPER,
             _HELP,
         ),
@@ -151,22 +184,22 @@ COMMANDS: dict[str, Command] = {
         prefix="exec failed: ",
         failure=255,
         options=(
-            ("process", "p", "str", "FILE", "", "the process as OCI JSON; other process options are ignored"),
+            Option("process", "the process as OCI JSON; other process options are ignored", metavar="FILE", short="p"),
             _DETACH,
             _PID_FILE,
             _CONSOLE,
             _PIDFD,
-            ("tty", "t", "flag", "", False, "give the process a terminal"),
-            ("cwd", "", "str", "DIR", "", "working directory in the container"),
-            ("env", "e", "list", "NAME=VALUE", "", "add to the environment; repeatable"),
-            ("user", "u", "str", "UID[:GID]", "", "user and group, as numbers"),
-            ("additional-gids", "g", "list", "GID", "", "additional group; repeatable"),
-            ("cap", "c", "list", "CAP", "", "add a capability; repeatable"),
-            ("no-new-privs", "", "flag", "", False, "set no_new_privs"),
-            ("process-label", "", "str", "LABEL", "", "SELinux label of the process"),
-            ("apparmor", "", "str", "PROFILE", "", "AppArmor profile of the process"),
-            ("cgroup", "", "list", "[CTRL:]PATH", "", "existing cgroup below the container's"),
-            ("ignore-paused", "", "flag", "", False, "join a paused container, too"),
+            Option("tty", "give the process a terminal", short="t"),
+            Option("cwd", "working directory in the container", metavar="DIR"),
+            Option("env", "add to the environment; repeatable", kind="list", metavar="NAME=VALUE", short="e"),
+            Option("user", "user and group, as numbers", metavar="UID[:GID]", short="u"),
+            Option("additional-gids", "additional group; repeatable", kind="list", metavar="GID", short="g"),
+            Option("cap", "add a capability; repeatable", kind="list", metavar="CAP", short="c"),
+            Option("no-new-privs", "set no_new_privs"),
+            Option("process-label", "SELinux label of the process", metavar="LABEL"),
+            Option("apparmor", "AppArmor profile of the process", metavar="PROFILE"),
+            Option("cgroup", "existing cgroup below the container's", kind="list", metavar="[CTRL:]PATH"),
+            Option("ignore-paused", "join a paused container, too"),
             _PRESERVE,
             _HELP,
         ),
@@ -185,7 +218,7 @@ COMMANDS: dict[str, Command] = {
         summary="list the containers",
         usage="",
         positionals=(0, 0),
-        options=(_FORMAT, ("quiet", "q", "flag", "", False, "print ids only"), _HELP),
+        options=(_FORMAT, Option("quiet", "print ids only", short="q"), _HELP),
         text="Lists the containers below --root. Where the state of one cannot be read, its status is unknown.",
         example="list --format json",
     ),
@@ -204,7 +237,7 @@ COMMANDS: dict[str, Command] = {
         positionals=(1, 2),
         stop=True,
         options=(
-            ("all", "a", "flag", "", False, "send the signal to all processes of the container"),
+            Option("all", "send the signal to all processes of the container", short="a"),
             _HELP,
         ),
         text="The signal is a number or a name, with or without SIG; SIGTERM if none is given.",
@@ -215,7 +248,7 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            ("force", "f", "flag", "", False, "kill it first; no error if there is none"),
+            Option("force", "kill it first; no error if there is none", short="f"),
             _HELP,
         ),
         text="Undoes what the plan did on the host: cgroups, mounts, network, the state directory. A "
@@ -244,25 +277,25 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            ("resources", "r", "str", "FILE", "", "limits as OCI JSON (- is stdin); no other option counts"),
-            ("blkio-weight", "", "int", "N", 0, "block I/O weight, 10 to 1000"),
-            ("cpu-period", "", "str", "USEC", "", "CFS period"),
-            ("cpu-quota", "", "str", "USEC", "", "CPU time within a period"),
-            ("cpu-burst", "", "str", "USEC", "", "CPU time saved up for bursts"),
-            ("cpu-share", "", "str", "N", "", "CPU shares relative to other containers"),
-            ("cpu-rt-period", "", "str", "USEC", "", "realtime period"),
-            ("cpu-rt-runtime", "", "str", "USEC", "", "realtime CPU time within a period"),
-            ("cpu-idle", "", "str", "0|1", "", "use idle CPU time only"),
-            ("cpuset-cpus", "", "str", "LIST", "", "CPUs, such as 0-2,7"),
-            ("cpuset-mems", "", "str", "LIST", "", "memory nodes"),
-            ("memory", "", "str", "BYTES", "", "memory limit, such as 512m; -1 is none"),
-            ("memory-reservation", "", "str", "BYTES", "", "memory to keep under pressure (soft limit)"),
-            ("memory-swap", "", "str", "BYTES", "", "memory and swap together; -1 is no limit"),
-            ("pids-limit", "", "str", "N", "", "number of processes; -1 is no limit"),
-            ("l3-cache-schema", "", "str", "SCHEMA", "", "Intel RDT cache schema"),
-            ("mem-bw-schema", "", "str", "SCHEMA", "", "Intel RDT memory bandwidth schema"),
-            ("kernel-memory", "", "str", "BYTES", "", ""),
-            ("kernel-memory-tcp", "", "str", "BYTES", "", ""),
+            Option("resources", "limits as OCI JSON (- is stdin); no other option counts", metavar="FILE", short="r"),
+            Option("blkio-weight", "block I/O weight, 10 to 1000", kind="int", metavar="N", default=0),
+            Option("cpu-period", "CFS period", metavar="USEC"),
+            Option("cpu-quota", "CPU time within a period", metavar="USEC"),
+            Option("cpu-burst", "CPU time saved up for bursts", metavar="USEC"),
+            Option("cpu-share", "CPU shares relative to other containers", metavar="N"),
+            Option("cpu-rt-period", "realtime period", metavar="USEC"),
+            Option("cpu-rt-runtime", "realtime CPU time within a period", metavar="USEC"),
+            Option("cpu-idle", "use idle CPU time only", metavar="0|1"),
+            Option("cpuset-cpus", "CPUs, such as 0-2,7", metavar="LIST"),
+            Option("cpuset-mems", "memory nodes", metavar="LIST"),
+            Option("memory", "memory limit, such as 512m; -1 is none", metavar="BYTES"),
+            Option("memory-reservation", "memory to keep under pressure (soft limit)", metavar="BYTES"),
+            Option("memory-swap", "memory and swap together; -1 is no limit", metavar="BYTES"),
+            Option("pids-limit", "number of processes; -1 is no limit", metavar="N"),
+            Option("l3-cache-schema", "Intel RDT cache schema", metavar="SCHEMA"),
+            Option("mem-bw-schema", "Intel RDT memory bandwidth schema", metavar="SCHEMA"),
+            Option("kernel-memory", "", metavar="BYTES"),
+            Option("kernel-memory-tcp", "", metavar="BYTES"),
             _HELP,
         ),
         text="Limits that are not given stay as they are.",
@@ -273,8 +306,8 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            ("interval", "", "str", "DURATION", "5s", "time between statistics"),
-            ("stats", "", "flag", "", False, "print the statistics once and exit"),
+            Option("interval", "time between statistics", metavar="DURATION", default="5s"),
+            Option("stats", "print the statistics once and exit"),
             _HELP,
         ),
         text="One JSON object a line, until the container has stopped. An interval is written as 5s, 500ms or 1m30s.",
@@ -294,13 +327,19 @@ COMMANDS: dict[str, Command] = {
         positionals=(1, 1),
         options=(
             *_CRIU,
-            ("parent-path", "", "str", "DIR", "", "images of a --pre-dump, relative to --image-path"),
-            ("leave-running", "", "flag", "", False, "let the container go on"),
-            ("pre-dump", "", "flag", "", False, "save the memory only, and let the container go on"),
-            ("tcp-skip-in-flight", "", "flag", "", False, "skip TCP connections that are being made"),
-            ("link-remap", "", "flag", "", False, "remap files that have been unlinked"),
-            ("status-fd", "", "int", "N", -1, "descriptor on which CRIU says that lazy pages are ready"),
-            ("page-server", "", "str", "ADDRESS:PORT", "", "address of the page server"),
+            Option("parent-path", "images of a --pre-dump, relative to --image-path", metavar="DIR"),
+            Option("leave-running", "let the container go on"),
+            Option("pre-dump", "save the memory only, and let the container go on"),
+            Option("tcp-skip-in-flight", "skip TCP connections that are being made"),
+            Option("link-remap", "remap files that have been unlinked"),
+            Option(
+                "status-fd",
+                "descriptor on which CRIU says that lazy pages are ready",
+                kind="int",
+                metavar="N",
+                default=-1,
+            ),
+            Option("page-server", "address of the page server", metavar="ADDRESS:PORT"),
             _HELP,
         ),
         text="Uses CRIU.",
@@ -318,9 +357,9 @@ COMMANDS: dict[str, Command] = {
             _NO_SUBREAPER,
             _NO_PIVOT,
             *_CRIU,
-            ("tcp-close", "", "flag", "", False, "restore TCP connections as closed ones"),
-            ("lsm-profile", "", "str", "TYPE:NAME", "", "LSM profile of the restored processes"),
-            ("lsm-mount-context", "", "str", "CONTEXT", "", "LSM context of the restored mounts"),
+            Option("tcp-close", "restore TCP connections as closed ones"),
+            Option("lsm-profile", "LSM profile of the restored processes", metavar="TYPE:NAME"),
+            Option("lsm-mount-context", "LSM context of the restored mounts", metavar="CONTEXT"),
             _HELP,
         ),
         text="Uses CRIU.",
@@ -331,8 +370,8 @@ COMMANDS: dict[str, Command] = {
         usage="",
         positionals=(0, 0),
         options=(
-            ("bundle", "b", "str", "DIR", ".", "where to write it"),
-            ("rootless", "", "flag", "", False, "for a container of the calling user, without root"),
+            Option("bundle", "where to write it", metavar="DIR", short="b", default="."),
+            Option("rootless", "for a container of the calling user, without root"),
             _HELP,
         ),
         text="The container runs `sh` on the directory `rootfs`, read-only, in namespaces of its own.",
@@ -343,7 +382,7 @@ COMMANDS: dict[str, Command] = {
         usage="<directory> [<command> [<argument> ...]]",
         positionals=(1, -1),
         options=(
-            ("terminal", "t", "flag", "", False, "with a terminal; a shell, if no command is given"),
+            Option("terminal", "with a terminal; a shell, if no command is given", short="t"),
             _HELP,
         ),
         text="The root filesystem is the host's /usr, mounted read-only, and a few small files; what can be "
@@ -357,8 +396,8 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 1),
         options=(
             _FORMAT,
-            ("stage", "", "str", "NAME", "", "the steps of this stage only"),
-            ("exec", "", "str", "FILE", "", "the plan for `exec --process FILE` in the bundle's container"),
+            Option("stage", "the steps of this stage only", metavar="NAME"),
+            Option("exec", "the plan for `exec --process FILE` in the bundle's container", metavar="FILE"),
             _CONSOLE,
             _PIDFD,
             _HELP,
@@ -388,7 +427,10 @@ COMMANDS: dict[str, Command] = {
         summary="print the completion for a shell",
         usage="<bash|zsh|fish>",
         positionals=(1, 1),
-        options=(("name", "", "str", "NAME", "gosudacon", "name of the command that is completed"), _HELP),
+        options=(
+            Option("name", "name of the command that is completed", metavar="NAME", default="gosudacon"),
+            _HELP,
+        ),
         text="Completes commands, options, their values, and ids of containers. `gosudacon install` puts it where "
         "the shells look for it.",
         example="completion bash",
@@ -397,7 +439,10 @@ COMMANDS: dict[str, Command] = {
         summary="print a page of the manual",
         usage="[<command>]",
         positionals=(0, 1),
-        options=(("name", "", "str", "NAME", "gosudacon", "name of the command that is described"), _HELP),
+        options=(
+            Option("name", "name of the command that is described", metavar="NAME", default="gosudacon"),
+            _HELP,
+        ),
         text="For man(1) to format: `gosudacon man create | man -l -`. `gosudacon install` puts all pages where "
         "man(1) finds them.",
         example="man\nman create",

@@ -116,11 +116,10 @@ def _scan(
     """Take the options out of ``words`` into ``values``; returns what is left."""
     known = {}
     for option in options:
-        name, short, kind, _, default, _ = option
-        known[name] = option
-        if short:
-            known[short] = option
-        values[name] = [] if kind == "list" else default
+        known[option.name] = option
+        if option.short:
+            known[option.short] = option
+        values[option.name] = [] if option.kind == "list" else option.default
     rest: list[str] = []
     position, end = 0, len(words)
     while position < end:
@@ -140,7 +139,7 @@ def _scan(
         if found is None:
             message = f"flag provided but not defined: -{spelled}"
             raise UsageError(message, heading="stderr", topic=topic)
-        name, _, kind, metavar, _, _ = found
+        name, kind = found.name, found.kind
         if not equals and kind == "flag":
             value = "true"
         elif not equals:
@@ -154,11 +153,12 @@ def _scan(
         elif kind == "list":
             values[name].append(value)
         else:
-            values[name] = _convert(name, kind, metavar, value, topic)
+            values[name] = _convert(found, value, topic)
     return rest
 
 
-def _convert(name: str, kind: str, metavar: str, value: str, topic: str) -> bool | int | str:
+def _convert(option: table.Option, value: str, topic: str) -> bool | int | str:
+    name, kind, metavar = option.name, option.kind, option.metavar
     problem = "parse error"
     if kind == "flag":
         if value in _TRUE or value in _FALSE:

@@ -36,15 +36,14 @@ def options(command: str) -> list[table.Option]:
 
 def spellings(option: table.Option) -> list[str]:
     """``--bundle`` and ``-b``: long first."""
-    return [f"--{option[0]}", *([f"-{option[1]}"] if option[1] else [])]
+    return [f"--{option.name}", *([f"-{option.short}"] if option.short else [])]
 
 
 def value(option: table.Option) -> tuple[str, tuple[str, ...]]:
     """The kind of the option's value, and the words it is one of (none: any). Not for a flag."""
-    metavar = option[3]
-    if re.fullmatch(r"[a-z0-9]+(\|[a-z0-9]+)*", metavar):
-        return ANY, tuple(metavar.split("|"))
-    return _KINDS.get(metavar, ANY), ()
+    if re.fullmatch(r"[a-z0-9]+(\|[a-z0-9]+)*", option.metavar):
+        return ANY, tuple(option.metavar.split("|"))
+    return _KINDS.get(option.metavar, ANY), ()
 
 
 def arguments(command: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -74,4 +73,4 @@ def signals() -> list[str]:
 
 
 def _shown(options: Sequence[table.Option]) -> list[table.Option]:
-    return [option for option in options if option[5]]
+    return [option for option in options if option.help]

@@ -18,12 +18,12 @@ def test_every_help_is_complete(topic: str) -> None:
     text = helps.text(topic)
     options = table.COMMANDS[topic]["options"] if topic else table.GLOBALS
     shown = {word.rstrip(",") for line in text.splitlines() for word in line.split()[:2] if line[:2] == "  "}
-    for name, short, _, metavar, _, words in options:
-        assert (f"--{name}" in shown) == bool(words)
-        if words and short:
-            assert f"-{short}, --{name}" in text
-        if words and metavar:
-            assert f"--{name} {metavar}" in text
+    for option in options:
+        assert (f"--{option.name}" in shown) == bool(option.help)
+        if option.help and option.short:
+            assert f"-{option.short}, --{option.name}" in text
+        if option.help and option.metavar:
+            assert f"--{option.name} {option.metavar}" in text
     assert "Example" in text
     assert f"gosudacon {topic}".strip() in text
 

@@ -274,13 +274,14 @@ def test_failures() -> None:
 
 def test_the_table_is_sound() -> None:
     for name, command in {**table.COMMANDS}.items():
-        spellings = [word for option in command["options"] for word in option[:2] if word]
+        spellings = [word for option in command["options"] for word in (option.name, option.short) if word]
         assert len(spellings) == len(set(spellings)), name
         assert "help" in spellings
-        for _, short, kind, metavar, default, _ in command["options"]:
+        for option in command["options"]:
+            kind, metavar, default = option.kind, option.metavar, option.default
             assert kind in ("flag", "str", "int", "list", "str-bool", "choice")
             assert (metavar == "") == (kind == "flag")
-            assert len(short) <= 1
+            assert len(option.short) <= 1
             assert isinstance(default, {"flag": bool, "int": int}.get(kind, str))
             assert kind != "choice" or default in metavar.split("|")
         for line in command["example"].splitlines():
@@ -297,7 +298,7 @@ def test_examples_parse() -> None:
 
 def test_odd_words_never_crash() -> None:
     generator = random.Random(20260)
-    names = [option[0] for command in table.COMMANDS.values() for option in command["options"]]
+    names = [option.name for command in table.COMMANDS.values() for option in command["options"]]
     pieces = [
         "-",
         "--",

@@ -88,7 +88,7 @@ def test_all_commands(shell: str, place: Path) -> None:
 def test_all_options(shell: str, place: Path) -> None:
     for command in ("", "create", "update", "run", "exec"):
         options = words.options(command) if command else words.globals_()
-        expected = {f"--{option[0]}" for option in options}
+        expected = {f"--{option.name}" for option in options}
         found = offers(shell, f"gosudacon {command} --".replace("  ", " "), place)
         assert {offer.removesuffix("=") for offer in found} == expected, command
 

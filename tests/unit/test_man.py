@@ -39,10 +39,10 @@ def test_man_shows_all_there_is(topic: str, tmp_path: Path) -> None:
     text = plain(page)
     title = f"gosudacon-{topic}" if topic else "gosudacon"
     assert f"{title.upper()}(8)" in text.splitlines()[0]
-    for name, short, _, metavar, _, words in table.COMMANDS[topic]["options"] if topic else table.GLOBALS:
-        spelled = (f"-{short}, " if short else "") + f"--{name}" + (f" {metavar}" if metavar else "")
+    for option in table.COMMANDS[topic]["options"] if topic else table.GLOBALS:
+        spelled = (f"-{option.short}, " if option.short else "") + f"--{option.name} {option.metavar}".rstrip()
         shown = any(f"{line.strip()} ".startswith(f"{spelled} ") for line in text.splitlines())
-        assert shown == bool(words), spelled
+        assert shown == bool(option.help), spelled
     sections = re.findall(r"^[A-Z ]+$", text, re.MULTILINE)
     if topic:
         command = table.COMMANDS[topic]
