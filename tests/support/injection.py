@@ -25,7 +25,7 @@ _OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10  # TRACESYSGOOD, TRACEFORK, TRACEVFORK, 
 _FORKS, _EXEC = (1, 2, 3), 4  # PTRACE_EVENT_FORK, VFORK, CLONE
 _RAX, _RSI, _ORIG_RAX = 10, 13, 15  # in struct user_regs_struct
 _OPENAT = 257
-_ENTRIES = ("__main__.py", "gosudacon.cpython-", "entry.py")  # begin the name of the first file that our code is in
+_ENTRIES = ("/__main__.py", "/loader.pyc")  # the first file that our code is in: the checkout's, the installed one
 _WALL = 0x40000000  # __WALL: whatever their exit signal
 
 _Registers = ctypes.c_ulonglong * 27
@@ -149,7 +149,8 @@ class Tracer:
             return
         registers = self._registers(pid)
         if not tracee.counting:
-            tracee.counting = registers[_ORIG_RAX] == _OPENAT and self._is_entry(self._text(pid, registers[_RSI]))
+            opens = registers[_ORIG_RAX] == _OPENAT
+            tracee.counting = opens and self._text(pid, registers[_RSI]).endswith(_ENTRIES)
             return
         tracee.calls.append(registers[_ORIG_RAX])
         fault = self.fault
@@ -187,9 +188,6 @@ class Tracer:
         registers = _Registers()
         self._ptrace(_GETREGS, pid, 0, ctypes.addressof(registers))
         return registers
-
-    def _is_entry(self, path: str) -> bool:
-        return path.rpartition("/")[2].startswith(_ENTRIES) and not path.endswith(".home")
 
     def _text(self, pid: int, address: int) -> str:
         with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
