@@ -295,14 +295,16 @@ def kill_container(fixture: Fixture, step: dict[str, Any], when: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.vm), "mapped"])
-def test_the_runtime_killed_at_any_step_leaves_what_delete_can_undo(fixture: Fixture, kind: str) -> None:
+def test_runtime_killed_at_any_step(fixture: Fixture, kind: str) -> None:
+    """The runtime killed at any step leaves what delete can undo."""
     configure(fixture.bundle, kind)
     each(fixture, before_and_after(fixture.plan()), kill_runtime)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.vm), "mapped"])
-def test_the_container_killed_at_any_step_is_noticed_and_unwound(fixture: Fixture, kind: str) -> None:
+def test_container_killed_at_any_step(fixture: Fixture, kind: str) -> None:
+    """The container killed at any step is noticed and unwound."""
     configure(fixture.bundle, kind)
     steps = fixture.plan()
     spawn = next(step["index"] for step in steps if step["step"] == "Spawn")
@@ -331,7 +333,8 @@ def kill_while_undoing(fixture: Fixture, *arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["first", "last"])
-def test_a_delete_that_was_killed_is_finished_by_the_next(fixture: Fixture, where: str) -> None:
+def test_delete_killed(fixture: Fixture, where: str) -> None:
+    """A delete that was killed is finished by the next."""
     fixture.bundle.set("annotations", {"gosudacon.test.undo": f"{where}:{fixture.path}"})
     fixture.runtime.create(fixture.bundle)
     kill_while_undoing(fixture, "delete", fixture.bundle.id)
@@ -341,7 +344,8 @@ def test_a_delete_that_was_killed_is_finished_by_the_next(fixture: Fixture, wher
 
 
 @pytest.mark.parametrize("where", ["first", "last"])
-def test_a_create_that_was_killed_while_it_unwound_is_finished_by_delete(fixture: Fixture, where: str) -> None:
+def test_create_killed_while_unwinding(fixture: Fixture, where: str) -> None:
+    """A create that was killed while it unwound is finished by delete."""
     fixture.bundle.set("annotations", {"gosudacon.test.undo": f"{where}:{fixture.path}"})
     fixture.bundle.set("process.args", ["/no/such/program"])
     fixture.runtime.created.append(fixture.bundle.id)
@@ -385,7 +389,8 @@ def finish_undoing(fixture: Fixture) -> None:
 # Steps that run after create: poststart and poststop hooks.
 
 
-def test_a_poststart_hook_that_fails_stops_the_container(fixture: Fixture) -> None:
+def test_failing_poststart_hook(fixture: Fixture) -> None:
+    """A poststart hook that fails stops the container."""
     fixture.bundle.set("hooks.poststart", [{"path": "/bin/false"}])
     fixture.runtime.create(fixture.bundle)
     result = fixture.runtime.start(fixture.bundle, check=False)

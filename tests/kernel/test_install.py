@@ -96,7 +96,8 @@ def test_uninstall_leaves_nothing(installation: Installation) -> None:
     assert installation.uninstall().returncode == 1
 
 
-def test_uninstall_removes_the_directory_of_states_if_it_is_empty(installation: Installation, scratch: Path) -> None:
+def test_uninstall_removes_empty_root(installation: Installation, scratch: Path) -> None:
+    """Uninstall removes the directory of states if it is empty."""
     root = scratch / "root"
     for state, left in ((root / "one", True), (root, False)):
         installation.install()

@@ -159,7 +159,7 @@ def test_a_path_that_cannot_be_looked_at_is_an_error(bare: Bundle, kernel: tuple
     assert (error.errno, error.where, error.stage) == (40, "linux.maskedPaths[0]", "rootfs-mount")
 
 
-def test_a_path_that_leads_off_its_filesystem_is_an_error(bare: Bundle) -> None:
+def test_path_off_its_filesystem(bare: Bundle) -> None:
     """A bind mount covers part of /proc behind the plan's back: here, one that the test itself makes."""
     (bare.rootfs / "fake").mkdir()
     bare.add_mount("/tmp", "bind", str(bare.rootfs), "bind")
@@ -218,7 +218,8 @@ def test_a_sysctl_that_cannot_be_written(bare: Bundle, key: str, text: str) -> N
     assert text in error.message.lower() and error.where == f"linux.sysctl[{key}]"
 
 
-def test_sysctls_of_the_hosts_network_are_refused_when_it_is_joined(bare: Bundle) -> None:
+def test_sysctls_of_the_hosts_network(bare: Bundle) -> None:
+    """Sysctls of the host's network are refused when it is joined."""
     bare.add_namespace("network", "/proc/self/ns/net")
     bare.set("linux.sysctl", {"net.ipv4.ip_forward": "1"})
     error = failing(bare)

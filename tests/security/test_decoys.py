@@ -171,7 +171,7 @@ def test_nor_by_create_and_start(runtime: Runtime, hostile: Bundle) -> None:
 
 
 @pytest.mark.parametrize("name", ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "GCONV_PATH", "LOCPATH"])
-def test_the_container_s_environment_is_not_the_runtime_s(
+def test_environment_of_the_container(
     runtime: Runtime, bundle: Bundle, library: Path, scratch: Path, name: str
 ) -> None:
     """Not before the process is executed, for which it is meant; neither for hooks (CVE-2025-23266)."""

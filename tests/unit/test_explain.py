@@ -39,7 +39,8 @@ def write(bundle: Path, config: dict[str, Any]) -> None:
     (bundle / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def test_the_table_fits_80_columns_and_has_no_colours_in_a_pipe(bundle: Path, config: dict[str, Any]) -> None:
+def test_table_in_a_pipe(bundle: Path, config: dict[str, Any]) -> None:
+    """The table fits 80 columns and has no colours in a pipe."""
     write(bundle, config)
     result = explain(bundle)
     assert (result.returncode, result.stderr) == (0, "")

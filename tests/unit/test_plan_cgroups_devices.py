@@ -108,7 +108,8 @@ def spec(entries: list[dict[str, Any]], **config: Any) -> Spec:
     return Spec({"linux": {"resources": {"devices": entries}}, **config}, "c1", "/bundle")
 
 
-def test_entries_become_rules_with_the_defaults_behind_them() -> None:
+def test_rules_of_entries() -> None:
+    """Entries become rules with the defaults behind them."""
     rules = devices.rules_of(
         [{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": 8, "access": "mr"}]
     )

@@ -42,7 +42,8 @@ def test_hooks_of_a_kind_run_in_the_order_listed() -> None:
     ]
 
 
-def test_the_container_side_waits_for_what_runs_before_it() -> None:
+def test_container_side_waits() -> None:
+    """The container side waits for what runs before it."""
     lanes = Plan(plan({"createRuntime": [{"path": "/a"}], "createContainer": [{"path": "/b"}]})).lanes()
     assert lanes["container"][0].wait == len(lanes["runtime"]) == 2
 

@@ -121,7 +121,8 @@ def test_a_directory_that_others_write_to_is_refused(tmp_path: Path, mode: int) 
         pass
 
 
-def test_a_link_in_the_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+def test_directory_is_a_link(tmp_path: Path) -> None:
+    """A link in the place of the directory is not followed."""
     (tmp_path / "real").mkdir(0o700)
     (tmp_path / "leases").symlink_to("real")
     with pytest.raises(OSError), opened(str(tmp_path / "leases"), "br0"):

@@ -178,7 +178,8 @@ def test_whole_plans(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_steps_are_data_and_nothing_outlives_the_process(name: str) -> None:
+def test_steps_are_data(name: str) -> None:
+    """Steps are data and nothing outlives the process."""
     given, host, options = WHOLE[name]
     plan = plan_of(given, "/bundle", host, **options)
     json.dumps(plan.to_json())
@@ -205,7 +206,8 @@ def test_sources_are_opened_on_the_runtime_side() -> None:
     ]
 
 
-def test_a_caller_without_privilege_opens_them_in_the_container() -> None:
+def test_sources_without_privilege() -> None:
+    """A caller without privilege opens them in the container."""
     assert describe(mount("/data", "bind", "/src", "bind"), host=Host(euid=1000))[-1:] == [
         "mount: mount /src on /data (bind) [in the container]"
     ]
@@ -232,7 +234,8 @@ def test_an_old_kernel_gets_mount_2() -> None:
         (mount("/m", "cgroup2", "cgroup"), True),
     ],
 )
-def test_filesystems_that_fsconfig_cannot_do_go_through_mount_2(entry: dict[str, Any], new: bool) -> None:
+def test_filesystems_for_mount_2(entry: dict[str, Any], new: bool) -> None:
+    """Filesystems that fsconfig cannot do go through mount(2)."""
     (line,) = [each for each in describe(entry) if each.startswith("mount: mount")]
     assert line.endswith("[mount(2)]") != new
 
@@ -247,7 +250,8 @@ def test_the_mode_of_a_tmpfs_is_inherited_unless_given() -> None:
     assert [step["inherit_mode"] for step in steps(plan, "MountFilesystem")] == [True, False, False]
 
 
-def test_a_read_only_tmpfs_or_dev_stays_writable_until_the_end() -> None:
+def test_read_only_tmpfs_and_dev() -> None:
+    """A read only tmpfs or dev stays writable until the end."""
     deferred = mount("/a", "tmpfs", "t", "ro"), mount("/dev", "devtmpfs", "d", "ro")
     plan = plan_of(config(*deferred, mount("/s", "sysfs", "s", "ro")))
     tmpfs, sysfs = steps(plan, "MountFilesystem")
@@ -258,13 +262,15 @@ def test_a_read_only_tmpfs_or_dev_stays_writable_until_the_end() -> None:
     assert [step["destination"] for step in steps(plan, "RemountReadOnly")] == ["/a", "/dev"]
 
 
-def test_propagation_is_repeated_where_the_parent_may_be_shared() -> None:
+def test_propagation_is_repeated() -> None:
+    """Propagation is repeated where the parent may be shared."""
     binds = [mount("/a", "bind", "/a", "bind", "private"), mount("/b", "bind", "/b", "rbind", "rshared")]
     plan = plan_of(config(*binds, mount("/b/c", "bind", "/c", "rbind", "rprivate")))
     assert [step["again"] for step in steps(plan, "Bind")] == [[], [], [1 << 18 | 0x4000]]
 
 
-def test_mounts_in_a_user_namespace_keep_the_flags_of_their_source() -> None:
+def test_flags_in_a_user_namespace() -> None:
+    """Mounts in a user namespace keep the flags of their source."""
     entry = mount("/a", "bind", "/a", "bind", "ro")
     ids = [{"containerID": 0, "hostID": 1, "size": 1}]
     ordinary = steps(plan_of(config(entry)), "OpenSource")[0]
@@ -306,7 +312,8 @@ def test_propagation_of_the_root(word: str | None, classic: str, base: list[str]
         assert ("make the mount that holds /b/rootfs private" in found) == ("shared" in first)
 
 
-def test_devices_of_the_configuration_take_the_place_of_default_ones() -> None:
+def test_devices_replace_default_ones() -> None:
+    """Devices of the configuration take the place of default ones."""
     devices = [
         {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600},
         {"path": "/x/pipe", "type": "p", "uid": 1, "gid": 2},
@@ -333,7 +340,8 @@ def test_nodes_are_bound_in_a_user_namespace() -> None:
     assert steps(plan_of(config(), host=Host(initial_userns=False)), "MakeNodes")[0]["bind"]
 
 
-def test_hidden_paths_are_hidden_once_and_looked_for_where_they_belong() -> None:
+def test_hidden_paths() -> None:
+    """Hidden paths are hidden once and looked for where they belong."""
     hidden = {"maskedPaths": ["/proc/a", "/x", "/proc/a", "/proc/cpuinfo", "/sys/b"], "readonlyPaths": ["/proc/a"]}
     mounts = [
         mount("/proc", "proc", "proc"),

@@ -30,7 +30,8 @@ def number(name: str, architecture: int) -> int:
         scratch.release()
 
 
-def test_the_stub_answers_enosys_above_what_the_profile_knows() -> None:
+def test_stub_answers_enosys() -> None:
+    """The stub answers ENOSYS above what the profile knows."""
     program = enosys.stub({X86_64: 300, X32: 0x40000123, ARM: 100, S390X: 50}) + bytes.fromhex("060000000000ff7f")
     cases = {
         (X86_64, 300): ALLOW,
@@ -49,7 +50,8 @@ def test_the_stub_answers_enosys_above_what_the_profile_knows() -> None:
     assert {case: answer(program, *case) for case in cases} == cases
 
 
-def test_x32_is_left_to_the_filter_when_the_profile_has_none() -> None:
+def test_x32_without_profile() -> None:
+    """X32 is left to the filter when the profile has none."""
     program = enosys.stub({X86_64: 300}) + bytes.fromhex("060000000000ff7f")
     assert answer(program, X86_64, 0x40000000) == ALLOW
     assert answer(program, X86_64, 301) == ENOSYS
@@ -98,7 +100,7 @@ def test_architectures_that_are_not_listed() -> None:
         assert answer(program, NOWHERE, 0) == value
 
 
-def test_all_names_are_architectures_or_unknown_to_this_libseccomp() -> None:
+def test_architecture_names() -> None:
     """Of the other byte order they are refused as such; what this libseccomp is too old for as invalid."""
     for name in ARCHITECTURES:
         profile = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [name], "syscalls": []}
@@ -137,7 +139,8 @@ def test_actions(action: str, number_: int | None, value: int) -> None:
         assert answer(as_default, native, 0) == value
 
 
-def test_unknown_names_and_the_default_action_are_skipped() -> None:
+def test_skipped_rules() -> None:
+    """Unknown names and the default action are skipped."""
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [
@@ -159,7 +162,8 @@ def test_a_contradiction_is_an_error() -> None:
     build({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rules[0], rules[0]]})
 
 
-def test_a_profile_that_the_kernel_would_not_take_is_an_error() -> None:
+def test_profile_the_kernel_refuses() -> None:
+    """A profile that the kernel would not take is an error."""
     conditions = [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in range(5000)]
     rule = {"names": ["personality"], "action": "SCMP_ACT_ERRNO", "args": conditions}
     with pytest.raises(Error, match="the kernel takes 4096"):
