@@ -8,7 +8,7 @@ from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 
 _BACKLOG = 1
-_S_IFMT, _S_IFDIR = 0o170000, 0o040000
+_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 
 _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
@@ -193,13 +193,20 @@ class PrepareExecve(Step):
 
 def _may_be_of_proc(name: str) -> bool:
     """Whether a path that leads nowhere may do so for want of /proc/self: it names /proc, or a link that dangles."""
-    if name.startswith("/proc/"):
-        return True
     try:
-        os.lstat(name)
+        os.stat(name)
+    except FileNotFoundError:
+        return name.startswith("/proc/") or _is_link(name)
     except OSError:
         return False
-    return True
+    return False
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return os.lstat(path).st_mode & _S_IFMT == _S_IFLNK
+    except OSError:
+        return False
 
 
 def _problem(path: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 from tests.support import cgroups, processes
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
-from tests.support.runtime import Completed, Runtime
+from tests.support.runtime import CHECKOUT, Completed, Runtime
 from tests.support.timing import eventually, seconds
 
 Bundles = Callable[..., Bundle]
@@ -145,7 +145,7 @@ def test_capabilities(runtime: Runtime, bundle: Bundle, container_of: Callable[[
     bundle.remove("process.capabilities.ambient")
     container = container_of(bundle)
     caller = (
-        "import os, sys; sys.path.insert(0, '.')\n"
+        f"import os, sys; sys.path.insert(0, {str(CHECKOUT)!r})\n"
         "from gosudacon.linux import capability as c\n"
         "effective, permitted, _ = c.held(); c.set_caps(effective, permitted, permitted); c.set_ambient(1 << 21)\n"
         "os.execvp(sys.argv[1], sys.argv[1:])"
