@@ -6,9 +6,11 @@ With GOSUDACON_TEST_STATES=RELEASE in the environment, the files are taken inste
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gosudacon.linux import proc
 from gosudacon.pipeline.kinds import KINDS
 from tests.support import plugins, states
 from tests.support.bundle import Bundle
@@ -262,3 +265,57 @@ def test_a_container_of_a_release_lives_on_when_modules_have_moved(old: Old, scr
 def test_a_container_of_a_release_is_deleted_by_force(old: Old) -> None:
     old.runtime.delete(old.bundle, "--force")
     expect_nothing(old)
+
+
+RECORD_OF_A_FAILURE = {
+    "type": "StepError",
+    "message": 'exec: "/no": no such file or directory',
+    "stage": "handoff",
+    "step": "execve(/no)",
+    "call": "execve",
+    "errno": 2,
+    "where": "process.args",
+    "hint": "",
+}
+
+
+@pytest.mark.parametrize("answer", ["", "E" + json.dumps(RECORD_OF_A_FAILURE)], ids=["executes", "fails"])
+def test_an_init_of_0_1_0_that_waits_is_started(runtime: Runtime, token: str, answer: str) -> None:
+    """What it does at ``start.sock``: take one connection, and close it by execve(2), or send why it failed."""
+    id = f"{token}-old"
+    directory = runtime.root / id
+    directory.mkdir(parents=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with in_directory(directory):
+        listener.bind("start.sock")
+    listener.listen(1)
+    pid = os.fork()
+    if pid == 0:
+        connection, _ = listener.accept()
+        if answer:
+            connection.send(answer.encode())
+            os._exit(1)
+        os.execv("/bin/sleep", ["sleep", "1000"])
+    listener.close()
+    sample = json.loads((states.SAMPLES / "0.1.0/hybrid-created.json").read_text())["files"]["state.json"]
+    sample.update(id=id, pid=pid, start_time=proc.start_time(pid), cgroups={}, lasting=[], started=[], deleted=[])
+    (directory / "state.json").write_text(json.dumps(sample))
+    assert runtime.status(id) == "created"
+    result = runtime.start(id, check=False)
+    assert (result.returncode, RECORD_OF_A_FAILURE["message"] in result.stderr.replace("\\", "")) == (
+        (1, True) if answer else (0, False)
+    )
+    assert runtime.status(id) == ("stopped" if answer else "running")
+    runtime.delete(id, "--force")
+    runtime.wait(pid)
+
+
+@contextlib.contextmanager
+def in_directory(path: Path) -> Iterator[None]:
+    """The paths of sockets are short."""
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
