@@ -20,7 +20,7 @@ from tests.support import cgroups
 from tests.support.runtime import CHECKOUT
 
 SAMPLES = Path(__file__).parents[1] / "states"
-NOTE = "cgroups.json"
+NOTES = ("cgroups.json", "cgroups.note")  # of one object, and of a line for each
 
 
 def layout() -> str:
@@ -42,7 +42,9 @@ def take(directory: Path, words: Mapping[str, str], book: Path) -> dict[str, Any
         files[path.name] = {stat.S_IFSOCK: "socket", stat.S_IFDIR: "directory"}.get(kind) or _parsed(path)
     if files["state.json"]["pid"]:
         files["state.json"].update(pid="@PID@", start_time="@START@")
-    files[NOTE] = dict.fromkeys(files[NOTE], "@INODE@")
+    for name in NOTES:
+        for inodes in _inodes(files.get(name)):
+            inodes.update({path: "@INODE@" for path, inode in inodes.items() if inode})
     sample: dict[str, Any] = {"files": files}
     if book.exists():
         sample["book"] = _parsed(book)
@@ -55,16 +57,22 @@ def lay(sample: Mapping[str, Any], directory: Path, words: Mapping[str, str], bo
     """Put the sample's files in the place of those of a container that today's code has made."""
     today = json.loads((directory / "state.json").read_text())
     files = _replaced(sample["files"], words)
-    assert {path.name for path in directory.iterdir()} >= {name for name in files if not isinstance(files[name], dict)}
+    assert {path.name for path in directory.iterdir()} >= {name for name in files if isinstance(files[name], str)}
     if files["state.json"]["pid"]:
         files["state.json"].update(pid=today["pid"], start_time=today["start_time"])
-    files[NOTE] = {path: os.stat(path).st_ino for path in files[NOTE] if os.path.exists(path)}
+    for name in NOTES:
+        for inodes in _inodes(files.get(name)):
+            inodes.update(
+                {path: os.stat(path).st_ino for path, inode in inodes.items() if inode and os.path.exists(path)}
+            )
     for path in directory.iterdir():
         if path.is_file():
             path.unlink()
     for name, content in files.items():
         if isinstance(content, dict):
             (directory / name).write_text(json.dumps(content))
+        if isinstance(content, list):
+            (directory / name).write_text("".join(json.dumps(line) + "\n" for line in content))
     if "book" in sample:
         leases = _parsed(book)["leases"]
         old = _object(_replaced(sample["book"], words))
@@ -79,7 +87,14 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _parsed(path: Path) -> Any:
+    if path.suffix == ".note":
+        return [json.loads(line) for line in path.read_text().splitlines()]
     return json.loads(path.read_text() or "{}")
+
+
+def _inodes(note: Any) -> list[dict[str, Any]]:
+    """The maps from cgroups to inodes that are in a note."""
+    return [inodes for line in note for inodes in line.values()] if isinstance(note, list) else [note or {}]
 
 
 def _replaced(value: Any, words: Mapping[str, str]) -> Any:
