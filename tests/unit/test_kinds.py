@@ -18,9 +18,11 @@ import gosudacon.stages
 from gosudacon.api import DELETE, PREPARE, STARTED, Error, PlanWarning, Step
 from gosudacon.container import former
 from gosudacon.pipeline.kinds import KINDS, rebuild
-from gosudacon.stages.seccomp.steps import LoadSeccomp  # in `CONFINE` or `START`
+from gosudacon.pipeline.step import PlanWarning
+from gosudacon.stages.seccomp.steps import LoadSeccomp
 from tests.support import states
 
+NEVER = (LoadSeccomp, PlanWarning)  # one is of `CONFINE` or `START`, the other does not run
 FIELDS = Path(__file__).with_name("recorded_fields.json")
 ANYWHERE = set(vars(Step)) - {"recorded_as"} | set(Step.__annotations__)
 
@@ -38,7 +40,7 @@ def ours() -> list[type[Step]]:
 
 def recorded() -> list[type[Step]]:
     """Those that can be on disk: they last, or run after `create`, or have a phase that is chosen while planning."""
-    kinds = [kind for kind in ours() if not kind.__name__.startswith("_") and kind not in (LoadSeccomp, PlanWarning)]
+    kinds = [kind for kind in ours() if not kind.__name__.startswith("_") and kind not in NEVER]
     return [kind for kind in kinds if kind.lasts or kind.phase in (STARTED, DELETE, "")]
 
 
