@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, Context, Step, StepError
-from gosudacon.linux import cgroup
+from gosudacon.linux import cgroup, cgroupdir
 from gosudacon.linux import system as os
 from gosudacon.stages.cgroups.owned import Note, inode_of
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_ENOENT, _EBUSY, _ENOTEMPTY = 2, 16, 39
+_UNKNOWN = "no note says which cgroups are the container's"
 
 
 class NotedCgroups(Step):
@@ -25,25 +21,34 @@ class NotedCgroups(Step):
         return "the cgroups that are noted as the container's"
 
     def undo(self, context: Context) -> None:
-        """End what is in them, and remove them. Raises `StepError` if there is no note of them."""
+        """End what is in them, and remove them. Raises `StepError` if the note does not tell which they are."""
         note = Note(context)
         settled, inodes = note.read() or (False, {})
         if not settled:
-            _remove_empty(path for path, inode in inodes.items() if not inode)
+            _remove_empty(inodes)
         left = {path for path, inode in inodes.items() if settled and inode and inode_of(path) == inode}
         points = context.host.cgroup_mounts
         cgroups = {name: path for path in left for name, point in points.items() if path.startswith(f"{point}/")}
         if not inodes or set(cgroups.values()) != left:  # the latter: of a hierarchy that is mounted elsewhere now
-            raise StepError("no note says which cgroups are the container's")
+            raise StepError(_UNKNOWN)
         cgroup.remove(cgroups)
         note.drop()
 
 
-def _remove_empty(paths: Iterable[str]) -> None:
-    """Remove cgroups in which no process of the container was yet: one with something in it is another's."""
-    for path in paths:
+def _remove_empty(inodes: dict[str, int]) -> None:
+    """Remove the cgroups that were to be made, and have nothing in them.
+
+    Raises `StepError` if one has processes, or cannot be removed: was the note cut, they are the container's.
+    """
+    for path, inode in inodes.items():
+        above, _, name = path.rpartition("/")
         try:
-            os.rmdir(path)
-        except OSError as error:
-            if error.errno not in (_ENOENT, _EBUSY, _ENOTEMPTY):
-                raise
+            parent = cgroupdir.open_hierarchy(above)
+        except FileNotFoundError:
+            continue
+        try:
+            gone = not inode and cgroupdir.rmdir(parent, name)
+        finally:
+            os.close(parent)
+        if not gone and (not inode or cgroup.processes({"": path})):
+            raise StepError(_UNKNOWN)

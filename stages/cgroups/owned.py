@@ -178,36 +178,44 @@ class Note:
                 continue
 
     def read(self) -> tuple[bool, dict[str, int]] | None:
-        """Whether it is settled, and the inodes; None if nothing has been made.
+        """Whether it is settled, and the inodes; None if nothing has been made. Raises OSError.
 
-        Where it is damaged or gone, state.json says what was entered.
+        Of a container that was complete, state.json knows what was entered, if the note was damaged since. One that is
+        gone may have been dropped, and the cgroups be another container's by now: only what is empty is removed.
         """
-        try:
-            note = self._last_line()
-            if note is None:
-                return self._read_old()
-            settled = "owned" in note
-            return settled, note["owned" if settled else "before"]
-        except (OSError, ValueError, LookupError, TypeError):
-            return bool(self._entered), {path: inode_of(path) for path in self._entered.values()}
-
-    @property
-    def _entered(self) -> dict[str, str]:
         entered: dict[str, str] = self._kept.get("cgroups_entered") or {}
-        return entered
+        found: tuple[bool, dict[str, int]] | None
+        try:
+            found = self._read_lines()
+        except FileNotFoundError:
+            return (False, {}) if entered else None
+        except (ValueError, LookupError, TypeError):
+            found = False, {}
+        except OSError:
+            if not entered:  # too many open files, for one: what it says is needed
+                raise
+            found = None
+        if entered and not (found and found[0]):
+            return True, {path: inode_of(path) for path in entered.values()}
+        return found
 
-    def _last_line(self) -> Any:
-        """The last complete line of the note; None if there is none."""
-        text: bytes | None = self._kept.get("cgroup_note") if self._at < 0 else self._read(_NOTE)
-        lines = (text or b"").split(b"\n")[:-1]
-        return jsonio.loads(lines[-1]) if lines else None
-
-    def _read_old(self) -> tuple[bool, dict[str, int]] | None:
-        text = None if self._at < 0 else self._read(_OLD_NOTE)
-        if text == b"" or (text is None and self._entered):
-            return False, {}  # killed before the inodes were written: what is empty is removed
-        if text is None:
+    def _read_lines(self) -> tuple[bool, dict[str, int]] | None:
+        """What the last complete line says."""
+        try:
+            text = self._kept.get("cgroup_note", b"") if self._at < 0 else self._read(_NOTE)
+        except FileNotFoundError:
+            return self._read_old()
+        lines = text.split(b"\n")[:-1]
+        if not lines:
             return None
+        note: Any = jsonio.loads(lines[-1])
+        settled = "owned" in note
+        return settled, dict(note["owned" if settled else "before"])
+
+    def _read_old(self) -> tuple[bool, dict[str, int]]:
+        text = self._read(_OLD_NOTE)
+        if not text:  # killed before the inodes were written: what is empty is removed
+            return False, {}
         inodes: Any = jsonio.loads(text)
         return True, dict(inodes)
 
@@ -224,11 +232,8 @@ class Note:
         finally:
             os.close(fd)
 
-    def _read(self, name: str) -> bytes | None:
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._at)
-        except FileNotFoundError:
-            return None
+    def _read(self, name: str) -> bytes:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._at)
         try:
             return os.read(fd, 1 << 20)
         finally:

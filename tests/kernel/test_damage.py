@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.bundle import Bundle
+from tests.support.cgroups import hierarchies, mode
 from tests.support.needs import needs
 from tests.support.runtime import Completed, Runtime
 
@@ -189,7 +190,12 @@ def test_whoever_asks(runtime: Runtime, bundle: Bundle, name: str) -> None:
 
 
 @pytest.mark.parametrize("damage", FILES.values(), ids=FILES)
-def test_where_no_note_is_left_either_the_container_is_kept(runtime: Runtime, bundle: Bundle, damage: Damage) -> None:
+@pytest.mark.parametrize("before", [False, True], ids=["made", "there-before"])
+def test_where_no_note_is_left_either_the_container_is_kept(
+    runtime: Runtime, bundle: Bundle, damage: Damage, before: bool
+) -> None:
+    for hierarchy in hierarchies() if before and mode() != "v2" else ():
+        (hierarchy.mountpoint / bundle.cgroups_path.strip("/")).mkdir(parents=True)
     pid = runtime.boot(bundle)
     directory = runtime.root / bundle.id
     state, owned = directory / "state.json", note(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import ConfigError, Host, Spec, Step
+from gosudacon.api import ConfigError, Context, Host, Spec, Step
 from gosudacon.pipeline import plan as plans
 from gosudacon.stages.cgroups import Cgroups
+from gosudacon.stages.cgroups.owned import Note
 
 V1_MOUNTS = {
     name: f"/sys/fs/cgroup/{directory}"
@@ -497,9 +499,43 @@ def test_planning_imports_nothing_that_is_slow(host: str) -> None:
 import sys; before = set(sys.modules); sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from gosudacon.api import Host, Spec
 from gosudacon.stages.cgroups import Cgroups
+from gosudacon.stages.cgroups.owned import Note
 list(Cgroups().plan(Spec({{"linux": {{"resources": {{"pids": {{"limit": 5}}}}}}}}, "c", "/b"), {host}))
 print(*(set(sys.modules) - before))
 """
     run = subprocess.run([sys.executable, "-ISB", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
     loaded = {name for name in run.stdout.split() if not name.startswith(("gosudacon", "_"))}
     assert loaded <= {"math", "time", "errno"}  # all built in
+
+
+@pytest.mark.parametrize(("text", "complete", "expected"), [
+    (None, False, None),
+    (None, True, (False, {})),
+    ("", False, None),
+    ("", True, "entered"),
+    ("{\"before\": {\"/a\": 0}}\n{\"own", False, (False, {"/a": 0})),
+    ("{\"before\": {\"/a\": 0}}\n{\"own", True, "entered"),
+    ("{\"before\": {}}\n{\"owned\": {\"/a\": 7}}\n", True, (True, {"/a": 7})),
+    ("[1, 2]\n", False, (False, {})),
+    ("[1, 2]\n", True, "entered"),
+])  # fmt: skip
+def test_what_a_note_tells(tmp_path: Path, text: str | None, complete: bool, expected: Any) -> None:
+    """A damaged one is filled in from state.json, if the container was complete; one that is gone is not."""
+    if text is not None:
+        (tmp_path / "cgroups.note").write_text(text)
+    context = Context(Spec({}, "id", "/b"), Host())
+    context.state_dir = os.open(tmp_path, os.O_RDONLY)
+    context.kept["cgroups_entered"] = {"": str(tmp_path)} if complete else {}
+    entered = True, {str(tmp_path): tmp_path.stat().st_ino}
+    assert Note(context).read() == (entered if expected == "entered" else expected)
+    os.close(context.state_dir)
+
+
+def test_a_note_that_cannot_be_opened_now_is_not_a_damaged_one(tmp_path: Path) -> None:
+    """What fails for want of descriptors is tried again, and nothing is forgotten meanwhile."""
+    (tmp_path / "cgroups.note").mkdir()
+    context = Context(Spec({}, "id", "/b"), Host())
+    context.state_dir = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(OSError):
+        Note(context).read()
+    os.close(context.state_dir)
