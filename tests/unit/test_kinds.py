@@ -18,7 +18,6 @@ import gosudacon.stages
 from gosudacon.api import DELETE, PREPARE, STARTED, Error, PlanWarning, Step
 from gosudacon.container import former
 from gosudacon.pipeline.kinds import KINDS, rebuild
-from gosudacon.pipeline.step import PlanWarning
 from gosudacon.stages.seccomp.steps import LoadSeccomp
 from tests.support import states
 
