@@ -12,24 +12,25 @@ from gosudacon.linux import abi
 from gosudacon.linux import system as os
 
 _BYTES_HEADER = sys.getsizeof(b"") - 1  # of a bytes object, in front of its contents and the final NUL
+_AT_EXECFN = 31  # getauxval(3): the string behind the last environment entry
+_LARGEST = 32 << 20  # bytes; the kernel allows arguments and environment a quarter of the stack
 
 
 class _Function(CFuncPtr):
     _flags_ = FUNCFLAG_CDECL
-    _restype_ = None
-
-
-class _Strlen(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL
     _restype_ = abi.c_long
 
 
-_strlen = _Strlen(("strlen", abi._Libc))  # type: ignore[arg-type]
-_strlen.argtypes = (abi.ULONG,)
-_memset = _Function(("memset", abi._Libc))  # type: ignore[arg-type]
-_memset.argtypes = (abi.ULONG, abi.INT, abi.SIZE)
-_memcpy = _Function(("memcpy", abi._Libc))  # type: ignore[arg-type]
-_memcpy.argtypes = (abi.ULONG, abi.BUFFER, abi.SIZE)  # type: ignore[assignment]
+def _function(name: str, *types: type) -> _Function:
+    function = _Function((name, abi._Libc))  # type: ignore[arg-type]
+    function.argtypes = types
+    return function
+
+
+_getauxval = _function("getauxval", abi.ULONG)
+_strlen = _function("strlen", abi.ULONG)
+_memset = _function("memset", abi.ULONG, abi.INT, abi.SIZE)
+_memcpy = _function("memcpy", abi.ULONG, abi.BUFFER, abi.SIZE)
 
 
 def forget_caller(title: bytes) -> None:
@@ -37,11 +38,9 @@ def forget_caller(title: bytes) -> None:
 
     The environment is gone for this process, too. What else it has read, such as config.json, stays.
     """
+    _forget_stack(title)
     array = _pointer(dlsym(abi._Libc._handle, "environ"))
-    first = _pointer(array) if array else 0
-    if first:
-        _retitle(first, title)
-    while array and (address := _pointer(array)):
+    while array and (address := _pointer(array)):  # what putenv(3) has put in their place
         _memset(address, 0, _strlen(address))
         array += 8
     for name, value in os.environ.items():
@@ -51,12 +50,16 @@ def forget_caller(title: bytes) -> None:
     os.environ.clear()
 
 
-def _retitle(environment: int, title: bytes) -> None:
-    """Replace the arguments, which the kernel puts in front of the first environment entry."""
+def _forget_stack(title: bytes) -> None:
+    """Overwrite what execve(2) has put on the stack: arguments, environment and, behind them, the file's name."""
     arguments = b"\0".join(os.fsencode(text) for text in sys.orig_argv) + b"\0"
-    start = environment - len(arguments)
+    start = _pointer(dlsym(abi._Libc._handle, "program_invocation_name"))
+    length = _getauxval(_AT_EXECFN) - start
+    if not len(arguments) <= length < _LARGEST:
+        return
     if bytes((abi.c_char * len(arguments)).from_address(start)) == arguments:
-        _memcpy(start, title[: len(arguments) - 1].ljust(len(arguments), b"\0"), len(arguments))
+        _memset(start, 0, length)
+        _memcpy(start, title, min(len(title), len(arguments) - 1))
 
 
 def _pointer(address: int) -> int:
