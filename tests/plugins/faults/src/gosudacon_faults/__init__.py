@@ -10,8 +10,8 @@ The annotation ``gosudacon.test.fault`` of config.json is ``INDEX:WHEN:WHAT:SOCK
 The annotation ``gosudacon.test.undo`` is ``WHICH:SOCKET``: undoing stops at its very beginning (``first``) or when all
 is undone but this (``last``), as ``stop`` does.
 
-Init closes all its descriptors late in `START`. At a step after that, ``stop`` writes ``STOPPED`` to standard error
-and waits until whoever called ``start`` is gone.
+Init closes all its descriptors late in `CONFINE`. At a step after that, ``stop`` writes ``STOPPED`` to standard error
+and waits until the caller, of ``create`` or of ``start``, is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import _socket
 import os
 import select
 
-from gosudacon.api import PREPARE, Context, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONTAINER, PREPARE, Context, Error, Host, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,12 @@ def gosudacon_step_started(step: Step, context: Context) -> None:
 def gosudacon_step_finished(step: Step, context: Context) -> None:
     """Fail after it."""
     _at(step, context, "after")
+    if _Fault.channel is not None and _Fault.step is not None:
+        if step.spawns and _Fault.step.runs_on() == CONTAINER:
+            _Fault.channel.close()  # the container's process has its own, whose end the test is to notice
+        if context.side == CONTAINER and type(step).__name__ == "CloseDescriptors":
+            _Fault.channel.detach()  # its number may soon be that of another descriptor
+            _Fault.channel = None
 
 
 def _connected(path: str) -> Any:
@@ -117,11 +123,11 @@ def _at(step: Step, context: Context, when: str) -> None:
         raise Error("fault injected")
     if _Fault.what == "oserror":
         raise OSError(28, "fault injected")
-    try:
-        _Fault.channel.send(b"!")
-        _Fault.channel.recv(1)
-    except OSError:
+    if _Fault.channel is None:
         _stop_without_a_channel(context)
+        return
+    _Fault.channel.send(b"!")
+    _Fault.channel.recv(1)
 
 
 def _stop_without_a_channel(context: Context) -> None:
