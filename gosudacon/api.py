@@ -22,6 +22,7 @@ from gosudacon.pipeline.step import (
     UPDATE,
     Context,
     Host,
+    Options,
     PlanWarning,
     Rank,
     Spec,
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     from gosudacon.linux.path import mkdir_in_root, open_in_root
     from gosudacon.pipeline.edit import Edit
     from gosudacon.pipeline.plan import Plan
+    from gosudacon.schema.types import Config as Config  # for annotations alone
+    from gosudacon.schema.types import Features as Features
+    from gosudacon.schema.types import Linux as Linux
+    from gosudacon.schema.types import Process as Process
+    from gosudacon.schema.types import Resources as Resources
+    from gosudacon.schema.types import Seccomp as Seccomp
+    from gosudacon.schema.types import Syscall as Syscall
 
     Hook = TypeVar("Hook", bound=Callable[..., object])
 
@@ -121,6 +129,7 @@ __all__ = [
     "Edit",
     "Error",
     "Host",
+    "Options",
     "Plan",
     "PlanWarning",
     "Rank",

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from gosudacon.api import Edit, Spec, hookimpl
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _LOG = "SCMP_ACT_LOG"
 _DENYING = ("KILL", "KILL_THREAD", "KILL_PROCESS", "TRAP", "ERRNO", "TRACE", "NOTIFY")
 
@@ -23,11 +27,13 @@ def gosudacon_edit_spec(spec: Spec) -> Edit | None:
     if not profile:
         return None
     edit = Edit().remove("linux.seccomp.listenerPath").remove("linux.seccomp.listenerMetadata")
-    places = [("linux.seccomp", "defaultAction", "defaultErrnoRet", profile)]
+    places: list[tuple[str, str, str, Mapping[str, object]]] = [
+        ("linux.seccomp", "defaultAction", "defaultErrnoRet", profile)
+    ]
     for index, rule in enumerate(profile.get("syscalls") or ()):
         places.append((f"linux.seccomp.syscalls[{index}]", "action", "errnoRet", rule))
-    for place, action, number, rule in places:
-        if rule.get(action) in {f"SCMP_ACT_{name}" for name in _DENYING}:
+    for place, action, number, part in places:
+        if part.get(action) in {f"SCMP_ACT_{name}" for name in _DENYING}:
             edit.set(f"{place}.{action}", _LOG).remove(f"{place}.{number}")
     # An architecture that the profile does not list has no action to turn: the filter would kill its programs.
     return edit.set("linux.seccomp.otherArchitectures", _LOG)

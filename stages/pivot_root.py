@@ -195,7 +195,7 @@ class PivotRootStage(Stage):
         if "mount" not in spec.namespaces():
             yield ChangeRoot()
         else:
-            if spec.options.get("no_pivot"):
+            if spec.options.no_pivot:
                 yield MaskHostMounts()
                 yield MoveRoot()
             else:

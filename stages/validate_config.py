@@ -9,8 +9,9 @@ from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+    from collections.abc import Iterator
+
+    from gosudacon.schema.types import Resources
 
 
 class OpenRoot(Step):
@@ -73,7 +74,7 @@ class ValidateConfig(Stage):
             raise _problems(spec, "process")
         return ()
 
-    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterator[Step]:
+    def plan_update(self, resources: Resources, spec: Spec, host: Host) -> Iterator[Step]:
         """No steps. Raises `ConfigError` with all problems of ``resources`` at once."""
         checked = spec.replace(config={**spec.config, "linux": {**spec.linux, "resources": dict(resources)}}, text=None)
         if not verdict.accepts(checked.plain()):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gosudacon.cli.main import bundle_of, caller_of, root_of, spec_options
+from gosudacon.cli.main import bundle_of, caller_of, options_of, root_of
 from gosudacon.container.create import Creation
 from gosudacon.container.operation import Operation
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Create a container, which then waits for ``start``."""
     caller = caller_of(invocation)
-    creation = Creation(
-        root_of(invocation), invocation.args[0], bundle_of(invocation), spec_options(invocation), caller
-    )
+    options = options_of(invocation, Options)
+    creation = Creation(root_of(invocation), invocation.args[0], bundle_of(invocation), options, caller)
     return Operation(creation).run()

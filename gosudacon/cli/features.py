@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gosudacon.cli import output
-from gosudacon.cli.main import spec_options
+from gosudacon.cli.main import options_of
 from gosudacon.container.features import features
 from gosudacon.linux import jsonio
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """Print the features structure, indented by four spaces."""
-    options = spec_options(invocation)
-    found = features(options.get("config", ""), not options.get("no_snapshot"))
+    options = options_of(invocation, Options)
+    found = features(options.config, not options.no_snapshot)
     output.write(jsonio.dumps(found, 4) + "\n")
     return 0

@@ -12,9 +12,12 @@ from gosudacon.linux.interrupt import Interrupted, arm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypeVar
 
     from gosudacon.container.caller import Caller
+    from gosudacon.pipeline.step import Options
+
+    Kind = TypeVar("Kind", bound=Options)
 
 
 def main(argv: list[str]) -> int:
@@ -78,15 +81,15 @@ def bundle_of(invocation: parser.Invocation) -> str:
     return os.path.abspath(invocation.options["bundle"] or ".")
 
 
-def spec_options(invocation: parser.Invocation) -> dict[str, Any]:
-    """The options that planning sees, under their names in Python, global ones included; with absolute paths."""
+def options_of(invocation: parser.Invocation, kind: type[Kind]) -> Kind:
+    """The options that an operation sees, global ones included; with absolute paths."""
     options = {**invocation.globals, **invocation.options}
     options["config"] = invocation.globals["config"] if "config" in invocation.given else ""
     options = {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}
-    for name in ("pid_file", "console_socket", "pidfd_socket"):
+    for name in ("pid_file", "console_socket", "pidfd_socket", "image_path", "work_path"):
         if name in options:
             options[name] = os.path.abspath(options[name])
-    return options
+    return kind.among(options)
 
 
 def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gosudacon.cli.main import bundle_of, caller_of, root_of, spec_options
+from gosudacon.cli.main import bundle_of, caller_of, options_of, root_of
 from gosudacon.container.create import Creation
 from gosudacon.container.operation import Operation
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Create and start a container; in the foreground, wait for it and return its exit status."""
     caller = caller_of(invocation)
-    options = spec_options(invocation) | {"run": True, "foreground": not invocation.options["detach"]}
+    options = options_of(invocation, Options)
+    options.run, options.foreground = True, not invocation.options["detach"]
     creation = Creation(root_of(invocation), invocation.args[0], bundle_of(invocation), options, caller)
     return Operation(creation, invocation.options["keep"], not invocation.options["no-subreaper"]).run()

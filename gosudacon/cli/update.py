@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from gosudacon.cli.main import root_of, spec_options
+from gosudacon.cli.main import options_of, root_of
 from gosudacon.container.resources import read
 from gosudacon.container.update import update
 from gosudacon.linux.errors import Error
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from gosudacon.cli.parse import Invocation
+    from gosudacon.schema.types import Resources
 
 _MOST = 1 << 63
 _UNITS = "kmgtp"
@@ -45,19 +47,18 @@ def run(invocation: Invocation) -> int:
         if options[name]:
             invocation.log.warning(f"--{name} has no effect: kernel memory is part of a container's memory")
     given = read(options["resources"]) if options["resources"] else _from_options(options)
-    planning = spec_options(invocation)
-    use_snapshot = not planning.get("no_snapshot")
-    update(root_of(invocation), invocation.args[0], given, planning.get("config", ""), use_snapshot)
+    planning = options_of(invocation, Options)
+    update(root_of(invocation), invocation.args[0], given, planning.config, not planning.no_snapshot)
     return 0
 
 
-def _from_options(options: dict[str, Any]) -> dict[str, Any]:
-    resources: dict[str, dict[str, Any]] = {}
+def _from_options(options: dict[str, Any]) -> Resources:
+    resources: dict[str, dict[str, int | str]] = {}
     for table, convert in ((_NUMBERS, _integer), (_SIZES, _size), (_TEXTS, _text)):
         for name, (section, member) in table.items():
             if options[name] not in ("", 0):
                 resources.setdefault(section, {})[member] = convert(name, str(options[name]))
-    return resources
+    return resources  # type: ignore[return-value]  # sections and members are of the tables
 
 
 def _integer(name: str, text: str) -> int:

@@ -10,15 +10,15 @@ from gosudacon.pipeline.step import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.state import Store
+    from gosudacon.pipeline.step import Options
+    from gosudacon.schema.types import Config
 
 _LIMIT = 16 << 20
 SAVED = "config.json"
 
 
-def load(id: str, bundle: str, options: dict[str, Any]) -> Spec:
+def load(id: str, bundle: str, options: Options | None = None) -> Spec:
     """The spec of the directory ``bundle``, an absolute path.
 
     Raises `Error` if there is none, `ConfigError` if it is no JSON object.
@@ -45,7 +45,7 @@ def read(bundle: str) -> bytes:
     return data
 
 
-def saved(store: Store, file: str = SAVED) -> dict[str, Any]:
+def saved(store: Store, file: str = SAVED) -> Config:
     """The configuration that a container was made from, as it lies in its state directory. Raises `UnreadableError`."""
     try:
         config = parse(store.read(file))
@@ -53,13 +53,13 @@ def saved(store: Store, file: str = SAVED) -> dict[str, Any]:
         raise UnreadableError(store, file, "no such file or directory") from None
     except ConfigError as error:
         raise UnreadableError(store, file, error.message) from None
-    for name in ("process", "linux"):
-        if not isinstance(config.get(name, {}), dict):
+    for name, value in (("process", config.get("process", {})), ("linux", config.get("linux", {}))):
+        if not isinstance(value, dict):
             raise UnreadableError(store, file, f"{name} is not an object")
     return config
 
 
-def parse(text: bytes) -> dict[str, Any]:
+def parse(text: bytes) -> Config:
     """config.json's object. Raises `ConfigError` with line and column for broken JSON."""
     try:
         config = jsonio.loads(text)
@@ -71,4 +71,4 @@ def parse(text: bytes) -> dict[str, Any]:
         config = jsonio.without_nulls(config)
     if not isinstance(config, dict):
         raise ConfigError("invalid config.json: not a JSON object")
-    return config
+    return config  # type: ignore[return-value]  # for the validator to say

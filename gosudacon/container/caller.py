@@ -16,12 +16,12 @@ from gosudacon.pipeline.registry import OBSERVERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from gosudacon.pipeline.executor import RuntimeSide
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
-    from gosudacon.pipeline.step import Context, Step
+    from gosudacon.pipeline.step import Context, Options, Step
 
     class Log(Protocol):
         """Where warnings go, and with ``debugging`` the steps that begin."""
@@ -105,10 +105,10 @@ class Caller:
                 if fd not in self._before:
                     os.close(fd)
 
-    def options(self) -> dict[str, Any]:
-        """What planning sees of the caller."""
-        found = {"preserve_fds": len(self.descriptors) - len(self.streams), "listen_fds": self.listening}
-        return {name: count for name, count in found.items() if count}
+    def count_descriptors(self, options: Options) -> None:
+        """Note in the options how many descriptors there are to pass on."""
+        options.preserve_fds = len(self.descriptors) - len(self.streams)
+        options.listen_fds = self.listening
 
     def notify_socket(self) -> str:
         """Where a service manager wants to hear that the container is ready; empty if none does."""

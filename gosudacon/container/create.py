@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.step import Host, Options, Spec
+    from gosudacon.schema.types import State
 
     Compiler = Callable[[Spec, Host], tuple[Plan, Registry]]
 
@@ -54,11 +55,10 @@ class NewContainer:
     rolled back. ``compile``: the plan of a spec on a host, and the registry it came from.
     """
 
-    def __init__(
-        self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller, compile: Compiler
-    ) -> None:
+    def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller, compile: Compiler) -> None:
         check_id(id)
-        self.spec = bundles.load(id, bundle, {**options, **caller.options()})
+        caller.count_descriptors(options)
+        self.spec = bundles.load(id, bundle, options)
         self.host = hosts.gather()
         self.store = Store(root, id)
         self.plan, stages = compile(self.spec, self.host)
@@ -124,7 +124,7 @@ class NewContainer:
         if self._umask >= 0:
             os.umask(self._umask)
 
-    def state(self, status: str, pid: int) -> dict[str, Any]:
+    def state(self, status: str, pid: int) -> State:
         """The OCI state for hooks."""
         return oci_state(self.container.data, status, pid)
 
@@ -147,7 +147,7 @@ class NewContainer:
             "start_time": 0,
             "cgroups": {},
             "cgroup_options": cgroup_options(self.spec.options),
-            "no_new_keyring": bool(self.spec.options.get("no_new_keyring")),
+            "no_new_keyring": self.spec.options.no_new_keyring,
             "shares_pid_namespace": not self._new_pid_namespace(),
             "lasting": [step.record() for step in self.plan.lasting()],
             "started": [step.record() for step in self.plan.of_phase(STARTED)],
@@ -163,9 +163,9 @@ class Creation:
 
     makes_container = True
 
-    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller) -> None:
+    def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller) -> None:
         if caller.notify_socket():
-            options = {**options, "notify_directory": f"{root}/{id}/notify"}
+            options.notify_directory = f"{root}/{id}/notify"
         self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options))
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container
@@ -190,7 +190,7 @@ class Creation:
 
     def commit(self) -> None:
         """Let init go on: it waits for ``start`` by itself. With ``run``, wait until it has executed its process."""
-        if self.spec.options.get("run"):
+        if self.spec.options.run:
             self._engine.go()
             self._await_exec()
         else:
@@ -230,6 +230,5 @@ class Creation:
             error.message = "container init was OOM-killed (memory limit too low?)"
 
 
-def _compiler(options: dict[str, Any]) -> Compiler:
-    config, use_snapshot = options.get("config", ""), not options.get("no_snapshot")
-    return lambda spec, host: compile_plan(spec, host, config, use_snapshot)
+def _compiler(options: Options) -> Compiler:
+    return lambda spec, host: compile_plan(spec, host, options.config, not options.no_snapshot)

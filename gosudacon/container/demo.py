@@ -9,7 +9,8 @@ from gosudacon.container.template import default_spec, write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
+
+    from gosudacon.schema.types import Config, Mount
 
 _GREETING = """\
 set -- /proc/[0-9]*
@@ -42,7 +43,7 @@ def make(directory: str, args: Sequence[str], terminal: bool, cgroup_v2: bool) -
         raise
 
 
-def spec(args: Sequence[str] = (), *, terminal: bool = False, cgroup_v2: bool = False) -> dict[str, Any]:
+def spec(args: Sequence[str] = (), *, terminal: bool = False, cgroup_v2: bool = False) -> Config:
     """The configuration: ``args``, or a greeting, as root of a read-only system without a network.
 
     ``terminal`` gives the process a terminal; without ``args`` it is then a shell.
@@ -88,14 +89,14 @@ def _top_directories() -> Iterator[str]:
     return (name for name in _programs() if not os.path.islink(f"/{name}") and os.path.isdir(f"/{name}"))
 
 
-def _binds() -> Iterator[dict[str, Any]]:
+def _binds() -> Iterator[Mount]:
     sources = ["/usr", *(f"/{name}" for name in _top_directories())]
     if os.path.isdir("/etc/alternatives"):  # Debian's links from /usr/bin pass through it
         sources.append("/etc/alternatives")
     return ({"destination": path, "type": "bind", "source": path, "options": _READONLY} for path in sources)
 
 
-def _scratch() -> Iterator[dict[str, Any]]:
+def _scratch() -> Iterator[Mount]:
     for path, mode in (("/tmp", "1777"), ("/run", "755"), ("/root", "700"), ("/var", "755")):
         options = ["nosuid", "nodev", f"mode={mode}", "size=65536k"]
         yield {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}

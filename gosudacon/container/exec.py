@@ -12,16 +12,16 @@ from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
-from gosudacon.pipeline.step import EXEC, Context, Spec, Target
+from gosudacon.pipeline.step import EXEC, Context, Options, Spec, Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.caller import Caller
+    from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.step import Host
+    from gosudacon.schema.types import Process, State
 
 
 def compile_exec(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
@@ -35,11 +35,12 @@ class Execution:
 
     makes_container = False
 
-    def __init__(self, root: str, id: str, args: list[str], options: dict[str, Any], caller: Caller) -> None:
+    def __init__(self, root: str, id: str, args: list[str], options: ExecOptions, caller: Caller) -> None:
         self.caller = caller
-        self.container = _enterable(Store(root, id), bool(options.get("ignore_paused")))
-        stages = registry(options.get("config", ""), not options.get("no_snapshot"))
-        self.spec = self._spec(args, {**options, **caller.options()}, stages)
+        self.container = _enterable(Store(root, id), options.ignore_paused)
+        stages = registry(options.config, not options.no_snapshot)
+        caller.count_descriptors(options)
+        self.spec = self._spec(args, options, stages)
         host = hosts.gather()
         plan = stages.compiled(self.spec, host, plans.make_exec)
         self.context = Context(self.spec, host)
@@ -81,7 +82,7 @@ class Execution:
         self.context.kept.clear()
         self.container.store.close()
 
-    def _spec(self, args: list[str], options: dict[str, Any], stages: Registry) -> Spec:
+    def _spec(self, args: list[str], options: ExecOptions, stages: Registry) -> Spec:
         data = self.container.data
         config = bundles.saved(self.container.store)
         own = self._unedited(stages.editors()) or config.get("process") or {}
@@ -91,34 +92,34 @@ class Execution:
             start_time=data["start_time"],
             namespaces=_differing(data["pid"]),
             cgroups=data["cgroups"],
-            below=processes.sub_cgroups(options.get("cgroup", [])),
+            below=processes.sub_cgroups(options.cgroup),
         )
-        options = {name: value for name, value in options.items() if name not in CGROUP_OPTIONS}
-        options |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
-        return Spec(config, data["id"], data["bundle"], options, target=target)
+        chosen = {name: value for name, value in vars(options).items() if name not in CGROUP_OPTIONS}
+        chosen |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
+        return Spec(config, data["id"], data["bundle"], Options.among(chosen), target=target)
 
-    def _unedited(self, editors: list[str]) -> dict[str, Any]:
+    def _unedited(self, editors: list[str]) -> Process:
         """The bundle's process if the plugins that edited it will edit this one: else what they did is kept."""
         edited = self.container.data.get("edited")
         if not edited or not all(plugin in editors for plugin in edited):
             return {}
         return bundles.saved(self.container.store, ORIGINAL).get("process") or {}
 
-    def _state(self, status: str, pid: int) -> dict[str, Any]:
+    def _state(self, status: str, pid: int) -> State:
         """The container's state, whichever of its processes a seccomp agent or a plugin is told of."""
         return self.container.oci_state(self.container.status(), self.container.data["pid"])
 
 
-def explained(id: str, bundle: str, file: str, options: dict[str, Any], host: Host | None = None) -> Spec:
-    """What ``exec --process FILE`` would get in a container of this bundle; nothing needs to run.
+def explained(id: str, bundle: str, options: ExecOptions, host: Host | None = None) -> Spec:
+    """What ``exec --process`` would get in a container of this bundle; nothing needs to run.
 
     With ``host``, plugins edit the container's configuration as they would when it is created.
     """
     spec = bundles.load(id, bundle, options)
     own = spec.process
     if host is not None:
-        registry(options.get("config", ""), not options.get("no_snapshot")).edit(spec, host)
-    process = processes.build(own, [], {**options, "process": file})
+        registry(options.config, not options.no_snapshot).edit(spec, host)
+    process = processes.build(own, [], options)
     target = Target(namespaces=list(spec.namespaces()))
     return spec.replace(config={**spec.config, "process": process}, text=None, target=target, operation=EXEC)
 

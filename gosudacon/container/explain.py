@@ -14,31 +14,30 @@ from gosudacon.pipeline import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.container.process import ExecOptions
 
 
 class Explanation:
-    """The plan for a bundle (an absolute path), or with ``process`` (a file) for another process in its container.
+    """The plan for a bundle (an absolute path), or with the option ``process`` for another process in its container.
 
     ``root``: the directory of all containers' state, where a service manager wants to know that the container is ready.
     Raises `Refusal` for a configuration that is invalid or impossible, `Error` for anything else.
     """
 
-    def __init__(self, bundle: str, options: dict[str, Any], process: str = "", root: str = "") -> None:
-        id = _id(bundle)
+    def __init__(self, bundle: str, options: ExecOptions, root: str = "") -> None:
+        id, process = _id(bundle), options.process
         self.host = hosts.gather()
         if root and not process:
-            options = {**options, "notify_directory": f"{root}/{id}/notify"}
+            options.notify_directory = f"{root}/{id}/notify"
         compiler = compile_plan
         try:
             if process:
                 from gosudacon.container.exec import compile_exec, explained
 
-                self.spec, compiler = explained(id, bundle, process, options, self.host), compile_exec
+                self.spec, compiler = explained(id, bundle, options, self.host), compile_exec
             else:
                 self.spec = bundles.load(id, bundle, options)
-            config, use_snapshot = options.get("config", ""), not options.get("no_snapshot")
-            self.plan, self.stages = compiler(self.spec, self.host, config, use_snapshot)
+            self.plan, self.stages = compiler(self.spec, self.host, options.config, not options.no_snapshot)
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if not process:

@@ -12,27 +12,27 @@ from gosudacon.pipeline.registry import registry
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from gosudacon.pipeline.step import Stage
+    from gosudacon.schema.types import Features
 
 OLDEST_VERSION = "1.0.0"
 #: The annotation by which callers of runc learn whether checkpoint and restore work on this machine.
 CHECKPOINT = "org.opencontainers.runc.checkpoint.enabled"
 
 
-def features(config: str = "", use_snapshot: bool = True) -> dict[str, Any]:
+def features(config: str = "", use_snapshot: bool = True) -> Features:
     """The features of the stages that the configuration file ``config`` has take part.
 
     What no stage speaks of is not there, and said to be. Raises `Error` for a stage whose features are none.
     """
     result = _nothing()
     for stage in registry(config, use_snapshot).all_stages():
-        _merge(result, _features_of(stage), stage.name)
+        _merge(result, _features_of(stage), stage.name)  # type: ignore[arg-type]
     return result
 
 
-def _nothing() -> dict[str, Any]:
+def _nothing() -> Features:
     """The structure of a runtime without stages, in the order in which it is printed."""
     annotations = {"org.gosudacon.version": gosudacon.__version__, CHECKPOINT: _says(not criu.problem())}
     return {
@@ -43,11 +43,11 @@ def _nothing() -> dict[str, Any]:
         "linux": {
             "namespaces": [],
             "capabilities": [],
-            "cgroup": dict.fromkeys(("v1", "v2", "systemd", "systemdUser", "rdma"), False),
+            "cgroup": {"v1": False, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
             "seccomp": {"enabled": False},
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
-            "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), False),
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "memoryPolicy": {"modes": [], "flags": []},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
@@ -61,7 +61,7 @@ def _says(yes: bool) -> str:
     return "true" if yes else "false"
 
 
-def _features_of(stage: Stage) -> Mapping[str, Any]:
+def _features_of(stage: Stage) -> Features:
     try:
         added = stage.features()
         jsonio.dumps(added)
@@ -72,7 +72,7 @@ def _features_of(stage: Stage) -> Mapping[str, Any]:
     return added
 
 
-def _merge(into: dict[str, Any], added: Mapping[str, Any], stage: str) -> None:
+def _merge(into: dict[str, object], added: Mapping[str, object], stage: str) -> None:
     for key, value in added.items():
         known = into.get(key)
         if known is None:

@@ -77,7 +77,7 @@ class Operation:
         Raises `Error` or OSError; everything has then been undone.
         """
         try:
-            if self._work.spec.options.get("foreground"):
+            if self._work.spec.options.foreground:
                 return self._in_foreground()
             self._launch()
             if self._notifier is not None:
@@ -113,7 +113,7 @@ class Operation:
             work.run()
             self._listen()
             self._attach(host)
-            path = work.spec.options.get("pid_file")
+            path = work.spec.options.pid_file
             if path:
                 write_pid_file(path, work.context.pid)
             work.commit()
@@ -139,14 +139,14 @@ class Operation:
     def _listen(self) -> None:
         """Listen for the container's readiness where its start is part of this and a service manager wants to know."""
         options = self._work.spec.options
-        if options.get("run") and "notify_directory" in options:
+        if options.run and options.notify_directory:
             from gosudacon.container import notify
 
             self._notifier = notify.listen(self._work.container.store, self._caller.notify_socket())
 
     def _attach(self, host: int) -> None:
         """Join the process's terminal to the caller's."""
-        if not self._work.spec.options.get("foreground"):
+        if not self._work.spec.options.foreground:
             return
         master = self._work.master()
         if master >= 0:
@@ -157,8 +157,8 @@ class Operation:
 
 def _check_console(spec: Spec) -> None:
     """Raise `Error` unless somebody takes the process's terminal, if it has one."""
-    terminal, socket = spec.process.get("terminal"), spec.options.get("console_socket")
-    foreground = spec.options.get("foreground")
+    terminal, socket = spec.process.get("terminal"), spec.options.console_socket
+    foreground = spec.options.foreground
     if terminal and not socket and not foreground:
         raise Error("cannot allocate tty if gosudacon will detach without setting console socket")
     if socket and (foreground or not terminal):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from gosudacon.linux import jsonio
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+
+    from gosudacon.schema.types import Capabilities, Process, User
 
 _LIMIT = 16 << 20
 _MOST_ID = (1 << 32) - 2  # (uid_t)-1 means "unchanged" to the kernel
@@ -22,28 +25,44 @@ _OF_THE_CONTAINER = (
     "ioPriority",
     "execCPUAffinity",
 )
-_CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
 
-def build(own: dict[str, Any], args: list[str], options: dict[str, Any]) -> dict[str, Any]:
-    """The process for ``options`` (names as in Python), given the container's ``own``.
+class ExecOptions(Options):
+    """What the caller of ``exec`` chose; what is None was not given, and stays as it is in the container."""
+
+    process: str = ""  # path of the file that it is in; the others below then count for nothing
+    tty: bool = False
+    cwd: str | None = None
+    env: Sequence[str] = ()
+    user: str | None = None
+    additional_gids: Sequence[str] = ()
+    cap: Sequence[str] = ()
+    no_new_privs: bool = False
+    process_label: str | None = None
+    apparmor: str | None = None
+    cgroup: Sequence[str] = ()
+    ignore_paused: bool = False
+
+
+def build(own: Process, args: list[str], options: ExecOptions) -> Process:
+    """The process for ``options``, given the container's ``own``.
 
     Raises `ConfigError` for a file that holds no process, `Error` for options that make none.
     """
-    if options.get("process"):
-        process = inherit(load(options["process"]), own)
+    if options.process:
+        process = inherit(load(options.process), own)
     else:
         if not args:
             raise Error("exec args cannot be empty")
         process = change(own, args, options)
-    if options.get("tty"):
+    if options.tty:
         process["terminal"] = True
     if not process.get("terminal"):
         process.pop("terminal", None)  # absent and false are the same, and has() looks for absent
     return process
 
 
-def load(path: str) -> dict[str, Any]:
+def load(path: str) -> Process:
     """The process in a file. Raises `Error` if it cannot be read, `ConfigError` if it is no JSON object."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -64,47 +83,51 @@ def load(path: str) -> dict[str, Any]:
         process = jsonio.without_nulls(process)
     if not isinstance(process, dict):
         raise ConfigError(f"invalid process file {path}: not a JSON object")
-    return process
+    return process  # type: ignore[return-value]  # for the validator to say
 
 
-def inherit(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def inherit(process: Process, own: Process) -> Process:
     """A process from a file, with what the container says wherever the file says nothing.
 
     ``noNewPrivileges`` is the file's alone: callers written in Go leave false out.
     """
-    result = {key: own[key] for key in _OF_THE_CONTAINER if key in own}
-    result.update(process)
+    inherited: Process = {key: own[key] for key in _OF_THE_CONTAINER if key in own}  # type: ignore
+    result: Process = {**inherited, **process}
     if not process.get("rlimits") and own.get("rlimits"):
         result["rlimits"] = own["rlimits"]
     return _with_umask(result, own)
 
 
-def change(own: dict[str, Any], args: list[str], options: dict[str, Any]) -> dict[str, Any]:
+def change(own: Process, args: list[str], options: ExecOptions) -> Process:
     """The container's process with other arguments, and with what the options change."""
-    process = {**own, "args": args}
+    process: Process = {**own, "args": args}
     process.pop("terminal", None)
-    user = process["user"] = dict(own.get("user") or {})
-    if "user" in options:
-        uid, colon, gid = options["user"].partition(":")
-        user["uid"] = _id(uid, options["user"])
+    user: User = {**(own.get("user") or {})}
+    process["user"] = user
+    if options.user is not None:
+        uid, colon, gid = options.user.partition(":")
+        user["uid"] = _id(uid, options.user)
         if colon:
-            user["gid"] = _id(gid, options["user"])
-    if "additional_gids" in options:
-        more = [_id(gid, gid) for gid in options["additional_gids"]]
+            user["gid"] = _id(gid, options.user)
+    if options.additional_gids:
+        more = [_id(gid, gid) for gid in options.additional_gids]
         user["additionalGids"] = [*(user.get("additionalGids") or ()), *more]
-    if "env" in options:
-        process["env"] = [*(own.get("env") or ()), *options["env"]]
-    for option, key in (("cwd", "cwd"), ("process_label", "selinuxLabel"), ("apparmor", "apparmorProfile")):
-        if option in options:
-            process[key] = options[option]
-    if options.get("no_new_privs"):
+    if options.env:
+        process["env"] = [*(own.get("env") or ()), *options.env]
+    if options.cwd is not None:
+        process["cwd"] = options.cwd
+    if options.process_label is not None:
+        process["selinuxLabel"] = options.process_label
+    if options.apparmor is not None:
+        process["apparmorProfile"] = options.apparmor
+    if options.no_new_privs:
         process["noNewPrivileges"] = True
-    if "cap" in options and own.get("capabilities") is not None:
-        process["capabilities"] = _with_capabilities(own["capabilities"], options["cap"])
+    if options.cap and own.get("capabilities") is not None:
+        process["capabilities"] = _with_capabilities(own["capabilities"], options.cap)
     return process
 
 
-def _with_umask(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _with_umask(process: Process, own: Process) -> Process:
     user = process.setdefault("user", {"uid": 0, "gid": 0})
     umask = (own.get("user") or {}).get("umask")
     if umask is not None and isinstance(user, dict) and user.get("umask") is None:
@@ -112,15 +135,24 @@ def _with_umask(process: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return process
 
 
-def _with_capabilities(own: dict[str, list[str]], more: list[str]) -> dict[str, list[str]]:
+def _with_capabilities(own: Capabilities, more: Sequence[str]) -> Capabilities:
     """More of them in the bounding, effective and permitted sets, and in the ambient if there is an inheritable one.
 
     The inheritable set stays what it is: nobody is to gain from files' inheritable capabilities (CVE-2022-29162).
     """
-    sets = dict(own)
-    for kind in _CAPABILITY_SETS + (("ambient",) if own.get("inheritable") else ()):
-        sets[kind] = [*(own.get(kind) or ()), *(name for name in more if name not in (own.get(kind) or ()))]
+    sets: Capabilities = {
+        **own,
+        "bounding": _joined(own.get("bounding"), more),
+        "effective": _joined(own.get("effective"), more),
+        "permitted": _joined(own.get("permitted"), more),
+    }
+    if own.get("inheritable"):
+        sets["ambient"] = _joined(own.get("ambient"), more)
     return sets
+
+
+def _joined(names: list[str] | None, more: Sequence[str]) -> list[str]:
+    return [*(names or ()), *(name for name in more if name not in (names or ()))]
 
 
 def _id(text: str, whole: str) -> int:
@@ -130,7 +162,7 @@ def _id(text: str, whole: str) -> int:
     raise Error(f"invalid user or group id in {whole!r}", hint="ids are numbers from 0 to 4294967294")
 
 
-def sub_cgroups(arguments: list[str]) -> dict[str, str]:
+def sub_cgroups(arguments: Sequence[str]) -> dict[str, str]:
     """``--cgroup [CTRL[,CTRL]:]PATH``: controller -> path below the container's cgroup; ``*`` for all.
 
     Raises `Error`.

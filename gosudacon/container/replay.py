@@ -8,10 +8,9 @@ from gosudacon.pipeline.step import Context, Engine, Host, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.state import Container
     from gosudacon.pipeline.runner import Observers
+    from gosudacon.schema.types import State
 
 
 def run_started(container: Container, observers: Observers | None = None) -> None:
@@ -51,7 +50,7 @@ class _Recorded(Engine):
     def __init__(self, container: Container) -> None:
         self._container = container
 
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+    def state(self, status: str, pid: int | None = None) -> State:
         return self._container.oci_state(status, self._container.data["pid"] if pid is None else pid)
 
 

@@ -8,9 +8,11 @@ from gosudacon.linux.errors import ConfigError, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping
 
-    Resources = dict[str, Any]
+    from gosudacon.schema.types import Resources
+
+    Members = dict[str, object]
 
 _LIMIT = 16 << 20
 _R = "linux.resources"
@@ -42,41 +44,39 @@ def read(path: str, stdin: int = 0) -> Resources:
         raise Error(f"invalid resources in {what}: {error}") from error
     if not isinstance(value, dict):
         raise Error(f"invalid resources in {what}: not a JSON object")
-    found = jsonio.without_nulls(value)
-    assert isinstance(found, dict)
-    return found
+    return jsonio.without_nulls(value)  # type: ignore[return-value]  # for the validator to say
 
 
-def merge(current: Resources, given: Resources) -> tuple[Resources, Resources]:
+def merge(current: Mapping[str, object], given: Mapping[str, object]) -> tuple[Resources, Resources]:
     """(all limits the container then has, those that are to be written), of ``linux.resources`` in config.json.
 
     What is not given stays: an absent member, null, and 0 where it means "not set" (memory, CPU, block I/O).
     A memory limit taken away takes the swap limit with it. Device rules cannot be changed, and are left out.
     Raises `ConfigError` for an object or a list that is none; other types are the schema's business.
     """
-    merged: Resources = dict(current)
-    changed: Resources = {}
+    merged = dict(current)
+    changed: Members = {}
     for name, value in given.items():
         if value is None or name == "devices":
             continue
         if name == "hugepageLimits":
             changed[name] = value
-            merged[name] = _upsert(current.get(name) or [], value, _KEYS[name], f"{_R}.{name}")
+            merged[name] = _upsert(current.get(name), value, _KEYS[name], f"{_R}.{name}")
         elif not isinstance(value, dict):
             raise ConfigError(f"{name} must be an object", where=f"{_R}.{name}")
         else:
-            _merge_section(name, current.get(name) or {}, value, merged, changed)
-    return merged, changed
+            _merge_section(name, _members(current.get(name)), value, merged, changed)
+    return merged, changed  # type: ignore[return-value]  # for the validator to say
 
 
-def _merge_section(name: str, old: Resources, value: Resources, merged: Resources, changed: Resources) -> None:
+def _merge_section(name: str, old: Members, value: Members, merged: Members, changed: Members) -> None:
     new = {key: each for key, each in value.items() if not _unset(name, key, each)}
     if not new:
         return
     result = {**old, **new}
     for key in new:
         if key in _KEYS:
-            result[key] = _upsert(old.get(key) or [], new[key], _KEYS[key], f"{_R}.{name}.{key}")
+            result[key] = _upsert(old.get(key), new[key], _KEYS[key], f"{_R}.{name}.{key}")
     written = dict(new)
     first, second = _PAIRS.get(name, ("", ""))
     for one, other in ((first, second), (second, first)):
@@ -88,7 +88,11 @@ def _merge_section(name: str, old: Resources, value: Resources, merged: Resource
     merged[name], changed[name] = result, written
 
 
-def _unset(section: str, key: str, value: Any) -> bool:
+def _members(value: object) -> Members:
+    return value if isinstance(value, dict) else {}
+
+
+def _unset(section: str, key: str, value: object) -> bool:
     if value is None:
         return True
     if value != 0 or isinstance(value, bool) or section in ("unified", "rdma"):
@@ -96,8 +100,10 @@ def _unset(section: str, key: str, value: Any) -> bool:
     return not (section == "pids" or key in _ZERO_COUNTS)
 
 
-def _upsert(old: list[Any], new: Any, keys: tuple[str, ...], where: str) -> list[Any]:
+def _upsert(old: object, new: object, keys: tuple[str, ...], where: str) -> list[Members]:
     if not isinstance(new, list) or not all(isinstance(entry, dict) for entry in new):
         raise ConfigError("must be a list of objects", where=where)
     taken = [[entry.get(key) for key in keys] for entry in new]
-    return [entry for entry in old if [entry.get(key) for key in keys] not in taken] + new
+    return [
+        entry for entry in (old if isinstance(old, list) else ()) if [entry.get(key) for key in keys] not in taken
+    ] + new

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from gosudacon.pipeline.step import Step
+    from gosudacon.pipeline.step import Options, Step
+    from gosudacon.schema.types import State
 
 OCI_VERSION = "1.3.0"
 VERSION = 2  # of the form of state.json; `former` has those before
@@ -277,7 +278,7 @@ class Container:
 
         return [rebuild(record) for record in self.data[kind]]
 
-    def oci_state(self, status: str, pid: int) -> dict[str, Any]:
+    def oci_state(self, status: str, pid: int) -> State:
         """The state as runtime-spec runtime.md defines it, for hooks."""
         return oci_state(self.data, status, pid)
 
@@ -325,14 +326,14 @@ def _problem(data: dict[str, Any], id: str) -> str:
     return ""
 
 
-def cgroup_options(options: dict[str, Any]) -> dict[str, Any]:
+def cgroup_options(options: Options) -> dict[str, object]:
     """Of a call's options those that say who makes the cgroup: later commands go by what `create` was given."""
-    return {name: options[name] for name in CGROUP_OPTIONS if name in options}
+    return {name: value for name, value in vars(options).items() if name in CGROUP_OPTIONS}
 
 
-def oci_state(data: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
+def oci_state(data: dict[str, Any], status: str, pid: int) -> State:
     """The OCI state object of a container whose state.json holds ``data``; no ``pid`` key for 0."""
-    state = {
+    state: State = {
         "ociVersion": OCI_VERSION,
         "id": data["id"],
         "status": status,

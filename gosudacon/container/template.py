@@ -9,7 +9,7 @@ from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import Config, Linux, Mount, Process
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _MASKED = (
@@ -27,7 +27,7 @@ _MASKED = (
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def default_spec(*, cgroup_v2: bool, rootless: tuple[int, int] | None = None) -> dict[str, Any]:
+def default_spec(*, cgroup_v2: bool, rootless: tuple[int, int] | None = None) -> Config:
     """A configuration (runtime-spec config.md) that runs as it is on a bundle with a root filesystem.
 
     ``cgroup_v2``: the host has the unified cgroup hierarchy only, so the container gets a cgroup namespace.
@@ -44,20 +44,24 @@ def default_spec(*, cgroup_v2: bool, rootless: tuple[int, int] | None = None) ->
     }
 
 
-def _process() -> dict[str, Any]:
+def _process() -> Process:
     return {
         "terminal": True,
         "user": {"uid": 0, "gid": 0},
         "args": ["sh"],
         "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
         "cwd": "/",
-        "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
+        "capabilities": {
+            "bounding": list(_CAPABILITIES),
+            "effective": list(_CAPABILITIES),
+            "permitted": list(_CAPABILITIES),
+        },
         "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
         "noNewPrivileges": True,
     }
 
 
-def _mounts(rootless: bool) -> list[dict[str, Any]]:
+def _mounts(rootless: bool) -> list[Mount]:
     safe = ["nosuid", "noexec", "nodev"]
     # gid 5 is tty; a user namespace with a single group does not have it.
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"] + ["gid=5"] * (not rootless)
@@ -96,25 +100,26 @@ def write(path: str, config: object) -> None:
         raise
 
 
-def _mount(destination: str, type: str, source: str, *options: str) -> dict[str, Any]:
-    mount: dict[str, Any] = {"destination": destination, "type": type, "source": source}
+def _mount(destination: str, type: str, source: str, *options: str) -> Mount:
+    mount: Mount = {"destination": destination, "type": type, "source": source}
     if options:
         mount["options"] = list(options)
     return mount
 
 
-def _linux(cgroup_v2: bool, rootless: tuple[int, int] | None) -> dict[str, Any]:
+def _linux(cgroup_v2: bool, rootless: tuple[int, int] | None) -> Linux:
     namespaces = ["pid", "network", "ipc", "uts", "mount"]
     if cgroup_v2:
         namespaces.append("cgroup")
-    linux: dict[str, Any] = {}
+    linux: Linux = {}
     if rootless is None:
         linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
     else:
         namespaces.remove("network")
         namespaces.append("user")
-        for kind, id in zip(("uidMappings", "gidMappings"), rootless, strict=True):
-            linux[kind] = [{"containerID": 0, "hostID": id, "size": 1}]
+        uid, gid = rootless
+        linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
+        linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
     linux["namespaces"] = [{"type": name} for name in namespaces]
     linux["maskedPaths"] = list(_MASKED)
     linux["readonlyPaths"] = list(_READONLY)

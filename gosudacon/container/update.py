@@ -13,19 +13,19 @@ from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
-from gosudacon.pipeline.step import UPDATE, Spec
+from gosudacon.pipeline.step import UPDATE, Options, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.step import Context, Host, Stage, Step
+    from gosudacon.schema.types import Resources
 
 
-def update(root: str, id: str, given: dict[str, Any], config: str = "", use_snapshot: bool = True) -> None:
+def update(root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True) -> None:
     """Set the limits ``given`` (``linux.resources`` of config.json) of a container; the others stay as they are.
 
     Raises `StateError` ("container not running") for a stopped container, and `Error` for a limit that is invalid
@@ -57,15 +57,15 @@ def _spec(container: Container) -> Spec:
     """The configuration that the container was made from, with the limits that it has now."""
     data = container.data
     config = bundles.saved(container.store)
-    spec = Spec(config, data["id"], data["bundle"], data.get("cgroup_options"), operation=UPDATE)
+    spec = Spec(config, data["id"], data["bundle"], Options.among(data.get("cgroup_options") or {}), operation=UPDATE)
     return _with(spec, data["resources"]) if "resources" in data else spec
 
 
-def _with(spec: Spec, resources: dict[str, Any]) -> Spec:
+def _with(spec: Spec, resources: Resources) -> Spec:
     return spec.replace(config={**spec.config, "linux": {**spec.linux, "resources": resources}})
 
 
-def _plan(spec: Spec, given: dict[str, Any], stages: Registry) -> tuple[dict[str, Any], list[Step]]:
+def _plan(spec: Spec, given: Resources, stages: Registry) -> tuple[Resources, list[Step]]:
     """All limits the container then has, and the steps that set what is ``given``, as far as plugins leave it so."""
     host = hosts.gather()
     wanted = _with(spec, given)

@@ -7,6 +7,10 @@ from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, SyscallError
 from gosudacon.linux.path import open_in_root
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
 _PASSWD_LIMIT = 1 << 20
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
@@ -29,9 +33,10 @@ def become(uid: int, gid: int, groups: list[int] | None) -> None:
         raise Error(f"the kernel did not take uid {uid} and gid {gid}")
 
 
-def map_text(mappings: list[dict[str, int]]) -> bytes:
+def map_text(mappings: Sequence[Mapping[str, object]]) -> bytes:
     """The contents of uid_map or gid_map for OCI id mappings. Raises `Error` if it is too long for one write."""
-    text = b"".join(b"%d %d %d\n" % (entry["containerID"], entry["hostID"], entry["size"]) for entry in mappings)
+    lines = (f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in mappings)
+    text = "".join(lines).encode()
     if len(text) > _MAP_LIMIT or len(mappings) > 340:
         raise Error(f"{len(mappings)} id mappings are more than the kernel takes (340 lines, {_MAP_LIMIT} bytes)")
     return text

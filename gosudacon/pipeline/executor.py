@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.plan import Move, Plan
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Context, Step
+    from gosudacon.schema.types import State
 
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
 DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
@@ -75,7 +76,7 @@ class RuntimeSide(Engine):
         self,
         plan: Plan,
         context: Context,
-        state: Callable[[str, int], dict[str, Any]],
+        state: Callable[[str, int], State],
         observers: Observers = ((), ()),
     ) -> None:
         self.observers = observers
@@ -159,7 +160,7 @@ class RuntimeSide(Engine):
             except OSError:  # gone, or it goes by itself: its channel has ended
                 pass
 
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+    def state(self, status: str, pid: int | None = None) -> State:
         return self._state(status, self.context.pid if pid is None else pid)
 
     def _tell(self, position: int) -> None:
@@ -226,7 +227,7 @@ class ContainerSide(Engine):
         self._told: tuple[int, int] | None = None  # tells a child that the runtime knows of it
         self._confined = False
 
-    def main(self, state: Callable[[str, int], dict[str, Any]]) -> NoReturn:
+    def main(self, state: Callable[[str, int], State]) -> NoReturn:
         """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
         self._state = state
         try:
@@ -291,7 +292,7 @@ class ContainerSide(Engine):
         listener = self.context.kept.get("listener")
         return [self.channel.fd, *(self._told or ()), *([] if listener is None else [listener.fileno()])]
 
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+    def state(self, status: str, pid: int | None = None) -> State:
         return self._state(status, os.getpid() if pid is None else pid)
 
     def _run(self) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.step import Host, Spec, Stage
+    from gosudacon.schema.types import Resources
 
 
 class Move:
@@ -188,7 +189,7 @@ def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     return _compile([(stage, stage.plan_restore) for stage in stages], spec, host)
 
 
-def make_update(stages: Iterable[Stage], resources: dict[str, Any], spec: Spec, host: Host) -> Plan:
+def make_update(stages: Iterable[Stage], resources: Resources, spec: Spec, host: Host) -> Plan:
     """The plan that changes limits to ``resources``, in the order of stages. Raises `ConfigError` as `make` does."""
 
     def planning(stage: Stage) -> Callable[[Spec, Host], Iterable[Step]]:

@@ -7,7 +7,9 @@ from gosudacon.linux.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any, dataclass_transform
+    from typing import Any, Self, dataclass_transform
+
+    from gosudacon.schema.types import Config, Features, Linux, Process, Resources, State
 
     @dataclass_transform(kw_only_default=True)
     class _Fields:
@@ -179,12 +181,43 @@ class Target:
         self.below = below or {}
 
 
+class Options(_Fields):
+    """What the caller chose for a command: the options on its command line, and what the command adds to them.
+
+    What was not chosen has its default from the class. Paths are absolute.
+    """
+
+    root: str = ""  # directory of the containers' state
+    config: str = ""  # the administrator's configuration; empty: the usual file
+    no_snapshot: bool = False  # look for stages anew
+    cgroup_manager: str = ""  # cgroupfs, systemd or disabled
+    systemd_cgroup: bool = False
+    rootless: str = ""  # true, false or auto: ignore missing permission on cgroups
+    pid_file: str = ""
+    console_socket: str = ""  # takes the terminal
+    pidfd_socket: str = ""  # takes a pidfd
+    preserve_fds: int = 0  # descriptors passed on after stderr, those of listen_fds among them
+    listen_fds: int = 0  # of the descriptors passed on, those that the caller got itself (sd_listen_fds(3))
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    run: bool = False  # start follows by itself
+    foreground: bool = False  # the command waits for the process
+    notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
+
+    def __init__(self, **chosen: object) -> None:
+        vars(self).update(chosen)
+
+    @classmethod
+    def among(cls, values: Mapping[str, object]) -> Self:
+        """Those of ``values`` that are options of this class."""
+        return cls(**{name: value for name, value in values.items() if hasattr(cls, name)})
+
+
 class Spec:
     """The bundle as planning sees it.
 
     ``config`` is the parsed config.json; ``id`` the container's; ``bundle`` the absolute path of its
-    directory; ``options`` what the caller chose on the command line (``no_pivot``, ``console_socket``, …);
-    ``text`` the file's bytes, for errors that name line and column.
+    directory; ``options`` what the caller chose; ``text`` the file's bytes, for errors that name line and column.
 
     ``operation`` is what the plan is for: `CREATE`, `EXEC`, `RESTORE` or `UPDATE`. For ``exec``, ``target`` is the
     container to enter and ``config`` the one it was made from, with the process to be executed in it as ``process``.
@@ -192,10 +225,10 @@ class Spec:
 
     def __init__(
         self,
-        config: dict[str, Any],
+        config: Config,
         id: str,
         bundle: str,
-        options: dict[str, Any] | None = None,
+        options: Options | None = None,
         text: bytes | None = None,
         target: Target | None = None,
         operation: str = "",
@@ -203,7 +236,7 @@ class Spec:
         self.config = config
         self.id = id
         self.bundle = bundle
-        self.options = options or {}
+        self.options = options or Options()
         self.text = text
         self.target = target
         self.operation = operation or (CREATE if target is None else EXEC)
@@ -212,24 +245,24 @@ class Spec:
         """A spec with other attributes, named as the constructor names them; this one stays as it is."""
         return Spec(**{**vars(self), **changes})
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Config:
         """The configuration in plain dicts and lists, for what does not take subclasses of them: see frozen.py."""
         return self.config
 
     @property
-    def process(self) -> dict[str, Any]:
+    def process(self) -> Process:
         """``process`` of the configuration; empty when absent."""
         return self.config.get("process") or {}
 
     @property
-    def linux(self) -> dict[str, Any]:
+    def linux(self) -> Linux:
         """``linux`` of the configuration; empty when absent."""
         return self.config.get("linux") or {}
 
     @property
     def rootfs(self) -> str:
         """Absolute path of the root filesystem: ``root.path``, relative to the bundle."""
-        path: str = (self.config.get("root") or {}).get("path", "")
+        path = (self.config.get("root") or {}).get("path", "")
         return path.rstrip("/") or "/" if path.startswith("/") else f"{self.bundle}/{path}".rstrip("/")
 
     def namespaces(self) -> dict[str, str]:
@@ -245,7 +278,7 @@ class Spec:
 
     def has(self, key: str) -> bool:
         """Whether the configuration says anything at a dotted key such as ``linux.seccomp``."""
-        value: Any = self.config
+        value: object = self.config
         for name in key.split("."):
             value = value.get(name) if isinstance(value, dict) else None
             if value is None or value == [] or value == {}:
@@ -327,7 +360,7 @@ class Stage:
         """
         return () if self.replaced is None else self.replaced.plan_restore(spec, host)
 
-    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterable[Step]:
+    def plan_update(self, resources: Resources, spec: Spec, host: Host) -> Iterable[Step]:
         """The steps that change limits of a container that exists to ``resources``, in the order in which they run.
 
         ``resources`` has what is to be written, in the form of ``linux.resources``; ``spec`` the configuration
@@ -337,7 +370,7 @@ class Stage:
         """
         return () if self.replaced is None else self.replaced.plan_update(resources, spec, host)
 
-    def features(self) -> Mapping[str, Any]:
+    def features(self) -> Features:
         """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.
 
         Objects of several stages are merged, lists joined; true from one stage is true. A stage in the place of
@@ -391,6 +424,6 @@ class Engine:
         """The descriptors that the engine needs until execve(2), which closes them; container side."""
         return []
 
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+    def state(self, status: str, pid: int | None = None) -> State:
         """The container's state as hooks and listeners get it (runtime-spec runtime.md, State)."""
         raise NotImplementedError

@@ -28,7 +28,6 @@ from gosudacon.plugins.network.steps import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from gosudacon.plugins.network.steps import Member
 
@@ -80,7 +79,7 @@ def link_name(spec: Spec) -> str:
         from _blake2 import blake2s  # hashlib would load OpenSSL
     except ImportError:
         from hashlib import blake2s
-    identity = "\0".join((str(spec.options.get("root", "")), spec.id, spec.bundle))
+    identity = "\0".join((spec.options.root, spec.id, spec.bundle))
     return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
@@ -90,7 +89,7 @@ def _may_connect(host: Host) -> bool:
 
 
 def _is_dockers(spec: Spec) -> bool:
-    hooks: dict[str, Any] = spec.config.get("hooks") or {}
+    hooks = spec.config.get("hooks") or {}
     calls = [*(hooks.get("prestart") or ()), *(hooks.get("createRuntime") or ())]
     return any(_DOCKERS_HOOK in (call.get("args") or ()) for call in calls)
 

@@ -9,9 +9,9 @@ from gosudacon.api import ConfigError, Host, PlanWarning, Spec, Stage, Step, hoo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any
+    from collections.abc import Iterator
 
+    from gosudacon.schema.types import Cgroup, Features, Resources
     from gosudacon.stages.cgroups.limits import Driver
 
 #: Who makes a container's cgroup (``--cgroup-manager``).
@@ -24,9 +24,9 @@ class Cgroups(Stage):
     name = "cgroups"
     after = ("namespaces",)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """The drivers there are, and the annotations that change what systemd makes of a container."""
-        cgroup = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
+        cgroup: Cgroup = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
         return {"linux": {"cgroup": cgroup}, "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."]}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
@@ -57,13 +57,13 @@ class Cgroups(Stage):
         elif target.below:
             raise ConfigError("invalid --cgroup argument: the container has no cgroups")
 
-    def plan_update(self, resources: Mapping[str, Any], spec: Spec, host: Host) -> Iterator[Step]:
+    def plan_update(self, resources: Resources, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` as `plan` does."""
         from gosudacon.stages.cgroups import update
 
         _refuse(spec, host, resources)
         if resources and _manager(spec) != DISABLED:
-            yield from update.plan(_driver(spec, host).update(dict(resources)))
+            yield from update.plan(_driver(spec, host).update(resources))
 
 
 def _would_be(spec: Spec, host: Host) -> dict[str, str]:
@@ -83,15 +83,15 @@ def _would_be(spec: Spec, host: Host) -> dict[str, str]:
 
 def _manager(spec: Spec) -> str:
     """Who makes the cgroup: `CGROUPFS`, `SYSTEMD` or `DISABLED`."""
-    chosen: str = spec.options.get("cgroup_manager") or CGROUPFS
-    if not spec.options.get("systemd_cgroup"):
+    chosen = spec.options.cgroup_manager or CGROUPFS
+    if not spec.options.systemd_cgroup:
         return chosen
     if chosen == DISABLED:
         raise ConfigError("--systemd-cgroup and --cgroup-manager=disabled contradict each other")
     return SYSTEMD
 
 
-def _refuse(spec: Spec, host: Host, resources: Mapping[str, Any]) -> None:
+def _refuse(spec: Spec, host: Host, resources: Resources) -> None:
     """Refuse limits where there will be no cgroup to have them, and kinds of limits that are none of ours."""
     if spec.has("linux.intelRdt"):
         raise ConfigError("Intel RDT (cache and memory bandwidth allocation) is not supported", where="linux.intelRdt")
@@ -106,10 +106,11 @@ def _refuse(spec: Spec, host: Host, resources: Mapping[str, Any]) -> None:
         raise ConfigError("no cgroup hierarchy is mounted, so limits cannot be set", where="linux.resources")
 
 
-def _warnings(spec: Spec, host: Host, resources: Mapping[str, Any]) -> Iterator[Step]:
+def _warnings(spec: Spec, host: Host, resources: Resources) -> Iterator[Step]:
     """What of the resources has no effect."""
-    for key in ("kernel", "kernelTCP"):
-        if (resources.get("memory") or {}).get(key):
+    memory = resources.get("memory") or {}
+    for key, value in (("kernel", memory.get("kernel")), ("kernelTCP", memory.get("kernelTCP"))):
+        if value:
             text = "ignored: kernel memory is part of a container's memory"
             yield PlanWarning(message=text, where=f"linux.resources.memory.{key}")
     if resources.get("devices") and (not host.cgroup_mounts or _manager(spec) == DISABLED):

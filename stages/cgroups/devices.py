@@ -9,7 +9,8 @@ from gosudacon.linux import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import ResourcesDevice
 
 WHERE = "linux.resources.devices"
 ANY = -1
@@ -36,7 +37,7 @@ DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
 )
 
 
-def rules_of(entries: list[dict[str, Any]]) -> list[Rule]:
+def rules_of(entries: list[ResourcesDevice]) -> list[Rule]:
     """The rules of config.json and the defaults, in the order they apply; before the first, nothing is allowed.
 
     A rule that denies a whole type of devices, as the first of most configurations does, does not deny the default
@@ -53,7 +54,7 @@ def rules_of(entries: list[dict[str, Any]]) -> list[Rule]:
     return [*rules[:narrow], *([True, *default] for default in DEFAULTS), *rules[narrow:]]
 
 
-def _rule(index: int, entry: dict[str, Any]) -> Rule:
+def _rule(index: int, entry: ResourcesDevice) -> Rule:
     where = f"{WHERE}[{index}]"
     kind = entry.get("type") or "a"
     if kind not in ("a", "b", "c"):
@@ -64,8 +65,7 @@ def _rule(index: int, entry: dict[str, Any]) -> Rule:
     if not set(access) <= set(_ALL):
         raise ConfigError(f"invalid device access {access!r}", where=f"{where}.access", hint="of r, w and m")
     numbers = []
-    for key in ("major", "minor"):
-        number = entry.get(key)
+    for key, number in (("major", entry.get("major")), ("minor", entry.get("minor"))):
         number = ANY if number is None else number
         if not ANY <= number <= _LARGEST:
             raise ConfigError(f"invalid device {key} {number}", where=f"{where}.{key}")

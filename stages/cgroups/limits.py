@@ -20,7 +20,8 @@ from gosudacon.linux.errors import SyscallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import BlockIO, Resources, ResourcesDevice, WeightDevice
 
 _ENOENT, _EINVAL, _EBUSY = 2, 22, 16
 _DIGITS = frozenset("0123456789")
@@ -42,24 +43,24 @@ class Driver:
         """Make the cgroup before there is a process, and join it with that process."""
         raise NotImplementedError
 
-    def devices(self, rules: list[dict[str, Any]]) -> Iterable[Step]:
+    def devices(self, rules: list[ResourcesDevice]) -> Iterable[Step]:
         """Allow the container the devices of ``linux.resources.devices`` and the default ones, and no others."""
         raise NotImplementedError
 
-    def limits(self, resources: dict[str, Any]) -> Iterable[Step]:
+    def limits(self, resources: Resources) -> Iterable[Step]:
         """Set what ``linux.resources`` says, devices aside. Absent: left as it is."""
         raise NotImplementedError
 
-    def update(self, resources: dict[str, Any]) -> Iterable[Step]:
+    def update(self, resources: Resources) -> Iterable[Step]:
         """Set them in a container that exists."""
         return self.limits(resources)
 
 
 def is_rootless(spec: Spec, host: Host) -> bool:
     """Whether a lack of permission is to be expected: ``--rootless``, else by uid and user namespace."""
-    choice = spec.options.get("rootless")
+    choice = spec.options.rootless
     if choice in ("true", "false"):
-        return bool(choice == "true")
+        return choice == "true"
     return host.euid != 0 or not host.initial_userns
 
 
@@ -175,27 +176,24 @@ class WriteTogether(Limit):
         return True
 
 
-def hugepage_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def hugepage_limits(resources: Resources) -> Iterator[tuple[str, str, str]]:
     """(where, page size, limit) of ``hugepageLimits``. Raises `ConfigError` for what is no page size."""
     for index, entry in enumerate(resources.get("hugepageLimits") or ()):
         where = f"linux.resources.hugepageLimits[{index}]"
-        size: str = entry["pageSize"]
+        size = entry["pageSize"]
         number, unit = size[:-2], size[-2:]
         if unit not in _UNITS or not number or not _DIGITS.issuperset(number) or number.startswith("0"):
             raise ConfigError(f"invalid huge page size {size!r}", where=f"{where}.pageSize", hint="64KB, 2MB, 1GB, …")
         yield where, size, str(entry["limit"])
 
 
-def rdma_limits(resources: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def rdma_limits(resources: Resources) -> Iterator[tuple[str, str]]:
     """(where, line for ``rdma.max``) of ``rdma``. Raises `ConfigError` for an impossible name or an empty entry."""
     for device, entry in (resources.get("rdma") or {}).items():
         where = f"linux.resources.rdma[{device!r}]"
         check_word(device, "RDMA device", where)
-        values = [
-            f"{word}={entry[key]}"
-            for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
-            if entry.get(key) is not None
-        ]
+        numbers = {"hca_handle": entry.get("hcaHandles"), "hca_object": entry.get("hcaObjects")}
+        values = [f"{word}={number}" for word, number in numbers.items() if number is not None]
         if not values:
             raise ConfigError(f"rdma device {device} has neither hcaHandles nor hcaObjects", where=where)
         yield where, " ".join((device, *values))
@@ -207,7 +205,7 @@ def check_word(name: str, what: str, where: str) -> None:
         raise ConfigError(f"invalid {what} name {name!r}", where=where)
 
 
-def device_weights(block: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def device_weights(block: BlockIO) -> Iterator[tuple[str, str, WeightDevice]]:
     """(where, ``MAJOR:MINOR``, entry) of ``weightDevice``. Raises `ConfigError` for an entry without any weight."""
     for index, entry in enumerate(block.get("weightDevice") or ()):
         where = f"linux.resources.blockIO.weightDevice[{index}]"
@@ -216,10 +214,15 @@ def device_weights(block: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
         yield where, f"{entry['major']}:{entry['minor']}", entry
 
 
-def throttles(block: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
+def throttles(block: BlockIO) -> Iterator[tuple[str, str, str, int]]:
     """(where, kind such as ``ReadBps``, ``MAJOR:MINOR``, rate) of the four throttle lists."""
-    for kind in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS"):
-        key = f"throttle{kind}Device"
-        for index, entry in enumerate(block.get(key) or ()):
-            where = f"linux.resources.blockIO.{key}[{index}]"
+    lists = {
+        "ReadBps": block.get("throttleReadBpsDevice"),
+        "WriteBps": block.get("throttleWriteBpsDevice"),
+        "ReadIOPS": block.get("throttleReadIOPSDevice"),
+        "WriteIOPS": block.get("throttleWriteIOPSDevice"),
+    }
+    for kind, entries in lists.items():
+        for index, entry in enumerate(entries or ()):
+            where = f"linux.resources.blockIO.throttle{kind}Device[{index}]"
             yield where, kind, f"{entry['major']}:{entry['minor']}", entry["rate"]

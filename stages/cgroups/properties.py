@@ -7,11 +7,16 @@ from gosudacon.stages.cgroups import convert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
+
+    from gosudacon.schema.types import Cpu, Memory, Resources
+
+    Given = TypeVar("Given")
+    Result = TypeVar("Result")
 
     #: ``[name, signature, value]``
-    Property = list[Any]
+    Property = list[object]
 
 INFINITY = (1 << 64) - 1
 _R = "linux.resources"
@@ -29,7 +34,7 @@ _UNIFIED = {
 }
 
 
-def of_resources(resources: dict[str, Any]) -> list[Property]:
+def of_resources(resources: Resources) -> list[Property]:
     """The properties for ``linux.resources``, devices aside.
 
     What systemd has no property for is left out: the cgroup's files alone have it. ``unified`` comes last, as it does
@@ -38,7 +43,7 @@ def of_resources(resources: dict[str, Any]) -> list[Property]:
     return [*{each[0]: each for each in _all(resources)}.values()]
 
 
-def _all(resources: dict[str, Any]) -> Iterator[Property]:
+def _all(resources: Resources) -> Iterator[Property]:
     yield from _memory(resources.get("memory") or {})
     yield from _cpu(resources.get("cpu") or {})
     weight = (resources.get("blockIO") or {}).get("weight")
@@ -51,7 +56,7 @@ def _all(resources: dict[str, Any]) -> Iterator[Property]:
         yield from _unified(file, text.strip(), f"{_R}.unified[{file!r}]")
 
 
-def _memory(memory: dict[str, Any]) -> Iterator[Property]:
+def _memory(memory: Memory) -> Iterator[Property]:
     limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
     if limit:
         yield ["MemoryMax", "t", _bytes(limit)]
@@ -69,7 +74,7 @@ def _bytes(value: int) -> int:
     return INFINITY if value < 0 else value
 
 
-def _cpu(cpu: dict[str, Any]) -> Iterator[Property]:
+def _cpu(cpu: Cpu) -> Iterator[Property]:
     if cpu.get("idle") == 1:
         yield ["CPUWeight", "t", _IDLE]
     elif cpu.get("shares"):
@@ -79,9 +84,12 @@ def _cpu(cpu: dict[str, Any]) -> Iterator[Property]:
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     if quota or period:
         yield from _quota(quota, period)
-    for key, name in (("cpus", "AllowedCPUs"), ("mems", "AllowedMemoryNodes")):
-        if cpu.get(key):
-            yield [name, "ay", _converted(bitmap, cpu[key], f"{_R}.cpu.{key}")]
+    for key, name, value in (
+        ("cpus", "AllowedCPUs", cpu.get("cpus")),
+        ("mems", "AllowedMemoryNodes", cpu.get("mems")),
+    ):
+        if value:
+            yield [name, "ay", _converted(bitmap, value, f"{_R}.cpu.{key}")]
 
 
 def _quota(quota: int, period: int) -> Iterator[Property]:
@@ -139,7 +147,7 @@ def _number(text: str) -> int:
     return INFINITY if text == "max" else int(text)
 
 
-def _converted(conversion: Any, value: Any, where: str) -> Any:
+def _converted(conversion: Callable[[Given], Result], value: Given, where: str) -> Result:
     try:
         return conversion(value)
     except ValueError as error:

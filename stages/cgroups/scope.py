@@ -15,7 +15,7 @@ from gosudacon.stages.cgroups.owned import Note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.stages.cgroups.properties import Property
 
 _ENOENT = 2
 _INFINITY = (1 << 64) - 1
@@ -58,7 +58,7 @@ class StartScope(Step):
     recorded_as = ("cgroups.start-scope", 1)
     unit: str
     point: str
-    properties: list[list[Any]]
+    properties: list[Property]
     devices: list[str] | None
     user: bool
 
@@ -107,7 +107,7 @@ class StartScope(Step):
             raise StepError(f"{self.unit} has ended: was the container's process killed?") from None
         return here
 
-    def _device_properties(self) -> list[list[Any]]:
+    def _device_properties(self) -> list[Property]:
         if self.devices is None:
             return []
         from gosudacon.stages.cgroups.properties import device_groups, of_devices
@@ -156,7 +156,7 @@ class SetUnitProperties(Step):
     side = RUNTIME
     where = "linux.resources"
     unit: str
-    properties: list[list[Any]]
+    properties: list[Property]
     user: bool
 
     def describe(self) -> str:
@@ -166,7 +166,7 @@ class SetUnitProperties(Step):
         from gosudacon.linux.systemd import Manager
 
         with Manager(self.user) as manager:
-            before = [manager.get(self.unit, name) for name, _, _ in self.properties]
+            before = [manager.get(self.unit, str(name)) for name, _, _ in self.properties]
             manager.set_properties(self.unit, self.properties)
             context.kept["properties_before"] = before
 
@@ -180,7 +180,7 @@ class SetUnitProperties(Step):
             manager.set_properties(self.unit, before)
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A property's value for a person, as systemctl(1) has it, roughly."""
     if value is True or value is False:
         return "yes" if value else "no"

@@ -15,7 +15,8 @@ from gosudacon.stages.cgroups.v2 import CheckUsage, Unified, chown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import Resources, ResourcesDevice
 
 
 class Systemd(Unified):
@@ -42,7 +43,7 @@ class Systemd(Unified):
         )
         yield from chown(self.spec)
 
-    def update(self, resources: dict[str, Any]) -> Iterator[Step]:
+    def update(self, resources: Resources) -> Iterator[Step]:
         steps = list(self.limits(resources))
         checks = [step for step in steps if isinstance(step, CheckUsage)]
         wanted = properties.of_resources(resources)
@@ -51,11 +52,16 @@ class Systemd(Unified):
             yield SetUnitProperties(unit=self._unit.name, properties=wanted, user=self.rootless)
         yield from (step for step in steps if step not in checks)
 
-    def _with_defaults(self, limits: list[list[Any]]) -> list[list[Any]]:
+    def _with_defaults(self, limits: list[properties.Property]) -> list[properties.Property]:
         """What a container's scope is, what annotations want it to be, and the limits, which have the last word."""
-        wanted: list[list[Any]] = [
+        scope: tuple[properties.Property, ...] = (
+            ["Slice", "s", self._unit.slice],
+            ["Delegate", "b", True],
+            ["DefaultDependencies", "b", False],
+        )
+        wanted: list[properties.Property] = [
             ["Description", "s", f"container {self.spec.id}"],
-            *(["Slice", "s", self._unit.slice], ["Delegate", "b", True], ["DefaultDependencies", "b", False]),
+            *scope,
             *([f"{name}Accounting", "b", True] for name in ("CPU", "Memory", "Tasks", "IO")),
             *unit_annotations.properties(self.spec.config.get("annotations") or {}),
             *limits,
@@ -63,7 +69,7 @@ class Systemd(Unified):
         found = {name: [name, signature, value] for name, signature, value in wanted}
         return [*found.values()]
 
-    def _devices(self, rules: list[dict[str, Any]]) -> list[str] | None:
+    def _devices(self, rules: list[ResourcesDevice]) -> list[str] | None:
         """The rules as systemd could have them; the eBPF program enforces them all the same."""
         effective = devices.rules_of(rules)
         if self.rootless or devices.allows_everything(effective) or devices.mounts_block_device(self.spec):

@@ -7,7 +7,8 @@ from gosudacon.api import ConfigError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.stages.cgroups.properties import Property
 
 PREFIX = "org.systemd.property."
 _TYPES = {
@@ -59,7 +60,7 @@ _NUMBERS = {
 _BOUNDS = {"i": _NUMBERS["int32"], "t": _NUMBERS["uint64"]}
 
 
-def properties(annotations: dict[str, str]) -> Iterator[list[Any]]:
+def properties(annotations: dict[str, str]) -> Iterator[Property]:
     """The properties, ``[name, signature, value]``, that annotations ask for.
 
     Only those are taken that change how the unit is treated, and not whose processes are in it, where it stands, what
@@ -70,7 +71,7 @@ def properties(annotations: dict[str, str]) -> Iterator[list[Any]]:
             yield _property(key.removeprefix(PREFIX), text, f"annotations[{key!r}]")
 
 
-def _property(name: str, text: str, where: str) -> list[Any]:
+def _property(name: str, text: str, where: str) -> Property:
     seconds = name.endswith("Sec") and not name.endswith("USec")
     if seconds:
         name = name.removesuffix("Sec") + "USec"
@@ -84,7 +85,7 @@ def _property(name: str, text: str, where: str) -> list[Any]:
         raise ConfigError(f"systemd property {name}: {error}", where=where) from error
 
 
-def _typed(kind: str, value: Any, seconds: bool) -> Any:
+def _typed(kind: str, value: object, seconds: bool) -> object:
     if kind in _BOUNDS:
         if isinstance(value, bool) or not isinstance(value, (int, float) if seconds else int):
             raise ValueError("a number is expected")
@@ -99,7 +100,7 @@ def _typed(kind: str, value: Any, seconds: bool) -> Any:
     return value
 
 
-def parse(text: str) -> Any:
+def parse(text: str) -> str | bool | int | float | list[str]:
     """A GVariant text: a string in quotes, a number, true or false, or a list of strings.
 
     A type may come before it (``uint64 5``, ``@as []``). Raises ValueError for anything else.

@@ -23,7 +23,8 @@ from gosudacon.stages.cgroups.places import UNIFIED, v1_places
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import BlockIO, Cpu, Memory, Network, Pids, Resources, ResourcesDevice
 
 _R = "linux.resources"
 _LEAST_SHARES, _MOST_SHARES = 2, 1 << 18
@@ -48,7 +49,7 @@ class Legacy(Driver):
         yield CreateCgroup(places=self._places, rootless=self.rootless)
         yield JoinCgroup(controllers=[name for place in self._places for name in place[2]])
 
-    def devices(self, rules: list[dict[str, Any]]) -> Iterator[Step]:
+    def devices(self, rules: list[ResourcesDevice]) -> Iterator[Step]:
         effective = devices.rules_of(rules)
         if self.rootless:  # mknod and device rules are the host's root's alone
             return
@@ -59,7 +60,7 @@ class Legacy(Driver):
         elif rules:
             self._need("devices", devices.WHERE)
 
-    def limits(self, resources: dict[str, Any]) -> Iterator[Step]:
+    def limits(self, resources: Resources) -> Iterator[Step]:
         if resources.get("unified"):
             raise ConfigError("invalid configuration: cannot use unified on cgroup v1", where=f"{_R}.unified")
         yield from self._memory(resources.get("memory") or {})
@@ -74,7 +75,7 @@ class Legacy(Driver):
         for where, line in rdma_limits(resources):
             yield self._write("rdma", "rdma.max", line, where)
 
-    def _memory(self, memory: dict[str, Any]) -> Iterator[Step]:
+    def _memory(self, memory: Memory) -> Iterator[Step]:
         limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
         if limit == -1 and not swap:
             swap = -1
@@ -88,9 +89,12 @@ class Legacy(Driver):
         elif both:
             yield self._write("memory", both[1][0], "-1", f"{_R}.memory.limit", optional=True)  # never below the other
             yield self._write("memory", both[0][0], "-1", f"{_R}.memory.limit")
-        for key, file in (("reservation", "soft_limit_in_bytes"), ("kernelTCP", "kmem.tcp.limit_in_bytes")):
-            if memory.get(key):
-                yield self._write("memory", f"memory.{file}", str(memory[key]), f"{_R}.memory.{key}")
+        for key, file, value in (
+            ("reservation", "memory.soft_limit_in_bytes", memory.get("reservation")),
+            ("kernelTCP", "memory.kmem.tcp.limit_in_bytes", memory.get("kernelTCP")),
+        ):
+            if value:
+                yield self._write("memory", file, str(value), f"{_R}.memory.{key}")
         if memory.get("disableOOMKiller"):
             yield self._write("memory", "memory.oom_control", "1", f"{_R}.memory.disableOOMKiller")
         swappiness = memory.get("swappiness")
@@ -100,7 +104,7 @@ class Legacy(Driver):
                 raise ConfigError(f"invalid memory swappiness value: {swappiness} (valid range is 0-100)", where=where)
             yield self._write("memory", "memory.swappiness", str(swappiness), where)
 
-    def _cpu(self, cpu: dict[str, Any]) -> Iterator[Step]:
+    def _cpu(self, cpu: Cpu) -> Iterator[Step]:
         if cpu.get("idle") is not None:
             yield self._write("cpu", "cpu.idle", str(cpu["idle"]), f"{_R}.cpu.idle")
         shares = cpu.get("shares") or 0
@@ -112,34 +116,28 @@ class Legacy(Driver):
                 if wrong:
                     raise ConfigError(f"the {word} allowed cpu-shares is {bound}", where=f"{_R}.cpu.shares")
             yield self._write("cpu", "cpu.shares", str(shares), f"{_R}.cpu.shares")
-        bandwidth = [
-            [file, str(cpu[key])]
-            for key, file in (("period", "cpu.cfs_period_us"), ("quota", "cpu.cfs_quota_us"))
-            if cpu.get(key)
-        ]
+        bandwidth = _set({"cpu.cfs_period_us": cpu.get("period"), "cpu.cfs_quota_us": cpu.get("quota")})
         if cpu.get("burst") is not None:
             bandwidth.append(["cpu.cfs_burst_us", str(cpu["burst"])])
         yield from self._together("cpu", bandwidth, f"{_R}.cpu.quota")
-        realtime = [
-            [file, str(cpu[key])]
-            for key, file in (("realtimePeriod", "cpu.rt_period_us"), ("realtimeRuntime", "cpu.rt_runtime_us"))
-            if cpu.get(key)
-        ]
+        realtime = _set(
+            {"cpu.rt_period_us": cpu.get("realtimePeriod"), "cpu.rt_runtime_us": cpu.get("realtimeRuntime")}
+        )
         yield from self._together("cpu", realtime, f"{_R}.cpu.realtimeRuntime")
 
-    def _cpuset(self, cpu: dict[str, Any]) -> Iterator[Step]:
-        for key in ("cpus", "mems"):
-            if cpu.get(key):
-                yield self._write("cpuset", f"cpuset.{key}", cpu[key], f"{_R}.cpu.{key}")
+    def _cpuset(self, cpu: Cpu) -> Iterator[Step]:
+        for key, value in (("cpus", cpu.get("cpus")), ("mems", cpu.get("mems"))):
+            if value:
+                yield self._write("cpuset", f"cpuset.{key}", value, f"{_R}.cpu.{key}")
 
-    def _pids(self, pids: dict[str, Any]) -> Iterator[Step]:
+    def _pids(self, pids: Pids) -> Iterator[Step]:
         limit = pids.get("limit")
         if limit is not None:
             self._need("pids", f"{_R}.pids.limit")
             value = "max" if limit < 0 else str(max(limit, 1))
             yield WriteLate(controller="pids", file="pids.max", value=value, where=f"{_R}.pids.limit")
 
-    def _block_io(self, block: dict[str, Any]) -> Iterator[Step]:
+    def _block_io(self, block: BlockIO) -> Iterator[Step]:
         where = f"{_R}.blockIO"
         if block.get("weight"):
             yield self._first(f"{where}.weight", ["blkio.weight", "blkio.bfq.weight"], str(block["weight"]))
@@ -155,7 +153,7 @@ class Legacy(Driver):
             file = f"blkio.throttle.{_THROTTLE_FILES[kind]}_device"
             yield self._write("blkio", file, f"{device} {rate}", place)
 
-    def _network(self, network: dict[str, Any]) -> Iterator[Step]:
+    def _network(self, network: Network) -> Iterator[Step]:
         if network.get("classID"):
             yield self._write("net_cls", "net_cls.classid", str(network["classID"]), f"{_R}.network.classID")
         for index, entry in enumerate(network.get("priorities") or ()):
@@ -183,3 +181,8 @@ class Legacy(Driver):
             raise ConfigError(
                 f"the {controller} cgroup controller is not mounted, so {where} cannot be set", where=where
             )
+
+
+def _set(values: dict[str, int | None]) -> list[list[str]]:
+    """[file, value] of those that are there and not 0, which means "not set"."""
+    return [[file, str(value)] for file, value in values.items() if value]

@@ -26,7 +26,11 @@ from gosudacon.stages.cgroups.places import UNIFIED, v2_places
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import TypeVar
+
+    from gosudacon.schema.types import BlockIO, Cpu, Memory, Resources, ResourcesDevice
+
+    Value = TypeVar("Value")
 
 _R = "linux.resources"
 _UNSET_SWAPPINESS = (1 << 64) - 1  # -1 in the callers that say it so
@@ -43,12 +47,12 @@ class Unified(Driver):
         yield JoinCgroup(controllers=[UNIFIED])
         yield from chown(self.spec)
 
-    def devices(self, rules: list[dict[str, Any]]) -> Iterator[Step]:
+    def devices(self, rules: list[ResourcesDevice]) -> Iterator[Step]:
         effective = devices.rules_of(rules)
         if not self.rootless:  # bpf(2) is the host's root's alone
             yield from devices.steps(self.spec, effective, unified=True)
 
-    def limits(self, resources: dict[str, Any]) -> Iterator[Step]:
+    def limits(self, resources: Resources) -> Iterator[Step]:
         _refuse_unconvertible(resources)
         pids = resources.get("pids") or {}
         if pids.get("limit") is not None:
@@ -57,8 +61,8 @@ class Unified(Driver):
         yield from self._memory(resources.get("memory") or {})
         yield from self._block_io(resources.get("blockIO") or {})
         yield from self._cpu(resources.get("cpu") or {})
-        for key in ("cpus", "mems"):
-            cpus_or_mems = (resources.get("cpu") or {}).get(key)
+        cpu = resources.get("cpu") or {}
+        for key, cpus_or_mems in (("cpus", cpu.get("cpus")), ("mems", cpu.get("mems"))):
             if cpus_or_mems:
                 yield _write(f"cpuset.{key}", cpus_or_mems, f"{_R}.cpu.{key}")
         for where, size, limit in hugepage_limits(resources):
@@ -68,7 +72,7 @@ class Unified(Driver):
             yield _write("rdma.max", line, where)
         yield from self._unified(resources.get("unified") or {})
 
-    def _memory(self, memory: dict[str, Any]) -> Iterator[Step]:
+    def _memory(self, memory: Memory) -> Iterator[Step]:
         limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
         if limit < -1:
             raise ConfigError(f"invalid memory value: {limit}", where=f"{_R}.memory.limit")
@@ -86,7 +90,7 @@ class Unified(Driver):
         if memory.get("reservation"):
             yield _write("memory.low", convert.number(memory["reservation"]), f"{_R}.memory.reservation")
 
-    def _cpu(self, cpu: dict[str, Any]) -> Iterator[Step]:
+    def _cpu(self, cpu: Cpu) -> Iterator[Step]:
         if cpu.get("idle") is not None:
             yield _write("cpu.idle", str(cpu["idle"]), f"{_R}.cpu.idle")
         if cpu.get("shares") and cpu.get("idle") != 1:  # the kernel takes no weight for an idle cgroup
@@ -101,7 +105,7 @@ class Unified(Driver):
         elif values:
             yield WriteTogether(controller=UNIFIED, values=values, where=f"{_R}.cpu.quota")
 
-    def _block_io(self, block: dict[str, Any]) -> Iterator[Step]:
+    def _block_io(self, block: BlockIO) -> Iterator[Step]:
         where = f"{_R}.blockIO.weight"
         if block.get("weight"):
             weight = block["weight"]
@@ -186,14 +190,14 @@ def _write(file: str, value: str, where: str, optional: bool = False) -> Step:
     return Write(controller=UNIFIED, file=file, value=value, where=where, optional=optional)
 
 
-def _converted(conversion: Callable[[], Any], where: str) -> Any:
+def _converted(conversion: Callable[[], Value], where: str) -> Value:
     try:
         return conversion()
     except ValueError as error:
         raise ConfigError(str(error), where=where) from error
 
 
-def _refuse_unconvertible(resources: dict[str, Any]) -> None:
+def _refuse_unconvertible(resources: Resources) -> None:
     """Refuse what v2 has nothing for, as the specification demands where v1 is asked for on v2."""
     memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
     block, network = resources.get("blockIO") or {}, resources.get("network") or {}
@@ -226,11 +230,10 @@ def _owner(spec: Spec) -> int:
         for mount in spec.config.get("mounts") or ()
     ):
         return 0
-    uid: int = (spec.process.get("user") or {}).get("uid") or 0
+    uid = (spec.process.get("user") or {}).get("uid") or 0
     if "user" not in spec.namespaces():
         return uid
     for entry in spec.linux.get("uidMappings") or ():
         if 0 <= uid - entry["containerID"] < entry["size"]:
-            mapped: int = entry["hostID"] + uid - entry["containerID"]
-            return mapped
+            return entry["hostID"] + uid - entry["containerID"]
     return 0

@@ -13,9 +13,9 @@ from gosudacon.stages.handoff import confine, execute
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-_CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+    from gosudacon.schema.types import Capabilities, Features, MemoryPolicy, Process, Rlimit, Scheduler, User
+
 _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
@@ -28,7 +28,7 @@ class Handoff(Stage):
     name = "handoff"
     after = ("seccomp",)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """Capabilities, labels, memory policies, and the annotation that keeps groups."""
         return {
             "linux": {
@@ -47,10 +47,10 @@ class Handoff(Stage):
             raise ConfigError("args must not be empty", where="process.args")
         user = process.get("user") or {}
         _check_mapped(spec, user)
-        if not spec.options.get("run"):
+        if not spec.options.run:
             yield execute.Listen()
-        if spec.options.get("preserve_fds"):
-            yield execute.CheckDescriptors(first=3, count=spec.options["preserve_fds"])
+        if spec.options.preserve_fds:
+            yield execute.CheckDescriptors(first=3, count=spec.options.preserve_fds)
         if process.get("oomScoreAdj") is not None:
             yield _oom_score_adj(spec)
         yield from _placement(process, spec)
@@ -65,8 +65,8 @@ class Handoff(Stage):
             raise ConfigError("args must not be empty", where="process.args")
         user = process.get("user") or {}
         _check_mapped(spec, user)
-        if spec.options.get("preserve_fds"):
-            yield execute.CheckDescriptors(first=3, count=spec.options["preserve_fds"])
+        if spec.options.preserve_fds:
+            yield execute.CheckDescriptors(first=3, count=spec.options.preserve_fds)
         affinity = process.get("execCPUAffinity") or {}
         if affinity.get("initial"):
             yield confine.SetAffinity(
@@ -82,14 +82,14 @@ class Handoff(Stage):
 
 def _oom_score_adj(spec: Spec) -> Step:
     """Of a process that forks again it must be there by then: a fork passes it on."""
-    value: int = spec.process["oomScoreAdj"]
+    value = spec.process["oomScoreAdj"]
     step = confine.SetOomScoreAdj(value=value)
     if spec.joins_pid_namespace:
         step.by = CONFINE
     return step
 
 
-def _affinity(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
+def _affinity(process: Process, spec: Spec) -> Iterator[Step]:
     """All CPUs, or what ``exec`` is told: then the CPUs to begin with, too, if it is told of no others."""
     affinity = (process.get("execCPUAffinity") or {}) if spec.target else {}
     if affinity.get("final"):
@@ -98,12 +98,12 @@ def _affinity(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
         yield confine.ResetAffinity()
 
 
-def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
-    if not spec.options.get("no_new_keyring"):
+def _placement(process: Process, spec: Spec) -> Iterator[Step]:
+    if not spec.options.no_new_keyring:
         yield confine.JoinSessionKeyring(name=f"_ses.{spec.id}")
     yield from _affinity(process, spec)
     if process.get("scheduler"):
-        scheduler = confine.SetScheduler(**_scheduler(process["scheduler"]))
+        scheduler = _scheduler(process["scheduler"])
         if spec.joins_pid_namespace:
             scheduler.side, scheduler.rank = RUNTIME, Rank.BORN
         yield scheduler
@@ -115,13 +115,13 @@ def _placement(process: dict[str, Any], spec: Spec) -> Iterator[Step]:
         if spec.linux["personality"].get("flags"):
             yield PlanWarning(message="ignored: no flags are defined", where="linux.personality.flags")
     if spec.linux.get("memoryPolicy"):
-        yield confine.SetMemoryPolicy(**_memory_policy(spec.linux["memoryPolicy"]))
-    limits = _rlimits(process.get("rlimits") or ())
+        yield _memory_policy(spec.linux["memoryPolicy"])
+    limits = _rlimits(process.get("rlimits") or [])
     if limits:
         yield execute.SetRlimits(limits=limits)
 
 
-def _labels(process: dict[str, Any], host: Host) -> Iterator[Step]:
+def _labels(process: Process, host: Host) -> Iterator[Step]:
     profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
     if profile:
         if not host.apparmor:
@@ -136,7 +136,7 @@ def _labels(process: dict[str, Any], host: Host) -> Iterator[Step]:
         yield confine.SetSelinuxLabel(label=label)
 
 
-def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, Any]) -> Iterator[Step]:
+def _identity(spec: Spec, host: Host, process: Process, user: User) -> Iterator[Step]:
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
     groups = user.get("additionalGids") or []
     environment = _environment(process, spec)
@@ -159,33 +159,31 @@ def _identity(spec: Spec, host: Host, process: dict[str, Any], user: dict[str, A
     yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 
 
-def _execution(spec: Spec, process: dict[str, Any]) -> Iterator[Step]:
+def _execution(spec: Spec, process: Process) -> Iterator[Step]:
     environment = _environment(process, spec)
     born = spec.joins_pid_namespace
     yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment), outside=born)
     yield execute.RestoreSignals()
-    if spec.options.get("pidfd_socket"):
+    if spec.options.pidfd_socket:
         from gosudacon.stages.handoff import pidfd
 
-        yield pidfd.SendPidfd(path=spec.options["pidfd_socket"], word="setns" if spec.target else "standard")
+        yield pidfd.SendPidfd(path=spec.options.pidfd_socket, word="setns" if spec.target else "standard")
     yield execute.WaitForStart() if spec.target is None else execute.WaitForRuntime()
-    yield execute.CloseDescriptors(first=3 + int(spec.options.get("preserve_fds") or 0))
-    yield execute.PrepareExecve(
-        args=process["args"], environment=environment, listening=bool(spec.options.get("listen_fds"))
-    )
+    yield execute.CloseDescriptors(first=3 + spec.options.preserve_fds)
+    yield execute.PrepareExecve(args=process["args"], environment=environment, listening=bool(spec.options.listen_fds))
     yield execute.Execve(args=process["args"])
 
 
-def _environment(process: dict[str, Any], spec: Spec) -> list[str]:
+def _environment(process: Process, spec: Spec) -> list[str]:
     """The entries in order of first appearance, the last value of each name, and what passes descriptors on."""
     values: dict[str, str] = {}
     for entry in process.get("env") or ():
         name, _, _ = entry.partition("=")
         values[name] = entry
-    if spec.options.get("listen_fds"):
-        values["LISTEN_FDS"] = f"LISTEN_FDS={spec.options['listen_fds']}"
+    if spec.options.listen_fds:
+        values["LISTEN_FDS"] = f"LISTEN_FDS={spec.options.listen_fds}"
         values.pop("LISTEN_PID", None)  # not known yet
-    if spec.options.get("notify_directory") and "mount" in spec.namespaces():
+    if spec.options.notify_directory and "mount" in spec.namespaces():
         values["NOTIFY_SOCKET"] = f"NOTIFY_SOCKET={NOTIFY_SOCKET}"
     return list(values.values())
 
@@ -197,8 +195,8 @@ def _search_path(environment: list[str]) -> str:
     return ""
 
 
-def _rlimits(entries: Any) -> list[list[Any]]:
-    limits: dict[str, list[Any]] = {}
+def _rlimits(entries: list[Rlimit]) -> list[list[int | str]]:
+    limits: dict[str, list[int | str]] = {}
     for index, entry in enumerate(entries):
         kind, where = entry["type"], f"process.rlimits[{index}]"
         if kind in limits:
@@ -211,14 +209,19 @@ def _rlimits(entries: Any) -> list[list[Any]]:
     return list(limits.values())
 
 
-def _capabilities(config: dict[str, Any] | None) -> dict[str, list[str]] | None:
+def _capabilities(config: Capabilities | None) -> dict[str, list[str]] | None:
     """None when the configuration says nothing: then, as with runc, all but what could be inherited stays as it is."""
     if config is None:
         return None
-    sets: dict[str, list[str]] = {}
-    for kind in _CAPABILITY_SETS:
-        sets[kind] = list(config.get(kind) or ())
-        for index, name in enumerate(sets[kind]):
+    sets = {
+        "bounding": list(config.get("bounding") or ()),
+        "effective": list(config.get("effective") or ()),
+        "permitted": list(config.get("permitted") or ()),
+        "inheritable": list(config.get("inheritable") or ()),
+        "ambient": list(config.get("ambient") or ()),
+    }
+    for kind, names in sets.items():
+        for index, name in enumerate(names):
             if name not in capability.NUMBERS:
                 raise ConfigError(f"unknown capability {name}", where=f"process.capabilities.{kind}[{index}]")
     for index, name in enumerate(sets["effective"]):
@@ -237,30 +240,40 @@ def _warnings(sets: dict[str, list[str]] | None, uid: int) -> Iterator[Step]:
         yield PlanWarning(message=f"root gets all that is in the bounding set: {more}", where=f"{where}.permitted")
 
 
-def _scheduler(config: dict[str, Any]) -> dict[str, Any]:
-    policy = config.get("policy")
+def _scheduler(config: Scheduler) -> confine.SetScheduler:
+    policy = config.get("policy", "")
     if policy not in sched.POLICIES:
         raise ConfigError(f"unknown scheduling policy {policy}", where="process.scheduler.policy")
+    nice, priority = config.get("nice") or 0, config.get("priority") or 0
+    runtime, deadline, period = config.get("runtime") or 0, config.get("deadline") or 0, config.get("period") or 0
     rules = (
-        ("nice", ("SCHED_OTHER", "SCHED_BATCH")),
-        ("priority", ("SCHED_FIFO", "SCHED_RR")),
-        ("runtime", ("SCHED_DEADLINE",)),
-        ("deadline", ("SCHED_DEADLINE",)),
-        ("period", ("SCHED_DEADLINE",)),
+        ("nice", nice, ("SCHED_OTHER", "SCHED_BATCH")),
+        ("priority", priority, ("SCHED_FIFO", "SCHED_RR")),
+        ("runtime", runtime, ("SCHED_DEADLINE",)),
+        ("deadline", deadline, ("SCHED_DEADLINE",)),
+        ("period", period, ("SCHED_DEADLINE",)),
     )
-    for key, policies in rules:
-        if config.get(key) and policy not in policies:
+    for key, value, policies in rules:
+        if value and policy not in policies:
             raise ConfigError(f"{key} is not for {policy}", where=f"process.scheduler.{key}")
     flags = 0
     for index, name in enumerate(config.get("flags") or ()):
         if name not in sched.SCHED_FLAGS:
             raise ConfigError(f"unknown scheduling flag {name}", where=f"process.scheduler.flags[{index}]")
         flags |= sched.SCHED_FLAGS[name]
-    return {"policy": policy, "flags": flags, **{key: config.get(key) or 0 for key, _ in rules}}
+    return confine.SetScheduler(
+        policy=policy,
+        flags=flags,
+        nice=nice,
+        priority=priority,
+        runtime=runtime,
+        deadline=deadline,
+        period=period,
+    )
 
 
-def _memory_policy(config: dict[str, Any]) -> dict[str, Any]:
-    mode = config.get("mode")
+def _memory_policy(config: MemoryPolicy) -> confine.SetMemoryPolicy:
+    mode = config.get("mode", "")
     if mode not in sched.MEMORY_MODES:
         raise ConfigError(f"unknown memory policy {mode}", where="linux.memoryPolicy.mode")
     nodes = _node_mask(config.get("nodes") or "")
@@ -273,7 +286,7 @@ def _memory_policy(config: dict[str, Any]) -> dict[str, Any]:
         if name not in sched.MEMORY_FLAGS:
             raise ConfigError(f"unknown memory policy flag {name}", where=f"linux.memoryPolicy.flags[{index}]")
         flags |= sched.MEMORY_FLAGS[name]
-    return {"mode": mode, "flags": flags, "nodes": nodes}
+    return confine.SetMemoryPolicy(mode=mode, flags=flags, nodes=nodes)
 
 
 def _node_mask(text: str) -> int:
@@ -289,16 +302,16 @@ def _node_mask(text: str) -> int:
     return mask
 
 
-def _check_mapped(spec: Spec, user: dict[str, Any]) -> None:
+def _check_mapped(spec: Spec, user: User) -> None:
     """Every id must be one, and mapped in a user namespace that the configuration maps."""
-    checks = [("uid", user.get("uid") or 0, "uidMappings"), ("gid", user.get("gid") or 0, "gidMappings")]
+    uids, gids = spec.linux.get("uidMappings"), spec.linux.get("gidMappings")
+    checks = [("uid", user.get("uid") or 0, "uidMappings", uids), ("gid", user.get("gid") or 0, "gidMappings", gids)]
     for index, gid in enumerate(user.get("additionalGids") or ()):
-        checks.append((f"additionalGids[{index}]", gid, "gidMappings"))
-    for key, number, mappings in checks:
+        checks.append((f"additionalGids[{index}]", gid, "gidMappings", gids))
+    for key, number, mappings, ranges in checks:
         where = f"process.user.{key}"
         if type(number) is not int or not 0 <= number < NOBODY_VALID:
             raise ConfigError(f"{number!r} is no id", where=where)
-        ranges = spec.linux.get(mappings)
         if ranges and not any(0 <= number - each["containerID"] < each["size"] for each in ranges):
             raise ConfigError(f"{key.partition('[')[0]} {number} is not in linux.{mappings}", where=where)
 

@@ -30,7 +30,8 @@ from gosudacon.stages.hooks.program import Program, exec_failed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import Features, Hook
 
 #: Kind -> (phase, rank, the status in the state it is given), in the order in which they run.
 KINDS = {
@@ -50,14 +51,15 @@ class HooksStage(Stage):
     after = ("cgroups",)
     keys = ("hooks",)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """The kinds of hooks."""
         return {"hooks": list(KINDS)}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         hooks = spec.config.get("hooks") or {}
         for kind, (phase, rank, _) in KINDS.items():
-            for index, hook in enumerate(hooks.get(kind) or ()):
+            entries: list[Hook] = hooks.get(kind) or []  # type: ignore[assignment]  # the key is of a table
+            for index, hook in enumerate(entries):
                 where = f"hooks.{kind}[{index}]"
                 path = _check(hook, where)
                 if kind == "createContainer":
@@ -81,7 +83,7 @@ class HooksStage(Stage):
                 yield step
 
 
-def _check(hook: dict[str, Any], where: str) -> str:
+def _check(hook: Hook, where: str) -> str:
     path, timeout = hook.get("path"), hook.get("timeout")
     if not isinstance(path, str) or not path.startswith("/"):
         raise ConfigError(f"the path of a hook must be absolute: {path!r}", where=f"{where}.path")

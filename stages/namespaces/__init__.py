@@ -30,7 +30,15 @@ from gosudacon.linux import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import TypedDict
+
+    from gosudacon.schema.types import Features, IdMapping, TimeOffset
+    from gosudacon.schema.types import TimeOffsets as Offsets
+
+    class _Maps(TypedDict):
+        uids: list[IdMapping]
+        gids: list[IdMapping]
+
 
 _FOR_CHILDREN = ("pid", "time")
 _EPERM = 1
@@ -179,8 +187,8 @@ class WriteIdMaps(Step):
     phase = ISOLATE
     side = RUNTIME
     by = ISOLATE
-    uids: list[dict[str, int]]
-    gids: list[dict[str, int]]
+    uids: list[IdMapping]
+    gids: list[IdMapping]
     privileged: bool
 
     def describe(self) -> str:
@@ -227,8 +235,8 @@ class CheckIdMaps(Step):
     phase = ISOLATE
     side = RUNTIME
     by = ISOLATE
-    uids: list[dict[str, int]]
-    gids: list[dict[str, int]]
+    uids: list[IdMapping]
+    gids: list[IdMapping]
 
     def describe(self) -> str:
         return f"check that the joined user namespace maps {_ranges(self.uids)}"
@@ -251,7 +259,7 @@ class TimeOffsets(Step):
     side = RUNTIME
     by = ISOLATE
     where = "linux.timeOffsets"
-    offsets: dict[str, dict[str, int]]
+    offsets: Offsets
 
     def describe(self) -> str:
         return "write " + ", ".join(self._lines()) + " to timens_offsets"
@@ -260,7 +268,7 @@ class TimeOffsets(Step):
         identity.write_proc(context.pid, "timens_offsets", ("\n".join(self._lines()) + "\n").encode())
 
     def _lines(self) -> list[str]:
-        return [f"{clock} {at.get('secs') or 0} {at.get('nanosecs') or 0}" for clock, at in self.offsets.items()]
+        return [f"{clock} {at.get('secs') or 0} {at.get('nanosecs') or 0}" for clock, at in _clocks(self.offsets)]
 
 
 class Fork(Step):
@@ -383,7 +391,7 @@ class Namespaces(Stage):
     name = "namespaces"
     after = ("validate-config",)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """The kinds of namespaces."""
         return {"linux": {"namespaces": sorted(namespace.KINDS)}}
 
@@ -464,12 +472,14 @@ class Namespaces(Stage):
         yield BecomeRoot(groups=host.euid == 0)
 
     def _names(self, spec: Spec, wanted: dict[str, str]) -> Iterator[Step]:
-        for key, kind in (("hostname", SetHostname), ("domainname", SetDomainname)):
-            name = spec.config.get(key)
+        hostname, domainname = spec.config.get("hostname"), spec.config.get("domainname")
+        for key, name in (("hostname", hostname), ("domainname", domainname)):
             if name and "uts" not in wanted:
                 raise ConfigError(f"unable to set {key} without a private UTS namespace", where=key)
-            if name:
-                yield kind(**{key: name})
+        if hostname:
+            yield SetHostname(hostname=hostname)
+        if domainname:
+            yield SetDomainname(domainname=domainname)
 
 
 def _mounts_proc(spec: Spec) -> bool:
@@ -501,8 +511,14 @@ def _wanted(spec: Spec) -> dict[str, str]:
     return {kind: wanted[kind] for kind in namespace.KINDS if kind in wanted}
 
 
-def _maps(spec: Spec) -> dict[str, Any]:
+def _maps(spec: Spec) -> _Maps:
     return {"uids": spec.linux.get("uidMappings") or [], "gids": spec.linux.get("gidMappings") or []}
+
+
+def _clocks(offsets: Offsets) -> Iterator[tuple[str, TimeOffset]]:
+    for clock, at in (("monotonic", offsets.get("monotonic")), ("boottime", offsets.get("boottime"))):
+        if at is not None:
+            yield clock, at
 
 
 def _flags(kinds: Iterator[str]) -> int:
@@ -523,7 +539,7 @@ def _map_lines(text: bytes) -> list[list[int]]:
     return sorted([int(number) for number in line.split()] for line in text.splitlines())
 
 
-def _ranges(mappings: list[dict[str, int]]) -> str:
+def _ranges(mappings: list[IdMapping]) -> str:
     return ", ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings) or "unchecked"
 
 

@@ -10,14 +10,14 @@ _MOST = (1 << 32) - 1  # (uid_t)-1 is no id
 def check(spec: Spec, wanted: dict[str, str]) -> None:
     """Raise `ConfigError` unless the mappings and the user namespace of ``wanted`` go together, and each id is mapped
     once: the kernel refuses others, with EINVAL and no word about which."""
-    uids, gids = (spec.linux.get(key) or [] for key in ("uidMappings", "gidMappings"))
+    uids, gids = spec.linux.get("uidMappings") or [], spec.linux.get("gidMappings") or []
     if "user" not in wanted and (uids or gids):
         raise ConfigError("id mappings need a user namespace", where="linux.uidMappings")
     if wanted.get("user") == "" and not (uids and gids):
         raise ConfigError("a new user namespace needs uidMappings and gidMappings", where="linux.uidMappings")
-    for key in ("uidMappings", "gidMappings"):
-        for side in ("containerID", "hostID"):
-            _check_ranges([(each[side], each["size"]) for each in spec.linux.get(key) or ()], f"linux.{key}", side)
+    for key, mappings in (("uidMappings", uids), ("gidMappings", gids)):
+        _check_ranges([(each["containerID"], each["size"]) for each in mappings], f"linux.{key}", "containerID")
+        _check_ranges([(each["hostID"], each["size"]) for each in mappings], f"linux.{key}", "hostID")
 
 
 def _check_ranges(ranges: list[tuple[int, int]], where: str, side: str) -> None:

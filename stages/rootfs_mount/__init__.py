@@ -17,7 +17,8 @@ from gosudacon.stages.rootfs_mount.options import WORDS, Options, parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from gosudacon.schema.types import Features, Mount
 
 CONTEXT_TYPE = "run.oci.mount_context_type"
 _CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")  # mount(8), SELinux
@@ -48,7 +49,7 @@ class RootfsMount(Stage):
     after = ("namespaces", "cgroups", "hooks")
     exec_keys = ("process.terminal",)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """The words of mount options, filesystems' own left out, and mounts with other ids."""
         return {
             "mountOptions": sorted(WORDS),
@@ -110,7 +111,7 @@ class _Mounts:
             yield from self._entry(index, entry, options, where)
             shares = any(flags & mount.MS_SHARED for flags in options.propagation)
             self.shared = self.shared or shares or not self.base
-        if self.spec.options.get("notify_directory"):
+        if self.spec.options.notify_directory:
             from gosudacon.stages.rootfs_mount import notify
 
             self.handed_over = True
@@ -119,7 +120,7 @@ class _Mounts:
         if self.handed_over:
             yield CloseHandedOver()
 
-    def _entry(self, index: int, entry: dict[str, Any], options: Options, where: str) -> Iterator[Step]:
+    def _entry(self, index: int, entry: Mount, options: Options, where: str) -> Iterator[Step]:
         destination = places.normal(entry["destination"])
         fstype = entry.get("type") or ""
         if not options.remount:
@@ -156,7 +157,7 @@ class _Mounts:
         )
 
 
-def _check_filesystem(entry: dict[str, Any], fstype: str, options: Options, where: str) -> None:
+def _check_filesystem(entry: Mount, fstype: str, options: Options, where: str) -> None:
     if not fstype and not options.remount:
         raise ConfigError("a mount needs a type, or the option bind", where=f"{where}.type")
     if options.idmap or entry.get("uidMappings") or entry.get("gidMappings"):

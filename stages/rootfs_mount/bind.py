@@ -21,8 +21,9 @@ from gosudacon.stages.rootfs_mount.options import Options, attributes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, TypedDict
+    from typing import TypedDict
 
+    from gosudacon.schema.types import Mount
     from gosudacon.stages.rootfs_mount.filesystem import Fields
 
     class _CopyFields(TypedDict):
@@ -237,7 +238,7 @@ def _as_flags(held: int) -> int:
 
 
 def plan_bind(
-    spec: Spec, host: Host, index: int, entry: dict[str, Any], options: Options, base: list[int], shared: bool
+    spec: Spec, host: Host, index: int, entry: Mount, options: Options, base: list[int], shared: bool
 ) -> Iterator[Step]:
     """The steps for a bind mount.
 
@@ -321,7 +322,7 @@ def reduce(kinds: list[int], recursive: bool) -> list[int]:
     return result
 
 
-def _source(spec: Spec, entry: dict[str, Any], where: str) -> str:
+def _source(spec: Spec, entry: Mount, where: str) -> str:
     source = entry.get("source")
     if not source:
         raise ConfigError("a bind mount needs a source", where=f"{where}.source")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from gosudacon.schema.types import Mount
     from gosudacon.stages.rootfs_mount.filesystem import Fields
 
     class _CgroupFields(Fields):
@@ -175,7 +176,7 @@ class MountCgroup1(_CgroupStep):
         return found or f"{point}/{own.strip('/')}"
 
 
-def plan_cgroup(spec: Spec, host: Host, entry: dict[str, Any], options: Options, trees: list[str], where: str) -> Step:
+def plan_cgroup(spec: Spec, host: Host, entry: Mount, options: Options, trees: list[str], where: str) -> Step:
     """The step for an entry of type ``cgroup``; ``trees`` are the destinations of recursive bind mounts so far."""
     destination = places.normal(entry["destination"])
     common: _CgroupFields = {

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from gosudacon.schema.types import Device
+
 _FORMAT, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o020000, 0o060000, 0o010000
 _KINDS = {"c": _CHARACTER, "u": _CHARACTER, "b": _BLOCK, "p": _FIFO}
 _EPERM, _EEXIST, _ENOENT = 1, 17, 2
@@ -188,7 +190,7 @@ def plan_devices(spec: Spec, host: Host) -> Iterator[Step]:
     yield LinkDev()
 
 
-def _node(device: dict[str, Any], where: str) -> list[Any]:
+def _node(device: Device, where: str) -> list[Any]:
     kind, mode = device.get("type"), device.get("fileMode")
     if kind not in _KINDS:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")

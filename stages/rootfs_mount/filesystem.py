@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TypedDict
 
+    from gosudacon.schema.types import Mount
+
     class Fields(TypedDict):
         """The fields of `MountStep`."""
 
@@ -231,7 +233,7 @@ def _hint(fstype: str, number: int) -> str:
 
 
 def plan_filesystem(
-    entry: dict[str, Any],
+    entry: Mount,
     options: Options,
     host: Host,
     *,

@@ -172,7 +172,8 @@ def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
 
     Raises `ConfigError` without a mount namespace, and for a path that is not absolute or would mask the root.
     """
-    readonly, masked = (list(_each(spec.linux.get(key) or (), f"linux.{key}")) for key in _KEYS)
+    readonly = list(_each(spec.linux.get("readonlyPaths") or [], f"linux.{_KEYS[0]}"))
+    masked = list(_each(spec.linux.get("maskedPaths") or [], f"linux.{_KEYS[1]}"))
     if not readonly and not masked:
         return
     if "mount" not in spec.namespaces():

@@ -10,7 +10,7 @@ from gosudacon.stages.rootfs_mount.options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import IdMapping, Mount
 
 
 class MakeIdMap(Step):
@@ -21,8 +21,8 @@ class MakeIdMap(Step):
 
     phase = PREPARE
     key: str
-    uids: list[dict[str, int]]
-    gids: list[dict[str, int]]
+    uids: list[IdMapping]
+    gids: list[IdMapping]
 
     def describe(self) -> str:
         return f"make a user namespace for id-mapped mounts: {self.key}"
@@ -48,7 +48,7 @@ class OpenIdMap(Step):
             kept[self.key] = os.open(self.key, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _user_namespace(uids: list[dict[str, int]], gids: list[dict[str, int]]) -> int:
+def _user_namespace(uids: list[IdMapping], gids: list[IdMapping]) -> int:
     inside, outside = os.pipe2(os.O_CLOEXEC)
     pid = namespace.clone(namespace.CLONE_NEWUSER)
     if pid == 0:
@@ -65,7 +65,7 @@ def _user_namespace(uids: list[dict[str, int]], gids: list[dict[str, int]]) -> i
         os.waitpid(pid, 0)
 
 
-def plan_idmap(spec: Spec, host: Host, entry: dict[str, Any], options: Options, where: str) -> MakeIdMap | OpenIdMap:
+def plan_idmap(spec: Spec, host: Host, entry: Mount, options: Options, where: str) -> MakeIdMap | OpenIdMap:
     """The step that provides the mapping of a mount. Raises `ConfigError` where there cannot be one."""
     uids, gids = entry.get("uidMappings") or [], entry.get("gidMappings") or []
     if bool(uids) != bool(gids):
@@ -86,5 +86,5 @@ def plan_idmap(spec: Spec, host: Host, entry: dict[str, Any], options: Options, 
     return MakeIdMap(key=f"uids {_ranges(uids)}, gids {_ranges(gids)}", uids=uids, gids=gids, where=where)
 
 
-def _ranges(mappings: list[dict[str, int]]) -> str:
+def _ranges(mappings: list[IdMapping]) -> str:
     return " ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings)

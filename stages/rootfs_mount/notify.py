@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.schema.types import Mount
+
 NAME = "notify"
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -60,11 +62,11 @@ def _remove(parent: int, name: str) -> None:
 
 def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: bool) -> Iterator[Step]:
     """The directory, and its mount after ``index`` others; nothing if the caller has no NOTIFY_SOCKET."""
-    source = spec.options.get("notify_directory")
+    source = spec.options.notify_directory
     if not source:
         return
     yield MakeNotifyDirectory()
-    entry = {
+    entry: Mount = {
         "destination": "/run/notify",
         "type": "bind",
         "source": source,

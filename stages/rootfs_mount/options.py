@@ -7,7 +7,7 @@ from gosudacon.linux import mount as m
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import IdMapping, Mount
 
 SET, CLEAR = False, True
 
@@ -117,7 +117,7 @@ class Options:
         self.copy_up = False
         self.copy_link = False
         self.idmap = ""
-        self.maps: dict[str, list[dict[str, int]]] | None = None
+        self.maps: dict[str, list[IdMapping]] | None = None
         for index, word in enumerate(words):
             self._take(word, f"{where}[{index}]")
 
@@ -205,7 +205,7 @@ def attributes(flags: int) -> int:
     return result
 
 
-def parse(entry: dict[str, Any], where: str) -> Options:
+def parse(entry: Mount, where: str) -> Options:
     """The options of an entry of ``mounts``. Raises `ConfigError` for what no mount can have."""
     options = Options(list(entry.get("options") or ()), f"{where}.options")
     if entry.get("type") == "bind":
@@ -215,9 +215,9 @@ def parse(entry: dict[str, Any], where: str) -> Options:
     return options
 
 
-def _id_maps(text: str, where: str) -> dict[str, list[dict[str, int]]]:
+def _id_maps(text: str, where: str) -> dict[str, list[IdMapping]]:
     """``uids=C-H-S[#C-H-S…];gids=…``, as crun has it: container id, host id, size."""
-    maps: dict[str, list[dict[str, int]]] = {}
+    maps: dict[str, list[IdMapping]] = {}
     for part in text.split(";"):
         kind, _, ranges = part.partition("=")
         if kind not in ("uids", "gids") or kind in maps:

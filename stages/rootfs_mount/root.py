@@ -143,7 +143,7 @@ def propagation(spec: Spec, host: Host) -> tuple[int, list[int]]:
     that the namespace itself must be shared only where mount(2) makes the copies inside it.
     """
     word = spec.linux.get("rootfsPropagation") or "rslave"
-    no_pivot = bool(spec.options.get("no_pivot"))
+    no_pivot = spec.options.no_pivot
     if word not in PROPAGATION:
         raise ConfigError(f"unknown propagation {word!r}", where="linux.rootfsPropagation")
     if no_pivot and word in ("private", "rprivate"):

@@ -140,8 +140,8 @@ def plan_exec_terminal(spec: Spec) -> Iterator[Step]:
 
 
 def _connection(spec: Spec) -> Step:
-    if spec.options.get("console_socket"):
-        return ConnectConsole(path=spec.options["console_socket"], where="process.terminal")
+    if spec.options.console_socket:
+        return ConnectConsole(path=spec.options.console_socket, where="process.terminal")
     return PairConsole(where="process.terminal")
 
 

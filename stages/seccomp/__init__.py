@@ -15,7 +15,7 @@ from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LetSysA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import Arg, Features, Process, Seccomp, Syscall
 
 _WHERE = "linux.seccomp"
 _CACHE = "/var/cache/gosudacon/seccomp"
@@ -95,7 +95,7 @@ class SeccompStage(Stage):
     after = ("pivot-root",)
     keys = (_WHERE,)
 
-    def features(self) -> dict[str, Any]:
+    def features(self) -> Features:
         """What profiles may say, as far as the libseccomp that there is goes along."""
         from gosudacon.stages.seccomp import compiler
 
@@ -128,7 +128,7 @@ class SeccompStage(Stage):
         """The container's profile, at the same moments; late or early as the new process's ``noNewPrivileges`` says."""
         return self.plan(spec, host)
 
-    def _compile(self, profile: dict[str, Any], host: Host) -> CompileSeccomp:
+    def _compile(self, profile: Seccomp, host: Host) -> CompileSeccomp:
         for name, value in self.settings.items():
             if not isinstance(value, _SETTINGS.get(name, ())):
                 raise Error(f"invalid setting of stage seccomp in config.toml: {name} = {value!r}")
@@ -141,9 +141,8 @@ class SeccompStage(Stage):
         other = profile.get(_OTHERS, other)
         if other not in ACTIONS or other == NOTIFY:
             raise ConfigError(f"unknown seccomp action {other!r}", where=f"{_WHERE}.{_OTHERS}")
-        keys = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
         return CompileSeccomp(
-            profile={key: profile[key] for key in keys if profile.get(key) is not None},
+            profile=_compiled(profile),
             others=other,
             cache=cache or "",
             library=self.settings.get("library", ""),
@@ -151,23 +150,24 @@ class SeccompStage(Stage):
         )
 
 
-def _allows_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bool:
+def _allows_what_follows(spec: Spec, profile: Seccomp, holding: bool) -> bool:
     from gosudacon.stages.seccomp import rules
 
     return rules.allow_what_follows(spec, profile, holding)
 
 
-def _lacking(process: dict[str, Any]) -> list[str]:
+def _lacking(process: Process) -> list[str]:
     """The sets in which the process has to hold CAP_SYS_ADMIN for loading the filter, and must not have it itself."""
     if process.get("noNewPrivileges"):
         return []
     sets = process.get("capabilities")
     if sets is None:
         return ["effective"]  # which a change of user empties
-    return [name for name in ("effective", "permitted") if _SYS_ADMIN not in (sets.get(name) or ())]
+    both = (("effective", sets.get("effective")), ("permitted", sets.get("permitted")))
+    return [name for name, held in both if _SYS_ADMIN not in (held or ())]
 
 
-def _notifying(profile: dict[str, Any], flags: list[str], rank: int) -> list[Step]:
+def _notifying(profile: Seccomp, flags: list[str], rank: int) -> list[Step]:
     from gosudacon.stages.seccomp import agent
 
     where, metadata = f"{_WHERE}.listenerPath", profile.get("listenerMetadata")
@@ -177,6 +177,12 @@ def _notifying(profile: dict[str, Any], flags: list[str], rank: int) -> list[Ste
         agent.SendListener(rank=rank, metadata=metadata, where=where),
         agent.CloseListener(rank=rank, where=where),
     ]
+
+
+def _compiled(profile: Seccomp) -> Seccomp:
+    """What of the profile goes into the program, which is kept under a hash of this."""
+    keys = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
+    return {key: profile[key] for key in keys if profile.get(key) is not None}  # type: ignore
 
 
 def value_of(action: str, number: int | None) -> int:
@@ -196,13 +202,13 @@ def holds_back(action: str, default: str) -> bool:
     return leniency(action) < min(leniency(default), _LOGGED)
 
 
-def _restricts(profile: dict[str, Any]) -> bool:
+def _restricts(profile: Seccomp) -> bool:
     """Whether any system call is held back."""
     actions = [profile["defaultAction"], *(rule["action"] for rule in profile.get("syscalls") or ())]
     return any(holds_back(action, "SCMP_ACT_ALLOW") for action in actions)
 
 
-def _flags(profile: dict[str, Any], notifies: bool) -> list[str]:
+def _flags(profile: Seccomp, notifies: bool) -> list[str]:
     flags = profile.get("flags")
     names = list(_DEFAULT_FLAGS if flags is None else flags)
     # With one thread TSYNC has nothing to do, and the kernel does not take it together with a listener;
@@ -211,14 +217,17 @@ def _flags(profile: dict[str, Any], notifies: bool) -> list[str]:
     return [name for name in names if name != without]
 
 
-def _check(profile: dict[str, Any]) -> bool:
+def _check(profile: Seccomp) -> bool:
     """Raise `ConfigError` for what cannot be compiled or loaded; returns whether the profile notifies an agent."""
     default = profile.get("defaultAction")
     _check_action(default, profile.get("defaultErrnoRet"), f"{_WHERE}.defaultAction", f"{_WHERE}.defaultErrnoRet")
     if default == NOTIFY:
         raise ConfigError("SCMP_ACT_NOTIFY cannot be used as default action", where=f"{_WHERE}.defaultAction")
-    for key, known in (("architectures", ARCHITECTURES), ("flags", FLAGS)):
-        for index, name in enumerate(profile.get(key) or ()):
+    for key, names, known in (
+        ("architectures", profile.get("architectures"), ARCHITECTURES),
+        ("flags", profile.get("flags"), FLAGS),
+    ):
+        for index, name in enumerate(names or ()):
             if name not in known:
                 where = f"{_WHERE}.{key}[{index}]"
                 raise ConfigError(f"unknown seccomp {key.rstrip('s')} {name!r}", where=where)
@@ -226,7 +235,7 @@ def _check(profile: dict[str, Any]) -> bool:
     for index, rule in enumerate(profile.get("syscalls") or ()):
         _check_rule(rule, f"{_WHERE}.syscalls[{index}]")
         notifies = notifies or rule["action"] == NOTIFY
-    _check_effect(profile.get("syscalls") or (), str(default))
+    _check_effect(profile.get("syscalls") or [], str(default))
     path = profile.get("listenerPath")
     if profile.get("listenerMetadata") and not path:
         raise ConfigError("listenerMetadata is given without listenerPath", where=f"{_WHERE}.listenerMetadata")
@@ -235,7 +244,7 @@ def _check(profile: dict[str, Any]) -> bool:
     return notifies
 
 
-def _check_rule(rule: dict[str, Any], where: str) -> None:
+def _check_rule(rule: Syscall, where: str) -> None:
     action = rule.get("action")
     _check_action(action, rule.get("errnoRet"), f"{where}.action", f"{where}.errnoRet")
     names = rule.get("names")
@@ -248,7 +257,7 @@ def _check_rule(rule: dict[str, Any], where: str) -> None:
         _check_argument(argument, f"{where}.args[{index}]")
 
 
-def _check_effect(rules: Any, default: str) -> None:
+def _check_effect(rules: list[Syscall], default: str) -> None:
     """Raise `ConfigError` for a rule with conditions that would hold nothing back though it is to.
 
     Docker's profile has few rules with conditions, and rules without them are looked at for their names only.
@@ -278,12 +287,12 @@ def _check_effect(rules: Any, default: str) -> None:
                 raise ConfigError(f"{text}: here and in syscalls[{other[1]}]", where=where)
 
 
-def _condition(argument: dict[str, Any]) -> tuple[int, str, int, int]:
+def _condition(argument: Arg) -> tuple[int, str, int, int]:
     second = argument.get("valueTwo") or 0 if argument["op"] == _MASKED else 0
     return argument["index"], argument["op"], argument["value"], second
 
 
-def _check_possible(arguments: Any, where: str) -> None:
+def _check_possible(arguments: list[Arg], where: str) -> None:
     """Raise `ConfigError` for a condition that no argument meets."""
     for index, argument in enumerate(arguments):
         _, operator, first, second = _condition(argument)
@@ -303,15 +312,14 @@ def _check_action(action: object, number: object, where: str, where_number: str)
         raise ConfigError(f"{number!r} is no errno: an integer from 0 to {limit}", where=where_number)
 
 
-def _check_argument(argument: dict[str, Any], where: str) -> None:
+def _check_argument(argument: Arg, where: str) -> None:
     if argument.get("op") not in OPERATORS:
         raise ConfigError(f"unknown seccomp operator {argument.get('op')!r}", where=f"{where}.op")
-    for key, default, limit in (
-        ("index", None, 5),
-        ("value", None, (1 << 64) - 1),
-        ("valueTwo", 0, (1 << 64) - 1),
+    for key, value, limit in (
+        ("index", argument.get("index"), 5),
+        ("value", argument.get("value"), (1 << 64) - 1),
+        ("valueTwo", argument.get("valueTwo", 0), (1 << 64) - 1),
     ):
-        value = argument.get(key, default)
         if type(value) is not int or not 0 <= value <= limit:
             raise ConfigError(f"{value!r} is not an integer from 0 to {limit}", where=f"{where}.{key}")
 

@@ -15,7 +15,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import State
 
 _ENAMETOOLONG = 36  # which `socket` says without a number
 
@@ -89,12 +89,12 @@ def connect(path: str) -> socket:
     return connection
 
 
-def send(connection: socket, listener: int, state: dict[str, Any], pid: int, metadata: str | None) -> None:
+def send(connection: socket, listener: int, state: State, pid: int, metadata: str | None) -> None:
     """One container process state (runtime-spec config-linux.md), with the descriptor. Raises OSError.
 
     ``pid`` is the process under the filter; in ``state`` it is init's, which for ``exec`` is another.
     """
-    message: dict[str, Any] = {
+    message: dict[str, object] = {
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
         "pid": pid,

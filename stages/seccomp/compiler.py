@@ -27,13 +27,13 @@ from gosudacon.stages.seccomp.binding import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import Arg, Features, FeaturesLinuxSeccomp, Seccomp, Syscall
 
 # From so many system calls on, searching them by halves beats asking for one after the other.
 _MANY = 32
 
 
-def build(profile: dict[str, Any], others: str, path: str, overlooked: list[str] | None = None) -> bytes:
+def build(profile: Seccomp, others: str, path: str, overlooked: list[str] | None = None) -> bytes:
     """Compile a profile that planning has accepted, with the libseccomp at ``path``.
 
     ``others`` is the action for architectures that the profile does not list. ``overlooked`` takes what should be
@@ -49,7 +49,7 @@ def build(profile: dict[str, Any], others: str, path: str, overlooked: list[str]
             library.native_architecture(),
             *(ARCHITECTURES[name] for name in profile.get("architectures") or ()),
         }
-        rules = profile.get("syscalls") or ()
+        rules = profile.get("syscalls") or []
         for index, rule in enumerate(rules):
             if holds_back(rule["action"], profile["defaultAction"]):
                 unknown = _unknown(scratch, rule["names"], f"linux.seccomp.syscalls[{index}].names")
@@ -73,7 +73,7 @@ def build(profile: dict[str, Any], others: str, path: str, overlooked: list[str]
     return program
 
 
-def _prepare(scratch: Filter, profile: dict[str, Any], others: str) -> None:
+def _prepare(scratch: Filter, profile: Seccomp, others: str) -> None:
     for name in profile.get("architectures") or ():
         scratch.add_architecture(ARCHITECTURES[name], name)
     scratch.set(ATTRIBUTE_BAD_ARCHITECTURE, value_of(others, None))
@@ -82,7 +82,7 @@ def _prepare(scratch: Filter, profile: dict[str, Any], others: str) -> None:
         scratch.set(ATTRIBUTE_OPTIMIZE, 2, must=False)
 
 
-def _unconditional(rules: Any, default_action: str, default: int) -> dict[str, int]:
+def _unconditional(rules: list[Syscall], default_action: str, default: int) -> dict[str, int]:
     """Name -> what the filter returns for it, by the rules without conditions: the strictest, of equals the first.
 
     Where the default is an errno already, a rule with another one only says which: what a rule before it allows
@@ -119,7 +119,7 @@ def _unknown(scratch: Filter, names: list[str], where: str) -> list[str]:
     return [f"{where}: libseccomp does not know {name}, which is not held back" for name in unknown]
 
 
-def _alternatives(arguments: Any) -> list[list[bytes]]:
+def _alternatives(arguments: list[Arg]) -> list[list[bytes]]:
     """Conditions on different arguments must all hold; two on one argument make every condition a rule of its own."""
     comparisons = [
         comparison(each["index"], OPERATORS[each["op"]], each["value"], each.get("valueTwo") or 0) for each in arguments
@@ -129,14 +129,14 @@ def _alternatives(arguments: Any) -> list[list[bytes]]:
     return [comparisons]
 
 
-def _highest(scratch: Filter, profile: dict[str, Any], tokens: set[int]) -> dict[int, int]:
+def _highest(scratch: Filter, profile: Seccomp, tokens: set[int]) -> dict[int, int]:
     """The highest number among the profile's system calls for each architecture of the filter that has any."""
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     highest = {token: max((scratch.number_on(token, name) for name in names), default=-1) for token in sorted(tokens)}
     return {token: number for token, number in highest.items() if number > 0}
 
 
-def features(chosen: str) -> dict[str, Any]:
+def features(chosen: str) -> Features:
     """What profiles may say, for the features structure; ``chosen`` is the path of libseccomp, or empty."""
     from gosudacon.stages.seccomp.steps import library
 
@@ -146,7 +146,7 @@ def features(chosen: str) -> dict[str, Any]:
         architectures = [name for name in ARCHITECTURES if found.knows_architecture(name)]
     except Error:  # none, or one that is too old
         return {"linux": {"seccomp": {"enabled": False}}}
-    seccomp_features = {
+    found_features: FeaturesLinuxSeccomp = {
         "enabled": True,
         "actions": sorted(ACTIONS),
         "operators": sorted(OPERATORS),
@@ -154,7 +154,7 @@ def features(chosen: str) -> dict[str, Any]:
         "knownFlags": sorted(FLAGS),
         "supportedFlags": [name for name in sorted(FLAGS) if seccomp.knows_flags(_with_companion(FLAGS[name]))],
     }
-    return {"linux": {"seccomp": seccomp_features}, "annotations": {"io.github.seccomp.libseccomp.version": version}}
+    return {"linux": {"seccomp": found_features}, "annotations": {"io.github.seccomp.libseccomp.version": version}}
 
 
 def _with_companion(flag: int) -> int:

@@ -8,9 +8,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from gosudacon.api import Spec
+    from gosudacon.schema.types import Arg, Seccomp
 
 _CLONE_PARENT = 0x8000
 _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY")
@@ -23,7 +23,7 @@ _OF_A_TERMINAL = ("ioctl",)
 _OF_HELD_CAPABILITIES = ("capget", "capset")
 
 
-def allow_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bool:
+def allow_what_follows(spec: Spec, profile: Seccomp, holding: bool) -> bool:
     """Whether a process can be born by its last fork if it is to, wait, and execute its program under the profile.
 
     ``holding``: it holds a capability that it has to give up under the filter.
@@ -42,7 +42,7 @@ def allow_what_follows(spec: Spec, profile: dict[str, Any], holding: bool) -> bo
     return all(allows(profile, name) for name in needed)
 
 
-def allows(profile: dict[str, Any], name: str, arguments: Sequence[int] | None = None) -> bool:
+def allows(profile: Seccomp, name: str, arguments: Sequence[int] | None = None) -> bool:
     """Whether the profile lets a system call pass: with ``arguments``, or, for None, with any."""
     allowed = profile.get("defaultAction") in _ALLOWING
     for rule in profile.get("syscalls") or ():
@@ -56,20 +56,20 @@ def allows(profile: dict[str, Any], name: str, arguments: Sequence[int] | None =
     return allowed
 
 
-def _certain(conditions: Sequence[dict[str, Any]], arguments: Sequence[int] | None) -> bool:
+def _certain(conditions: Sequence[Arg], arguments: Sequence[int] | None) -> bool:
     if arguments is None:
         return not conditions
     return all(_holds(condition, arguments) for condition in conditions)
 
 
-def _possible(conditions: Sequence[dict[str, Any]], arguments: Sequence[int] | None) -> bool:
+def _possible(conditions: Sequence[Arg], arguments: Sequence[int] | None) -> bool:
     """Any of several conditions may be enough: those on one argument are alternatives."""
     if arguments is None or not conditions:
         return True
     return any(_holds(condition, arguments) for condition in conditions)
 
 
-def _holds(condition: dict[str, Any], arguments: Sequence[int]) -> bool:
+def _holds(condition: Arg, arguments: Sequence[int]) -> bool:
     index: int = condition["index"]
     if index >= len(arguments):
         return False

@@ -14,7 +14,7 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.schema.types import Seccomp
 
 _DIGEST = 32
 #: Counted up when the same profile no longer compiles to the same program.
@@ -29,7 +29,7 @@ class CompileSeccomp(Step):
     """
 
     phase = PREPARE
-    profile: dict[str, Any]
+    profile: Seccomp
     others: str
     cache: str
     library: str

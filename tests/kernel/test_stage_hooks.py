@@ -349,7 +349,7 @@ def test_a_script_runs_as_long_as_its_path_is_its_own(scratch: Path) -> None:
 def test_what_is_to_be_passed_to_the_container_is_not_passed_to_hooks(scratch: Path) -> None:
     leaked = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
     context = context_in("/")
-    context.spec.options.update(preserve_fds=max(leaked) - 2)
+    context.spec.options.preserve_fds = max(leaked) - 2
 
     def caller() -> list[bool]:
         for fd in leaked:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gosudacon.api import CONTAINER, PREPARE, Context, Host, Spec, Step
+from gosudacon.api import CONTAINER, PREPARE, Context, Host, Options, Spec, Step
 from gosudacon.container import host as hosts
 from gosudacon.linux import namespace
 from gosudacon.pipeline import plan as plans
@@ -28,13 +28,14 @@ class Jail:
         state: Path,
         resources: dict[str, Any] | None = None,
         host: Host | None = None,
-        options: dict[str, Any] | None = None,
+        options: Options | None = None,
         **config: Any,
     ) -> None:
         linux = {"cgroupsPath": path, "resources": resources or {}, **config.pop("linux", {})}
         state.mkdir(exist_ok=True)
         self.path = path
-        self.spec = Spec({"linux": linux, **config}, "jail", "/bundle", options)
+        whole: Any = {"linux": linux, **config}
+        self.spec = Spec(whole, "jail", "/bundle", options)
         self.host = host or hosts.gather()
         self.steps: list[Step] = plans.make([Cgroups()], self.spec, self.host).steps
         self.state = state

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gosudacon.api import CONTAINER, MOUNT, START, Context, Error, Host, Spec, Stage, Step
+from gosudacon.api import CONTAINER, MOUNT, START, Context, Error, Host, Options, Spec, Stage, Step
 from gosudacon.container import host as hosts
 from gosudacon.linux import jsonio
 from gosudacon.linux.errors import from_record
@@ -66,9 +66,9 @@ def mounts_of(inside: Inside) -> str:
     return inside.mountinfo()
 
 
-def plan_of(config: dict[str, Any], bundle: str = "/b", host: Host | None = None, **options: Any) -> Plan:
+def plan_of(config: Any, bundle: str = "/b", host: Host | None = None, **options: Any) -> Plan:
     """The plan of the two stages."""
-    return make([RootfsMount(), PivotRootStage()], Spec(config, "c", bundle, options), host or Host())
+    return make([RootfsMount(), PivotRootStage()], Spec(config, "c", bundle, Options(**options)), host or Host())
 
 
 class RealNamespaces(Namespaces):
@@ -122,7 +122,8 @@ def run_inside(
     host = hosts.gather()
     host.kernel = kernel or host.kernel
     host.euid = host.euid if euid is None else euid
-    spec = Spec(bundle.config, bundle.id, str(bundle.path), options)
+    config: Any = bundle.config
+    spec = Spec(config, bundle.id, str(bundle.path), Options(**(options or {})))
 
     def outer() -> Any:
         try:

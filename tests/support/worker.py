@@ -97,18 +97,20 @@ def _create(order: dict[str, Any], options: dict[str, Any]) -> int:
     from gosudacon.container.caller import Caller
     from gosudacon.container.create import Creation
     from gosudacon.container.operation import Operation
+    from gosudacon.pipeline.step import Options
 
     with Caller(tuple(order["streams"]), _Log(), **order["caller"]) as caller:
-        return Operation(Creation(order["root"], order["id"], order["bundle"], options, caller)).run()
+        return Operation(Creation(order["root"], order["id"], order["bundle"], Options(**options), caller)).run()
 
 
 def _exec(order: dict[str, Any], args: list[str], options: dict[str, Any]) -> int:
     from gosudacon.container.caller import Caller
     from gosudacon.container.exec import Execution
     from gosudacon.container.operation import Operation
+    from gosudacon.container.process import ExecOptions
 
     with Caller(tuple(order["streams"]), _Log(), **order["caller"]) as caller:
-        return Operation(Execution(order["root"], order["id"], args, options, caller)).run()
+        return Operation(Execution(order["root"], order["id"], args, ExecOptions(**options), caller)).run()
 
 
 def _start(order: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from gosudacon.cli import help as helps
 from gosudacon.cli.parse import parse
 from gosudacon.container import features
 from gosudacon.container.criu import checkpoint, external, request, rpc, service
-from gosudacon.container.criu.request import Directories
+from gosudacon.container.criu.request import CriuOptions, Directories
 from gosudacon.linux.errors import Error
 from gosudacon.pipeline.step import Host, Spec
 
@@ -169,28 +169,28 @@ def test_descriptors_json_from_elsewhere(text: str, tmp_path: Path) -> None:
 
 def test_directories(tmp_path: Path) -> None:
     with pytest.raises(Error, match=f"open {tmp_path}/a/b: no such file or directory"):
-        Directories({"image_path": f"{tmp_path}/a/b"}, "restore.log", create=False)
-    made = Directories({"image_path": f"{tmp_path}/a/b", "work_path": f"{tmp_path}/w"}, "dump.log", create=True)
+        Directories(CriuOptions(image_path=f"{tmp_path}/a/b"), "restore.log", create=False)
+    made = Directories(CriuOptions(image_path=f"{tmp_path}/a/b", work_path=f"{tmp_path}/w"), "dump.log", create=True)
     made.close()
     assert (tmp_path / "a/b").is_dir() and made.log == f"{tmp_path}/w/dump.log"
 
 
 def test_options(tmp_path: Path) -> None:
-    directories = Directories({"image_path": str(tmp_path)}, "dump.log", create=True)
+    directories = Directories(CriuOptions(image_path=str(tmp_path)), "dump.log", create=True)
     options = {
         "tcp_established": True,
         "manage_cgroups_mode": "strict",
         "empty_ns": ["network"],
         "network_lock": "skip",
     }
-    wanted = request.common(options, directories, 31701)
+    wanted = request.common(CriuOptions(**options), directories, 31701)
     directories.close()
     assert wanted["tcp_established"] and "shell_job" not in wanted
     assert (wanted["manage_cgroups_mode"], wanted["network_lock"], wanted["empty_ns"]) == (5, 3, 0x40000000)
     with pytest.raises(Error, match="namespace pid is not supported"):
-        request.common({"empty_ns": ["pid"]}, directories, 31701)
+        request.common(CriuOptions(empty_ns=["pid"]), directories, 31701)
     with pytest.raises(Error, match=r"--network-lock: criu 3\.17 or newer"):
-        request.common({"network_lock": "nftables"}, directories, 31600)
+        request.common(CriuOptions(network_lock="nftables"), directories, 31600)
 
 
 def test_page_server() -> None:

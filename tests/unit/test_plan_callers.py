@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import ConfigError, Host, Spec, Step, Target
+from gosudacon.api import ConfigError, Host, Options, Spec, Step, Target
 from gosudacon.stages.handoff import Handoff
 from gosudacon.stages.rootfs_mount import RootfsMount
 
@@ -19,7 +19,7 @@ def spec(target: Target | None = None, mount: bool = True, **options: Any) -> Sp
         "root": {"path": "rootfs"},
         "linux": {"namespaces": [{"type": "mount"}] if mount else []},
     }
-    return Spec(config, "c", "/b", options, target=target)
+    return Spec(config, "c", "/b", Options(**options), target=target)
 
 
 def handoff(given: Spec) -> list[Step]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import ConfigError, Context, Host, Spec, Step
+from gosudacon.api import ConfigError, Context, Host, Options, Spec, Step
 from gosudacon.pipeline import plan as plans
 from gosudacon.stages.cgroups import Cgroups
 from gosudacon.stages.cgroups.owned import Note
@@ -72,7 +72,7 @@ def plan(
     linux: dict[str, Any] = {"resources": resources or {}, **config.pop("linux", {})}
     if path is not None:
         linux["cgroupsPath"] = path
-    spec = Spec({"linux": linux, **config}, "c1", "/bundle", options)
+    spec = Spec({"linux": linux, **config}, "c1", "/bundle", Options(**(options or {})))
     return plans.make([Cgroups()], spec, host).steps
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import ConfigError, Host, Spec, Step, Target
+from gosudacon.api import ConfigError, Host, Options, Spec, Step, Target
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.stages.cgroups import Cgroups, properties, unit, unit_annotations
@@ -28,7 +28,8 @@ def spec(
     linux: dict[str, Any] = {"resources": resources or {}, **config.pop("linux", {})}
     if path is not None:
         linux["cgroupsPath"] = path
-    return Spec({"linux": linux, **config}, id, "/b", {"systemd_cgroup": True} if options is None else options)
+    chosen = Options(**({"systemd_cgroup": True} if options is None else options))
+    return Spec({"linux": linux, **config}, id, "/b", chosen)
 
 
 def plan(*args: Any, host: Host = HOST, **kw: Any) -> list[Step]:

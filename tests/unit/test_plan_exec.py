@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CONFINE, ISOLATE, ConfigError, Error, Host, Rank, Spec, Stage, Step, Target
+from gosudacon.api import CONFINE, ISOLATE, ConfigError, Error, Host, Options, Rank, Spec, Stage, Step, Target
 from gosudacon.container import process as processes
 from gosudacon.container.exec import explained
+from gosudacon.container.process import ExecOptions
 from gosudacon.pipeline import discovery, order, plan
 from gosudacon.pipeline.registry import Registry
 
@@ -36,7 +37,9 @@ def spec(
     **options: Any,
 ) -> Spec:
     target = target or Target(pid=7, start_time=9, namespaces=KINDS, cgroups=V1)
-    return Spec({"process": {**PROCESS, **(process or {})}, "linux": linux or {}}, "c", "/b", options, target=target)
+    return Spec(
+        {"process": {**PROCESS, **(process or {})}, "linux": linux or {}}, "c", "/b", Options(**options), target=target
+    )
 
 
 def lines(steps: list[Step]) -> list[str]:
@@ -287,11 +290,11 @@ OWN: dict[str, Any] = {
 
 
 def test_options_change_the_container_s_process() -> None:
-    assert processes.build(OWN, ["ls", "-l"], {}) == {key: value for key, value in OWN.items() if key != "terminal"} | {
-        "args": ["ls", "-l"]
-    }
+    assert processes.build(OWN, ["ls", "-l"], ExecOptions()) == {
+        key: value for key, value in OWN.items() if key != "terminal"
+    } | {"args": ["ls", "-l"]}
     options = {"env": ["B=2"], "cwd": "/x", "user": "1:2", "additional_gids": ["3"], "cap": ["CAP_CHOWN"], "tty": True}
-    found = processes.build(OWN, ["ls"], {**options, "apparmor": "p", "process_label": "l"})
+    found = processes.build(OWN, ["ls"], ExecOptions(**options, apparmor="p", process_label="l"))
     assert found["env"] == ["A=1", "B=2"]
     assert found["user"] == {"uid": 1, "gid": 2, "additionalGids": [7, 3], "umask": 63}
     assert (found["cwd"], found["terminal"], found["apparmorProfile"], found["selinuxLabel"]) == ("/x", True, "p", "l")
@@ -302,12 +305,15 @@ def test_options_change_the_container_s_process() -> None:
 
 def test_more_capabilities_become_ambient_only_beside_an_inheritable_set() -> None:
     own = {**OWN, "capabilities": {**CAPABILITIES, "inheritable": ["CAP_KILL"]}}
-    assert processes.build(own, ["x"], {"cap": ["CAP_CHOWN"]})["capabilities"]["ambient"] == ["CAP_CHOWN"]
-    assert "capabilities" not in processes.build({"args": ["x"]}, ["x"], {"cap": ["CAP_CHOWN"]})
+    assert processes.build(own, ["x"], ExecOptions(cap=["CAP_CHOWN"]))["capabilities"]["ambient"] == ["CAP_CHOWN"]
+    assert "capabilities" not in processes.build({"args": ["x"]}, ["x"], ExecOptions(cap=["CAP_CHOWN"]))
 
 
 def test_no_new_privs() -> None:
-    assert processes.build({**OWN, "noNewPrivileges": False}, ["x"], {"no_new_privs": True})["noNewPrivileges"] is True
+    assert (
+        processes.build({**OWN, "noNewPrivileges": False}, ["x"], ExecOptions(no_new_privs=True))["noNewPrivileges"]
+        is True
+    )
 
 
 NO_USERS = [
@@ -332,16 +338,16 @@ NO_USERS = [
 @pytest.mark.parametrize("user", [*NO_USERS, "1 ", "1:-1"])
 def test_what_is_no_user(user: str) -> None:
     with pytest.raises(Error, match="invalid user or group id"):
-        processes.build(OWN, ["x"], {"user": user})
+        processes.build(OWN, ["x"], ExecOptions(user=user))
     with pytest.raises(Error, match="invalid user or group id"):
-        processes.build(OWN, ["x"], {"additional_gids": [user]})
+        processes.build(OWN, ["x"], ExecOptions(additional_gids=[user]))
 
 
 @pytest.mark.parametrize(
     ("user", "ids"), [("0", (0, 6)), ("1", (1, 6)), ("1000:1000", (1000, 1000)), ("4294967294:0", (4294967294, 0))]
 )
 def test_a_user(user: str, ids: tuple[int, int]) -> None:
-    found = processes.build(OWN, ["x"], {"user": user})["user"]
+    found = processes.build(OWN, ["x"], ExecOptions(user=user))["user"]
     assert (found["uid"], found["gid"]) == ids
 
 
@@ -353,27 +359,27 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_says_everything_but_what_is_the_container_s(file: Path) -> None:
-    found = processes.build(OWN, ["ignored"], {"process": str(file), "cwd": "/ignored"})
+    found = processes.build(OWN, ["ignored"], ExecOptions(process=str(file), cwd="/ignored"))
     kept = {key: OWN[key] for key in ("capabilities", "rlimits", "apparmorProfile", "selinuxLabel")}
     assert found == {"args": ["a"], "cwd": "/", "user": {"uid": 0, "gid": 0, "umask": 63}, **kept}
-    assert processes.build(OWN, [], {"process": str(file), "tty": True})["terminal"] is True
+    assert processes.build(OWN, [], ExecOptions(process=str(file), tty=True))["terminal"] is True
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '"x"'])
 def test_a_file_that_holds_no_process(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match="invalid process file"):
-        processes.build(OWN, [], {"process": str(file)})
+        processes.build(OWN, [], ExecOptions(process=str(file)))
 
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(Error, match=r"^open /no/file: no such file or directory$"):
-        processes.build(OWN, [], {"process": "/no/file"})
+        processes.build(OWN, [], ExecOptions(process="/no/file"))
 
 
 def test_no_arguments() -> None:
     with pytest.raises(Error, match="exec args cannot be empty"):
-        processes.build(OWN, [], {})
+        processes.build(OWN, [], ExecOptions())
 
 
 @pytest.mark.parametrize(
@@ -398,7 +404,9 @@ def test_what_explain_shows_needs_nothing_that_runs(registry: Registry, tmp_path
     config = {"ociVersion": "1.0.2", "root": {"path": "r"}, "process": OWN, "linux": {"cgroupsPath": "/p"}}
     config["linux"]["namespaces"] = [{"type": kind} for kind in ("mount", "pid")]  # type: ignore[index]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found = steps_of(registry, explained("c", str(tmp_path), str(file), {}), Host(apparmor=True, selinux=True))
+    found = steps_of(
+        registry, explained("c", str(tmp_path), ExecOptions(process=str(file))), Host(apparmor=True, selinux=True)
+    )
     assert [step.describe() for step in found[:2]] == [
         "open the namespaces pid, mount of init",
         "open the cgroups /sys/fs/cgroup/p",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, ConfigError, Host, Spec, Step
+from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, ConfigError, Host, Options, Spec, Step
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
 from gosudacon.plugins.network import Network, link_name
@@ -117,7 +117,7 @@ def test_a_links_name_belongs_to_one_container() -> None:
         Spec(OWN, "web", "/srv/web"),
         Spec(OWN, "web2", "/srv/web"),
         Spec(OWN, "web", "/srv/other"),
-        Spec(OWN, "web", "/srv/web", {"root": "/run/other"}),
+        Spec(OWN, "web", "/srv/web", Options(root="/run/other")),
         Spec(OWN, "x" * 255, "/srv/" + "y" * 4000),
     ]
     names = [link_name(spec) for spec in specs]

@@ -295,7 +295,7 @@ HOSTS = {
 def explained(config: dict[str, Any], host: Host, path: str, use_snapshot: bool) -> str:
     """What `explain --format json` prints for a configuration, or why it refuses."""
     sys.modules.pop("gt_snapshot", None)
-    spec = Spec(config, "x", "/b", {}, json.dumps(config).encode())
+    spec = Spec(config, "x", "/b", None, json.dumps(config).encode())
     try:
         plan, _ = compile_plan(spec, host, path, use_snapshot)
     except ConfigError as error:

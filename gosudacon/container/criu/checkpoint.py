@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.criu import external, rpc, service
-from gosudacon.container.criu.request import Directories, common
+from gosudacon.container.criu.request import CriuOptions, Directories, common
 from gosudacon.container.delete import remove_dumped
 from gosudacon.container.state import Container, Store
 from gosudacon.linux import jsonio
@@ -23,11 +23,11 @@ _ACCMODE = 0o3
 _F_GETFL = 3
 
 
-def checkpoint(root: str, id: str, options: dict[str, Any]) -> list[Error]:
+def checkpoint(root: str, id: str, options: CriuOptions) -> list[Error]:
     """Save the container's processes; they end with it unless ``leave_running`` or ``pre_dump``.
 
-    ``options`` are those of the command, under their names in Python. A container that ends with it is removed;
-    returns what its poststop hooks reported. On failure the container goes on as before, and `Error` is raised.
+    A container that ends with it is removed; returns what its poststop hooks reported. On failure the container
+    goes on as before, and `Error` is raised.
     """
     store = Store(root, id)
     store.open()
@@ -48,13 +48,13 @@ def _check(container: Container) -> None:
         raise StateError(f"Container cannot be checkpointed in {status} state")
 
 
-def _checkpoint(container: Container, options: dict[str, Any]) -> list[Error]:
+def _checkpoint(container: Container, options: CriuOptions) -> list[Error]:
     dump = Dump(container, options)
     try:
         dump.run()
     finally:
         dump.directories.close()
-    if options.get("leave_running") or options.get("pre_dump"):
+    if options.leave_running or options.pre_dump:
         return []
     return remove_dumped(container)
 
@@ -62,26 +62,26 @@ def _checkpoint(container: Container, options: dict[str, Any]) -> list[Error]:
 class Dump:
     """One request to CRIU to dump a container, or only its memory. Raises `Error` for options that cannot be."""
 
-    def __init__(self, container: Container, options: dict[str, Any]) -> None:
+    def __init__(self, container: Container, options: CriuOptions) -> None:
         self.container = container
         self.options = options
         data = container.data
         self.pid: int = data["pid"]
         self.spec = Spec(bundles.saved(container.store), data["id"], data["bundle"])
-        self.pages = _page_server(options.get("page_server", ""))
+        self.pages = _page_server(options.page_server)
         self.version = service.version()
-        if options.get("pre_dump"):
+        if options.pre_dump:
             service.require_features(mem_track=True)
-        if options.get("lazy_pages"):
+        if options.lazy_pages:
             service.require_features(lazy_pages=True)
-        self.status_fd: int = options.get("status_fd", -1)
+        self.status_fd = options.status_fd
         _check_writable(self.status_fd)
         self.directories = Directories(options, LOG, create=True)
 
     def run(self) -> None:
         """Have it done. Raises `Error`; the container then goes on."""
         wanted = self._options()
-        kind = rpc.PRE_DUMP if self.options.get("pre_dump") else rpc.DUMP
+        kind = rpc.PRE_DUMP if self.options.pre_dump else rpc.DUMP
         session = service.start(self.directories.log)
         try:
             session.request(kind, self._notified, opts=wanted)
@@ -98,19 +98,19 @@ class Dump:
         wanted.update(
             pid=self.pid,
             root=spec.rootfs,
-            leave_running=options.get("leave_running"),
-            link_remap=options.get("link_remap"),
-            tcp_skip_in_flight=options.get("tcp_skip_in_flight"),
+            leave_running=options.leave_running or None,
+            link_remap=options.link_remap or None,
+            tcp_skip_in_flight=options.tcp_skip_in_flight or None,
             freeze_cgroup=self._freezer(),
             ps=self.pages,
             external=external.dump_namespaces(spec, self.pid, self.version),
         )
-        if options.get("parent_path"):
-            wanted["parent_img"] = _parent(self.directories.images, options["parent_path"])
+        if options.parent_path:
+            wanted["parent_img"] = _parent(self.directories.images, options.parent_path)
             wanted["track_mem"] = True
         if self.status_fd >= 0 and self.version < _STATUS_BY_NOTIFICATION:
             wanted["status_fd"] = self.status_fd
-        if not options.get("pre_dump"):
+        if not options.pre_dump:
             wanted["ext_mnt"] = external.dump_mounts(spec, self.pid)
             names, files = external.descriptors(self.pid)
             wanted["external"] += files

@@ -6,9 +6,11 @@ from gosudacon.container.criu import rpc
 from gosudacon.linux import namespace
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error
+from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 #: CRIU's settings by the administrator, where those for runc are; criu reads its own /etc/criu/default.conf besides.
@@ -19,6 +21,34 @@ _NETWORK_LOCK = 31700
 _USUAL_LOCK = "iptables"
 
 
+class CriuOptions(Options):
+    """What the caller of ``checkpoint`` or ``restore`` chose; each has some that the other has not."""
+
+    image_path: str = ""
+    work_path: str = ""
+    tcp_established: bool = False
+    ext_unix_sk: bool = False
+    shell_job: bool = False
+    file_locks: bool = False
+    auto_dedup: bool = False
+    lazy_pages: bool = False
+    manage_cgroups_mode: str = "soft"
+    network_lock: str = _USUAL_LOCK
+    empty_ns: Sequence[str] = ()
+
+    parent_path: str = ""
+    leave_running: bool = False
+    pre_dump: bool = False
+    tcp_skip_in_flight: bool = False
+    link_remap: bool = False
+    status_fd: int = -1
+    page_server: str = ""
+
+    tcp_close: bool = False
+    lsm_profile: str = ""
+    lsm_mount_context: str = ""
+
+
 class Directories:
     """The directories of images and of work files (absolute paths in the options), open.
 
@@ -26,10 +56,10 @@ class Directories:
     always made. Raises `Error` or OSError.
     """
 
-    def __init__(self, options: dict[str, Any], log: str, create: bool) -> None:
-        self.images: str = options["image_path"]
-        work = options.get("work_path")
-        self.work: str = work or self.images
+    def __init__(self, options: CriuOptions, log: str, create: bool) -> None:
+        self.images = options.image_path
+        work = options.work_path
+        self.work = work or self.images
         if create:
             os.makedirs(self.images, 0o700, exist_ok=True)
         self.images_fd = _open(self.images)
@@ -45,11 +75,11 @@ class Directories:
         os.close(self.work_fd)
 
 
-def common(options: dict[str, Any], directories: Directories, version: int) -> dict[str, Any]:
-    """The options for a request, from those of the command line (names as in Python)."""
+def common(options: CriuOptions, directories: Directories, version: int) -> dict[str, Any]:
+    """The options for a request, from those of the command line."""
     from gosudacon.container.criu import service
 
-    method = options.get("network_lock") or _USUAL_LOCK
+    method = options.network_lock
     if method != _USUAL_LOCK:
         service.require(version, _NETWORK_LOCK, "--network-lock")
     wanted: dict[str, Any] = {
@@ -60,16 +90,16 @@ def common(options: dict[str, Any], directories: Directories, version: int) -> d
         "notify_scripts": True,
         "orphan_pts_master": True,
         "manage_cgroups": True,
-        "manage_cgroups_mode": rpc.CGROUP_MODES[options.get("manage_cgroups_mode") or "soft"],
+        "manage_cgroups_mode": rpc.CGROUP_MODES[options.manage_cgroups_mode],
         "network_lock": rpc.NETWORK_LOCKS[method] if method != _USUAL_LOCK else None,
-        "empty_ns": _empty(options.get("empty_ns") or []),
+        "empty_ns": _empty(options.empty_ns),
         "config_file": CONFIG,
     }
-    wanted.update((name, True) for name in _SAME if options.get(name))
+    wanted.update((name, True) for name in _SAME if getattr(options, name))
     return wanted
 
 
-def _empty(kinds: list[str]) -> int | None:
+def _empty(kinds: Sequence[str]) -> int | None:
     """The flags CLONE_NEW* of ``--empty-ns``; CRIU can do without the contents of network namespaces alone."""
     for kind in kinds:
         if kind != "network":

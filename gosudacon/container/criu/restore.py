@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.container.create import NewContainer
 from gosudacon.container.criu import external, rpc, service, steps
-from gosudacon.container.criu.request import Directories, common
+from gosudacon.container.criu.request import CriuOptions, Directories, common
 from gosudacon.linux import console, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
@@ -37,13 +37,13 @@ class Restoration:
 
     makes_container = True
 
-    def __init__(self, root: str, id: str, bundle: str, options: dict[str, Any], caller: Caller) -> None:
+    def __init__(self, root: str, id: str, bundle: str, options: CriuOptions, caller: Caller) -> None:
         self._path = service.find()
         self._version = service.version()
         for name in ("lsm_profile", "lsm_mount_context"):
-            if options.get(name):
+            if getattr(options, name):
                 service.require(self._version, _LSM, f"--{name.replace('_', '-')}")
-        if options.get("lazy_pages"):
+        if options.lazy_pages:
             service.require_features(lazy_pages=True)
         self._options = options
         self._directories = Directories(options, LOG, create=False)
@@ -99,7 +99,7 @@ class Restoration:
         self._new.close()
 
     def _compile(self, spec: Spec, host: Host) -> tuple[Plan, Registry]:
-        found = registry(self._options.get("config", ""), not self._options.get("no_snapshot"))
+        found = registry(self._options.config, not self._options.no_snapshot)
         spec.operation = RESTORE
         return found.compiled(spec, host, self._plan), found
 
@@ -117,8 +117,8 @@ class Restoration:
 
     def _restore(self) -> None:
         directories = self._directories
-        if self._options.get("console_socket"):
-            self._console = console.connect(self._options["console_socket"])
+        if self._options.console_socket:
+            self._console = console.connect(self._options.console_socket)
         kept = self.context.kept
         kept["criu_environment"] = service.ENVIRONMENT
         kept["criu_directories"] = [directories.images_fd, directories.work_fd]
@@ -160,9 +160,9 @@ class Restoration:
             root=self._place,
             rst_sibling=True,
             evasive_devices=True,
-            tcp_close=options.get("tcp_close"),
-            lsm_profile=options.get("lsm_profile"),
-            lsm_mount_context=options.get("lsm_mount_context"),
+            tcp_close=options.tcp_close or None,
+            lsm_profile=options.lsm_profile or None,
+            lsm_mount_context=options.lsm_mount_context or None,
             mntns_compat_mode=True if self._version >= _MOUNT_V2 else None,
             ext_mnt=external.restore_mounts(self.spec, self._new.host, cgroups),
             join_ns=self._joined,
@@ -188,7 +188,7 @@ class Restoration:
         if self._console >= 0:
             console.send(self._console, master, "/dev/ptmx")
             os.close(master)
-        elif self._options.get("foreground"):
+        elif self._options.foreground:
             self._master = master
         else:
             os.close(master)
