@@ -89,7 +89,7 @@ class NewContainer:
         data = self.container.data
         data["pid"] = self.context.pid
         data["start_time"] = proc.start_time(self.context.pid)
-        data["cgroups"] = self.context.kept.get("cgroups") or {}
+        data["cgroups"] = self.context.cgroups
         self.container.save()
 
     def undo(self) -> list[Error]:
@@ -212,7 +212,7 @@ class Creation:
     def close(self) -> None:
         """Give up what this process still holds of the container."""
         self._engine.close()
-        self.context.kept.clear()
+        self.context.forget()
         self._new.close()
 
     def _await_exec(self) -> None:
@@ -226,7 +226,7 @@ class Creation:
         """Say so if the kernel killed init for lack of memory: callers look for these words."""
         from gosudacon.linux import cgroup
 
-        if cgroup.oom_kills(self.context.kept.get("cgroups", {})):
+        if cgroup.oom_kills(self.context.cgroups):
             error.message = "container init was OOM-killed (memory limit too low?)"
 
 

@@ -79,7 +79,7 @@ class Execution:
     def close(self) -> None:
         """Give up what this process still holds."""
         self._engine.close()
-        self.context.kept.clear()
+        self.context.forget()
         self.container.store.close()
 
     def _spec(self, args: list[str], options: ExecOptions, stages: Registry) -> Spec:

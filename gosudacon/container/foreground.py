@@ -41,7 +41,7 @@ def prepare(caller: Caller, spec: Spec, reaps: bool) -> int:
 
 def receive_terminal(context: Context) -> int:
     """The master of the process's terminal; -1 if it has none, or another one takes it."""
-    peer = context.kept.pop("tty_peer", -1)
+    peer, context.console_peer = context.console_peer, -1
     if peer < 0:
         return -1
     from gosudacon.linux import console

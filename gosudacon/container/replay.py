@@ -59,6 +59,6 @@ def detached_context(container: Container) -> Context:
     context = Context(Spec({}, container.data["id"], container.data["bundle"]), Host())
     context.state_dir = container.store.fd
     context.pid = container.data["pid"]
-    context.kept["cgroups"] = context.kept["cgroups_entered"] = container.data.get("cgroups") or {}
+    context.cgroups = context.cgroups_entered = container.data.get("cgroups") or {}
     context.engine = _Recorded(container)
     return context

@@ -42,7 +42,7 @@ def update(root: str, id: str, given: Resources, config: str = "", use_snapshot:
         raise StateError("container not running")
     merged, steps = _plan(_spec(container), given, registry(config, use_snapshot))
     context = detached_context(container)
-    context.kept["cgroup_dirs"] = directories = _open(container.data["cgroups"])
+    context.cgroup_dirs = directories = _open(container.data["cgroups"])
     try:
         _run(steps, context)
         container.data["resources"] = merged

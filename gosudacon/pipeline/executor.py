@@ -281,15 +281,15 @@ class ContainerSide(Engine):
             process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
         self.channel.send(READY)
         self._expect(GO)
-        listener = self.context.kept.pop("listener", None)
+        listener, self.context.start_listener = self.context.start_listener, None
         if listener is not None:
             self.channel.close()
-            fd, _ = listener._accept()
+            fd, _ = listener._accept()  # type: ignore[attr-defined]
             listener.close()
             self.channel = Channel(fd)
 
     def descriptors(self) -> list[int]:
-        listener = self.context.kept.get("listener")
+        listener = self.context.start_listener
         return [self.channel.fd, *(self._told or ()), *([] if listener is None else [listener.fileno()])]
 
     def state(self, status: str, pid: int | None = None) -> State:

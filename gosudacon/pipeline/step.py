@@ -6,10 +6,13 @@ from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Iterable, Mapping
-    from typing import Any, Self, dataclass_transform
+    from typing import Any, Self, TypeVar, dataclass_transform
 
     from gosudacon.schema.types import Config, Features, Linux, Process, Resources, State
+
+    Kind = TypeVar("Kind")
 
     @dataclass_transform(kw_only_default=True)
     class _Fields:
@@ -364,8 +367,8 @@ class Stage:
         """The steps that change limits of a container that exists to ``resources``, in the order in which they run.
 
         ``resources`` has what is to be written, in the form of ``linux.resources``; ``spec`` the configuration
-        with all limits that there are then. The steps run on the runtime's side, with `Context.kept` holding
-        ``cgroup_dirs`` (controller -> descriptor); when one fails, those before it and it itself are undone.
+        with all limits that there are then. The steps run on the runtime's side, with
+        `Context.cgroup_dirs`; when one fails, those before it and it itself are undone.
         Pure; raises `gosudacon.api.ConfigError` for what is invalid or impossible.
         """
         return () if self.replaced is None else self.replaced.plan_update(resources, spec, host)
@@ -384,9 +387,20 @@ class Context:
 
     ``pid`` is init's pid as the runtime sees it (runtime side, once it exists); ``root`` an O_PATH
     descriptor of the root filesystem; ``proc`` a descriptor of a private proc mount (container side);
-    ``state_dir`` a descriptor of the container's state directory (runtime side); ``kept`` holds
-    what one step leaves for another, keyed by stage; what prepare keeps is there on both sides. ``warnings`` is
-    for what only a running step can find out and `PlanWarning` would have said; runtime side.
+    ``state_dir`` a descriptor of the container's state directory (runtime side). -1 and 0: there is none yet.
+
+    What a stage leaves for others: ``cgroups`` (controller -> directory) and ``cgroup_dirs`` (controller -> descriptor)
+    are the container's; ``cgroup_fd`` is the cgroup in which clone3(2) makes the process; ``start_listener`` the socket
+    on which init waits for ``start``; ``console_peer`` the connection over which a command in the foreground gets the
+    terminal's master; ``proc_of_others`` a proc mount of the pid namespace that is joined; ``held_capabilities`` a mask
+    of those that stay beyond the process's own sets for a step to come; ``spared`` the descriptors that `Rank.CLOSE`
+    leaves open. What the steps of one stage leave for each other is in an object of their own: `own`.
+
+    ``cgroups_entered`` is ``cgroups`` as state.json has it: empty while the container is being created.
+
+    Both sides have what `PREPARE` left, descriptors included.
+
+    ``warnings`` is for what only a running step can find out and `PlanWarning` would have said; runtime side.
     """
 
     def __init__(self, spec: Spec, host: Host) -> None:
@@ -397,9 +411,33 @@ class Context:
         self.root = -1
         self.proc = -1
         self.state_dir = -1
-        self.kept: dict[str, Any] = {}
+        self.cgroups: dict[str, str] = {}
+        self.cgroup_dirs: dict[str, int] = {}
+        self.cgroup_fd = -1
+        self.cgroups_entered: dict[str, str] = {}
+        self.start_listener: socket | None = None
+        self.console_peer = -1
+        self.proc_of_others = -1
+        self.held_capabilities = 0
+        self.spared: tuple[int, ...] = ()
         self.warnings: list[str] = []
         self.engine: Engine | None = None
+        self._own: dict[type, object] = {}
+
+    def own(self, kind: type[Kind]) -> Kind:
+        """The one object of the class ``kind`` in this context, made by ``kind()`` when it is first asked for.
+
+        A stage declares a class with what its steps leave for each other; nobody else asks for it.
+        """
+        found = self._own.get(kind)
+        if found is None:
+            found = self._own[kind] = kind()
+        return found  # type: ignore[return-value]
+
+    def forget(self) -> None:
+        """Let go of what stages have left: a socket among it would close its number when that is another's already."""
+        self.start_listener = None
+        self._own.clear()
 
 
 class Engine:

@@ -54,6 +54,13 @@ class _Member(Step):
             book.save()
 
 
+class _Lease:
+    """What `TakeLease` leaves for `SetAddress`: subnet -> address."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str] = {}
+
+
 class TakeLease(_Member):
     """Book the container's addresses; from here on the bridge stays."""
 
@@ -75,7 +82,7 @@ class TakeLease(_Member):
                     f"{self.link} belongs to a container of this id and bundle that was not deleted",
                     hint=f"does it still run? its lease is in {self.leases}/{self.bridge}.json",
                 )
-            context.kept["network"] = book.take(self.link, _parsed(self.subnets), context)
+            context.own(_Lease).addresses = book.take(self.link, _parsed(self.subnets), context)
 
 
 class MakeBridge(_Member):
@@ -190,7 +197,7 @@ class SetAddress(Step):
         from gosudacon.plugins.network.inside import inside
 
         subnet = Subnet(self.subnet)
-        address = context.kept["network"][self.subnet]
+        address = context.own(_Lease).addresses[self.subnet]
 
         def work() -> None:
             if subnet.family == AF_INET6:

@@ -6,12 +6,11 @@ from gosudacon.api import ISOLATE, Context, Error, Step
 from gosudacon.linux import cgroupfs
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
+from gosudacon.stages.cgroups.owned import Held, Note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from gosudacon.stages.cgroups.owned import Note
 
 _ENOENT, _EBUSY = 2, 16
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
@@ -38,16 +37,18 @@ class JoinCgroup(Step):
         return "join the cgroup: " + "; ".join(ways)
 
     def run(self, context: Context) -> None:
-        for name, fd in context.kept.pop("cgroup_joins", {}).items():
+        held = context.own(Held)
+        joins, held.joins = held.joins, {}
+        for name, fd in joins.items():
             try:
                 os.write(fd, b"0")
             except OSError as error:
                 raise SyscallError(error.errno or 0, "write", name) from None
             finally:
                 os.close(fd)
-        for fd in {*context.kept.pop("cgroup_dirs", {}).values()}:
+        for fd in {*context.cgroup_dirs.values()}:
             os.close(fd)
-        context.kept.pop("cgroup_fd", None)
+        context.cgroup_dirs, context.cgroup_fd = {}, -1
 
 
 class Making:
@@ -111,12 +112,11 @@ class Making:
             self._note.settle(self._inodes)
         else:  # no permission anywhere
             self._note.drop()
-        kept = context.kept
-        kept["cgroups"] = self.directories
-        kept["cgroup_dirs"] = self.fds
-        kept["cgroup_joins"] = self._joins
+        context.cgroups = self.directories
+        context.cgroup_dirs = self.fds
+        context.own(Held).joins = self._joins
         if "" in self.fds and self._by_clone:
-            kept["cgroup_fd"] = self.fds[""]
+            context.cgroup_fd = self.fds[""]
 
 
 def _looks_frozen(fd: int, controller: str) -> bool:

@@ -185,7 +185,7 @@ class LimitDevices(Step):
         return f"allow devices {', '.join(self.exceptions) or 'none'}"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["cgroup_dirs"]["devices"]
+        fd = context.cgroup_dirs["devices"]
         default, other = ("devices.allow", "devices.deny") if self.allowed else ("devices.deny", "devices.allow")
         cgroupfs.write(fd, default, "a")
         file = os.open(other, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
@@ -211,4 +211,4 @@ class LimitDevicesByProgram(Step):
     def run(self, context: Context) -> None:
         from gosudacon.linux import bpf
 
-        bpf.limit_devices(context.kept["cgroup_dirs"][""], self.rules)
+        bpf.limit_devices(context.cgroup_dirs[""], self.rules)

@@ -17,11 +17,18 @@ _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _AT_FDCWD, _EBUSY = -100, 16
 
 
+class _Opened:
+    """What `EnterCgroups` writes ``0`` to."""
+
+    def __init__(self) -> None:
+        self.joins: dict[str, int] = {}  # path -> descriptor
+        self.beside = -1  # cgroup.procs of init's own cgroup: the way out of EBUSY, where clone3(2) cannot be used
+
+
 class OpenCgroups(Step):
     """Open what the process has to write to, and the unified cgroup for clone3(2).
 
-    Keeps ``cgroup_joins`` (path -> descriptor to write ``0`` to), ``cgroup_fd`` (for CLONE_INTO_CGROUP),
-    ``cgroup_dirs`` (to be closed) and where that cannot be used ``cgroup_of_init``, the way out of EBUSY.
+    Leaves `Context.cgroup_fd`, ``cgroup_dirs`` (to be closed) and for `EnterCgroups` what it writes to.
     """
 
     phase = PREPARE
@@ -32,21 +39,20 @@ class OpenCgroups(Step):
         return "open the cgroups " + ", ".join(sorted({*self.cgroups.values()}))
 
     def run(self, context: Context) -> None:
-        kept = context.kept
-        joins = kept["cgroup_joins"] = {}
-        kept["cgroup_dirs"] = {}
+        held = context.own(_Opened)
+        joins = held.joins
         for controller, directory in self.cgroups.items():
             if controller != _UNIFIED:
                 file = f"{directory}/tasks"
                 if file not in joins:  # some controllers share a hierarchy
                     joins[file] = _open_to_write(file)
             elif context.host.kernel >= _CLONE_INTO_CGROUP and cgroupfs.can_clone_into():
-                kept["cgroup_fd"] = kept["cgroup_dirs"][_UNIFIED] = cgroupfs.open_directory(directory)
+                context.cgroup_fd = context.cgroup_dirs[_UNIFIED] = cgroupfs.open_directory(directory)
             else:
                 joins[f"{directory}/cgroup.procs"] = _open_to_write(f"{directory}/cgroup.procs")
                 if self.init:
                     own = context.host.cgroup_mounts[_UNIFIED] + proc.unified_cgroup(self.init)
-                    kept["cgroup_of_init"] = _open_to_write(f"{own}/cgroup.procs")
+                    held.beside = _open_to_write(f"{own}/cgroup.procs")
 
 
 class EnterCgroups(Step):
@@ -63,14 +69,14 @@ class EnterCgroups(Step):
         return "join the container's cgroup: " + "; ".join(ways)
 
     def run(self, context: Context) -> None:
-        kept = context.kept
-        beside = kept.pop("cgroup_of_init", -1)
-        for name, fd in kept.pop("cgroup_joins").items():
-            self._enter(name, fd, beside)
+        held = context.own(_Opened)
+        for name, fd in held.joins.items():
+            self._enter(name, fd, held.beside)
             os.close(fd)
-        for fd in {*kept.pop("cgroup_dirs").values(), beside} - {-1}:
+        for fd in {*context.cgroup_dirs.values(), held.beside} - {-1}:
             os.close(fd)
-        kept.pop("cgroup_fd", None)
+        held.joins, held.beside = {}, -1
+        context.cgroup_dirs, context.cgroup_fd = {}, -1
 
     def _enter(self, name: str, fd: int, beside: int) -> None:
         try:

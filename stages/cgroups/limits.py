@@ -76,7 +76,7 @@ class Limit(Step):
     controller: str
 
     def directory(self, context: Context) -> int:
-        fd: int | None = context.kept["cgroup_dirs"].get(self.controller)
+        fd = context.cgroup_dirs.get(self.controller)
         if fd is None:
             raise StepError(
                 f"cannot {self.describe()}: no permission to make a cgroup for it",

@@ -28,11 +28,18 @@ _PERMISSION = (1, 13, 30)  # EPERM, EACCES, EROFS
 _UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
 
+class Held:
+    """What the steps of this stage leave for each other."""
+
+    def __init__(self) -> None:
+        self.joins: dict[str, int] = {}  # path -> descriptor to write ``0`` to
+        self.note = b""  # the note, where there is no state directory for it
+
+
 class CreateCgroup(Step):
     """Make the container's cgroup in every hierarchy; `undo` removes it with all that is left in it.
 
-    Keeps ``cgroups`` (controller -> directory, for state.json), ``cgroup_dirs`` (controller -> descriptor),
-    ``cgroup_joins`` (descriptors to write ``0`` to) and ``cgroup_fd`` (for CLONE_INTO_CGROUP).
+    Leaves `Context.cgroups`, ``cgroup_dirs`` and ``cgroup_fd``, and for `JoinCgroup` the files of `Held.joins`.
     """
 
     phase = PREPARE
@@ -89,9 +96,10 @@ class CreateCgroup(Step):
         return self.rootless and error.errno in _PERMISSION
 
     def undo(self, context: Context) -> None:
-        for kept in ("cgroup_dirs", "cgroup_joins"):  # in the process that made them: they may be all it can open
-            for fd in {*context.kept.pop(kept, {}).values()}:
-                os.close(fd)
+        held = context.own(Held)
+        for fd in {*context.cgroup_dirs.values(), *held.joins.values()}:  # they may be all that this process can open
+            os.close(fd)
+        context.cgroup_dirs, held.joins = {}, {}
         note = Note(context)
         found = note.read()
         if found is None:  # never begun
@@ -158,7 +166,8 @@ class Note:
 
     def __init__(self, context: Context) -> None:
         self._at = context.state_dir
-        self._kept = context.kept
+        self._held = context.own(Held)
+        self._entered = context.cgroups_entered
 
     def expect(self, before: dict[str, int]) -> None:
         """Note what is about to be made, and what is there already."""
@@ -170,7 +179,7 @@ class Note:
 
     def drop(self) -> None:
         """There is nothing of this container's any more."""
-        self._kept.pop("cgroup_note", None)
+        self._held.note = b""
         for name in (_NOTE, _OLD_NOTE) if self._at >= 0 else ():
             try:
                 os.unlink(name, dir_fd=self._at)
@@ -183,7 +192,7 @@ class Note:
         Of a container that was complete, state.json knows what was entered, if the note was damaged since. One that is
         gone may have been dropped, and the cgroups be another container's by now: only what is empty is removed.
         """
-        entered: dict[str, str] = self._kept.get("cgroups_entered") or {}
+        entered = self._entered
         found: tuple[bool, dict[str, int]] | None
         try:
             found = self._read_lines()
@@ -202,7 +211,7 @@ class Note:
     def _read_lines(self) -> tuple[bool, dict[str, int]] | None:
         """What the last complete line says."""
         try:
-            text = self._kept.get("cgroup_note", b"") if self._at < 0 else self._read(_NOTE)
+            text = self._held.note if self._at < 0 else self._read(_NOTE)
         except FileNotFoundError:
             return self._read_old()
         lines = text.split(b"\n")[:-1]
@@ -222,7 +231,7 @@ class Note:
     def _add(self, kind: str, inodes: dict[str, int]) -> None:
         line = jsonio.dumps({kind: inodes}).encode() + b"\n"
         if self._at < 0:
-            self._kept["cgroup_note"] = self._kept.get("cgroup_note", b"") + line
+            self._held.note += line
             return
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(_NOTE, flags, 0o600, dir_fd=self._at)

@@ -40,13 +40,13 @@ class ExpectScope(Step):
 
             with Manager(user=True) as manager:
                 above = manager.control_group().strip("/") + "/"
-        context.kept["cgroups"] = {"": f"{self.point}/{above}{self.path}"}
+        context.cgroups = {"": f"{self.point}/{above}{self.path}"}
 
 
 class StartScope(Step):
     """Have systemd start the scope around the container's process; `undo` stops it with all that is left in it.
 
-    Keeps ``cgroups`` (for state.json) and ``cgroup_dirs`` (controller -> descriptor), as `CreateCgroup` does.
+    Leaves `Context.cgroups` and ``cgroup_dirs``, as `CreateCgroup` does.
     ``devices`` are the exceptions from "no device", or None if systemd is not told about devices.
     """
 
@@ -85,8 +85,8 @@ class StartScope(Step):
         directory = f"{self.point}{group}"
         fd = self._open(group.strip("/"))
         note.settle({directory: os.fstat(fd).st_ino})
-        context.kept["cgroups"] = {"": directory}
-        context.kept["cgroup_dirs"] = {"": fd}
+        context.cgroups = {"": directory}
+        context.cgroup_dirs = {"": fd}
 
     def _open(self, path: str) -> int:
         """The scope's cgroup, with the controllers that systemd does not know handed down to it, too."""
@@ -149,6 +149,13 @@ class StartScope(Step):
                 raise
 
 
+class _Before:
+    """What `SetUnitProperties` has changed, as it was."""
+
+    def __init__(self) -> None:
+        self.properties: list[Property] = []
+
+
 class SetUnitProperties(Step):
     """Tell systemd of limits, or it would write its own values again at the next occasion (systemctl daemon-reload)."""
 
@@ -168,11 +175,12 @@ class SetUnitProperties(Step):
         with Manager(self.user) as manager:
             before = [manager.get(self.unit, str(name)) for name, _, _ in self.properties]
             manager.set_properties(self.unit, self.properties)
-            context.kept["properties_before"] = before
+            context.own(_Before).properties = before
 
     def undo(self, context: Context) -> None:
-        before = context.kept.pop("properties_before", None)
-        if before is None:  # refused, and nothing changed
+        held = context.own(_Before)
+        before, held.properties = held.properties, []
+        if not before:  # refused, and nothing changed
             return
         from gosudacon.linux.systemd import Manager
 

@@ -48,6 +48,13 @@ def _writes(step: Step) -> list[list[str]]:
     return []
 
 
+class _Before:
+    """What the files said that an update changes."""
+
+    def __init__(self) -> None:
+        self.limits: list[tuple[int, str, str]] = []  # descriptor, file, value
+
+
 class RememberLimits(Limit):
     """Read what the files to be written say; `undo` writes it back, which is best done in the same process."""
 
@@ -59,7 +66,7 @@ class RememberLimits(Limit):
     def run(self, context: Context) -> None:
         before = []
         for controller, file, value in self.writes:
-            fd = context.kept["cgroup_dirs"].get(controller)
+            fd = context.cgroup_dirs.get(controller)
             if fd is None:  # the step that needs it says so
                 continue
             try:
@@ -67,10 +74,11 @@ class RememberLimits(Limit):
             except SyscallError as error:
                 if error.errno != _ENOENT:
                     raise
-        context.kept["limits_before"] = before
+        context.own(_Before).limits = before
 
     def undo(self, context: Context) -> None:
-        before: list[tuple[int, str, str]] = context.kept.pop("limits_before", [])
+        held = context.own(_Before)
+        before, held.limits = held.limits, []
         again = [each for each in reversed(before) if not _put_back(*each)]
         for fd, file, value in again:  # values that bound each other: what was refused at first fits in the end
             cgroupfs.write(fd, file, value)

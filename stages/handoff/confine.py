@@ -7,6 +7,7 @@ from gosudacon.linux import abi, capability, identity, process, sched
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
+from gosudacon.stages.handoff.execute import Program
 
 _MOST_CPUS = 1 << 16
 _ENOENT, _EPERM, _EROFS, _ENOSYS, _EINVAL = 2, 1, 30, 38, 22
@@ -217,7 +218,7 @@ class FindHome(Step):
     def run(self, context: Context) -> None:
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            context.kept["home"] = identity.home_of(self.uid, root)
+            context.own(Program).home = identity.home_of(self.uid, root)
         finally:
             os.close(root)
 
@@ -317,7 +318,7 @@ class ChangeDirectory(Step):
 class SetCapabilities(Step):
     """The effective, permitted, inheritable and ambient sets.
 
-    What ``kept["held_capabilities"]`` names stays for a step to come. It is gone from the bounding set already,
+    What `Context.held_capabilities` names stays for a step to come. It is gone from the bounding set already,
     and with execve(2) from all others (capabilities(7)).
     """
 
@@ -333,7 +334,7 @@ class SetCapabilities(Step):
     def run(self, context: Context) -> None:
         wanted = {kind: capability.mask(names) for kind, names in self.sets.items()}
         _, may, _ = capability.held()
-        more: int = context.kept.get("held_capabilities", 0)
+        more = context.held_capabilities
         effective, permitted = (wanted["effective"] | more) & may, (wanted["permitted"] | more) & may
         capability.set_caps(effective, permitted, wanted["inheritable"] & may)
         capability.set_ambient(wanted["ambient"])
@@ -350,7 +351,7 @@ class DropInheritedCapabilities(Step):
 
     def run(self, context: Context) -> None:
         effective, permitted, _ = capability.held()
-        more: int = context.kept.get("held_capabilities", 0)
+        more = context.held_capabilities
         capability.set_caps(effective | more & permitted, permitted, 0)
         capability.set_ambient(0)
 

@@ -13,6 +13,19 @@ _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
 
+class Program:
+    """What is known of the container's program, and at last what execve(2) gets."""
+
+    path: str
+    encoded: bytes
+    strings: tuple[list[bytes], list[bytes]]  # what the two arrays point to
+    argv: bytearray
+    envp: bytearray
+
+    def __init__(self) -> None:
+        self.home: str | None = None  # of its user; None if the environment says it
+
+
 class Listen(Step):
     """The socket on which init waits for ``start``; its file's presence is what makes a container `created`."""
 
@@ -27,7 +40,7 @@ class Listen(Step):
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         listener.bind(f"/proc/self/fd/{context.state_dir}/start.sock")
         listener.listen(_BACKLOG)
-        context.kept["listener"] = listener
+        context.start_listener = listener
 
 
 class CheckDescriptors(Step):
@@ -84,7 +97,7 @@ class LookUp(Step):
         return f"find the program {self.name}"
 
     def run(self, context: Context) -> None:
-        context.kept["program"] = self._find()
+        context.own(Program).path = self._find()
 
     def _find(self) -> str:
         if "/" in self.name:
@@ -148,7 +161,7 @@ class CloseDescriptors(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        process.close_from(self.first, *context.engine.descriptors(), *context.kept.get("seccomp_descriptors", ()))
+        process.close_from(self.first, *context.engine.descriptors(), *context.spared)
 
 
 class Execve(Step):
@@ -163,7 +176,8 @@ class Execve(Step):
         return f"execve({' '.join(self.args)})"
 
     def run(self, context: Context) -> None:
-        _execve(*context.kept["execve"], about=self.args[0])
+        program = context.own(Program)
+        _execve(program.encoded, program.argv, program.envp, about=self.args[0])
         raise AssertionError("execve(2) returned")
 
 
@@ -181,14 +195,14 @@ class PrepareExecve(Step):
 
     def run(self, context: Context) -> None:
         environment = list(self.environment)
-        home = context.kept.get("home")
-        if home is not None:
-            environment = [entry for entry in environment if entry != "HOME="] + [f"HOME={home}"]
+        program = context.own(Program)
+        if program.home is not None:
+            environment = [entry for entry in environment if entry != "HOME="] + [f"HOME={program.home}"]
         if self.listening:
             environment.append(f"LISTEN_PID={os.getpid()}")
-        program = os.fsencode(context.kept["program"])
-        self._keep = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
-        context.kept["execve"] = (program, abi.pointers(self._keep[0]), abi.pointers(self._keep[1]))
+        program.encoded = os.fsencode(program.path)
+        program.strings = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
+        program.argv, program.envp = (abi.pointers(strings) for strings in program.strings)
 
 
 def _may_be_of_proc(name: str) -> bool:

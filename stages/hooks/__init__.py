@@ -92,6 +92,13 @@ def _check(hook: Hook, where: str) -> str:
     return path
 
 
+class Opened:
+    """What `OpenHook` leaves for `RunHook`."""
+
+    def __init__(self) -> None:
+        self.hooks: dict[int, tuple[int, bool]] = {}  # index -> descriptor, and whether it is a script
+
+
 class OpenHook(Step):
     """Find a createContainer hook in the host's namespace, where the specification wants its path resolved."""
 
@@ -107,7 +114,7 @@ class OpenHook(Step):
             fd = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise _failure("createContainer", self.index, exec_failed(self.path, error.errno or 0)) from error
-        context.kept.setdefault("hooks", {})[self.index] = (fd, _is_script(fd))
+        context.own(Opened).hooks[self.index] = (fd, _is_script(fd))
 
 
 def _is_script(fd: int) -> bool:
@@ -151,7 +158,7 @@ class RunHook(Step):
         program = Program(self.path, self.args, self.env, directory, self._executable(context))
         problem = program.run(self._state(context), self.timeout)
         if self.kind == "createContainer":  # a file of the host: not for init to hold while it waits
-            os.close(context.kept["hooks"].pop(self.index)[0])
+            os.close(context.own(Opened).hooks.pop(self.index)[0])
         if problem:
             raise _failure(self.kind, self.index, problem)
 
@@ -159,7 +166,7 @@ class RunHook(Step):
         """Where to find the file that is at ``path`` in the host's namespace."""
         if self.kind != "createContainer":
             return self.path
-        fd, script = context.kept["hooks"][self.index]
+        fd, script = context.own(Opened).hooks[self.index]
         if not script:
             return f"/proc/self/fd/{fd}"
         # Its interpreter will open it by name, which must still be that of the same file in this namespace.

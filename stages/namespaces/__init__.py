@@ -44,6 +44,14 @@ _FOR_CHILDREN = ("pid", "time")
 _EPERM = 1
 
 
+class Opened:
+    """Descriptors that the steps of this stage leave for each other."""
+
+    def __init__(self) -> None:
+        self.namespaces: dict[str, int] = {}  # kind -> a namespace to join
+        self.root = -1  # init's root, for ``exec`` where the container has no mount namespace
+
+
 class OpenNamespace(Step):
     """Open a namespace to join and check its kind, before any namespace is entered."""
 
@@ -66,7 +74,7 @@ class OpenNamespace(Step):
         if self.kind == "mount" and self._is_ours(fd):
             os.close(fd)
             raise Error(f"{self.path} is the runtime's own mount namespace, whose root pivot_root(2) would change")
-        context.kept.setdefault("namespaces", {})[self.kind] = fd
+        context.own(Opened).namespaces[self.kind] = fd
 
     def _is_ours(self, fd: int) -> bool:
         ours = os.open(namespace.namespace_path(self.kind), os.O_RDONLY | os.O_CLOEXEC)
@@ -89,7 +97,7 @@ class Spawn(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        context.engine.spawn(self.flags, context.kept.get("cgroup_fd", -1))
+        context.engine.spawn(self.flags, context.cgroup_fd)
 
 
 class Leave(Step):
@@ -115,7 +123,7 @@ class Setns(Step):
         return f"setns({self.path}, {namespace.KINDS[self.kind][1]})"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["namespaces"].pop(self.kind)
+        fd = context.own(Opened).namespaces.pop(self.kind)
         namespace.setns(fd, namespace.KINDS[self.kind][0], self.path)
         os.close(fd)
 
@@ -130,7 +138,7 @@ class SetnsForChild(Step):
         return f"setns({self.path}, CLONE_NEWPID): for the last fork"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["namespaces"].pop("pid")
+        fd = context.own(Opened).namespaces.pop("pid")
         namespace.setns(fd, namespace.CLONE_NEWPID, self.path)
         os.close(fd)
 
@@ -148,7 +156,7 @@ class SetnsWhatCanBe(Step):
         return f"setns({', '.join(self.kinds)}), in the order that privileges allow"
 
     def run(self, context: Context) -> None:
-        fds = context.kept["namespaces"]
+        fds = context.own(Opened).namespaces
         kinds = [kind for kind in self.kinds if kind != "user"]
         later = [kind for kind in kinds if not self._join(kind, fds)]
         if "user" in self.kinds:

@@ -10,7 +10,7 @@ from gosudacon.api import ISOLATE, PREPARE, Context, Host, Spec, Step
 from gosudacon.linux import cgroupfs, mount, namespace, proc
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError, SyscallError
-from gosudacon.stages.namespaces import BecomeRoot, Leave, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
+from gosudacon.stages.namespaces import BecomeRoot, Leave, Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
 from gosudacon.stages.namespaces.birth import plan_birth
 
 TYPE_CHECKING = False
@@ -50,16 +50,16 @@ class OpenTarget(Step):
             os.close(directory)
 
     def _open(self, context: Context, directory: int) -> None:
-        fds = context.kept["namespaces"] = {}
+        opened = context.own(Opened)
         name = ""
         try:
             for kind in self.kinds:
                 name = f"ns/{namespace.KINDS[kind][2]}"
-                fds[kind] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+                opened.namespaces[kind] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
             if self.root:
                 name = "root"
                 flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-                context.kept["target_root"] = os.open(name, flags, dir_fd=directory)
+                opened.root = os.open(name, flags, dir_fd=directory)
         except OSError as error:
             if error.errno == _ESRCH or not proc.start_time(self.pid):
                 raise StateError(_STOPPED) from None
@@ -80,16 +80,18 @@ class SpawnInside(Spawn):
         try:
             super().run(context)
         except SyscallError as error:
-            if error.errno != _EBUSY or self.chosen or "cgroup_fd" not in context.kept:
+            if error.errno != _EBUSY or self.chosen or context.cgroup_fd < 0:
                 raise
             self._beside_init(context)
-        for fd in context.kept.pop("namespaces").values():  # held here, they would outlive the container
+        opened = context.own(Opened)
+        for fd in opened.namespaces.values():  # held here, they would outlive the container
             os.close(fd)
+        opened.namespaces = {}
 
     def _beside_init(self, context: Context) -> None:
         path = context.host.cgroup_mounts[""] + proc.unified_cgroup(self.pid)
-        context.kept["cgroup_fd"] = fd = cgroupfs.open_directory(path)
-        context.kept["cgroup_dirs"]["init"] = fd
+        context.cgroup_fd = fd = cgroupfs.open_directory(path)
+        context.cgroup_dirs["init"] = fd
         super().run(context)
 
 
@@ -102,10 +104,10 @@ class EnterRoot(Step):
         return "chroot into the container's root"
 
     def run(self, context: Context) -> None:
-        root = context.kept.pop("target_root")
-        os.fchdir(root)
+        opened = context.own(Opened)
+        os.fchdir(opened.root)
         mount.chroot(".")
-        os.close(root)
+        os.close(opened.root)
 
 
 def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:

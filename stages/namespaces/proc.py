@@ -12,6 +12,7 @@ import sys
 from gosudacon.api import ISOLATE, Context, Host, Spec, Step, StepError
 from gosudacon.linux import abi, capability, console, mount, namespace, process, seccomp
 from gosudacon.linux import system as os
+from gosudacon.stages.namespaces import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _OF_NUMBER, _OF_ARCHITECTURE, _OF_SECOND_ARGUMENT = 0, 4, 24  # in struct seccom
 
 
 class MakeProc(Step):
-    """Make it before the namespaces are entered; `rootfs-mount` attaches copies, as ``kept["proc_of_others"]``."""
+    """Make it before the namespaces are entered; `rootfs-mount` attaches copies, of `Context.proc_of_others`."""
 
     phase = ISOLATE
     helper: bool
@@ -37,8 +38,8 @@ class MakeProc(Step):
         return f"make a proc filesystem of the pid namespace to join ({how})"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["namespaces"]["pid"]
-        context.kept["proc_of_others"] = by_helper(fd, self.root) if self.helper else mount.new_proc(fd)
+        fd = context.own(Opened).namespaces["pid"]
+        context.proc_of_others = by_helper(fd, self.root) if self.helper else mount.new_proc(fd)
 
 
 def plan_proc(spec: Spec, host: Host) -> Step:

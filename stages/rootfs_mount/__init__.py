@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 CONTEXT_TYPE = "run.oci.mount_context_type"
 _CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")  # mount(8), SELinux
-_HANDED_OVER = ("sources", "idmaps", "console")
 
 
 class CloseHandedOver(Step):
@@ -36,10 +35,10 @@ class CloseHandedOver(Step):
         return "close what was opened for the container's process"
 
     def run(self, context: Context) -> None:
-        for key in _HANDED_OVER:
-            kept = context.kept.pop(key, {})
-            for fd in kept.values() if isinstance(kept, dict) else (kept,):
-                os.close(fd)
+        held = context.own(filesystem.Held)
+        for fd in {*held.sources.values(), *held.idmaps.values(), held.console} - {-1}:
+            os.close(fd)
+        held.sources, held.idmaps, held.console = {}, {}, -1
 
 
 class RootfsMount(Stage):

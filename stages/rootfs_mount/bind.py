@@ -15,7 +15,7 @@ from gosudacon.linux import mount
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.rootfs_mount import destination as places
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, MountStep
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held, MountStep
 from gosudacon.stages.rootfs_mount.options import Options, attributes
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ class _BindStep(MountStep):
         try:
             self._set(fd)
             if self.idmap:
-                userns = context.kept["idmaps"][self.idmap]
+                userns = context.own(Held).idmaps[self.idmap]
                 mount.mount_setattr(
                     fd, mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self.idmap_tree, about=self.source
                 )
@@ -105,7 +105,7 @@ class OpenSource(_BindStep):
         return f"open {self.source} for {self.destination}"
 
     def mount(self, context: Context) -> None:
-        context.kept.setdefault("sources", {})[self.index] = self.copy(context)
+        context.own(Held).sources[self.index] = self.copy(context)
 
 
 class Bind(MountStep):
@@ -122,7 +122,7 @@ class Bind(MountStep):
         return self.source
 
     def mount(self, context: Context) -> None:
-        self.attach(context, context.kept["sources"].pop(self.index))
+        self.attach(context, context.own(Held).sources.pop(self.index))
 
     def attach(self, context: Context, fd: int) -> None:
         """Attach a detached copy, which is closed."""

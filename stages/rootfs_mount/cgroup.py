@@ -115,7 +115,7 @@ class MountCgroup2(_CgroupStep):
             self._bind(context, below)
 
     def _bind(self, context: Context, below: int) -> None:
-        own = context.kept.get("cgroups", {}).get("", "") if self.private else ""
+        own = context.cgroups.get("", "") if self.private else ""
         try:
             self.attach_copy(below, own or self.fallback, lambda: places.reopen(context, self.destination, below))
         except OSError as error:
@@ -171,7 +171,7 @@ class MountCgroup1(_CgroupStep):
             os.close(below)
 
     def _directory(self, context: Context, controllers: list[str], point: str, own: str) -> str:
-        kept = context.kept.get("cgroups", {})
+        kept = context.cgroups
         found = next((str(kept[each]) for each in controllers if kept.get(each)), "")
         return found or f"{point}/{own.strip('/')}"
 

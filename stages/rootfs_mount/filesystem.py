@@ -52,6 +52,22 @@ _UNLABELLED = ("proc", "sysfs", "mqueue")
 _EPERM, _EINVAL = 1, 22
 
 
+class Held:
+    """What the steps of this stage leave for each other: descriptors, -1 for none."""
+
+    terminal: tuple[int, int]  # its master and slave
+
+    def __init__(self) -> None:
+        self.mounts: dict[str, int] = {}  # place in config.json -> a new filesystem that is needed later
+        self.sources: dict[int, int] = {}  # index of a bind mount -> detached copy of its source
+        self.links: dict[int, str] = {}  # the same, where the source is a symbolic link -> its text
+        self.idmaps: dict[str, int] = {}  # key of an id mapping -> user namespace
+        self.console = -1  # the connection over which the terminal's master goes
+        self.null = -1  # the null device, which masks files
+        self.empty = -1  # an empty tmpfs, which masks directories
+        self.attached: set[int] = set()  # those two once they are mounted somewhere
+
+
 class MountStep(Step):
     """What all entries of ``mounts`` have in common; an error names the mount."""
 
@@ -97,7 +113,7 @@ class MountFilesystem(MountStep):
 
     ``parameters`` are [name, value or None]; ``inherit_mode``: a tmpfs takes the mode of the directory it
     covers; ``label`` is set as an attribute where the filesystem has no option for it; ``keep``: the
-    descriptor is needed later, as ``kept["mounts"][where]``.
+    descriptor is needed later, as `Held.mounts`.
     """
 
     attributes: int
@@ -148,7 +164,7 @@ class MountProcOfOthers(MountFilesystem):
     how = " [of the pid namespace to join]"
 
     def _new(self, context: Context, below: int) -> int:
-        fd = mount.clone_tree(context.kept["proc_of_others"], about="proc")
+        fd = mount.clone_tree(context.proc_of_others, about="proc")
         try:
             if self.parameters:
                 mount.reconfigure(fd, {str(name): value for name, value in self.parameters})
@@ -217,7 +233,7 @@ class MountFilesystemClassic(MountStep):
 
 def _keep(context: Context, step: Any, fd: int) -> None:
     if step.keep:
-        context.kept.setdefault("mounts", {})[step.where] = fd
+        context.own(Held).mounts[step.where] = fd
     else:
         os.close(fd)
 

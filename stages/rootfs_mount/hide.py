@@ -11,7 +11,7 @@ from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, Pla
 from gosudacon.linux import mount, path
 from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OpenNull(Step):
         fd = mount.clone_tree(mount.AT_FDCWD, "/dev/null")
         check_null(fd, "/dev/null of the host")
         mount.mount_setattr(fd, 0, 0, mount.MS_PRIVATE)
-        context.kept["null"] = fd
+        context.own(Held).null = fd
 
 
 class _Path(Step):
@@ -118,17 +118,20 @@ class Mask(_Path):
         if below >= 0:
             self._cover(context, below)
         if self.last:
-            for key in ("null", "empty"):
-                if key in context.kept:
-                    os.close(context.kept.pop(key))
+            held = context.own(Held)
+            for fd in {held.null, held.empty} - {-1}:
+                os.close(fd)
+            held.null = held.empty = -1
 
     def _cover(self, context: Context, below: int) -> None:
         try:
             directory = os.fstat(below).st_mode & _FORMAT == _DIRECTORY
-            cover = _empty(context) if directory else context.kept["null"]
-            used = context.kept.setdefault("masks", set())
-            if cover not in used:  # the first takes the thing itself: once attached, it can be copied
-                used.add(cover)
+            held = context.own(Held)
+            if directory and held.empty < 0:
+                held.empty = empty_tmpfs()
+            cover = held.empty if directory else held.null
+            if cover not in held.attached:  # the first takes the thing itself: once attached, it can be copied
+                held.attached.add(cover)
                 mount.move_mount(cover, below, about=self.path)
                 return
             fd = mount.clone_tree(cover)
@@ -145,13 +148,6 @@ def check_null(fd: int, what: str) -> None:
     status = os.fstat(fd)
     if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _NULL:
         raise Error(f"{what} is not the null device (character device 1:3)")
-
-
-def _empty(context: Context) -> int:
-    fd = context.kept.get("empty", -1)
-    if fd < 0:
-        fd = context.kept["empty"] = empty_tmpfs()
-    return int(fd)
 
 
 def empty_tmpfs() -> int:

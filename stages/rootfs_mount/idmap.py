@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.linux import identity, namespace
 from gosudacon.linux import system as os
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import Options
 
 TYPE_CHECKING = False
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MakeIdMap(Step):
-    """Keep a user namespace with these maps as ``kept["idmaps"][key]``; its one process ends at once.
+    """Keep a user namespace with these maps as `Held.idmaps`; its one process ends at once.
 
     ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees in its place.
     """
@@ -28,9 +28,9 @@ class MakeIdMap(Step):
         return f"make a user namespace for id-mapped mounts: {self.key}"
 
     def run(self, context: Context) -> None:
-        kept = context.kept.setdefault("idmaps", {})
-        if self.key not in kept:
-            kept[self.key] = _user_namespace(self.uids, self.gids)
+        idmaps = context.own(Held).idmaps
+        if self.key not in idmaps:
+            idmaps[self.key] = _user_namespace(self.uids, self.gids)
 
 
 class OpenIdMap(Step):
@@ -43,9 +43,9 @@ class OpenIdMap(Step):
         return f"open the user namespace {self.key} for id-mapped mounts"
 
     def run(self, context: Context) -> None:
-        kept = context.kept.setdefault("idmaps", {})
-        if self.key not in kept:
-            kept[self.key] = os.open(self.key, os.O_RDONLY | os.O_CLOEXEC)
+        idmaps = context.own(Held).idmaps
+        if self.key not in idmaps:
+            idmaps[self.key] = os.open(self.key, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _user_namespace(uids: list[IdMapping], gids: list[IdMapping]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Host, Spec, Step
 from gosudacon.linux import mount, path
 from gosudacon.linux import system as os
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import PROPAGATION, PROPAGATION_NAMES
 
 TYPE_CHECKING = False
@@ -101,7 +101,7 @@ class RemountReadOnly(Step):
         return f"make {self.destination} read-only"
 
     def run(self, context: Context) -> None:
-        fd = context.kept["mounts"].pop(self.where)
+        fd = context.own(Held).mounts.pop(self.where)
         try:
             _make_readonly(context, fd, self.destination)
         finally:

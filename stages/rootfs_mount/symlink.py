@@ -12,6 +12,7 @@ from gosudacon.linux import system as os
 from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.bind import Bind, BindClassic, BindHere, OpenSource
+from gosudacon.stages.rootfs_mount.filesystem import Held
 
 _EINVAL = 22
 
@@ -25,7 +26,7 @@ class OpenSourceOrLink(OpenSource):
     def mount(self, context: Context) -> None:
         text = read(self.source)
         if text:
-            context.kept.setdefault("links", {})[self.index] = text
+            context.own(Held).links[self.index] = text
         else:
             super().mount(context)
 
@@ -34,7 +35,7 @@ class BindOrLink(Bind):
     """Make the link that `OpenSourceOrLink` has read, or attach the copy."""
 
     def mount(self, context: Context) -> None:
-        text = context.kept.get("links", {}).pop(self.index, "")
+        text = context.own(Held).links.pop(self.index, "")
         if text:
             make(context, self.destination, text)
         else:

@@ -6,7 +6,7 @@ from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
 from gosudacon.linux import console, mount, path
 from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ DEVPTS = "/dev/pts"
 
 
 class ConnectConsole(Step):
-    """Connect to the caller's console socket, while its path is in reach: ``kept["console"]``."""
+    """Connect to the caller's console socket, while its path is in reach: `Held.console`."""
 
     phase = PREPARE
     path: str
@@ -25,11 +25,11 @@ class ConnectConsole(Step):
         return f"connect to the console socket {self.path}"
 
     def run(self, context: Context) -> None:
-        context.kept["console"] = console.connect(self.path)
+        context.own(Held).console = console.connect(self.path)
 
 
 class PairConsole(Step):
-    """A connection between the two sides: ``kept["console"]`` is init's end, ``kept["tty_peer"]`` the runtime's."""
+    """A connection between the two sides: `Held.console` is init's end, `Context.console_peer` the runtime's."""
 
     phase = PREPARE
 
@@ -37,7 +37,7 @@ class PairConsole(Step):
         return "make a socket pair to pass the terminal over"
 
     def run(self, context: Context) -> None:
-        context.kept["console"], context.kept["tty_peer"] = console.socketpair()
+        context.own(Held).console, context.console_peer = console.socketpair()
 
 
 class OpenRoot(Step):
@@ -68,14 +68,14 @@ class OpenTerminal(Step):
         return f"allocate a terminal{size} in {DEVPTS}{place}"
 
     def run(self, context: Context) -> None:
-        devpts = context.kept.get("mounts", {}).pop(self.devpts, -1)
+        devpts = context.own(Held).mounts.pop(self.devpts, -1)
         if devpts < 0:
             devpts = path.open_in_root(context.root, DEVPTS, os.O_PATH | os.O_DIRECTORY)
         try:
             master, slave = console.allocate(devpts)
         finally:
             os.close(devpts)
-        context.kept["terminal"] = (master, slave)
+        context.own(Held).terminal = (master, slave)
         if self.height or self.width:
             console.set_size(master, self.height, self.width)
         if self.console:
@@ -112,8 +112,9 @@ class SetTerminal(Step):
         return "send the terminal's master; " + ("TIOCSCTTY, " if self.control else "") + "dup2 to 0, 1 and 2"
 
     def run(self, context: Context) -> None:
-        master, slave = context.kept.pop("terminal")
-        connection = context.kept.pop("console")
+        held = context.own(Held)
+        (master, slave), connection = held.terminal, held.console
+        held.console = -1
         try:
             console.send(connection, master, f"{DEVPTS}/{console.number(master)}")
             if self.control:

@@ -7,6 +7,7 @@ import sys
 from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
 from gosudacon.linux import jsonio, seccomp
 from gosudacon.linux import system as os
+from gosudacon.stages.seccomp.steps import Held
 
 try:
     from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
@@ -30,9 +31,10 @@ class ConnectListener(Step):
         return f"connect to the seccomp agent at {self.path}"
 
     def run(self, context: Context) -> None:
-        agent, pipe = connect(self.path), os.pipe()
-        context.kept["seccomp_agent"] = (agent, *pipe)
-        context.kept["seccomp_descriptors"] = (agent.fileno(), *pipe)
+        held = context.own(Held)
+        held.agent = connect(self.path)
+        held.reader, held.writer = os.pipe()
+        context.spared = (held.agent.fileno(), held.reader, held.writer)
 
 
 class SendListener(Step):
@@ -47,18 +49,18 @@ class SendListener(Step):
         return "send the notification descriptor to the seccomp agent"
 
     def run(self, context: Context) -> None:
-        connection, reader, writer = context.kept.pop("seccomp_agent")
-        os.close(writer)
-        number = os.read(reader, 16)  # there since LoadSeccomp is done
-        os.close(reader)
+        held = context.own(Held)
+        os.close(held.writer)
+        number = os.read(held.reader, 16)  # there since LoadSeccomp is done
+        os.close(held.reader)
         if not number or context.engine is None:
             raise StepError("init has no notification descriptor")
         try:
             listener = seccomp.take_descriptor(context.pid, int(number))
-            send(connection, listener, context.engine.state("creating"), context.pid, self.metadata)
+            send(held.agent, listener, context.engine.state("creating"), context.pid, self.metadata)
             os.close(listener)
         finally:
-            connection.close()
+            held.agent.close()
 
 
 class CloseListener(Step):
@@ -71,7 +73,8 @@ class CloseListener(Step):
         return "close init's copy of the notification descriptor"
 
     def run(self, context: Context) -> None:
-        for fd in context.kept.pop("seccomp_listener"):
+        held = context.own(Held)
+        for fd in (held.listener, held.writer):
             try:
                 os.close(fd)
             except OSError:

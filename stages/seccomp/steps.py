@@ -14,11 +14,24 @@ except ImportError:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from gosudacon.schema.types import Seccomp
 
 _DIGEST = 32
 #: Counted up when the same profile no longer compiles to the same program.
 _REVISION = 2
+
+
+class Held:
+    """What the steps of this stage leave for each other."""
+
+    agent: socket  # the connection to the agent, on both sides
+
+    def __init__(self) -> None:
+        self.program = b""  # an array of struct sock_filter
+        self.reader = self.writer = -1  # of a pipe, over which init tells the number of its notification descriptor
+        self.listener = -1  # that descriptor
 
 
 class CompileSeccomp(Step):
@@ -48,12 +61,12 @@ class CompileSeccomp(Step):
             key = self._key(path)
             program = cached(f"{cache}/{key.hex()}", key)
             if program:
-                context.kept["seccomp"] = program
+                context.own(Held).program = program
                 return
         from gosudacon.stages.seccomp import compiler
 
         program = compiler.build(self.profile, self.others, path, context.warnings)
-        context.kept["seccomp"] = program
+        context.own(Held).program = program
         if key and not context.warnings:  # a warning is to be seen again
             from gosudacon.stages.seccomp import store
 
@@ -88,7 +101,7 @@ class HoldSysAdmin(Step):
         return "hold CAP_SYS_ADMIN until the seccomp filter is loaded"
 
     def run(self, context: Context) -> None:
-        context.kept["held_capabilities"] = 1 << capability.NUMBERS["CAP_SYS_ADMIN"]
+        context.held_capabilities = 1 << capability.NUMBERS["CAP_SYS_ADMIN"]
 
 
 class LetSysAdminGo(Step):
@@ -102,7 +115,8 @@ class LetSysAdminGo(Step):
 
     def run(self, context: Context) -> None:
         effective, permitted, inheritable = capability.held()
-        others = ~context.kept.pop("held_capabilities")
+        others = ~context.held_capabilities
+        context.held_capabilities = 0
         if "permitted" in self.sets:
             permitted &= others
         capability.set_caps(effective & others, permitted, inheritable)
@@ -126,15 +140,13 @@ class LoadSeccomp(Step):
         for name in self.flags:
             flags |= getattr(seccomp, name.removeprefix("SECCOMP_FILTER_"))
         if not self.notify:
-            seccomp.load(context.kept["seccomp"], flags)
+            seccomp.load(context.own(Held).program, flags)
             return
-        agent, reader, writer = context.kept.pop("seccomp_agent")
-        context.kept.pop("seccomp_descriptors", None)
-        agent.close()  # the runtime speaks to it, and closes the connection when it has
-        os.close(reader)
-        listener = seccomp.load(context.kept["seccomp"], flags | seccomp.FLAG_NEW_LISTENER)
-        os.write(writer, b"%d" % listener)
-        context.kept["seccomp_listener"] = (listener, writer)
+        held, context.spared = context.own(Held), ()
+        held.agent.close()  # the runtime speaks to it, and closes the connection when it has
+        os.close(held.reader)
+        held.listener = seccomp.load(held.program, flags | seccomp.FLAG_NEW_LISTENER)
+        os.write(held.writer, b"%d" % held.listener)
 
 
 def library(chosen: str = "") -> str:

@@ -42,7 +42,7 @@ def _probe(installation: Installation, code: str) -> None:
     main.rename(main.with_name("real_main.py"))
     lines = (
         "from gosudacon.cli import real_main",
-        "from gosudacon.cli.real_main import root_of, spec_options",
+        "from gosudacon.cli.real_main import options_of, root_of",
         "def main(argv):",
         "    if '--version' in argv or 'install' in argv: return real_main.main(argv)",
         f"    {code}",

@@ -59,9 +59,9 @@ def test_the_process_is_in_the_cgroup_of_every_hierarchy(make_jail: MakeJail) ->
     jail = make_jail()
     pid = jail.start()
     assert jail.directories() == set(everywhere(jail.path))
-    known = set(jail.context.kept["cgroups"])
+    known = set(jail.context.cgroups)
     assert {name: path for name, path in cgroups.of_process(pid).items() if path == jail.path}.keys() == known
-    for controller, directory in jail.context.kept["cgroups"].items():
+    for controller, directory in jail.context.cgroups.items():
         assert (Path(directory) / "cgroup.procs").read_text() == f"{pid}\n", controller
 
 
@@ -74,7 +74,7 @@ def test_the_process_keeps_no_descriptor_of_the_host_s_cgroups(make_jail: MakeJa
 def test_a_process_in_a_new_user_namespace_joins_too(make_jail: MakeJail) -> None:
     jail = make_jail()
     pid = jail.start(flags=namespace.CLONE_NEWUSER)
-    assert cgroup.processes(jail.context.kept["cgroups"]) == [pid]
+    assert cgroup.processes(jail.context.cgroups) == [pid]
     assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
 
 
@@ -89,7 +89,7 @@ def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: Mak
     jail.start(body)
     assert jail.wait() == 0
     os.close(writer)
-    known = jail.context.kept["cgroups"]
+    known = jail.context.cgroups
     lines = os.read(reader, 65536).decode().splitlines()
     assert {line.split(":")[2] for line in lines if line.split(":")[1] in known} == {"/"}
     os.close(reader)
@@ -99,7 +99,7 @@ def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: Mak
     monkeypatch.setattr(cgroupfs, "can_clone_into", lambda: False)
     jail = make_jail()
     pid = jail.start()
-    assert "cgroup_fd" not in jail.context.kept
+    assert jail.context.cgroup_fd < 0
     assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
 
 
@@ -190,7 +190,7 @@ def test_undo_ends_what_is_left_in_it_and_removes_what_the_container_made(make_j
 def test_undo_of_frozen_processes(make_jail: MakeJail, where: str) -> None:
     jail = make_jail()
     pid = jail.start()
-    kept = jail.context.kept["cgroups"]
+    kept = jail.context.cgroups
     directory = Path(kept["freezer"] if "freezer" in kept else kept[""]) / where
     directory.mkdir(exist_ok=True)
     (directory / "cgroup.procs").write_text(str(pid))
@@ -501,7 +501,7 @@ def test_no_process_of_a_whole_hierarchy_is_ever_signalled() -> None:
 def test_freeze_and_thaw(make_jail: MakeJail) -> None:
     jail = make_jail()
     jail.start()
-    kept = jail.context.kept["cgroups"]
+    kept = jail.context.cgroups
     assert not cgroup.frozen(kept)
     cgroup.freeze(kept)
     assert cgroup.frozen(kept)
@@ -517,7 +517,7 @@ def test_signal_all(make_jail: MakeJail) -> None:
 
     jail = make_jail()
     jail.start(body)
-    kept = jail.context.kept["cgroups"]
+    kept = jail.context.cgroups
     deadline = time.monotonic() + 10
     while len(cgroup.processes(kept)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -533,7 +533,7 @@ def test_signal_all(make_jail: MakeJail) -> None:
 def test_kill_all(make_jail: MakeJail, way: str) -> None:
     jail = make_jail()
     jail.start()
-    kept = dict(jail.context.kept["cgroups"])
+    kept = dict(jail.context.cgroups)
     if way != "cgroup.kill":
         kept.pop("", None)
     if way.endswith("without a freezer"):
@@ -545,7 +545,7 @@ def test_kill_all(make_jail: MakeJail, way: str) -> None:
 def test_what_is_gone_has_no_processes_and_can_be_removed_again(make_jail: MakeJail) -> None:
     jail = make_jail()
     jail.start()
-    kept = jail.context.kept["cgroups"]
+    kept = jail.context.cgroups
     jail.kill()
     cgroup.remove(kept)
     assert jail.directories() == set()
@@ -569,7 +569,7 @@ def test_oom_kills_are_counted(make_jail: MakeJail) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     jail = make_jail({"memory": {"limit": 32 << 20}})
     pid = jail.start(body)
-    kept = jail.context.kept["cgroups"]
+    kept = jail.context.cgroups
     assert cgroup.oom_kills(kept) == 0
     os.kill(pid, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
@@ -589,7 +589,7 @@ def test_a_caller_without_permission_gets_no_cgroup_unless_it_wants_limits(token
         os.setresuid(65534, 65534, 65534)
         jail = Jail(f"/gosudacon-test/{token}/rootless", scratch / "plain")
         jail.start()
-        said = [repr(jail.context.kept["cgroups"])]
+        said = [repr(jail.context.cgroups)]
         jail.undo()
         jail.kill()
         jail = Jail(f"/gosudacon-test/{token}/rootless", scratch / "limits", {"pids": {"limit": 5}})

@@ -13,6 +13,7 @@ import pytest
 from gosudacon.api import Error, Host
 from gosudacon.container import host as hosts
 from gosudacon.linux import bpf
+from gosudacon.stages.cgroups.owned import Held
 from tests.support import cgroups
 from tests.support.jail import Jail, cleaned
 from tests.support.needs import needs
@@ -112,7 +113,7 @@ def test_cpusets_get_what_their_parents_have(make_jail: MakeJail, token: str) ->
     jail = make_jail(parent=f"one-{os.getpid()}/two/")
     jail.start()
     top = cgroups.directory("cpuset", "/")
-    here = Path(jail.context.kept["cgroups"]["cpuset"])
+    here = Path(jail.context.cgroups["cpuset"])
     for file in ("cpuset.cpus", "cpuset.mems"):
         assert (here / file).read_text() == (here.parent.parent / file).read_text() == (top / file).read_text()
     jail.undo()
@@ -201,7 +202,7 @@ def test_devices_by_program_in_the_unified_hierarchy(make_jail: MakeJail, withou
 def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail, without_v1_devices: Host) -> None:
     jail = make_jail(host=without_v1_devices)
     jail.start()
-    fd = jail.context.kept["cgroup_dirs"][""]
+    fd = jail.context.cgroup_dirs[""]
     before = bpf.attached(fd)
     bpf.limit_devices(fd, [])
     after = bpf.attached(fd)
@@ -218,7 +219,7 @@ def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail, without_
 def test_joining_is_by_tasks_which_waits_for_no_grace_period(make_jail: MakeJail) -> None:
     jail = make_jail()
     jail.prepare()
-    assert {os.path.basename(path) for path in jail.context.kept["cgroup_joins"]} == {"tasks"}
+    assert {os.path.basename(path) for path in jail.context.own(Held).joins} == {"tasks"}
 
 
 def test_a_memory_limit_that_is_too_low_says_so(make_jail: MakeJail) -> None:

@@ -209,7 +209,7 @@ def test_devices(make_jail: MakeJail, entries: list[dict[str, Any]], answers: li
 def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail) -> None:
     jail = make_jail()
     jail.start()
-    fd = jail.context.kept["cgroup_dirs"][""]
+    fd = jail.context.cgroup_dirs[""]
     before = bpf.attached(fd)
     bpf.limit_devices(fd, [])
     after = bpf.attached(fd)

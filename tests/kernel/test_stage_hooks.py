@@ -17,7 +17,7 @@ from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
 from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import Engine
-from gosudacon.stages.hooks import KINDS, HooksStage
+from gosudacon.stages.hooks import KINDS, HooksStage, Opened
 from tests.support import busybox, namespaces, processes
 from tests.support.bundle import Bundle
 from tests.support.children import Ended, in_child
@@ -292,7 +292,7 @@ def as_init(root: Path, hook: dict[str, Any], setup: Callable[[], object] = lamb
     try:
         return in_child(init)
     finally:
-        for fd, _ in context.kept["hooks"].values():
+        for fd, _ in context.own(Opened).hooks.values():
             os.close(fd)
 
 

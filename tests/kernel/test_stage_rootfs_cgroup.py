@@ -23,7 +23,7 @@ PRIVATE = pytest.mark.parametrize("private", [False, True], ids=["the host's nam
 
 @pytest.fixture
 def own(bundle: Bundle) -> dict[str, str]:
-    """A cgroup in every hierarchy, as the stage cgroups leaves it in ``kept``."""
+    """A cgroup in every hierarchy, as the stage cgroups leaves it in the context."""
     made = {}
     for item in cgroups.hierarchies():
         directory = item.mountpoint / bundle.cgroups_path.lstrip("/")
@@ -101,7 +101,7 @@ def run_inside_cgroup(bundle: Bundle, own: dict[str, str], kernel: tuple[int, in
 
     def member() -> Any:
         join(own)()
-        return run_inside(bundle, look, kernel=kernel, kept={"cgroups": own})
+        return run_inside(bundle, look, kernel=kernel, cgroups=own)
 
     return in_child(member)
 
@@ -117,7 +117,7 @@ def test_v1_hierarchies_of_several_controllers_have_links(
     real.cgroup_mounts = points
     monkeypatch.setattr(hosts, "gather", lambda: real)
     bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
-    found = run_inside(bare, look, kernel=kernel, kept={"cgroups": own})
+    found = run_inside(bare, look, kernel=kernel, cgroups=own)
     assert found["links"] == {"also": "cpu"}
     assert found["tree"]["also"] == found["tree"]["cpu"] and "mark" in found["tree"]["cpu"]
 
@@ -164,7 +164,7 @@ def test_v2_in_a_user_namespace_without_a_cgroup_namespace(
     bare.map_users()
     bare.add_mount("/dev", "tmpfs", "tmpfs")
     bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid", "noexec", "nodev")
-    found = run_inside(bare, look, kernel=kernel, kept={"cgroups": own})
+    found = run_inside(bare, look, kernel=kernel, cgroups=own)
     (mounted,) = [each for each in mountinfo(found["mounts"]) if each.point == "/sys/fs/cgroup"]
     assert mounted.has("ro", "nosuid", "nodev", "noexec")
     assert mounted.fstype == ("cgroup2" if there else "tmpfs")
@@ -180,7 +180,7 @@ def test_the_hosts_cgroups_that_came_with_sys_are_read_only_too(bare: Bundle, ow
         bare.add_mount("/dev", "tmpfs", "tmpfs")
     bare.add_mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
     bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
-    found = run_inside(bare, look, kept={"cgroups": own})
+    found = run_inside(bare, look, cgroups=own)
     lines = [each for each in mountinfo(found["mounts"]) if each.point.startswith("/sys/fs/cgroup")]
     assert len(lines) > len(cgroups.hierarchies()) and all(each.has("ro") for each in lines)
 
@@ -188,5 +188,5 @@ def test_the_hosts_cgroups_that_came_with_sys_are_read_only_too(bare: Bundle, ow
 def test_the_hosts_own_mounts_are_as_before(bare: Bundle, own: dict[str, str]) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     bare.add_mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
-    run_inside(bare, look, kept={"cgroups": own})
+    run_inside(bare, look, cgroups=own)
     assert Path("/proc/self/mountinfo").read_text() == before

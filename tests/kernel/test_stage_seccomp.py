@@ -22,7 +22,7 @@ from gosudacon.pipeline.plan import Plan, make
 from gosudacon.pipeline.runner import run_step
 from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec
 from gosudacon.stages.seccomp import SeccompStage
-from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
+from gosudacon.stages.seccomp.steps import CompileSeccomp, Held, LoadSeccomp
 from tests.support.children import Ended, in_child
 
 MACHINE = platform.machine()
@@ -286,7 +286,7 @@ def test_flags_that_this_kernel_refuses_are_left_out() -> None:
     def child() -> int:
         # The kernel takes WAIT_KILLABLE_RECV only together with a listener: EINVAL, as from one that is too old.
         everything = seccomp.FLAG_WAIT_KILLABLE_RECV | seccomp.FLAG_SPEC_ALLOW | seccomp.FLAG_LOG | seccomp.FLAG_TSYNC
-        seccomp.load(context.kept["seccomp"], everything)
+        seccomp.load(context.own(Held).program, everything)
         return lseek(99, 0)
 
     assert in_child(child) == DENIED
@@ -297,6 +297,9 @@ def test_a_bad_program_is_an_error() -> None:
 
     with pytest.raises(SyscallError, match="seccomp SECCOMP_SET_MODE_FILTER: invalid argument"):
         seccomp.load(bytes(8), seccomp.FLAG_SPEC_ALLOW)
+
+
+_execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
 
 class Exec(Step):
@@ -310,7 +313,7 @@ class Exec(Step):
 
     def run(self, context: Context) -> None:
         try:
-            context.kept["execve"](b"/nonexistent", None, None)
+            _execve(b"/nonexistent", None, None)
         finally:
             os._exit(DENIED)
 
@@ -320,11 +323,9 @@ def test_between_load_and_execve_nothing_is_called() -> None:
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
         "syscalls": [{"names": ["execve", "exit_group"], "action": "SCMP_ACT_ALLOW"}],
     }
-    execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
     def child() -> NoReturn:
         context = Context(Spec({}, "c", "/b"), Host())
-        context.kept["execve"] = execve
         process.set_no_new_privs()
         steps = Plan([Exec(), *plan(profile, nnp=True)]).steps
         assert [type(step).__name__ for step in steps] == ["CompileSeccomp", "LoadSeccomp", "Exec"]

@@ -11,6 +11,7 @@ import pytest
 
 from gosudacon.api import Context, Error, Host, Spec
 from gosudacon.stages.seccomp import SeccompStage, compiler, store
+from gosudacon.stages.seccomp.steps import Held
 
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -48,7 +49,7 @@ def compiled(cache: Path | str, profile: dict[str, Any] = PROFILE, **settings: A
     spec = Spec({"linux": {"seccomp": profile}}, "c", "/b")
     context = Context(spec, Host())
     stage.plan(spec, Host())[0].run(context)
-    program: bytes = context.kept["seccomp"]
+    program = context.own(Held).program
     return program
 
 

@@ -19,6 +19,7 @@ from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.plan import Plan, make
 from gosudacon.stages.namespaces import Spawn
 from gosudacon.stages.seccomp import SeccompStage
+from gosudacon.stages.seccomp.steps import Held
 from tests.support import processes
 from tests.support.timing import seconds
 
@@ -155,5 +156,6 @@ def test_an_init_that_may_not_write_is_an_error_and_not_a_hang(agent: Agent) -> 
     with pytest.raises(Error):
         engine.run()
     engine.kill()
-    for fd in engine.context.kept["seccomp_agent"][1:]:  # left to the end of the process
+    held = engine.context.own(Held)
+    for fd in (held.reader, held.writer):  # left to the end of the process
         os.close(fd)

@@ -16,6 +16,7 @@ from gosudacon.linux import namespace
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.stages.cgroups import Cgroups
+from gosudacon.stages.cgroups.owned import Held
 from tests.support import cgroups, processes
 
 
@@ -60,7 +61,7 @@ class Jail:
         """Run the whole plan around a process that then runs ``body``; its pid."""
         self.prepare()
         reader, writer = os.pipe()
-        self.pid = namespace.clone(flags, self.context.kept.get("cgroup_fd", -1))
+        self.pid = namespace.clone(flags, self.context.cgroup_fd)
         if self.pid == 0:
             self._contained(writer, body)
         os.close(writer)
@@ -120,9 +121,9 @@ def cleaned(jail: Jail) -> Iterator[Jail]:
     try:
         yield jail
     finally:
-        for fd in {*jail.context.kept.get("cgroup_dirs", {}).values()}:
+        for fd in {*jail.context.cgroup_dirs.values()}:
             os.close(fd)
-        for fd in jail.context.kept.get("cgroup_joins", {}).values():
+        for fd in jail.context.own(Held).joins.values():
             os.close(fd)
         if jail.pid:
             os.kill(jail.pid, signal.SIGKILL)

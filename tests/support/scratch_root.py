@@ -110,13 +110,13 @@ def run_inside(
     kernel: tuple[int, int] | None = None,
     euid: int | None = None,
     options: dict[str, Any] | None = None,
-    kept: dict[str, Any] | None = None,
+    cgroups: dict[str, str] | None = None,
     before: Callable[[], object] = lambda: None,
 ) -> Any:
     """Run the bundle's plan in new namespaces, then ``look`` in there, whose result (JSON) is returned.
 
-    ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``kept`` is what other
-    stages would have left. ``before`` runs inside, before the first mount.
+    ``kernel`` makes the plan one for another kernel, ``euid`` one for another caller; ``cgroups`` are the
+    container's, as another stage would have left them. ``before`` runs inside, before the first mount.
     Raises the `Error` that a step raised.
     """
     host = hosts.gather()
@@ -127,7 +127,7 @@ def run_inside(
 
     def outer() -> Any:
         try:
-            return {"result": _run(spec, host, kept or {}, look, before)}
+            return {"result": _run(spec, host, cgroups or {}, look, before)}
         except Error as error:
             return {"error": error.record()}
 
@@ -143,7 +143,7 @@ def mounts_inside(bundle: Bundle, **more: Any) -> dict[str, Mounted]:
 
 
 def _run(
-    spec: Spec, host: Host, kept: dict[str, Any], look: Callable[[Inside], Any], before: Callable[[], object]
+    spec: Spec, host: Host, cgroups: dict[str, str], look: Callable[[Inside], Any], before: Callable[[], object]
 ) -> Any:
     """The engine's way: what ``look`` finds comes back in a file, what a step raises through the channel."""
     answer = os.memfd_create("answer")
@@ -156,7 +156,7 @@ def _run(
     first = Insert(Do(phase=MOUNT, function=lambda context: before()))
     stages = [RealNamespaces(), first, RootfsMount(), PivotRootStage(), Insert(Do(phase=START, function=report))]
     context = Context(spec, host)
-    context.kept.update(kept)
+    context.cgroups = cgroups
     context.root = os.open(spec.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.umask(0o077)
     engine = RuntimeSide(make(stages, spec, host), context, lambda status, pid: {})

@@ -525,7 +525,7 @@ def test_what_a_note_tells(tmp_path: Path, text: str | None, complete: bool, exp
         (tmp_path / "cgroups.note").write_text(text)
     context = Context(Spec({}, "id", "/b"), Host())
     context.state_dir = os.open(tmp_path, os.O_RDONLY)
-    context.kept["cgroups_entered"] = {"": str(tmp_path)} if complete else {}
+    context.cgroups_entered = {"": str(tmp_path)} if complete else {}
     entered = True, {str(tmp_path): tmp_path.stat().st_ino}
     assert Note(context).read() == (entered if expected == "entered" else expected)
     os.close(context.state_dir)

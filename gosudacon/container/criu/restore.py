@@ -95,7 +95,7 @@ class Restoration:
     def close(self) -> None:
         """Give up what this process still holds of the container."""
         self._engine.close()
-        self.context.kept.clear()
+        self.context.forget()
         self._new.close()
 
     def _compile(self, spec: Spec, host: Host) -> tuple[Plan, Registry]:
@@ -119,9 +119,9 @@ class Restoration:
         directories = self._directories
         if self._options.console_socket:
             self._console = console.connect(self._options.console_socket)
-        kept = self.context.kept
-        kept["criu_environment"] = service.ENVIRONMENT
-        kept["criu_directories"] = [directories.images_fd, directories.work_fd]
+        held = self.context.own(steps.Held)
+        held.environment = service.ENVIRONMENT
+        held.directories = (directories.images_fd, directories.work_fd)
         self._session = session = service.Session(self._start(), 0, directories.log)
         session.pid, self.context.pid = self.context.pid, 0
         response = session.request(rpc.RESTORE, self._notified, opts=self._request())
@@ -132,15 +132,17 @@ class Restoration:
             raise Error(f"criu failed: exit status {status}, log file: {directories.log}")
         if self.container.data.get("pid") != self._init:  # they go on already, and may have ended
             self._save()
-        for fd in kept.pop("criu_inherited", {}).values():
+        for fd in held.inherited.values():
             os.close(fd)
+        held.inherited = {}
         if self._console >= 0:
             os.close(self._console)
             self._console = -1
 
     def _start(self) -> int:
         """Run the plan up to CRIU's start; returns our end of the connection to it."""
-        peer, self.context.kept["criu_socket"] = console.socketpair()
+        held = self.context.own(steps.Held)
+        peer, held.socket = console.socketpair()
         self._engine.private.append(peer)
         try:
             self._engine.run()
@@ -149,13 +151,12 @@ class Restoration:
             return console.receive(peer)
         finally:
             os.close(peer)
-            os.close(self.context.kept.pop("criu_socket"))
+            os.close(held.socket)
 
     def _request(self) -> dict[str, Any]:
-        options, kept, directories = self._options, self.context.kept, self._directories
-        cgroups = kept.get("cgroups") or {}
+        options, directories, cgroups = self._options, self._directories, self.context.cgroups
         wanted = common(options, directories, self._version)
-        inherited = [{"key": name, "fd": fd} for name, fd in kept.get("criu_inherited", {}).items()]
+        inherited = [{"key": name, "fd": fd} for name, fd in self.context.own(steps.Held).inherited.items()]
         wanted.update(
             root=self._place,
             rst_sibling=True,

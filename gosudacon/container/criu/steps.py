@@ -13,6 +13,16 @@ _FORMAT, _DIRECTORY = 0o170000, 0o040000
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+class Held:
+    """What the restore and its steps leave for each other."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}  # criu's
+        self.directories: tuple[int, int] = (-1, -1)  # of images and of work files, as the runtime has them
+        self.socket = -1  # the connection to the runtime; from `OpenDirectories` on criu's end of its own
+        self.inherited: dict[str, int] = {}  # name -> descriptor of a namespace, for criu to inherit
+
+
 class SpawnCriu(Step):
     """A process for CRIU, in a mount namespace of its own: what it mounts goes with it, however it ends."""
 
@@ -26,7 +36,7 @@ class SpawnCriu(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        context.engine.spawn(CLONE_NEWNS, context.kept.get("cgroup_fd", -1))
+        context.engine.spawn(CLONE_NEWNS, context.cgroup_fd)
 
 
 class MountRoot(Step):
@@ -52,7 +62,7 @@ class OpenDirectories(Step):
     """The directories of images and work files as this mount namespace has them: CRIU mounts something in them.
 
     It asks for them as descriptors of the process that made its socket, under the numbers that they have on the
-    runtime's side. So this process makes the socket, and sends the other end over ``kept["criu_socket"]``.
+    runtime's side. So this process makes the socket, and sends the other end over `Held.socket`.
     """
 
     phase = MOUNT
@@ -64,16 +74,16 @@ class OpenDirectories(Step):
         return f"open {self.images}" + (f" and {self.work}" if self.work != self.images else "")
 
     def run(self, context: Context) -> None:
-        for path, number in zip((self.images, self.work), context.kept["criu_directories"], strict=True):
+        for path, number in zip((self.images, self.work), context.own(Held).directories, strict=True):
             fd = os.open(path, _PLACE)
             os.dup2(fd, number, inheritable=True)
             os.close(fd)
-        connection = context.kept["criu_socket"]
+        connection = context.own(Held).socket
         ours, theirs = process.socketpair()
         console.send(connection, ours, "criu")
         os.close(connection)
         os.close(ours)
-        context.kept["criu_socket"] = theirs
+        context.own(Held).socket = theirs
 
 
 class MakeMountPoints(Step):
@@ -130,7 +140,7 @@ class OpenNamespaces(Step):
     def run(self, context: Context) -> None:
         for name, path in self.namespaces:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            context.kept.setdefault("criu_inherited", {})[name] = fd
+            context.own(Held).inherited[name] = fd
 
 
 class Execute(Step):
@@ -145,14 +155,14 @@ class Execute(Step):
 
     def run(self, context: Context) -> None:
         assert context.engine is not None
-        for fd in context.kept.get("criu_inherited", {}).values():
+        held = context.own(Held)
+        for fd in held.inherited.values():
             os.set_inheritable(fd, True)
-        fd = context.kept["criu_socket"]
+        fd = held.socket
         os.set_inheritable(fd, True)
-        environment = context.kept["criu_environment"]
         process.restore_signals()
         context.engine.ready()
         try:
-            os.execve(self.path, ["criu", "swrk", str(fd)], environment)
+            os.execve(self.path, ["criu", "swrk", str(fd)], held.environment)
         except OSError as error:
             raise SyscallError(error.errno or 0, "execve", self.path) from None
