@@ -13,7 +13,6 @@ import pluggy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from gosudacon.api import Context, Edit, Error, Host, Plan, Spec, Stage, Step
 
@@ -30,7 +29,7 @@ def gosudacon_stages() -> list[Stage]:  # type: ignore[empty-body]
 
 
 @hookspec
-def gosudacon_edit_spec(spec: Spec, host: Host, settings: Mapping[str, Any]) -> Edit | None:
+def gosudacon_edit_spec(spec: Spec, host: Host, settings: Mapping[str, object]) -> Edit | None:
     """Change a container's configuration before it is validated: devices, variables, mounts, hooks, anything else.
 
     Returns an `Edit`, or None for a container that is none of the plugin's business. Pure: it reads no file, changes

@@ -98,7 +98,7 @@ def _map_schemas(word: str, value: Any, change: Any) -> Any:
     return value
 
 
-def _check(node: Any, home: str) -> None:
+def _check(node: object, home: str) -> None:
     if not isinstance(node, dict):
         raise SchemaError(f"{home}: {node!r} is no schema")
     unknown = node.keys() - KEYWORDS

@@ -17,6 +17,7 @@ from jsonschema import ValidationError
 
 from gosudacon.linux import jsonio
 from gosudacon.schema import compiler, formats, words
+from gosudacon.schema.compiler import Schema
 from gosudacon.schema.positions import Path, Positions
 
 LIMIT = 1000
@@ -85,7 +86,7 @@ def broken(error: jsonio.JSONError) -> Problem:
 
 
 def _problem(
-    error: Any, path: Path, config: object, schema: dict[str, Any], positions: Positions | None
+    error: Any, path: Path, config: object, schema: Schema, positions: Positions | None
 ) -> tuple[int, Problem]:
     """The problem of one `error`, with the offset of its place in the text."""
     is_name = error.validator == "propertyNames"
@@ -115,7 +116,7 @@ def _look_up(config: object, path: Path) -> tuple[str, object]:
     return words.found(value), value
 
 
-def _part(schema: dict[str, Any], path: Path) -> dict[str, Any]:
+def _part(schema: Schema, path: Path) -> Schema:
     """The schema of the value at `path` in what `schema` describes."""
     for step in path:
         if isinstance(step, int):
@@ -126,7 +127,7 @@ def _part(schema: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 @cache
-def _schema(kind: str) -> dict[str, Any]:
+def _schema(kind: str) -> Schema:
     if kind not in compiler.KINDS:
         raise ValueError(f"{kind!r} is none of {', '.join(compiler.KINDS)}")
     return compiler.load(kind)
@@ -141,7 +142,7 @@ def _validator(kind: str) -> Any:
 # it is about, so a missing member has the path it would have.
 
 
-def _required(_: Any, names: list[str], instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _required(_: object, names: list[str], instance: object, schema: object) -> Iterator[ValidationError]:
     if type(instance) is dict:
         for name in names:
             if name not in instance:
@@ -149,21 +150,21 @@ def _required(_: Any, names: list[str], instance: Any, schema: Any) -> Iterator[
 
 
 def _dependent_required(
-    validator: Any, needed: dict[str, list[str]], instance: Any, schema: Any
+    validator: object, needed: dict[str, list[str]], instance: object, schema: object
 ) -> Iterator[ValidationError]:
     for name, others in needed.items():
         if type(instance) is dict and name in instance:
             yield from _required(validator, others, instance, schema)
 
 
-def _property_names(validator: Any, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _property_names(validator: Any, names: object, instance: object, schema: object) -> Iterator[ValidationError]:
     if type(instance) is dict:
         for name in instance:
             if not validator.evolve(schema=names).is_valid(name):
                 yield ValidationError(f"{name!r} is no possible name", path=[name])
 
 
-def _unique_by(_: Any, member: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _unique_by(_: object, member: str, instance: object, schema: object) -> Iterator[ValidationError]:
     seen = set()
     for index, element in enumerate(instance if type(instance) is list else ()):
         value = element.get(member) if type(element) is dict else None
@@ -174,21 +175,21 @@ def _unique_by(_: Any, member: str, instance: Any, schema: Any) -> Iterator[Vali
         seen.add(value)
 
 
-def _format(_: Any, name: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _format(_: object, name: str, instance: object, schema: object) -> Iterator[ValidationError]:
     if type(instance) is str and not getattr(formats, compiler.function_name(name))(instance):
         yield ValidationError(f"no {name}")
 
 
-def _nothing(*_: Any) -> None:
+def _nothing(*_: object) -> None:
     """`pattern`: an approximation of the format beside it, for other tools."""
 
 
-def _exactly(kind: type) -> Any:
+def _exactly(kind: type) -> object:
     return lambda _, instance: type(instance) is kind
 
 
 _MISSING = ("required", "dependentRequired")
-_TYPES: dict[str, Any] = {
+_TYPES: dict[str, object] = {
     "boolean": _exactly(bool),
     "integer": _exactly(int),
     "number": lambda _, instance: type(instance) in (int, float),

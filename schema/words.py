@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gosudacon.linux import jsonio
 from gosudacon.schema import formats
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.schema.compiler import Schema
 
 _FORMATS = {
     "text": "a string",
@@ -33,7 +35,7 @@ _KINDS = {
 _LONGEST = 60
 
 
-def allowed(schema: dict[str, Any], value: object = None) -> str:
+def allowed(schema: Schema, value: object = None) -> str:
     """What `schema` allows, as a noun phrase. `value`, what was found instead, may call for more detail."""
     if "allowed" in schema:
         return str(schema["allowed"])
@@ -51,7 +53,7 @@ def allowed(schema: dict[str, Any], value: object = None) -> str:
     return "something else"
 
 
-def _integer(schema: dict[str, Any]) -> str:
+def _integer(schema: Schema) -> str:
     if "const" in schema:
         return str(schema["const"])
     if "anyOf" in schema:
@@ -64,7 +66,7 @@ def _integer(schema: dict[str, Any]) -> str:
     return "an integer" if high is None else f"an integer of at most {high}"
 
 
-def _string(schema: dict[str, Any], value: object) -> str:
+def _string(schema: Schema, value: object) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(choice or '""' for choice in schema["enum"])
     words = _FORMATS[schema["format"]] if "format" in schema else "a string"
@@ -75,7 +77,7 @@ def _string(schema: dict[str, Any], value: object) -> str:
     return words
 
 
-def _array(schema: dict[str, Any]) -> str:
+def _array(schema: Schema) -> str:
     words = "an array"
     if "maxItems" in schema:
         words += f" of at most {schema['maxItems']}"
@@ -85,7 +87,7 @@ def _array(schema: dict[str, Any]) -> str:
     return words + " that is not empty" if schema.get("minItems") else words
 
 
-def _object(schema: dict[str, Any]) -> str:
+def _object(schema: Schema) -> str:
     choices = [name for choice in schema.get("anyOf", ()) for name in choice["required"]]
     return "an object with " + " or ".join(choices) if choices else "an object"
 

@@ -12,8 +12,6 @@ from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.cli.parse import Invocation
 
 _SIGINT, _SIGPIPE = 2, 13
@@ -54,5 +52,5 @@ def duration(text: str) -> float:
     return total
 
 
-def _write(event: dict[str, Any]) -> None:
+def _write(event: dict[str, object]) -> None:
     output.write(jsonio.dumps(event) + "\n")

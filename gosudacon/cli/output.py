@@ -22,7 +22,7 @@ _COLUMNS = (
 _MIN_WIDTH, _PADDING = 12, 3
 
 
-def state(record: Mapping[str, Any]) -> str:
+def state(record: Mapping[str, object]) -> str:
     """One state as ``state`` prints it: indented by two spaces, without a newline at the end."""
     return jsonio.dumps(record, 2)
 

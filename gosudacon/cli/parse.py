@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    Values = dict[str, Any]  # name of an option -> bool, int, str or a list of str
+
     from gosudacon.cli.log import Log
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
@@ -37,8 +39,8 @@ class Invocation:
 
     def __init__(self) -> None:
         self.command = ""
-        self.globals: dict[str, Any] = {}
-        self.options: dict[str, Any] = {}
+        self.globals: Values = {}
+        self.options: Values = {}
         self.args: list[str] = []
         self.given: set[str] = set()
 
@@ -108,7 +110,7 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
 def _scan(
     words: Sequence[str],
     options: Sequence[table.Option],
-    values: dict[str, Any],
+    values: Values,
     given: set[str],
     stop: bool,
     topic: str,

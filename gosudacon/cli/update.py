@@ -10,8 +10,6 @@ from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.cli.parse import Invocation
     from gosudacon.schema.types import Resources
 
@@ -52,7 +50,7 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
-def _from_options(options: dict[str, Any]) -> Resources:
+def _from_options(options: dict[str, object]) -> Resources:
     resources: dict[str, dict[str, int | str]] = {}
     for table, convert in ((_NUMBERS, _integer), (_SIZES, _size), (_TEXTS, _text)):
         for name, (section, member) in table.items():

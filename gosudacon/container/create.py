@@ -28,7 +28,6 @@ from gosudacon.pipeline.step import DELETE, STARTED, Context
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
@@ -128,9 +127,9 @@ class NewContainer:
         """The OCI state for hooks."""
         return oci_state(self.container.data, status, pid)
 
-    def _initial_data(self) -> dict[str, Any]:
+    def _initial_data(self) -> dict[str, object]:
         config = self.spec.config
-        data: dict[str, Any] = {"observers": self._recorded_observers} if self._recorded_observers else {}
+        data: dict[str, object] = {"observers": self._recorded_observers} if self._recorded_observers else {}
         if self.plan.edits:
             data["edited"] = self.plan.edits.plugins()
         return {

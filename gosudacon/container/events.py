@@ -14,7 +14,6 @@ from gosudacon.linux.errors import StateError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
 
 def load(root: str, id: str) -> Container:
@@ -27,12 +26,12 @@ def load(root: str, id: str) -> Container:
     return container
 
 
-def statistics(container: Container) -> dict[str, Any]:
+def statistics(container: Container) -> dict[str, object]:
     """The event ``stats`` of now."""
     return {"type": "stats", "id": container.data["id"], "data": collect(container)}
 
 
-def stream(container: Container, interval: float) -> Iterator[dict[str, Any]]:
+def stream(container: Container, interval: float) -> Iterator[dict[str, object]]:
     """``stats`` every ``interval`` seconds and ``oom`` whenever it happens; ends when the container's init does."""
     try:
         pidfd = os.pidfd_open(container.data["pid"])
@@ -50,7 +49,7 @@ def stream(container: Container, interval: float) -> Iterator[dict[str, Any]]:
             watch.close()
 
 
-def _events(container: Container, interval: float, pidfd: int, watch: oom.Watch | None) -> Iterator[dict[str, Any]]:
+def _events(container: Container, interval: float, pidfd: int, watch: oom.Watch | None) -> Iterator[dict[str, object]]:
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
     if watch is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.container.state import Data
 
 #: Format 1 (release 0.1.0) named steps by module and class. These are names of then, and today's; neither changes.
 _NAMES_OF_1 = {
@@ -21,7 +21,7 @@ _NAMES_OF_1 = {
 }
 
 
-def upgrade(data: dict[str, Any]) -> None:
+def upgrade(data: Data) -> None:
     """Bring the contents of a state.json, whose ``version`` is an earlier one, into today's form."""
     if data["version"] == 1:
         for member in ("lasting", "started", "deleted"):
@@ -29,7 +29,7 @@ def upgrade(data: dict[str, Any]) -> None:
         data["version"] = 2
 
 
-def _renamed(record: Any) -> Any:
+def _renamed(record: object) -> object:
     if not (isinstance(record, list) and [type(part) for part in record] == [str, str, dict]):
         return record  # what reads it will say that it is not the record of a step
     module, name, fields = record

@@ -15,8 +15,6 @@ from gosudacon.linux.errors import Error, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.state import Container, Store
 
 _DATAGRAM = 4096
@@ -30,7 +28,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Notifier:
     """Listens to the container, and speaks to the service manager at ``address`` (NOTIFY_SOCKET)."""
 
-    def __init__(self, address: str, listener: Any) -> None:
+    def __init__(self, address: str, listener: _socket.socket) -> None:
         self._address = address
         self._listener = listener
         self.fd: int = listener.fileno()
@@ -94,7 +92,7 @@ class Notifier:
         """Listen no more."""
         self._listener.close()
 
-    def _barrier(self, connection: Any) -> None:
+    def _barrier(self, connection: _socket.socket) -> None:
         """BARRIER=1 with the end of a pipe, which the other side closes after all that was sent before."""
         reader, writer = os.pipe()
         try:
@@ -140,7 +138,7 @@ def listen(store: Store, address: str) -> Notifier | None:
     return Notifier(address, listener)
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str) -> _socket.socket:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
         connection.connect("\0" + address[1:] if address[0] == "@" else address)

@@ -8,10 +8,10 @@ from gosudacon.linux.errors import Error, StateError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from gosudacon.container.state import Data
 
 
-def state(root: str, id: str) -> dict[str, Any]:
+def state(root: str, id: str) -> dict[str, object]:
     """What ``gosudacon state`` prints. Raises `StateError` if there is no such container."""
     store = Store(root, id)
     store.open()
@@ -21,7 +21,7 @@ def state(root: str, id: str) -> dict[str, Any]:
         store.close()
 
 
-def describe(container: Container, owner: str = "") -> dict[str, Any]:
+def describe(container: Container, owner: str = "") -> dict[str, object]:
     """The state object that callers of runc know: OCI's, with rootfs, created and owner."""
     data = container.data
     status = container.status()
@@ -41,7 +41,7 @@ def describe(container: Container, owner: str = "") -> dict[str, Any]:
     return result
 
 
-def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Error]]:
+def everything(root: str, explicit: bool) -> tuple[list[dict[str, object]], list[Error]]:
     """The states of all containers below ``root``, and what was wrong with those that cannot be read.
 
     Of these the status is ``unknown``, and nothing is known but the id. A root that does not exist has no containers;
@@ -53,7 +53,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Er
         if explicit:
             raise Error(f"open {root}: no such file or directory") from None
         return [], []
-    found: list[dict[str, Any]] = []
+    found: list[Data] = []
     broken: list[Error] = []
     for name in names:
         store = Store(root, name)
@@ -73,7 +73,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, Any]], list[Er
     return found, broken
 
 
-def _unknown(store: Store) -> dict[str, Any]:
+def _unknown(store: Store) -> Data:
     """The state of a container whose state.json cannot be read."""
     return {
         "ociVersion": OCI_VERSION,

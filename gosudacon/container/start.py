@@ -9,10 +9,6 @@ from gosudacon.linux import jsonio
 from gosudacon.linux import system as os
 from gosudacon.linux.errors import StateError, StepError, from_record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 _REFUSALS = {
     "running": "cannot start an already running container",
     "paused": "cannot start a container in the paused state",
@@ -59,7 +55,7 @@ def _start(container: Container, notify_socket: str) -> None:
         notifier.close()
 
 
-def await_exec(channel: Any) -> None:
+def await_exec(channel: _socket.socket) -> None:
     """Wait for the end of the channel, which execve(2) closes; an error that comes first is raised."""
     packet = channel.recv(65536)
     if packet[:1] == b"E":
@@ -70,7 +66,7 @@ def await_exec(channel: Any) -> None:
         raise StepError("container init said something unexpected at its start")
 
 
-def _connect(store: Store) -> Any:
+def _connect(store: Store) -> _socket.socket:
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
         channel.connect(store.path(SOCKET))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    Data = dict[str, Any]  # what state.json holds: see `Container`
+
     from gosudacon.pipeline.step import Options, Step
     from gosudacon.schema.types import State
 
@@ -169,7 +171,7 @@ class Store:
                 raise
             raise UnreadableError(self, name, os.strerror(error.errno).lower()) from None
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> Data:
         """The JSON object in a file of the directory. Raises `UnreadableError`, OSError."""
         text = self.read(name)
         try:
@@ -219,7 +221,7 @@ class Container:
     records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
-    def __init__(self, store: Store, data: dict[str, Any]) -> None:
+    def __init__(self, store: Store, data: Data) -> None:
         self.store = store
         self.data = data
 
@@ -309,7 +311,7 @@ def _without_state(store: Store) -> StateError:
     return StateError(f"{store.root}/{store.id} is not the state of a container")
 
 
-def _problem(data: dict[str, Any], id: str) -> str:
+def _problem(data: Data, id: str) -> str:
     """What is wrong with the contents of a state.json; an empty string if nothing is."""
     if type(data.get("version")) is not int or data["version"] < 1:
         return "gosudacon did not write it"
@@ -331,7 +333,7 @@ def cgroup_options(options: Options) -> dict[str, object]:
     return {name: value for name, value in vars(options).items() if name in CGROUP_OPTIONS}
 
 
-def oci_state(data: dict[str, Any], status: str, pid: int) -> State:
+def oci_state(data: Data, status: str, pid: int) -> State:
     """The OCI state object of a container whose state.json holds ``data``; no ``pid`` key for 0."""
     state: State = {
         "ociVersion": OCI_VERSION,

@@ -10,11 +10,13 @@ from gosudacon.linux import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import TypeVar
 
     from gosudacon.container.state import Container
 
     Files = Callable[[str], str]  # the contents of a cgroup's file, empty where there is none
+
+    Value = TypeVar("Value")
 
 _ENOENT, _ENOTDIR, _ENODEV, _ENOTSUP = 2, 20, 19, 95
 #: Flags of a cpuset that are always there, on cgroup v2 without a value.
@@ -32,7 +34,7 @@ CPUSET_FLAGS = (
 _LINK = ("Bytes", "Packets", "Errors", "Dropped")
 
 
-def collect(container: Container) -> dict[str, Any]:
+def collect(container: Container) -> dict[str, object]:
     """The statistics of a container now; zero, or left out, for what its cgroups do not account."""
     cgroups: dict[str, str] = container.data["cgroups"]
     if set(cgroups) - {""}:
@@ -75,7 +77,7 @@ def size_name(kibibytes: int) -> str:
     return f"{kibibytes}GB"
 
 
-def sparse(fields: Mapping[str, Any]) -> dict[str, Any]:
+def sparse(fields: Mapping[str, Value]) -> dict[str, Value]:
     """The fields without those that are zero or empty."""
     return {key: value for key, value in fields.items() if value}
 
@@ -101,7 +103,7 @@ def ranges(text: str) -> list[int]:
     return found
 
 
-def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, Any]:
+def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, object]:
     """The object ``cpuset``, all of whose flags are always there."""
     lists = sparse({"cpus": ranges(cpus), "mems": ranges(mems)})
     return {**lists, **{name: flags.get(name, 0) for name in CPUSET_FLAGS}}
@@ -124,7 +126,7 @@ def pressure(text: str) -> dict[str, dict[str, float | int]]:
     return found
 
 
-def interfaces(text: str) -> list[dict[str, Any]]:
+def interfaces(text: str) -> list[dict[str, object]]:
     """/proc/PID/net/dev (proc(5)) without ``lo``, whose traffic stays inside."""
     found = []
     for line in text.splitlines()[2:]:
@@ -137,7 +139,7 @@ def interfaces(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def links(pid: int) -> list[dict[str, Any]] | None:
+def links(pid: int) -> list[dict[str, object]] | None:
     """The network interfaces in the namespace of process ``pid``; None if that is the caller's, or has none."""
     try:
         if os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):

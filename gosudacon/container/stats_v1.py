@@ -8,7 +8,6 @@ from gosudacon.linux import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from gosudacon.container.stats import Files
 
@@ -28,7 +27,7 @@ _BLKIO = {
 _THROTTLED = ("ioServiceBytesRecursive", "ioServicedRecursive")
 
 
-def statistics(groups: Mapping[str, Files], sizes: list[str]) -> dict[str, Any]:
+def statistics(groups: Mapping[str, Files], sizes: list[str]) -> dict[str, object]:
     """All but the network, from what reads the files of each controller's cgroup."""
 
     def files(controller: str) -> Files:
@@ -50,7 +49,7 @@ def statistics(groups: Mapping[str, Files], sizes: list[str]) -> dict[str, Any]:
     }
 
 
-def cpu_usage(files: Files) -> dict[str, Any]:
+def cpu_usage(files: Files) -> dict[str, object]:
     """``cpu.usage``, nanoseconds."""
     ticks = table(files("cpuacct.stat"))
     rows = [line.split() for line in files("cpuacct.usage_all").splitlines()[1:]]  # cpu user system
@@ -80,17 +79,17 @@ def throttling(text: str) -> dict[str, int]:
     )
 
 
-def memory(files: Files) -> dict[str, Any]:
+def memory(files: Files) -> dict[str, object]:
     """``memory``, bytes."""
     raw = table(files("memory.stat"))
-    found: dict[str, Any] = {"cache": raw.get("cache", 0)}
+    found: dict[str, object] = {"cache": raw.get("cache", 0)}
     for key, infix in (("usage", ""), ("swap", ".memsw"), ("kernel", ".kmem"), ("kernelTCP", ".kmem.tcp")):
         values = (files(f"memory{infix}.{name}") for name in _MEMORY)
         found[key] = memory_entry(*(number(value) for value in values))
     return sparse({**found, "raw": raw})
 
 
-def blkio(files: Files) -> dict[str, Any]:
+def blkio(files: Files) -> dict[str, object]:
     """``blkio``: of the scheduler that accounts, else of throttling, which counts what any of them passes."""
     for family in ("blkio.bfq.", "blkio."):
         found = {key: operations(files(family + name)) for key, name in _BLKIO.items()}
@@ -99,7 +98,7 @@ def blkio(files: Files) -> dict[str, Any]:
     return sparse({key: operations(files(f"blkio.throttle.{_BLKIO[key]}")) for key in _THROTTLED})
 
 
-def operations(text: str) -> list[dict[str, Any]]:
+def operations(text: str) -> list[dict[str, object]]:
     """Lines ``MAJOR:MINOR OPERATION VALUE`` or ``MAJOR:MINOR VALUE``; the sum over all devices is left out."""
     found = []
     for line in text.splitlines():
@@ -112,9 +111,9 @@ def operations(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def hugetlb(files: Files, sizes: list[str]) -> dict[str, Any]:
+def hugetlb(files: Files, sizes: list[str]) -> dict[str, object]:
     """``hugetlb``, bytes, by page size."""
-    found = {}
+    found: dict[str, object] = {}
     for size in sizes:
         usage = files(f"hugetlb.{size}.usage_in_bytes")
         if usage:

@@ -6,8 +6,6 @@ from gosudacon.container.stats import cpuset, memory_entry, number, pressure, sp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.stats import Files
 
 _UNLIMITED = (1 << 64) - 1
@@ -21,7 +19,7 @@ _IO = {
 }
 
 
-def statistics(files: Files, page_sizes: list[str]) -> dict[str, Any]:
+def statistics(files: Files, page_sizes: list[str]) -> dict[str, object]:
     """All but the network, from what reads the files of the cgroup."""
     limit = files("pids.max").strip()
     return {
@@ -34,7 +32,7 @@ def statistics(files: Files, page_sizes: list[str]) -> dict[str, Any]:
     }
 
 
-def cpu(files: Files) -> dict[str, Any]:
+def cpu(files: Files) -> dict[str, object]:
     """``cpu``, nanoseconds."""
     found = table(files("cpu.stat"))
 
@@ -58,7 +56,7 @@ def cpu(files: Files) -> dict[str, Any]:
     }
 
 
-def memory(files: Files) -> dict[str, Any]:
+def memory(files: Files) -> dict[str, object]:
     """``memory``, bytes. ``swap`` is memory and swap together, as on cgroup v1."""
     raw = table(files("memory.stat"))
     limit, usage, most = (number(files(f"memory.{name}")) for name in ("max", "current", "peak"))
@@ -75,9 +73,9 @@ def memory(files: Files) -> dict[str, Any]:
     )
 
 
-def blkio(text: str, stalls: str) -> dict[str, Any]:
+def blkio(text: str, stalls: str) -> dict[str, object]:
     """``blkio`` from io.stat and io.pressure."""
-    found: dict[str, Any] = {}
+    found: dict[str, list[object]] = {}
     for line in text.splitlines():
         device, *pairs = line.split()
         major, _, minor = device.partition(":")
@@ -91,9 +89,9 @@ def blkio(text: str, stalls: str) -> dict[str, Any]:
     return sparse({**found, "psi": pressure(stalls)})
 
 
-def hugetlb(files: Files, page_sizes: list[str]) -> dict[str, Any]:
+def hugetlb(files: Files, page_sizes: list[str]) -> dict[str, object]:
     """``hugetlb``, bytes, by page size."""
-    found = {}
+    found: dict[str, object] = {}
     for size in page_sizes:
         usage = files(f"hugetlb.{size}.current")
         if usage:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from gosudacon.container.caller import Caller
 
+    Settings = list[Any]  # six numbers and a list of characters, as tcgetattr(3) fills them in
+
 _CHUNK = 65536
 _ATOMIC = 4096  # PIPE_BUF: what a pipe takes without a wait once poll(2) says that it takes something
 _POLLIN, _POLLOUT = 1, 4
@@ -130,7 +132,7 @@ class Terminal:
         self.host = host
         self.input: Pump = Keyboard(streams[0], master)
         self.output = Pump(master, streams[1])
-        self._saved: list[Any] | None = None
+        self._saved: Settings | None = None
         os.set_blocking(master, False)
         self.resize()
         self._enter_raw_mode()
@@ -192,7 +194,7 @@ class Terminal:
         finally:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGTTOU,))
 
-    def _set(self, settings: list[Any], when: int = termios.TCSANOW) -> bool:
+    def _set(self, settings: Settings, when: int = termios.TCSANOW) -> bool:
         """tcsetattr(3); False where the terminal is gone, or not this process's to set."""
         try:
             termios.tcsetattr(self.host, when, settings)
@@ -201,7 +203,7 @@ class Terminal:
         return True
 
 
-def _raw(settings: list[Any]) -> list[Any]:
+def _raw(settings: Settings) -> Settings:
     """As cfmakeraw(3)."""
     raw = [*settings[:6], list(settings[6])]
     raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)

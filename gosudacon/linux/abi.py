@@ -14,7 +14,6 @@ from gosudacon.linux.errors import SyscallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 # Calls added since 5.1 have one number on every architecture.
 _COMMON = {
@@ -179,7 +178,7 @@ class BUFFER:
     """Memory the kernel reads (bytes) or also writes (bytearray); None is NULL."""
 
     @staticmethod
-    def from_param(value: bytes | bytearray | None) -> Any:
+    def from_param(value: bytes | bytearray | None) -> object:
         if isinstance(value, bytearray):
             return (c_char * len(value)).from_buffer(value)
         return c_char_p(value)  # a pointer into the bytes object: NUL bytes inside are fine
@@ -205,7 +204,7 @@ def syscall(name: str, *types: type) -> Callable[..., int]:
     entry = _Syscall(("syscall", _Libc))  # type: ignore[arg-type]
     entry.argtypes = (c_long, *types)
 
-    def call(*args: Any, about: str | bytes = "") -> int:
+    def call(*args: object, about: str | bytes = "") -> int:
         result: int = entry(number, *args)
         if result == -1:
             raise SyscallError(get_errno(), name, os.fsdecode(about))

@@ -9,7 +9,9 @@ from gosudacon.linux.errors import Error, SyscallError, from_record, reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TypeVar
+
+    Result = TypeVar("Result")
 
 
 def open_namespace(kind: str, pid: int) -> int:
@@ -20,7 +22,7 @@ def open_namespace(kind: str, pid: int) -> int:
     return os.open(namespace.namespace_path(kind, pid), os.O_RDONLY | os.O_CLOEXEC)
 
 
-def in_namespaces(namespaces: Mapping[str, int], work: Callable[[], Any]) -> Any:
+def in_namespaces(namespaces: Mapping[str, int], work: Callable[[], Result]) -> Result:
     """What ``work`` returns in a child process that has joined namespaces: kind -> descriptor (setns(2)).
 
     The user namespace is joined first; with ``pid``, the work is done in a process of that namespace. The result must
@@ -44,11 +46,12 @@ def in_namespaces(namespaces: Mapping[str, int], work: Callable[[], Any]) -> Any
         raise Error(f"the process that worked in the container's {' and '.join(namespaces)} namespace died")
     outcome = jsonio.loads(report)
     assert isinstance(outcome, dict)
-    return _outcome(outcome)
+    result: Result = _outcome(outcome)
+    return result
 
 
-def _work(namespaces: Mapping[str, int], work: Callable[[], Any], writer: int) -> NoReturn:
-    report: dict[str, Any]
+def _work(namespaces: Mapping[str, int], work: Callable[[], object], writer: int) -> NoReturn:
+    report: dict[str, object]
     try:
         _join(namespaces)
         if "pid" in namespaces and (inner := os.fork()) != 0:  # only a child is in the pid namespace

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    #: What D-Bus carries: bool, int, str, a list or tuple of values, a dict, and for a variant (signature, value).
+    Value = Any
+
 METHOD_CALL, METHOD_RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 _PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_SERIAL, _DESTINATION, _SIGNATURE = 1, 2, 3, 4, 5, 6, 8
 _FIELD_TYPES = {
@@ -79,7 +82,7 @@ def _end(signature: str, at: int, depth: int) -> int:
     return at + 1
 
 
-def marshal(signature: str, values: Sequence[Any]) -> bytes:
+def marshal(signature: str, values: Sequence[object]) -> bytes:
     """``values``, one for each type of ``signature``, as the body of a message. Raises ValueError, struct.error."""
     buffer = bytearray()
     for kind, value in zip(split(signature), values, strict=True):
@@ -91,7 +94,7 @@ def _pad(buffer: bytearray, alignment: int) -> None:
     buffer.extend(bytes(-len(buffer) % alignment))
 
 
-def _put(buffer: bytearray, kind: str, value: Any) -> None:
+def _put(buffer: bytearray, kind: str, value: Value) -> None:
     first = kind[0]
     _pad(buffer, _ALIGNMENT[first])
     if first in _FIXED:
@@ -113,7 +116,7 @@ def _put(buffer: bytearray, kind: str, value: Any) -> None:
             _put(buffer, each, inner)
 
 
-def _put_array(buffer: bytearray, of: str, values: Any) -> None:
+def _put_array(buffer: bytearray, of: str, values: Value) -> None:
     at = len(buffer)
     buffer.extend(bytes(4))
     _pad(buffer, _ALIGNMENT[of[0]])
@@ -130,7 +133,7 @@ def _text(value: str) -> bytes:
     return data
 
 
-def unmarshal(signature: str, data: bytes, at: int = 0) -> tuple[list[Any], int]:
+def unmarshal(signature: str, data: bytes, at: int = 0) -> tuple[list[Value], int]:
     """The values at ``at`` in ``data``, which begins at an offset that is a multiple of 8, and where they end.
 
     Raises ValueError if there are none.
@@ -145,7 +148,7 @@ def unmarshal(signature: str, data: bytes, at: int = 0) -> tuple[list[Any], int]
     return values, at
 
 
-def _get(data: bytes, kind: str, at: int, depth: int) -> tuple[Any, int]:
+def _get(data: bytes, kind: str, at: int, depth: int) -> tuple[Value, int]:
     if depth > _DEEPEST:
         raise ValueError("values are nested too deeply")
     first = kind[0]
@@ -174,7 +177,7 @@ def _get(data: bytes, kind: str, at: int, depth: int) -> tuple[Any, int]:
     return tuple(members), at
 
 
-def _get_array(data: bytes, of: str, at: int, depth: int) -> tuple[list[Any], int]:
+def _get_array(data: bytes, of: str, at: int, depth: int) -> tuple[list[object], int]:
     length, at = _get(data, "u", at, depth)
     at += -at % _ALIGNMENT[of[0]]
     end = at + length
@@ -190,7 +193,7 @@ def _get_array(data: bytes, of: str, at: int, depth: int) -> tuple[list[Any], in
 class Message:
     """A message: its kind (`METHOD_CALL`, …), the header's fields by number, and the values it carries."""
 
-    def __init__(self, kind: int, fields: dict[int, Any], values: Sequence[Any] = ()) -> None:
+    def __init__(self, kind: int, fields: dict[int, Value], values: Sequence[Value] = ()) -> None:
         self.kind = kind
         self.fields = fields
         self.values = list(values)
@@ -258,7 +261,7 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def call(self, path: str, interface: str, member: str, signature: str = "", *values: Any) -> list[Any]:
+    def call(self, path: str, interface: str, member: str, signature: str = "", *values: Value) -> list[Value]:
         """Call a method; the values of its reply."""
         return self._request(self._destination, path, interface, member, signature, *values)
 
@@ -277,8 +280,8 @@ class Connection:
         return self._signals.pop(0)
 
     def _request(
-        self, destination: str, path: str, interface: str, member: str, signature: str, *values: Any
-    ) -> list[Any]:
+        self, destination: str, path: str, interface: str, member: str, signature: str, *values: object
+    ) -> list[object]:
         fields = {_PATH: path, _INTERFACE: interface, _MEMBER: member}
         if destination:
             fields[_DESTINATION] = destination

@@ -56,7 +56,7 @@ class Error(Exception):
         self.hint = hint
         self.problems: list[dict[str, Any]] = []
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The error as JSON-able data, to cross from one process to another."""
         data = dict(vars(self), type=type(self).__name__)
         del data["problems"]  # found while planning, which happens in one process

@@ -149,7 +149,7 @@ def dumps(obj: object, indent: int | None = None) -> str:
     """`obj` as JSON text in pure ASCII, without a line feed at the end.
 
     Without `indent` on one line without blanks; with it, one member or element a line, indented by so many
-    blanks for each level (`{}` and `[]` stay together). Any `str` survives the way there and back, those
+    blanks for each level (`{}` and `[]` stay together). object `str` survives the way there and back, those
     that stand for undecodable file names (PEP 383) included.
 
     Raises TypeError for what JSON cannot express, ValueError for NaN, infinities and structures too deep.

@@ -22,7 +22,7 @@ class ProtobufError(ValueError):
     """What was received is no message of that schema."""
 
 
-def encode(schema: Schema, message: Mapping[str, Any]) -> bytes:
+def encode(schema: Schema, message: Mapping[str, object]) -> bytes:
     """The bytes of ``message``; fields that are None are left out. Raises KeyError for a field the schema has not."""
     data = bytearray()
     for name, value in message.items():
@@ -33,13 +33,13 @@ def encode(schema: Schema, message: Mapping[str, Any]) -> bytes:
     return bytes(data)
 
 
-def decode(schema: Schema, data: bytes) -> dict[str, Any]:
+def decode(schema: Schema, data: bytes) -> dict[str, object]:
     """The fields of a message; those the schema does not know are skipped, of one that comes twice the last counts.
 
     Raises `ProtobufError`.
     """
     names = {number: (name, kind) for name, (number, kind) in schema.items()}
-    message: dict[str, Any] = {}
+    message: dict[str, object] = {}
     for number, value in fields(data):
         if number in names:
             name, kind = names[number]
@@ -104,7 +104,7 @@ def _value(data: bytes, position: int, wire: int) -> tuple[int | bytes, int]:
     return data[position : position + length], position + length
 
 
-def _as(kind: str | Schema, value: int | bytes, name: str) -> Any:
+def _as(kind: str | Schema, value: int | bytes, name: str) -> object:
     if isinstance(value, int) != (kind in ("int", "uint", "bool")):
         raise ProtobufError(f"field {name} has the wrong wire type")
     if isinstance(value, bytes):

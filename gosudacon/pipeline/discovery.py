@@ -30,7 +30,7 @@ _TABLES = ("stage", "plugin")
 _CALLED_DIRECTLY = ("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
 
 
-def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str]]:
+def discover(config_path: str, required: bool) -> tuple[dict[str, object], list[str]]:
     """The registry's data for a configuration file, and the files that a change of would make it stale.
 
     Built-in stages are always registered; other plugins only when ``plugins`` names them: a shipped one, or
@@ -49,7 +49,7 @@ def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str
     hooks = _hooks(manager)
     stages, owners = _stages(manager)
     files += _sources(manager, stages, hooks)
-    data = {
+    data: dict[str, object] = {
         "stages": order.ordered(stages, owners, settings, config_path),
         "hooks": hooks,
         "plugins": {name: settings["plugin"].get(name, {}) for name in settings["plugins"]},
@@ -57,7 +57,9 @@ def discover(config_path: str, required: bool) -> tuple[dict[str, Any], list[str
     return data, files
 
 
-def _sources(manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[Any]]]) -> list[str]:
+def _sources(
+    manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[object]]]
+) -> list[str]:
     """The files of the modules that what was found stands in."""
     names = {plugin.__name__ for plugin in manager.get_plugins()}
     names |= {type(stage).__module__ for stage in stages.values()}
@@ -67,7 +69,7 @@ def _sources(manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dic
 
 
 def _read(path: str, required: bool) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -81,14 +83,14 @@ def _read(path: str, required: bool) -> dict[str, Any]:
         raise Error(f"{path}: {reason(error) if isinstance(error, OSError) else error}") from error
     for key, value in settings.items():
         _check_key(path, key, value)
-    found = {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
+    found: dict[str, Any] = {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
     for name in found["plugin"]:
         if name not in found["plugins"]:
             raise Error(f"{path}: [plugin.{name}] has settings for a plugin that is not enabled")
     return found
 
 
-def _check_key(path: str, key: str, value: Any) -> None:
+def _check_key(path: str, key: str, value: object) -> None:
     if key not in _KEYS:
         raise Error(f"{path}: unknown key {key!r}; known: {', '.join(_KEYS)}")
     inner = dict if key in _TABLES else str
@@ -170,8 +172,8 @@ def _check_stage(stage: Stage, plugin: str) -> None:
             raise Error(f"plugin {plugin!r}: {attribute} of stage {stage.name!r} must be a tuple of names")
 
 
-def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[Any]]]:
-    hooks: dict[str, list[list[Any]]] = {}
+def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[object]]]:
+    hooks: dict[str, list[list[object]]] = {}
     for name in _CALLED_DIRECTLY:
         hooks[name] = []
         for each in reversed(getattr(manager.hook, name).get_hookimpls()):  # pluggy calls the last one first

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Path = tuple[str | int, ...]
-    Operation = tuple[str, Path, Callable[[Any], Any]]
+    Operation = tuple[str, Path, Callable[[object], object]]
 
 #: Kinds of hooks (runtime-spec config.md, POSIX-platform Hooks).
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -107,7 +107,7 @@ class Edit:
         """An annotation, in the place of one of that name."""
         return self._at("set_annotation", ("annotations", name), lambda old: value)
 
-    def applied(self, config: Any, note: Callable[[Path, Any, Any], None] | None = None) -> Any:
+    def applied(self, config: Any, note: Callable[[Path, object, object], None] | None = None) -> Any:
         """The frozen configuration with these changes; ``config`` stays as it is. Raises `Error`.
 
         ``note`` is told of each: the path, and the configuration before and after it.
@@ -122,7 +122,7 @@ class Edit:
                 note(path, before, config)
         return config
 
-    def _at(self, name: str, path: str | Sequence[str | int], change: Callable[[Any], Any]) -> Edit:
+    def _at(self, name: str, path: str | Sequence[str | int], change: Callable[[object], object]) -> Edit:
         self.operations.append((name, _parsed(path) if isinstance(path, str) else tuple(path), change))
         if not self.operations[-1][1]:
             raise ValueError("an empty path")
@@ -132,7 +132,7 @@ class Edit:
 class Change:
     """One difference: ``what`` is ``added``, ``changed`` or ``removed``, ``path`` the place when it happened."""
 
-    def __init__(self, plugin: str, what: str, path: Path, before: Any, after: Any) -> None:
+    def __init__(self, plugin: str, what: str, path: Path, before: object, after: object) -> None:
         self.plugin = plugin
         self.what = what
         self.path = path
@@ -153,7 +153,7 @@ class Change:
 class Changes(list[Change]):
     """What plugins changed of one configuration, in the order in which they did."""
 
-    def note(self, plugin: str, path: Path, before: Any, after: Any) -> None:
+    def note(self, plugin: str, path: Path, before: object, after: object) -> None:
         """Add the differences that one operation of a plugin made at a path or below it."""
         for change in [*_differences(plugin, len(path), (), before, after)]:
             name = change.path[-1]
@@ -226,7 +226,7 @@ def _has_moved(change: Change, path: Path, place: str) -> bool:
     return int(place[len(above) :].partition("]")[0]) >= index
 
 
-def _differences(plugin: str, depth: int, path: Path, before: Any, after: Any) -> Iterable[Change]:
+def _differences(plugin: str, depth: int, path: Path, before: object, after: object) -> Iterable[Change]:
     """What is different. What was made on the way to the path of an operation, so many steps deep, is not told."""
     if before is after or (type(before) is type(after) and before == after):
         return
@@ -245,7 +245,9 @@ def _differences(plugin: str, depth: int, path: Path, before: Any, after: Any) -
         yield Change(plugin, "changed", path, before, after)
 
 
-def _list_differences(plugin: str, depth: int, path: Path, before: list[Any], after: list[Any]) -> Iterable[Change]:
+def _list_differences(
+    plugin: str, depth: int, path: Path, before: list[object], after: list[object]
+) -> Iterable[Change]:
     """Elements at the beginning and at the end that are the same are left out of account."""
     first, most = 0, min(len(before), len(after))
     while first < most and before[first] == after[first]:
@@ -264,7 +266,7 @@ def _list_differences(plugin: str, depth: int, path: Path, before: list[Any], af
         yield Change(plugin, "added", (*path, index), None, value)
 
 
-def _put(node: Any, path: Path, change: Callable[[Any], Any], done: Path) -> Any:
+def _put(node: object, path: Path, change: Callable[[object], object], done: Path) -> object:
     """``node`` with what is at the path replaced by what ``change`` makes of it; None stands for nothing."""
     if not path:
         return freeze(change(node))
@@ -301,19 +303,19 @@ def _parsed(path: str) -> Path:
     return tuple(steps)
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     if value is not None and not isinstance(value, list):
         raise TypeError("it is not a list")
     return value or []
 
 
-def _once(value: Any, element: Mapping[str, Any]) -> list[Any]:
+def _once(value: object, element: Mapping[str, object]) -> list[object]:
     """The list with the element at its end, unless it is there."""
     new = freeze(element)
     return [*_list(value), *(() if new in _list(value) else (new,))]
 
 
-def _instead(value: Any, element: Mapping[str, Any], key: str) -> list[Any]:
+def _instead(value: object, element: Mapping[str, object], key: str) -> list[object]:
     """The list with the element in the place of the one that has the same ``key``, or at its end."""
     found = [*_list(value)]
     for index, other in enumerate(found):
@@ -323,7 +325,7 @@ def _instead(value: Any, element: Mapping[str, Any], key: str) -> list[Any]:
     return [*found, element]
 
 
-def _with_variable(value: Any, name: str, text: str) -> list[Any]:
+def _with_variable(value: object, name: str, text: str) -> list[object]:
     """The environment with a variable in the place of the first of that name, and no second one."""
     found = []
     for entry in (*_list(value), f"{name}={text}"):

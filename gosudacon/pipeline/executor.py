@@ -13,7 +13,7 @@ from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from gosudacon.pipeline.plan import Move, Plan
     from gosudacon.pipeline.runner import Observers
@@ -343,7 +343,7 @@ def _forbid(event: str, _arguments: object) -> None:
         raise ImportError(f"{event} after the container's files came in reach")
 
 
-def _shortened(record: dict[str, Any], limit: int) -> dict[str, Any]:
+def _shortened(record: dict[str, object], limit: int) -> dict[str, object]:
     """The record with strings of about ``limit`` characters: a path or an argument may be of any length."""
     return {name: shortened(value, limit) if isinstance(value, str) else value for name, value in record.items()}
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from gosudacon.linux.errors import ConfigError
+
+    Row = dict[str, Any]  # a step as `Plan.to_json` has it
+
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.step import Host, Spec
 
@@ -75,7 +79,7 @@ def _edits(console: Console, plan: Plan) -> None:
         console.print(f"[{style}]{sign} {escape(change['path'])}[/] {escape(' → '.join(values))}")
 
 
-def _phase(phase: str, rows: list[dict[str, Any]], steps: list[dict[str, Any]], narrow: bool) -> Table:
+def _phase(phase: str, rows: list[Row], steps: list[Row], narrow: bool) -> Table:
     table = Table(
         title=f"[bold]{phase}[/]",
         title_justify="left",
@@ -103,7 +107,7 @@ def _phase(phase: str, rows: list[dict[str, Any]], steps: list[dict[str, Any]], 
     return table
 
 
-def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, Any]]) -> None:
+def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, object]]) -> None:
     if any(step["undone_by_delete"] for step in shown):
         console.print("[yellow]↺[/] outlives the command; undone by delete and when a step fails")
     for note in plan.amended:
@@ -126,7 +130,7 @@ def _on(enabled: bool) -> str:
     return "on" if enabled else "off"
 
 
-def problems(error: Any, path: str) -> str:
+def problems(error: ConfigError, path: str) -> str:
     """Everything that is wrong with a configuration, a line each: place in the file, JSON path, what it is."""
     lines = []
     for each in error.problems:

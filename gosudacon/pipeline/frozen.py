@@ -13,10 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from gosudacon.schema.types import Config
+
 _HINT = "change the configuration in gosudacon_edit_spec, or plan with a copy: spec.replace(config=...)"
 
 
-def _refuse(*_: Any, **__: Any) -> NoReturn:
+def _refuse(*_: object, **__: object) -> NoReturn:
     raise Error("the configuration is read-only while a plan is made", hint=_HINT)
 
 
@@ -27,7 +29,7 @@ class FrozenDict(dict):  # type: ignore[type-arg]
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return dict, (dict(self),)
 
 
@@ -38,20 +40,20 @@ class FrozenList(list):  # type: ignore[type-arg]
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
     append = clear = extend = insert = pop = remove = reverse = sort = _refuse
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return list, (list(self),)
 
 
 class ReadOnlySpec(Spec):
     """A spec whose attributes stay what they are; `replace` gives another one, which is read-only, too."""
 
-    def replace(self, **changes: Any) -> Spec:
+    def replace(self, **changes: object) -> Spec:
         spec = super().replace(**changes)
         freeze_spec(spec)
         return spec
 
-    def plain(self) -> Any:
-        return thaw(self.config)
+    def plain(self) -> Config:
+        return thaw(self.config)  # type: ignore[return-value]
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         _refuse()
@@ -79,7 +81,7 @@ def freeze(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot stand in config.json")
 
 
-def freeze_spec(spec: Spec, config: Any = None) -> None:
+def freeze_spec(spec: Spec, config: object = None) -> None:
     """Make a spec read-only, with ``config`` in the place of its own configuration if it is given."""
     try:
         frozen = freeze(spec.config if config is None else config)
@@ -90,7 +92,7 @@ def freeze_spec(spec: Spec, config: Any = None) -> None:
     object.__setattr__(spec, "config", frozen)
 
 
-def thaw(value: Any) -> Any:
+def thaw(value: object) -> object:
     """Plain dicts and lists with the same contents."""
     if isinstance(value, dict):
         return {name: thaw(member) for name, member in value.items()}

@@ -14,7 +14,7 @@ from gosudacon.pipeline.step import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 #: Name -> ``module:class``. A name stays for good: containers may live as long as the machine is up.
 KINDS = {
@@ -35,7 +35,7 @@ SALVAGE = ("cgroups.noted", "rootfs-mount.make-notify-directory")
 _GONE = "install the plugin again until its containers are deleted"
 
 
-def rebuild(record: Any) -> Step:
+def rebuild(record: object) -> Step:
     """The step that `Step.record` described. Raises `Error` if its class is gone, or its version not known."""
     name, version, fields, place = _parts(record)
     try:
@@ -49,7 +49,7 @@ def rebuild(record: Any) -> Step:
     return kind.restored(version, fields)
 
 
-def _parts(record: Any) -> tuple[str, int, dict[str, Any], str]:
+def _parts(record: object) -> tuple[str, int, dict[str, object], str]:
     """Name, version, fields and place of a record. Raises `Error`."""
     if isinstance(record, list) and [type(part) for part in record] in ([str, int, dict], [str, int, dict, str]):
         name, version, fields, *place = record
@@ -72,7 +72,7 @@ def _find(name: str, place: str) -> type[Step]:
 def _named(place: str) -> type[Step]:
     module, _, name = place.partition(":")
     __import__(module)
-    found: Any = sys.modules[module]
+    found: object = sys.modules[module]
     for part in name.split("."):
         found = getattr(found, part)
     if not (isinstance(found, type) and issubclass(found, Step)):

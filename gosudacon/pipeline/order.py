@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def ordered(
     stages: dict[str, Stage], owners: dict[str, str], settings: dict[str, Any], path: str
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
 
     ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for a name that nobody has, and
@@ -93,7 +93,7 @@ def _circle(waits: dict[str, set[str]]) -> list[str]:
         path.append(following)
 
 
-def _entry(name: str, stage: Stage, settings: dict[str, Any]) -> dict[str, Any]:
+def _entry(name: str, stage: Stage, settings: dict[str, object]) -> dict[str, object]:
     kind = type(stage)
     replaced = _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None
     return {

@@ -8,7 +8,6 @@ from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, PlanWarnin
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
     from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.step import Host, Spec, Stage
@@ -122,7 +121,7 @@ class Plan:
         """The steps whose effect outlives the process, in the order they run."""
         return [step for step in self.steps if step.lasts]
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[dict[str, object]]:
         """The plan as data: one object a step, with the barriers (``waits_for``: index into this list)."""
         lanes = self.lanes()
         order = {id(step): index for index, step in enumerate(self.steps)}
@@ -144,9 +143,9 @@ def _needed(other: list[Move], phase: int) -> int:
     return 0
 
 
-def _as_json(step: Step, waits_for: int | None) -> dict[str, Any]:
+def _as_json(step: Step, waits_for: int | None) -> dict[str, object]:
     fields = {key: value for key, value in vars(step).items() if key not in _COMMON}
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "phase": step.phase,
         "side": step.runs_on(),
         "stage": step.stage,

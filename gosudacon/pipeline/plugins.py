@@ -80,7 +80,7 @@ def plan(registry: Registry, spec: Spec, host: Host, planning: Planning, edits: 
     return result
 
 
-def _noting(changes: Changes, plugin: str, scope: tuple[str, ...]) -> Callable[[Path, Any, Any], None]:
+def _noting(changes: Changes, plugin: str, scope: tuple[str, ...]) -> Callable[[Path, object, object], None]:
     return lambda path, before, after: changes.note(
         plugin, path, _within(scope, None, before), _within(scope, None, after)
     )

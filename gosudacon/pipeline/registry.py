@@ -93,11 +93,11 @@ class Registry:
         """The names of the plugins that edit configurations."""
         return [entry[0] for entry in self.data["hooks"].get(EDIT, ())]
 
-    def hook(self, name: str) -> list[tuple[str, Callable[..., Any]]]:
+    def hook(self, name: str) -> list[tuple[str, Callable[..., object]]]:
         """The implementations of a hook with the names of their plugins."""
         return implementations(self.data["hooks"].get(name, ()))
 
-    def observers(self) -> dict[str, Any]:
+    def observers(self) -> dict[str, object]:
         """What implements the hooks that observe steps, as data for `implementations`; empty if nothing does."""
         return {name: found for name in OBSERVERS if (found := self.data["hooks"].get(name))}
 
@@ -160,6 +160,6 @@ def _named(module: str, name: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def _taking(function: Callable[..., Any], arguments: list[str]) -> Callable[..., Any]:
+def _taking(function: Callable[..., object], arguments: list[str]) -> Callable[..., object]:
     """A hook that is called with every argument and passes on those that the function declares, as pluggy does."""
     return lambda **given: function(**{name: given[name] for name in arguments})

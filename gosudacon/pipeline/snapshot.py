@@ -18,12 +18,12 @@ _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeEr
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def key(config: str) -> list[Any]:
+def key(config: str) -> list[object]:
     """What a snapshot for this configuration file is good for: the versions, the file as it is now, the package."""
     return [__version__, sys.version, _PACKAGE, config, _stamp(config), _stamp(_PACKAGE)]
 
 
-def load(key: list[Any]) -> dict[str, Any] | None:
+def load(key: list[object]) -> dict[str, object] | None:
     """The data saved under this `key`; None if there is none, it is stale, or others could have written it."""
     try:
         return _fresh(_saved(_path(key)), key)
@@ -43,7 +43,7 @@ def _saved(path: str) -> Any:
 def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
     if saved["key"] != key or any(_stamp(path) != stamp for path, stamp in saved["files"].items()):
         return None
-    data: dict[str, Any] = saved["data"]
+    data: dict[str, object] = saved["data"]
     return data
 
 
@@ -54,7 +54,7 @@ def _read(fd: int) -> bytes:
     return b"".join(chunks)
 
 
-def save(key: list[Any], data: dict[str, Any], files: list[str]) -> None:
+def save(key: list[object], data: dict[str, object], files: list[str]) -> None:
     """Keep the data with what it depends on; failing to is no error, the next command just looks again."""
     path = _path(key)
     text = jsonio.dumps({"key": key, "files": {file: _stamp(file) for file in files}, "data": data}).encode()
@@ -107,7 +107,7 @@ def _write(path: str, text: bytes) -> None:
         os.close(fd)
 
 
-def _path(key: list[Any]) -> str:
+def _path(key: list[object]) -> str:
     name = f"{_PACKAGE}\n{key[3]}\n{sys.implementation.cache_tag}".encode(errors="surrogateescape")
     return f"{_directory()}/stages-{crc32(name):08x}.json"
 

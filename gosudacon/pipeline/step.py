@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
     Kind = TypeVar("Kind")
 
-    @dataclass_transform(kw_only_default=True)
-    class _Fields:
-        """What makes the type checker check the names and types of a constructor's arguments."""
-
 else:
-    _Fields = object
+
+    def dataclass_transform(**_):
+        return lambda kind: kind
+
 
 RUNTIME = "runtime"
 CONTAINER = "container"
@@ -76,6 +75,14 @@ class Rank:
     EXECVE = 100  # START
 
 
+@dataclass_transform(kw_only_default=True)
+class _Fields:
+    """A value whose fields are annotated: the type checker checks the constructor's arguments against them."""
+
+    def __init__(self, **fields: object) -> None:
+        vars(self).update(fields)
+
+
 class Step(_Fields):
     """The smallest thing worth naming: a value that describes itself, runs, and may undo itself.
 
@@ -107,9 +114,6 @@ class Step(_Fields):
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
     recorded_as: tuple[str, int] = ("", 1)
 
-    def __init__(self, **fields: object) -> None:
-        vars(self).update(fields)
-
     def describe(self) -> str:
         """What the step does, in one line."""
         raise NotImplementedError
@@ -125,7 +129,7 @@ class Step(_Fields):
         """`RUNTIME` or `CONTAINER`."""
         return self.side or PHASES[self.phase]
 
-    def record(self) -> list[Any]:
+    def record(self) -> list[object]:
         """The step as data for the disk, for `pipeline.kinds.rebuild`: name, version, fields."""
         kind = type(self)
         place = f"{kind.__module__}:{kind.__qualname__}"
@@ -207,13 +211,12 @@ class Options(_Fields):
     foreground: bool = False  # the command waits for the process
     notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
 
-    def __init__(self, **chosen: object) -> None:
-        vars(self).update(chosen)
-
     @classmethod
     def among(cls, values: Mapping[str, object]) -> Self:
         """Those of ``values`` that are options of this class."""
-        return cls(**{name: value for name, value in values.items() if hasattr(cls, name)})
+        options = cls()
+        vars(options).update((name, value) for name, value in values.items() if hasattr(cls, name))
+        return options
 
 
 class Spec:
@@ -244,7 +247,7 @@ class Spec:
         self.target = target
         self.operation = operation or (CREATE if target is None else EXEC)
 
-    def replace(self, **changes: Any) -> Spec:
+    def replace(self, **changes: object) -> Spec:
         """A spec with other attributes, named as the constructor names them; this one stays as it is."""
         return Spec(**{**vars(self), **changes})
 

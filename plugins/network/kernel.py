@@ -14,8 +14,29 @@ from gosudacon.plugins.network.subnets import AF_INET, AF_INET6, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Protocol
+
+    class Message(Protocol):
+        """What the kernel says about a link or a route: a header's fields, and attributes by their names."""
+
+        def __getitem__(self, field: str) -> int: ...
+
+        def get_attr(self, name: str) -> Any: ...
+
+    class Netlink(Protocol):
+        """The part of pyroute2.IPRoute that is used here."""
+
+        def link(self, command: str, **fields: object) -> list[Message]: ...
+
+        def addr(self, command: str, **fields: object) -> object: ...
+
+        def route(self, command: str, **fields: object) -> object: ...
+
+        def get_links(self) -> Iterable[Message]: ...
+
+        def get_routes(self, **fields: object) -> Iterable[Message]: ...
+
 
 MARK = 0x676F7375
 """The link group of every link made here: set in the request that makes a link, so none is ever without."""
@@ -38,7 +59,7 @@ def require() -> Any:
 
 
 @contextlib.contextmanager
-def netlink(subject: str) -> Iterator[Any]:
+def netlink(subject: str) -> Iterator[Netlink]:
     """A pyroute2.IPRoute of this network namespace; the kernel's refusals become OSError about ``subject``."""
     pyroute2 = require()
     try:
@@ -61,13 +82,13 @@ def exists(name: str) -> bool:
 class Bridge:
     """The bridge of a name; `find` looks it up."""
 
-    def __init__(self, name: str, message: Any) -> None:
+    def __init__(self, name: str, message: Message) -> None:
         self.name = name
         self.index: int = message["index"]
         self.ours = message.get_attr("IFLA_GROUP") == MARK
 
     @classmethod
-    def find(cls, socket: Any, name: str) -> Bridge | None:
+    def find(cls, socket: Netlink, name: str) -> Bridge | None:
         """The bridge, or None. Raises `Error` if the name is that of something else."""
         if not exists(name):
             return None
@@ -77,7 +98,7 @@ class Bridge:
         return cls(name, message)
 
     @classmethod
-    def make(cls, socket: Any, name: str) -> Bridge:
+    def make(cls, socket: Netlink, name: str) -> Bridge:
         """Make it, with an address of its own: a bridge without one changes it as its ports come and go."""
         address = ":".join(f"{byte:02x}" for byte in b"\x02" + os.urandom(5))
         socket.link("add", ifname=name, kind="bridge", address=address, group=MARK)
@@ -85,7 +106,7 @@ class Bridge:
         assert found is not None
         return found
 
-    def complete(self, socket: Any, subnets: list[Subnet], mtu: int) -> None:
+    def complete(self, socket: Netlink, subnets: list[Subnet], mtu: int) -> None:
         """Give it what it lacks and bring it up. Router advertisements of containers are not for the host."""
         if any(subnet.family == AF_INET6 for subnet in subnets):
             protect_ipv6(self.name)
@@ -95,7 +116,7 @@ class Bridge:
             add_address(socket, self.index, subnet, subnet.gateway)
         socket.link("set", index=self.index, state="up")
 
-    def ports(self, socket: Any) -> list[str]:
+    def ports(self, socket: Netlink) -> list[str]:
         """The names of the links on it."""
         for _ in range(_TRIES):
             try:
@@ -123,8 +144,8 @@ def remove_bridge(name: str) -> None:
 
 def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int) -> None:
     """A veth pair (veth(4)): ``link`` on the bridge, up; ``interface`` in the namespace behind the descriptor."""
-    peer: dict[str, Any] = {"ifname": interface, "net_ns_fd": namespace}
-    more: dict[str, Any] = {}
+    peer: dict[str, object] = {"ifname": interface, "net_ns_fd": namespace}
+    more: dict[str, object] = {}
     if mtu:
         more["mtu"] = peer["mtu"] = mtu
     with netlink(link) as socket:
@@ -146,7 +167,7 @@ def remove_link(name: str) -> None:
             raise
 
 
-def add_address(socket: Any, index: int, subnet: Subnet, address: str) -> None:
+def add_address(socket: Netlink, index: int, subnet: Subnet, address: str) -> None:
     """Give a link an address; that it has it already is fine."""
     more = {"flags": _NODAD} if subnet.family == AF_INET6 else {}
     try:
@@ -172,7 +193,7 @@ def bring_up(interface: str, gateways: list[str]) -> None:
             socket.route("add", family=family, dst="default", gateway=gateway, oif=index)
 
 
-def routes(socket: Any, family: int) -> list[Any]:
+def routes(socket: Netlink, family: int) -> list[Message]:
     """The routes of the main table."""
     for _ in range(_TRIES):
         try:
@@ -183,7 +204,7 @@ def routes(socket: Any, family: int) -> list[Any]:
     raise OSError(_EINTR, os.strerror(_EINTR), "the list of routes")
 
 
-def check_free(socket: Any, subnets: list[Subnet]) -> None:
+def check_free(socket: Netlink, subnets: list[Subnet]) -> None:
     """Raises `Error` if the host reaches a part of a subnet elsewhere: the bridge would take that over."""
     for subnet in subnets:
         for route in routes(socket, subnet.family):
@@ -235,7 +256,7 @@ def switch(path: str, value: str) -> None:
             file.write(value)
 
 
-def _kind(message: Any) -> str:
+def _kind(message: Message) -> str:
     info = message.get_attr("IFLA_LINKINFO")
     kind: str = info.get_attr("IFLA_INFO_KIND") if info else ""
     return kind

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    Lease = dict[str, Any]
+
     from gosudacon.api import Context
     from gosudacon.plugins.network.subnets import Subnet
 
@@ -40,7 +42,7 @@ class Book:
         self._name = f"{bridge}.json"
         self._temporary = _temporary(bridge)
         data = self._read()
-        self.leases: dict[str, dict[str, Any]] = data.get("leases", {})
+        self.leases: dict[str, Lease] = data.get("leases", {})
         self.last: dict[str, str] = data.get("last", {})
         self.forwarding: list[str] = data.get("forwarding", [])
         self.nft: str = data.get("nft", "")
@@ -156,7 +158,7 @@ def _make_directory(path: str) -> None:
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
 
 
-def _owner(context: Context) -> list[Any]:
+def _owner(context: Context) -> list[object]:
     """The container's state directory: its path, device and inode."""
     if context.state_dir < 0:
         return ["", 0, 0]

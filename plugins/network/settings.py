@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Name -> default. The IPv6 subnet is a fixed one of the local range (RFC 4193): "gosud" in ASCII.
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, object] = {
     "bridge": "gosudacon0",
     "subnets": ["10.207.0.0/16", "fd67:6f73:7564::/64"],
     "nat": False,
@@ -77,7 +77,7 @@ def _path(name: str, value: str) -> str:
     return value
 
 
-def _subnets(values: list[Any]) -> list[Subnet]:
+def _subnets(values: list[object]) -> list[Subnet]:
     if not values:
         raise _error("subnets", "is empty: name one subnet or more")
     subnets: list[Subnet] = []

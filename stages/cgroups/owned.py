@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gosudacon.stages.cgroups.create import Making
+    from gosudacon.stages.cgroups.places import Place
 
 _NOTE = "cgroups.note"
 _OLD_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
@@ -47,7 +48,7 @@ class CreateCgroup(Step):
     lasts = True
     modules = ("gosudacon.linux.cgroup",)
     recorded_as = ("cgroups.create", 1)
-    places: list[list[Any]]
+    places: list[Place]
     rootless: bool = False  # what the caller may not make is left out
 
     def describe(self) -> str:

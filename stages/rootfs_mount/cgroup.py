@@ -195,7 +195,7 @@ def plan_cgroup(spec: Spec, host: Host, entry: Mount, options: Options, trees: l
     return MountCgroup1(flags=options.flags | _SAFE, data=[], hierarchies=hierarchies(host), **common)
 
 
-def hierarchies(host: Host) -> list[list[Any]]:
+def hierarchies(host: Host) -> list[list[object]]:
     """The host's v1 hierarchies by the name of their directory: [name, controllers, mount point, own cgroup]."""
     points: dict[str, list[str]] = {}
     for controller, point in host.cgroup_mounts.items():

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import Device
 
+    #: ``[path, type, major, minor, permissions, uid, gid]``: JSON, for a step's fields.
+    Node = list[Any]
+
 _FORMAT, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o020000, 0o060000, 0o010000
 _KINDS = {"c": _CHARACTER, "u": _CHARACTER, "b": _BLOCK, "p": _FIFO}
 _EPERM, _EEXIST, _ENOENT = 1, 17, 2
@@ -47,7 +50,7 @@ class MakeNodes(Step):
     """
 
     phase = MOUNT
-    nodes: list[list[Any]]
+    nodes: list[Node]
     bind: bool
 
     def describe(self) -> str:
@@ -75,7 +78,7 @@ class MakeNodes(Step):
             if directory >= 0:
                 os.close(directory)
 
-    def _make(self, context: Context, directory: int, name: str, node: list[Any]) -> None:
+    def _make(self, context: Context, directory: int, name: str, node: Node) -> None:
         _, kind, major, minor, mode, uid, gid = node
         wanted, number = _KINDS[kind], os.makedev(major, minor) if kind != "p" else 0
         if self.bind and kind != "p":
@@ -94,14 +97,14 @@ class MakeNodes(Step):
             _own(context, directory, name, node)
 
 
-def _check(node: list[Any], found: os.stat_result) -> None:
+def _check(node: Node, found: os.stat_result) -> None:
     """A node that is already there, or that somebody put in the place of ours, must be the same device."""
     wanted, number = _KINDS[node[1]], os.makedev(node[2], node[3]) if node[1] != "p" else 0
     if found.st_mode & _FORMAT != wanted or (wanted != _FIFO and found.st_rdev != number):
         raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=_EEXIST)
 
 
-def _own(context: Context, directory: int, name: str, node: list[Any]) -> None:
+def _own(context: Context, directory: int, name: str, node: Node) -> None:
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         _check(node, os.fstat(fd))
@@ -113,7 +116,7 @@ def _own(context: Context, directory: int, name: str, node: list[Any]) -> None:
         os.close(fd)
 
 
-def _bind(context: Context, directory: int, name: str, node: list[Any]) -> None:
+def _bind(context: Context, directory: int, name: str, node: Node) -> None:
     """Mount the host's node of the same path, which must be the device that is asked for."""
     below = path.create_file(directory, name)
     try:
@@ -190,7 +193,7 @@ def plan_devices(spec: Spec, host: Host) -> Iterator[Step]:
     yield LinkDev()
 
 
-def _node(device: Device, where: str) -> list[Any]:
+def _node(device: Device, where: str) -> Node:
     kind, mode = device.get("type"), device.get("fileMode")
     if kind not in _KINDS:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")

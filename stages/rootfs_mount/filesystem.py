@@ -231,7 +231,7 @@ class MountFilesystemClassic(MountStep):
             os.setxattr(target, "security.selinux", self.label.encode())
 
 
-def _keep(context: Context, step: Any, fd: int) -> None:
+def _keep(context: Context, step: MountFilesystem | MountFilesystemClassic, fd: int) -> None:
     if step.keep:
         context.own(Held).mounts[step.where] = fd
     else:

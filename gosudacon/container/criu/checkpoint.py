@@ -13,10 +13,6 @@ from gosudacon.linux import system as os
 from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.step import Spec
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 LOG = "dump.log"
 _FREEZER_V2, _STATUS_BY_NOTIFICATION = 31400, 31500
 _ACCMODE = 0o3
@@ -92,7 +88,7 @@ class Dump:
         if status and kind == rpc.DUMP:  # after a pre-dump it would wait for the next, and is told that there is none
             raise Error(f"criu failed: exit status {status}, log file: {self.directories.log}")
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, object]:
         options, spec = self.options, self.spec
         wanted = common(options, self.directories, self.version)
         wanted.update(
@@ -144,7 +140,7 @@ class Dump:
             self.status_fd = -1
 
 
-def _page_server(text: str) -> dict[str, Any] | None:
+def _page_server(text: str) -> dict[str, object] | None:
     if not text:
         return None
     address, _, port = text.rpartition(":")

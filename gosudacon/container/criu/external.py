@@ -14,7 +14,6 @@ from gosudacon.linux.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from gosudacon.pipeline.step import Host, Spec
 
@@ -161,7 +160,7 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
     return names, list(dict.fromkeys(external))
 
 
-def inherited(names: list[str]) -> list[dict[str, Any]]:
+def inherited(names: list[str]) -> list[dict[str, object]]:
     """Which of the restored processes' descriptors become the caller's standard streams: CRIU's ``inherit_fd``."""
     return [{"key": name, "fd": fd} for fd, name in enumerate(names) if name.startswith(("pipe:[", "file["))]
 

@@ -82,7 +82,7 @@ def common(options: CriuOptions, directories: Directories, version: int) -> dict
     method = options.network_lock
     if method != _USUAL_LOCK:
         service.require(version, _NETWORK_LOCK, "--network-lock")
-    wanted: dict[str, Any] = {
+    wanted: dict[str, object] = {
         "images_dir_fd": directories.images_fd,
         "work_dir_fd": directories.work_fd,
         "log_level": _LOG_LEVEL,

@@ -17,7 +17,6 @@ from gosudacon.pipeline.step import CREATE_RUNTIME, RESTORE, Step
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
@@ -153,7 +152,7 @@ class Restoration:
             os.close(peer)
             os.close(held.socket)
 
-    def _request(self) -> dict[str, Any]:
+    def _request(self) -> dict[str, object]:
         options, directories, cgroups = self._options, self._directories, self.context.cgroups
         wanted = common(options, directories, self._version)
         inherited = [{"key": name, "fd": fd} for name, fd in self.context.own(steps.Held).inherited.items()]

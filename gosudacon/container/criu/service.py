@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    Response = dict[str, Any]  # the members of message criu_resp (images/rpc.proto)
+
     Notify = Callable[[str, int, list[int]], None]
 
 #: Where CRIU is looked for; never along PATH, which the caller's environment brings.
@@ -47,7 +49,7 @@ class Session:
         self.pid = pid
         self.log = log
 
-    def request(self, kind: int, notify: Notify | None = None, **fields: Any) -> dict[str, Any]:
+    def request(self, kind: int, notify: Notify | None = None, **fields: object) -> Response:
         """Send a request of ``kind`` with these fields; returns the response.
 
         ``notify`` is called with the name of each notification, its pid and the descriptors that came with it,
@@ -84,7 +86,7 @@ class Session:
             except (ProcessLookupError, ChildProcessError):
                 return
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, object]) -> None:
         data = protobuf.encode(rpc.REQUEST, message)
         try:
             self.socket.send(data, _socket.MSG_NOSIGNAL)
@@ -93,7 +95,7 @@ class Session:
                 raise Error(f"the request to criu is too long: {len(data)} bytes") from None
             # It has ended: what it said before comes next, or else nothing does.
 
-    def _receive(self, kind: int) -> tuple[dict[str, Any], list[int]]:
+    def _receive(self, kind: int) -> tuple[Response, list[int]]:
         try:
             data, ancillary = self._read()
         except ConnectionResetError:  # it ended without having read everything; what it said before that is still there
@@ -116,7 +118,7 @@ class Session:
         data, ancillary, _, _ = self.socket.recvmsg(_PACKET, space, _socket.MSG_CMSG_CLOEXEC)
         return data, ancillary
 
-    def _refused(self, response: dict[str, Any]) -> NoReturn:
+    def _refused(self, response: Response) -> NoReturn:
         kind = rpc.NAMES.get(response.get("type", 0), "?")
         said = response.get("cr_errmsg", "").strip()
         number = response.get("cr_errno", 0)
@@ -158,7 +160,7 @@ def start(log: str = "") -> Session:
     return Session(ours, pid, log)
 
 
-def ask(kind: int, **fields: Any) -> dict[str, Any]:
+def ask(kind: int, **fields: Any) -> Response:
     """One request without options to a criu of its own. Raises `Error`."""
     session = start()
     try:
