@@ -42,7 +42,9 @@ def other() -> Iterator[dict[str, int]]:
 
 def test_the_result_comes_back(other: dict[str, int]) -> None:
     ours = os.uname().nodename
-    found = in_namespaces(other, lambda: {"name": os.uname().nodename, "pid": os.getpid(), "big": "x" * 200_000})
+    found: dict[str, Any] = in_namespaces(
+        other, lambda: {"name": os.uname().nodename, "pid": os.getpid(), "big": "x" * 200_000}
+    )
     assert (found["name"], len(found["big"])) == ("other", 200_000)
     assert found["pid"] < 10  # of the pid namespace
     assert os.uname().nodename == ours

@@ -40,7 +40,7 @@ def test_rootless_without_root(runtime: Runtime, examples: Path, scratch: Path, 
     os.chown(home, 1000, 1000)
     privilege = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
     command = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", *privilege, *runtime.command]
-    words = [*command, "--root", home / "root", "run", "--bundle", examples / "rootless", f"{token}-rootless"]
+    words = [*command, "--root", str(home / "root"), "run", "--bundle", str(examples / "rootless"), f"{token}-rootless"]
     environment = {**os.environ, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
     result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, output("rootless")), result.stderr

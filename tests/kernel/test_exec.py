@@ -490,13 +490,13 @@ def test_in_no_container(runtime: Runtime) -> None:
 
 
 @contextmanager
-def frozen(path: str) -> Iterator[Callable[[], None]]:
+def frozen(path: str) -> Iterator[Callable[[], object]]:
     """A frozen container; gives the function that thaws it."""
     v1 = cgroups.hierarchy("freezer").version == 1
     file = cgroups.directory("freezer", path) / ("freezer.state" if v1 else "cgroup.freeze")
     file.write_text("FROZEN" if v1 else "1")
     try:
-        yield lambda: file.write_text("THAWED" if v1 else "0") and None
+        yield lambda: file.write_text("THAWED" if v1 else "0")
     finally:
         file.write_text("THAWED" if v1 else "0")
 

@@ -193,7 +193,7 @@ def fail(fixture: Fixture, step: dict[str, Any], when: str, what: str) -> None:
 def test_an_error_in_any_step_is_reported_and_unwound(fixture: Fixture, kind: str) -> None:
     configure(fixture.bundle, kind)
     kinds = itertools.cycle(("error", "oserror"))
-    each(fixture, before_and_after(fixture.plan()), lambda *where: fail(*where, next(kinds)))
+    each(fixture, before_and_after(fixture.plan()), lambda fixture, step, when: fail(fixture, step, when, next(kinds)))
 
 
 # kill -9.

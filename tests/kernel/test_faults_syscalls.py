@@ -33,7 +33,7 @@ from tests.support.timing import eventually, seconds
 pytestmark = [needs("runtime:gosudacon", "x86-64"), pytest.mark.slow]
 
 STRIDE = int(os.environ.get("GOSUDACON_TEST_FAULTS", "97"))
-SIGNALS = [{"signal": number} for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
+SIGNALS: list[dict[str, int]] = [{"signal": number} for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
 ERRORS = [{"errno": number} for number in (errno.EMFILE, errno.EIO, errno.ENOSPC)]
 SAME = 3  # of more equal calls in a row than these, the first and the last are places
 _EXIT_GROUP, _EXIT, _BRK = 231, 60, 12

@@ -120,8 +120,8 @@ def python(scratch: Path) -> Path:
 def for_python(scratch: Path, python: Path) -> Installation:
     """A command that runs ``python``."""
     installation = Installation(scratch)
-    command = [scratch / "venv/bin/python", "-B", installation.package / "__main__.py"]
-    subprocess.run([*command, "install", "--prefix", installation.prefix], check=True, capture_output=True)
+    command = [str(scratch / "venv/bin/python"), "-B", str(installation.package / "__main__.py")]
+    subprocess.run([*command, "install", "--prefix", str(installation.prefix)], check=True, capture_output=True)
     return installation
 
 

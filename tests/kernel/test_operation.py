@@ -161,7 +161,12 @@ def test_descriptors_that_are_passed_on(root: Path, bundle: Bundle, pipes: Pipes
 def test_what_fails_leaves_nothing(root: Path, bundle: Bundle, pipes: Pipes) -> None:
     """A create whose pid file cannot be written is undone, and the id can be used again."""
     options = {"pid_file": str(bundle.path / "no" / "pid")}
-    steps = [["create", {"run": True, "pid_file": str(bundle.path / "pid")}], ["create", {}], ["kill", 9], ["delete"]]
+    steps: list[list[object]] = [
+        ["create", {"run": True, "pid_file": str(bundle.path / "pid")}],
+        ["create", {}],
+        ["kill", 9],
+        ["delete"],
+    ]
     report = worker.run(root, bundle.id, bundle.path, pipes.streams, [["create", options], *steps])
     assert report["results"] == [
         f"{bundle.path}/no/.pid: no such file or directory",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gosudacon.api import ConfigError, Error
-from gosudacon.linux import cgroup, cgroupfs, namespace
+from gosudacon.linux import cgroup, cgroupfs, namespace, system
 from gosudacon.stages.cgroups import owned
 from tests.support import cgroups, processes
 from tests.support.children import in_child
@@ -148,6 +148,7 @@ def test_a_refused_limit_is_an_error_that_names_its_place(make_jail: MakeJail) -
 
 
 def test_a_missing_file_is_an_error_with_a_hint(make_jail: MakeJail) -> None:
+    resources: dict[str, Any]
     if V1 and "hugetlb" not in Path("/proc/self/mountinfo").read_text():
         file, resources = "blkio.leaf_weight", {"blockIO": {"leafWeight": 100}}
     else:
@@ -341,7 +342,7 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
         pytest.skip("needs cgroup-v1")
     for path in everywhere(os.path.dirname(jail.path)):
         path.mkdir(parents=True, exist_ok=True)
-    module = cgroupfs.os if call == "mkdir" else cgroupfs
+    module = system if call == "mkdir" else cgroupfs
     real, calls = getattr(module, call), itertools.count(1)
 
     def failing(*arguments: Any, **named: Any) -> Any:

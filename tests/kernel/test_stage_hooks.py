@@ -44,7 +44,7 @@ class State(Engine):
         self.pid = pid
         self.more = more
 
-    def state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+    def state(self, status: str, pid: int | None = None) -> Any:
         state = {"ociVersion": "1.3.0", "id": "c", "status": status, "bundle": "/b", **self.more}
         pid = self.pid if pid is None else pid
         return {**state, "pid": pid} if pid else state
@@ -57,7 +57,8 @@ def shell(script: str, *args: str, **more: Any) -> dict[str, Any]:
 
 
 def steps_of(kind: str, *hooks: dict[str, Any]) -> list[Step]:
-    return make([HooksStage()], Spec({"hooks": {kind: list(hooks)}}, "c", "/b"), Host()).steps
+    config: Any = {"hooks": {kind: list(hooks)}}
+    return make([HooksStage()], Spec(config, "c", "/b"), Host()).steps
 
 
 def context_in(bundle: Path | str) -> Context:
@@ -252,7 +253,7 @@ def test_a_seccomp_filter_that_hides_pidfds_does_no_harm(scratch: Path) -> None:
     rules = [{"names": names, "action": "SCMP_ACT_ERRNO"}]
     stage = SeccompStage()
     stage.settings = {"cache": False}
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
     filters = make([stage], Spec({"linux": {"seccomp": profile}}, "c", "/b"), Host()).steps
 
     def init() -> list[str]:

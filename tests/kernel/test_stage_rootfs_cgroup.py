@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ PRIVATE = pytest.mark.parametrize("private", [False, True], ids=["the host's nam
 
 
 @pytest.fixture
-def own(bundle: Bundle) -> dict[str, str]:
+def own(bundle: Bundle) -> Iterator[dict[str, str]]:
     """A cgroup in every hierarchy, as the stage cgroups leaves it in the context."""
     made = {}
     for item in cgroups.hierarchies():

@@ -177,7 +177,7 @@ def test_path_off_its_filesystem(bare: Bundle) -> None:
             mount.mount("t", f"/proc/self/fd/{below}", "tmpfs", 0)
             plain(step, context)
 
-        hide.OpenNull.run = run  # type: ignore[method-assign]
+        hide.OpenNull.run = run  # type: ignore[method-assign,assignment]
 
     assert "not on the filesystem" in failing(bare, before=cover).message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +249,7 @@ def test_copying_up(bare: Bundle, kernel: tuple[int, int] | None) -> None:
 
 
 @pytest.fixture
-def source(bare: Bundle) -> Path:
+def source(bare: Bundle) -> Iterator[Path]:
     """A directory with a file, and below ``sub`` a tmpfs mount with a file."""
     path = bare.path / "source"
     (path / "sub").mkdir(parents=True)
@@ -362,7 +363,12 @@ def test_links_are_copied(bare: Bundle, kernel: tuple[int, int] | None) -> None:
 @pytest.mark.parametrize("there", ["file", "directory", "other link"])
 def test_a_copied_link_replaces_nothing(there: str, bare: Bundle, kernel: tuple[int, int] | None) -> None:
     place = bare.rootfs / "place"
-    {"file": place.touch, "directory": place.mkdir, "other link": lambda: place.symlink_to("other")}[there]()
+    if there == "file":
+        place.touch()
+    elif there == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("other")
     (bare.path / "link").symlink_to("text")
     bare.add_mount("/place", "bind", str(bare.path / "link"), "bind", "copy-symlink")
     error = failing(bare, kernel=kernel)

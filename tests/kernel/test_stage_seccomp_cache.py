@@ -43,7 +43,7 @@ def cache(scratch: Path) -> Path:
     return scratch / "cache" / "seccomp"
 
 
-def compiled(cache: Path | str, profile: dict[str, Any] = PROFILE, **settings: Any) -> bytes:
+def compiled(cache: Path | str, profile: Any = PROFILE, **settings: Any) -> bytes:
     stage = SeccompStage()
     stage.settings = {"cache": str(cache), **settings}
     spec = Spec({"linux": {"seccomp": profile}}, "c", "/b")

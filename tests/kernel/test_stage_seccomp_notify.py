@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,9 @@ from gosudacon.stages.seccomp import SeccompStage
 from gosudacon.stages.seccomp.steps import Held
 from tests.support import processes
 from tests.support.timing import seconds
+
+if TYPE_CHECKING:
+    from gosudacon.schema.types import State
 
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_RECV and _SEND (seccomp_unotify(2))
 PROFILE: dict[str, Any] = {
@@ -82,12 +85,12 @@ def agent(scratch: Path) -> Iterator[Agent]:
 def creation(path: str, nnp: bool = False, profile: dict[str, Any] = PROFILE) -> RuntimeSide:
     stage = SeccompStage()
     stage.settings = {"cache": False}
-    config = {"process": {"noNewPrivileges": nnp}, "linux": {"seccomp": {**profile, "listenerPath": path}}}
+    config: Any = {"process": {"noNewPrivileges": nnp}, "linux": {"seccomp": {**profile, "listenerPath": path}}}
     spec = Spec(config, "notified", "/bundle")
     steps = make([stage], spec, Host()).steps
     context = Context(spec, Host())
 
-    def state(status: str, pid: int) -> dict[str, Any]:
+    def state(status: str, pid: int) -> State:
         return {"ociVersion": "1.3.0", "id": "notified", "status": status, "pid": pid, "bundle": "/bundle"}
 
     return RuntimeSide(Plan([*steps, Spawn(flags=0), Settle()]), context, state)

@@ -302,7 +302,7 @@ def test_an_init_of_0_1_0_that_waits_is_started(runtime: Runtime, token: str, an
     (directory / "state.json").write_text(json.dumps(sample))
     assert runtime.status(id) == "created"
     result = runtime.start(id, check=False)
-    assert (result.returncode, RECORD_OF_A_FAILURE["message"] in result.stderr.replace("\\", "")) == (
+    assert (result.returncode, str(RECORD_OF_A_FAILURE["message"]) in result.stderr.replace("\\", "")) == (
         (1, True) if answer else (0, False)
     )
     assert runtime.status(id) == ("stopped" if answer else "running")

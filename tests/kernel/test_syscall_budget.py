@@ -61,7 +61,7 @@ def test_budget(runtime: Runtime, bundle: Bundle) -> None:
     runtime.delete(bundle, "--force")
     counter = Counter(runtime, bundle.path)
     runtime.created.append(bundle.id)
-    create = [*runtime.command, "--root", runtime.root, "create", "--bundle", bundle.path, bundle.id]
+    create = [*runtime.command, "--root", str(runtime.root), "create", "--bundle", str(bundle.path), bundle.id]
     with subprocess.Popen([*counter.strace("create"), *create]) as whole:  # strace stays until init ends
         runtime.until(bundle, "created")
         counts = {"start": counter.call("start", bundle.id), "state": counter.call("state", bundle.id)}

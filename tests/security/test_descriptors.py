@@ -102,7 +102,7 @@ def test_a_created_container_is_not_a_way_to_the_host(
         bundle.add_mount("/mnt", "bind", str(marked), "rbind", "ro")
         change(bundle)
         terminal = bundle.config["process"]["terminal"]
-        extra = ["--console-socket", console_socket.path] if terminal else []
+        extra: list[str | Path] = ["--console-socket", console_socket.path] if terminal else []
         leaking.create(bundle, *extra, options=["--log", bundle.path / "log"])
         if terminal:
             console_socket.receive()

@@ -32,7 +32,7 @@ CALLS = [
     *("setgroups", "setns", "setresgid", "setresuid", "setsid", "sigaltstack", "stat", "statx", "sysinfo", "umask"),
     *("uname", "unshare", "vfork", "wait4", "write", "writev"),
 ]
-ACTIONS = {
+ACTIONS: dict[str, dict[str, object]] = {
     "EPERM": {"action": "SCMP_ACT_ERRNO", "errnoRet": 1},
     "ENOSYS": {"action": "SCMP_ACT_ERRNO", "errnoRet": 38},
     "kill": {"action": "SCMP_ACT_KILL_PROCESS"},
@@ -55,7 +55,7 @@ def put(bundle: Bundle, program: Path) -> str:
 
 
 def denied(bundle: Bundle, names: list[str], action: str, nnp: bool) -> Bundle:
-    rule = {"names": names, **ACTIONS[action]}
+    rule: dict[str, object] = {"names": names, **ACTIONS[action]}
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
     return bundle.set("process.noNewPrivileges", nnp).set("linux.seccomp", profile)
 

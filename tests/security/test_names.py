@@ -36,9 +36,9 @@ def _nothing_made(scratch: Path, leftovers: object) -> Iterator[None]:
 def test_what_is_no_id_is_refused_by_every_command(runtime: Runtime, bundle: Bundle) -> None:
     runtime.root.mkdir()
     for name in NO_NAMES:
-        for words in (["create", "--bundle", bundle.path], ["run", "--bundle", bundle.path]):
-            result = runtime.call(*words, "--", name, check=False)
-            assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, (words, name)
+        for command in ("create", "run"):
+            result = runtime.call(command, "--bundle", bundle.path, "--", name, check=False)
+            assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, (command, name)
     for name in NO_NAMES[:8]:
         for words in (["start"], ["state"], ["kill"], ["delete"], ["delete", "--force"]):
             assert runtime.call(*words, "--", name, check=False).returncode == 1, (words, name)

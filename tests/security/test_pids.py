@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -103,7 +104,7 @@ def test_the_runtime_is_killed_at_any_time(runtime: Runtime, make_bundle: Bundle
         time.sleep(took * 1.1 * number / (ROUNDS // 2))
         child.kill()
         child.wait()
-        eventually(lambda name=name: _settled(runtime, name), 10, "the end of init")
+        eventually(functools.partial(_settled, runtime, name), 10, "the end of init")
         states.add(runtime.status(name))
         runtime.delete(name, "--force")
         assert runtime.status(name) == "none"

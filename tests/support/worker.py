@@ -20,7 +20,7 @@ PATHS = [str(Path(__file__).resolve().parents[2]), sysconfig.get_path("purelib")
 
 
 def run(
-    root: Path, id: str, bundle: Path, streams: Sequence[int], steps: Sequence[Sequence[Any]], **caller: Any
+    root: Path, id: str, bundle: Path, streams: Sequence[int], steps: Sequence[Any], **caller: Any
 ) -> dict[str, Any]:
     """Have a worker do the ``steps`` for a caller with these ``streams`` (and what else `Caller` takes).
 
@@ -139,7 +139,7 @@ def _delete(order: dict[str, Any]) -> list[str]:
 def _note(order: dict[str, Any]) -> list[str]:
     from gosudacon.container.query import state
 
-    return sorted(_descriptors(state(order["root"], order["id"])["pid"]).values())
+    return sorted(_descriptors(str(state(order["root"], order["id"])["pid"])).values())
 
 
 def _descriptors(pid: int | str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs/annotations.md").read_text()
 
 def spec(**annotations: str) -> Spec:
     process = {"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0, "additionalGids": [5]}}
-    config = {
+    config: Any = {
         "ociVersion": "1.0.0",
         "root": {"path": "rootfs"},
         "process": process,

@@ -54,9 +54,10 @@ def replay(tmp_path: Path) -> Iterator[Any]:
             words = ["--root", str(tmp_path / "default"), *words]
         passed = {fd: _open(what, opened) for fd, what in call["fds"].items() if int(fd) > 2}
         moved = "".join(f" {fd}<&{source} {source}<&-" for fd, source in passed.items())
+        standard_input: Any = {"input": b"{}"} if call["fds"]["0"] == "pipe" else {"stdin": subprocess.DEVNULL}
         return subprocess.run(
             ["bash", "-c", f'exec "$@"{moved}', "bash", sys.executable, "-B", PROGRAM, *words],
-            **({"input": b"{}"} if call["fds"]["0"] == "pipe" else {"stdin": subprocess.DEVNULL}),
+            **standard_input,
             capture_output=True,
             env={name: VALUES.get(name, "x") for name in call["environment"]},
             cwd="/",

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,11 +15,12 @@ from gosudacon.cli.parse import parse
 from gosudacon.container.template import default_spec, write
 from gosudacon.linux.errors import Error
 
+if TYPE_CHECKING:
+    from gosudacon.schema.types import Config
 
-def namespaces(config: dict[str, object]) -> list[str]:
-    linux = config["linux"]
-    assert isinstance(linux, dict)
-    return [item["type"] for item in linux["namespaces"]]
+
+def namespaces(config: Config) -> list[str]:
+    return [item["type"] for item in config["linux"]["namespaces"]]
 
 
 def test_default() -> None:

@@ -19,7 +19,8 @@ from gosudacon.pipeline.step import Host, Spec
 
 
 def spec(config: dict[str, Any]) -> Spec:
-    return Spec({"root": {"path": "rootfs"}, **config}, "c", "/b")
+    whole: Any = {"root": {"path": "rootfs"}, **config}
+    return Spec(whole, "c", "/b")
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_directories(tmp_path: Path) -> None:
 
 def test_options(tmp_path: Path) -> None:
     directories = Directories(CriuOptions(image_path=str(tmp_path)), "dump.log", create=True)
-    options = {
+    options: dict[str, Any] = {
         "tcp_established": True,
         "manage_cgroups_mode": "strict",
         "empty_ns": ["network"],

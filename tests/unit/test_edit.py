@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import EXEC, UPDATE, ConfigError, Edit, Error, Host, Spec, Stage, Step, Target, hookimpl
+from gosudacon.api import EXEC, UPDATE, ConfigError, Edit, Error, Host, Options, Spec, Stage, Step, Target, hookimpl
 from gosudacon.linux import jsonio
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline import plugins
@@ -263,7 +263,7 @@ def test_each_sees_what_those_before_did_and_its_settings() -> None:
         return Edit().add_env("B", f"{settings['b']} after {spec.process['env'][-1]}")
 
     wanted = spec({"process": {"env": []}})
-    hooks = {"one": lambda **_: Edit().add_env("A", "1"), "two": second}
+    hooks: Any = {"one": lambda **_: Edit().add_env("A", "1"), "two": second}
     found = plugins.edit(Fake(hooks, two={"b": 2}), wanted, Host())
     assert wanted.process["env"] == ["A=1", "B=2 after A=1"]
     assert found is not None and found.plugins() == ["one", "two"]
@@ -330,7 +330,7 @@ class Writing(Stage):
 
 
 def _set(spec: Spec) -> None:
-    spec.config["x"] = 1
+    spec.config["hostname"] = "x"
 
 
 def _assign(spec: Spec) -> None:
@@ -338,7 +338,8 @@ def _assign(spec: Spec) -> None:
 
 
 def _delete(spec: Spec) -> None:
-    del spec.config["a"]["b"][0]
+    config: Any = spec.config
+    del config["a"]["b"][0]
 
 
 @pytest.mark.parametrize(
@@ -391,10 +392,11 @@ def test_a_configuration_that_is_nested_too_deeply() -> None:
 
 
 def test_a_spec_is_replaced() -> None:
-    first = spec({"a": 1}, options={"no_pivot": True}, operation=UPDATE)
-    second = first.replace(config={"b": 2})
-    assert (second.config, second.id, second.options, second.operation) == ({"b": 2}, "web", {"no_pivot": True}, UPDATE)
-    assert first.config == {"a": 1}
+    first = spec({"hostname": "a"}, options=Options(no_pivot=True), operation=UPDATE)
+    second = first.replace(config={"hostname": "b"})
+    assert (second.config, second.id, second.operation) == ({"hostname": "b"}, "web", UPDATE)
+    assert second.options is first.options
+    assert first.config == {"hostname": "a"}
     freeze_spec(first)
     assert type(first.replace(id="x")) is ReadOnlySpec
     with pytest.raises(TypeError):
@@ -452,5 +454,6 @@ def planned(config: Any, data: dict[str, Any]) -> object:
 def test_built_in_stages_plan_the_same_with_a_configuration_that_is_read_only(path: Path) -> None:
     """They change nothing of it, and take it for what it is."""
     data = registry(use_snapshot=False).data
-    found = [planned(json.loads(path.read_text()), {**data, "plugins": plugins}) for plugins in ({}, {"one": {}})]
+    enabled: tuple[dict[str, Any], ...] = ({}, {"one": {}})
+    found = [planned(json.loads(path.read_text()), {**data, "plugins": plugins}) for plugins in enabled]
     assert jsonio.dumps(found[0]) == jsonio.dumps(found[1])

@@ -24,7 +24,7 @@ def explain(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def config() -> dict[str, Any]:
+def config() -> Any:
     return default_spec(cgroup_v2=True)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -16,6 +15,9 @@ from gosudacon.api import Stage
 from gosudacon.container import features as module
 from gosudacon.linux.errors import Error
 from tests.support.runtime import CHECKOUT, runtime_command
+
+if TYPE_CHECKING:
+    from gosudacon.schema.types import Features
 
 SCHEMA = CHECKOUT / "schema"
 
@@ -27,14 +29,14 @@ class Speaks(Stage):
         self.name = "speaks"
         self._features = features
 
-    def features(self) -> Mapping[str, Any]:
+    def features(self) -> Features:
         if isinstance(self._features, Exception):
             raise self._features
-        found: Mapping[str, Any] = self._features
+        found: Features = self._features
         return found
 
 
-def of(monkeypatch: pytest.MonkeyPatch, *stages: Any) -> dict[str, Any]:
+def of(monkeypatch: pytest.MonkeyPatch, *stages: Any) -> Any:
     """The features of a runtime that has stages with these features."""
 
     class Fake:
@@ -46,7 +48,7 @@ def of(monkeypatch: pytest.MonkeyPatch, *stages: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found() -> Any:
     return module.features(use_snapshot=False)
 
 
@@ -110,7 +112,7 @@ def test_every_architecture_can_be_compiled_for(found: dict[str, Any]) -> None:
     assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"} <= set(seccomp["archs"])
     for name in seccomp["archs"]:
         if name.startswith("SCMP_ARCH_X86"):  # a filter has architectures of one byte order
-            profile = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [name], "syscalls": []}
+            profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [name], "syscalls": []}
             assert compiler.build(profile, "SCMP_ACT_KILL", steps.library())
     assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
 
@@ -166,7 +168,7 @@ def test_a_stage_that_says_nonsense_is_named(monkeypatch: pytest.MonkeyPatch, fe
 
 
 def test_asking_changes_nothing() -> None:
-    first = module.features(use_snapshot=False)
+    first: Any = module.features(use_snapshot=False)
     first["hooks"].append("x")
     first["linux"]["seccomp"]["enabled"] = None
     assert module.features(use_snapshot=False) != first

@@ -98,7 +98,6 @@ def test_a_state_directory_that_cannot_be_opened_is_not_left(tmp_path: os.PathLi
 
 def test_state_json_goes_last(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Until everything else is gone, the next delete knows what there was."""
-    from gosudacon.container import state
 
     store = Store(os.fspath(tmp_path), "a")
     store.create()
@@ -111,7 +110,7 @@ def test_state_json_goes_last(tmp_path: os.PathLike[str], monkeypatch: pytest.Mo
         order.append(name)
         unlink(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr(state.os, "unlink", spy)
+    monkeypatch.setattr("gosudacon.container.state.os.unlink", spy)
     store.remove()
     assert order[-1] == "state.json"
     assert len(order) == 4

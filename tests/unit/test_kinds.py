@@ -174,7 +174,8 @@ def test_a_plugin_that_raises_at_import_is_an_error_too(monkeypatch: pytest.Monk
 
 def test_a_record_does_not_need_the_name_of_our_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a class is, is looked up by its name on disk."""
-    record = next(kind for kind in recorded() if kind.recorded_as[0] == "cgroups.create")(places=[]).record()
+    kind: Any = next(kind for kind in recorded() if kind.recorded_as[0] == "cgroups.create")
+    record = kind(places=[]).record()
     moved = ModuleType("moved")
     moved.Other = Named  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "moved", moved)

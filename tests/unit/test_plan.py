@@ -84,7 +84,8 @@ class Updating(Stage):
 
 
 def test_the_steps_of_update_stay_in_their_order() -> None:
-    plan = make_update([Updating()], {"x": 1}, Spec({}, "x", "/b"), Host())
+    resources: Any = {"x": 1}
+    plan = make_update([Updating()], resources, Spec({}, "x", "/b"), Host())
     plan.steps.append(step("new", PREPARE))
     plan.note_changes("mine", plan.note())
     assert [each.describe() for each in plan.steps] == ["late", "1", "new"]
@@ -169,7 +170,7 @@ def test_a_stage_that_stumbles_over_the_configuration_is_a_config_error() -> Non
         name = "stumbling"
 
         def plan(self, spec: Spec, host: Host) -> list[Step]:
-            return [step(spec.config["missing"], MOUNT)]
+            return [step(spec.config["hostname"], MOUNT)]
 
     with pytest.raises(ConfigError, match="KeyError") as caught:
         make([Stumbling()], Spec({}, "id", "/bundle"), Host())

@@ -14,7 +14,7 @@ NOTIFY = "/run/gosudacon/c/notify"
 
 
 def spec(target: Target | None = None, mount: bool = True, **options: Any) -> Spec:
-    config: dict[str, Any] = {
+    config: Any = {
         "process": {"args": ["sh"], "cwd": "/", "env": ["LISTEN_PID=9", "NOTIFY_SOCKET=/other"]},
         "root": {"path": "rootfs"},
         "linux": {"namespaces": [{"type": "mount"}] if mount else []},

@@ -72,7 +72,8 @@ def plan(
     linux: dict[str, Any] = {"resources": resources or {}, **config.pop("linux", {})}
     if path is not None:
         linux["cgroupsPath"] = path
-    spec = Spec({"linux": linux, **config}, "c1", "/bundle", Options(**(options or {})))
+    whole: Any = {"linux": linux, **config}
+    spec = Spec(whole, "c1", "/bundle", Options(**(options or {})))
     return plans.make([Cgroups()], spec, host).steps
 
 

@@ -105,7 +105,8 @@ def test_no_instruction_is_out_of_reach() -> None:
 
 
 def spec(entries: list[dict[str, Any]], **config: Any) -> Spec:
-    return Spec({"linux": {"resources": {"devices": entries}}, **config}, "c1", "/bundle")
+    whole: Any = {"linux": {"resources": {"devices": entries}}, **config}
+    return Spec(whole, "c1", "/bundle")
 
 
 def test_rules_of_entries() -> None:
@@ -137,7 +138,7 @@ SWEEPING: dict[str, Any] = {"allow": False, "access": "rwm"}
         ([SWEEPING, {**SWEEPING, "type": "c"}], True),
     ],
 )
-def test_a_default_device_is_denied_only_by_name(entries: list[dict[str, Any]], wanted: bool) -> None:
+def test_a_default_device_is_denied_only_by_name(entries: Any, wanted: bool) -> None:
     assert run(bpf.device_program(devices.rules_of(entries)), "c", 1, 7, "r") == wanted
     assert run(bpf.device_program(devices.rules_of(entries)), "b", 1, 7, "m")
 
@@ -161,7 +162,7 @@ def test_v1_lets_what_may_not_be_opened_be_made() -> None:
         ({"allow": True, "minor": 1 << 31, "access": "r"}, "minor", "invalid device minor"),
     ],
 )
-def test_entries_that_are_refused(entry: dict[str, Any], where: str, words: str) -> None:
+def test_entries_that_are_refused(entry: Any, where: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         devices.rules_of([{"allow": False, "access": "rwm"}, entry])
     assert caught.value.where == f"linux.resources.devices[1].{where}"
@@ -204,7 +205,7 @@ def planned(host: Host, entries: list[dict[str, Any]], **config: Any) -> list[An
 
 
 V1 = Host(cgroup_mode="v1", cgroup_mounts={"devices": "/sys/fs/cgroup/devices"}, own_cgroups={})
-EVERYTHING = [{"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}]
+EVERYTHING: Any = [{"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}]
 
 
 def test_a_privileged_container_needs_no_program() -> None:

@@ -29,7 +29,8 @@ def spec(
     if path is not None:
         linux["cgroupsPath"] = path
     chosen = Options(**({"systemd_cgroup": True} if options is None else options))
-    return Spec({"linux": linux, **config}, id, "/b", chosen)
+    whole: Any = {"linux": linux, **config}
+    return Spec(whole, id, "/b", chosen)
 
 
 def plan(*args: Any, host: Host = HOST, **kw: Any) -> list[Step]:
@@ -262,7 +263,7 @@ def test_exec_explained() -> None:
 
 
 def test_update_tells_systemd_first() -> None:
-    resources = {"memory": {"limit": 5, "swap": 6, "checkBeforeUpdate": True}}
+    resources: Any = {"memory": {"limit": 5, "swap": 6, "checkBeforeUpdate": True}}
     steps = list(Cgroups().plan_update(resources, spec(resources, "a.slice:p:n"), HOST))
     assert [step.describe() for step in steps] == [
         "read memory.swap.max, memory.max",

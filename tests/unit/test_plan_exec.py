@@ -37,9 +37,8 @@ def spec(
     **options: Any,
 ) -> Spec:
     target = target or Target(pid=7, start_time=9, namespaces=KINDS, cgroups=V1)
-    return Spec(
-        {"process": {**PROCESS, **(process or {})}, "linux": linux or {}}, "c", "/b", Options(**options), target=target
-    )
+    config: Any = {"process": {**PROCESS, **(process or {})}, "linux": linux or {}}
+    return Spec(config, "c", "/b", Options(**options), target=target)
 
 
 def lines(steps: list[Step]) -> list[str]:
@@ -275,7 +274,7 @@ def test_a_step_that_would_last_is_refused() -> None:
 
 # The process: from a file, from options.
 
-OWN: dict[str, Any] = {
+OWN: Any = {
     "args": ["init"],
     "cwd": "/home",
     "env": ["A=1"],
@@ -290,11 +289,19 @@ OWN: dict[str, Any] = {
 
 
 def test_options_change_the_container_s_process() -> None:
-    assert processes.build(OWN, ["ls", "-l"], ExecOptions()) == {
-        key: value for key, value in OWN.items() if key != "terminal"
-    } | {"args": ["ls", "-l"]}
-    options = {"env": ["B=2"], "cwd": "/x", "user": "1:2", "additional_gids": ["3"], "cap": ["CAP_CHOWN"], "tty": True}
-    found = processes.build(OWN, ["ls"], ExecOptions(**options, apparmor="p", process_label="l"))
+    unchanged = {key: value for key, value in OWN.items() if key != "terminal"}
+    assert processes.build(OWN, ["ls", "-l"], ExecOptions()) == {**unchanged, "args": ["ls", "-l"]}
+    options = ExecOptions(
+        env=["B=2"],
+        cwd="/x",
+        user="1:2",
+        additional_gids=["3"],
+        cap=["CAP_CHOWN"],
+        tty=True,
+        apparmor="p",
+        process_label="l",
+    )
+    found = processes.build(OWN, ["ls"], options)
     assert found["env"] == ["A=1", "B=2"]
     assert found["user"] == {"uid": 1, "gid": 2, "additionalGids": [7, 3], "umask": 63}
     assert (found["cwd"], found["terminal"], found["apparmorProfile"], found["selinuxLabel"]) == ("/x", True, "p", "l")
@@ -304,16 +311,14 @@ def test_options_change_the_container_s_process() -> None:
 
 
 def test_more_capabilities_become_ambient_only_beside_an_inheritable_set() -> None:
-    own = {**OWN, "capabilities": {**CAPABILITIES, "inheritable": ["CAP_KILL"]}}
+    own: Any = {**OWN, "capabilities": {**CAPABILITIES, "inheritable": ["CAP_KILL"]}}
     assert processes.build(own, ["x"], ExecOptions(cap=["CAP_CHOWN"]))["capabilities"]["ambient"] == ["CAP_CHOWN"]
     assert "capabilities" not in processes.build({"args": ["x"]}, ["x"], ExecOptions(cap=["CAP_CHOWN"]))
 
 
 def test_no_new_privs() -> None:
-    assert (
-        processes.build({**OWN, "noNewPrivileges": False}, ["x"], ExecOptions(no_new_privs=True))["noNewPrivileges"]
-        is True
-    )
+    without: Any = {**OWN, "noNewPrivileges": False}
+    assert processes.build(without, ["x"], ExecOptions(no_new_privs=True))["noNewPrivileges"] is True
 
 
 NO_USERS = [
@@ -402,7 +407,7 @@ def test_what_are_no_sub_cgroups(arguments: list[str]) -> None:
 
 def test_what_explain_shows_needs_nothing_that_runs(registry: Registry, tmp_path: Path, file: Path) -> None:
     config = {"ociVersion": "1.0.2", "root": {"path": "r"}, "process": OWN, "linux": {"cgroupsPath": "/p"}}
-    config["linux"]["namespaces"] = [{"type": kind} for kind in ("mount", "pid")]  # type: ignore[index]
+    config["linux"]["namespaces"] = [{"type": kind} for kind in ("mount", "pid")]
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = steps_of(
         registry, explained("c", str(tmp_path), ExecOptions(process=str(file))), Host(apparmor=True, selinux=True)

@@ -14,7 +14,7 @@ from gosudacon.stages.rootfs_mount import RootfsMount
 
 
 def plan_of(process: dict[str, Any] | None = None, **linux: Any) -> Plan:
-    config = {
+    config: Any = {
         "process": {"args": ["x"], "cwd": "/", "capabilities": {}, **(process or {})},
         "root": {"path": "r"},
         "linux": {"namespaces": [{"type": "mount"}, {"type": "user"}], **linux},
@@ -22,7 +22,7 @@ def plan_of(process: dict[str, Any] | None = None, **linux: Any) -> Plan:
     return make([Namespaces(), RootfsMount(), Handoff()], Spec(config, "c", "/b"), Host())
 
 
-def ids(*ranges: tuple[int, int, int]) -> list[dict[str, int]]:
+def ids(*ranges: tuple[int, int, int]) -> Any:
     return [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in ranges]
 
 

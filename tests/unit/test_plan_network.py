@@ -18,11 +18,11 @@ from gosudacon.stages.hooks import HooksStage
 from gosudacon.stages.namespaces import Namespaces
 from tests.support.runtime import CHECKOUT
 
-OWN = {"linux": {"namespaces": [{"type": "pid"}, {"type": "network"}]}}
+OWN: Any = {"linux": {"namespaces": [{"type": "pid"}, {"type": "network"}]}}
 LINK = "gsd9bc6cd52015f"
 
 
-def plan(config: dict[str, Any] | None = None, host: Host | None = None, **settings: Any) -> list[Step]:
+def plan(config: Any = None, host: Host | None = None, **settings: Any) -> list[Step]:
     stage = Network()
     stage.settings = settings
     return make([stage], Spec(OWN if config is None else config, "web", "/srv/web"), host or Host()).steps
@@ -89,7 +89,7 @@ def test_what_outlives_the_process_can_be_rebuilt_from_its_record() -> None:
 
 
 def test_it_comes_after_the_namespaces_and_before_the_hooks() -> None:
-    config = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
+    config: Any = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
     steps = make([Namespaces(), Network(), HooksStage()], Spec(config, "web", "/srv/web"), Host()).steps
     stages = [step.stage for step in steps if step.runs_on() == RUNTIME]
     assert stages == ["namespaces", *["network"] * 6, "hooks"]

@@ -153,7 +153,7 @@ def users() -> dict[str, Any]:
     )
 
 
-WHOLE: dict[str, tuple[dict[str, Any], Host, dict[str, Any]]] = {
+WHOLE: dict[str, tuple[Any, Host, dict[str, Any]]] = {
     "spec-v2": (template.default_spec(cgroup_v2=True), Host(), {"console_socket": "/run/tty.sock"}),
     "spec-v1": (template.default_spec(cgroup_v2=False), V1, {}),
     "spec-old-kernel": (template.default_spec(cgroup_v2=False), OLD, {}),
@@ -294,11 +294,12 @@ def test_flags_in_a_user_namespace() -> None:
 )
 def test_propagation_of_the_root(word: str | None, classic: str, base: list[str], afterwards: str) -> None:
     """Only mount(2) copies bind sources inside the namespace, and so needs it shared itself."""
-    for host, options, first in (
+    cases: tuple[tuple[Host, dict[str, Any], str], ...] = (
         (Host(), {}, classic.replace("rshared", "rslave").replace("shared", "rslave")),
         (OLD, {}, classic),
         (OLD, {"no_pivot": True}, classic.replace("rshared", "rslave").replace("shared", "rslave")),
-    ):
+    )
+    for host, options, first in cases:
         if options and "private" in (word or ""):
             continue
         made = config(mount("/a", "bind", "/a", "rbind"), rootfsPropagation=word)
@@ -342,7 +343,10 @@ def test_nodes_are_bound_in_a_user_namespace() -> None:
 
 def test_hidden_paths() -> None:
     """Hidden paths are hidden once and looked for where they belong."""
-    hidden = {"maskedPaths": ["/proc/a", "/x", "/proc/a", "/proc/cpuinfo", "/sys/b"], "readonlyPaths": ["/proc/a"]}
+    hidden: dict[str, Any] = {
+        "maskedPaths": ["/proc/a", "/x", "/proc/a", "/proc/cpuinfo", "/sys/b"],
+        "readonlyPaths": ["/proc/a"],
+    }
     mounts = [
         mount("/proc", "proc", "proc"),
         mount("/proc/cpuinfo", "bind", "/lxcfs", "bind"),

@@ -15,7 +15,9 @@ R = m.MS_REC
 
 
 def options(*words: str, **entry: Any) -> Options:
-    return parse({"options": list(words), **entry}, "mounts[3]")
+    entry["options"] = list(words)
+    whole: Any = entry
+    return parse(whole, "mounts[3]")
 
 
 def test_flag_and_its_opposite() -> None:

@@ -53,7 +53,7 @@ def lines(steps: list[Step]) -> list[str]:
 
 HOLD = "confine/0 container: hold CAP_SYS_ADMIN until the seccomp filter is loaded"
 LET_GO = "confine/70 container: capset: CAP_SYS_ADMIN is held no longer"
-ALLOWING: dict[str, Any] = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": None}
+ALLOWING: Any = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": None}
 
 
 def test_a_profile_that_refuses_what_follows_is_loaded_last() -> None:
@@ -88,14 +88,14 @@ def test_with_no_new_privileges_it_is_loaded_last() -> None:
     ],
 )
 def test_who_has_cap_sys_admin_need_not_hold_it(sets: Any, held: bool) -> None:
-    process = {"noNewPrivileges": False, "capabilities": sets}
+    process: Any = {"noNewPrivileges": False, "capabilities": sets}
     given = Spec({"process": process, "linux": {"seccomp": ALLOWING}}, "c", "/b")
     found = lines(make([SeccompStage()], given, Host()).steps)
     assert (HOLD in found, LET_GO in found) == (held, held)
 
 
 def test_among_others_the_filter_comes_before_the_birth() -> None:
-    namespaces = [{"type": "pid", "path": "/proc/7/ns/pid"}]
+    namespaces: Any = [{"type": "pid", "path": "/proc/7/ns/pid"}]
     given = Spec(
         {"process": {"noNewPrivileges": True}, "linux": {"seccomp": ALLOWING, "namespaces": namespaces}}, "c", "/b"
     )
@@ -132,15 +132,15 @@ CLONE = "clone", (0x8000, 0, 0, 0, 0)
     ],
 )
 def test_what_a_profile_allows(rule: dict[str, Any], allowed: bool) -> None:
-    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
+    profile: Any = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
     assert rules.allows(profile, *CLONE) is allowed
 
 
 def test_a_condition_on_unknown_arguments_decides_nothing() -> None:
     condition = [{"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}]
-    allow = {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": condition}
+    allow: Any = {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": condition}
     assert not rules.allows({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allow]}, "ioctl")
-    deny = {**allow, "action": "SCMP_ACT_ERRNO"}
+    deny: Any = {**allow, "action": "SCMP_ACT_ERRNO"}
     assert not rules.allows({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [deny]}, "ioctl")
 
 
@@ -346,7 +346,8 @@ def test_the_stub_of_no_profile(made: Any) -> None:
 
 def test_a_profile_s_word_on_other_architectures() -> None:
     """It goes before the setting of the stage."""
-    steps = plan({**PROFILE, "otherArchitectures": "SCMP_ACT_LOG"}, **{"other-architectures": "SCMP_ACT_TRAP"})
+    settings: dict[str, Any] = {"other-architectures": "SCMP_ACT_TRAP"}
+    steps = plan({**PROFILE, "otherArchitectures": "SCMP_ACT_LOG"}, **settings)
     assert vars(steps[0])["others"] == "SCMP_ACT_LOG"
     for action in ("SCMP_ACT_NOTIFY", "SCMP_ACT_X"):
         with pytest.raises(ConfigError, match="unknown seccomp action") as caught:

@@ -351,9 +351,8 @@ def test_a_replacement_takes_the_place_and_knows_whom_it_replaced(configured: Co
     text = 'plugins = ["mine"]\n[replace]\nseccomp = "mine"\n[stage.seccomp]\na = 1\n[stage.mine]\nb = 2\n'
     found = configured(text)
     assert found.names() == BUILT_IN
-    (stage,) = [
-        each for each in found.stages(Spec({"linux": {"seccomp": {"a": 1}}}, "x", "/b")) if each.name == "seccomp"
-    ]
+    spec = Spec({"linux": {"seccomp": {"flags": ["a"]}}}, "x", "/b")
+    (stage,) = [each for each in found.stages(spec) if each.name == "seccomp"]
     assert type(stage).__name__ == "Mine"
     assert stage.settings == {"b": 2}
     assert stage.replaced is not None

@@ -292,7 +292,7 @@ HOSTS = {
 }
 
 
-def explained(config: dict[str, Any], host: Host, path: str, use_snapshot: bool) -> str:
+def explained(config: Any, host: Host, path: str, use_snapshot: bool) -> str:
     """What `explain --format json` prints for a configuration, or why it refuses."""
     sys.modules.pop("gt_snapshot", None)
     spec = Spec(config, "x", "/b", None, json.dumps(config).encode())

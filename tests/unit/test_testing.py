@@ -96,7 +96,8 @@ def test_version_of_an_interpreter(tmp_path: Path) -> None:
 
 def members(data: bytes) -> dict[str, tuple[int, bytes]]:
     """Mode and contents by name, of a cpio archive."""
-    found, at = {}, 0
+    found: dict[str, tuple[int, bytes]] = {}
+    at = 0
     while True:
         assert data[at : at + 6] == b"070701"
         numbers = [int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]

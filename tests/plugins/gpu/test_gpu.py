@@ -11,7 +11,7 @@ from gosudacon.api import Spec
 SETTINGS = {"major": 195, "minors": [0], "libraries": "/usr/lib/gpu"}
 
 
-def edited(config: dict[str, Any]) -> Any:
+def edited(config: Any) -> Any:
     edit = gosudacon_edit_spec(Spec(config, "web", "/srv/web"), SETTINGS)
     return edit and edit.applied(config)
 

@@ -6,8 +6,9 @@ from gosudacon.api import ConfigError, Host, Spec, Stage, Step, hookimpl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any
+    from collections.abc import Iterable
+
+    from gosudacon.api import Features
 
 
 class SiteHostname(Stage):
@@ -29,7 +30,7 @@ class SiteHostname(Stage):
             spec = spec.replace(config={**spec.config, "hostname": f"{name}.{domain}"})
         return self.replaced.plan(spec, host)
 
-    def features(self) -> Mapping[str, Any]:
+    def features(self) -> Features:
         """Those of the stage it replaces."""
         return self.replaced.features() if self.replaced else {}
 
