@@ -137,7 +137,14 @@ def _check_complete(paths: Mapping[str, str]) -> None:
                 words = [part.split()[0] for part in (several or names).split(",") if part.strip()]
                 needed |= {f"{module}.{word}" for word in words if word not in own}
             for name in sorted(needed - {*paths}):
-                raise RuntimeError(f"{path} imports {name}, which is missing")
+                if not _is_stub(name, paths):
+                    raise RuntimeError(f"{path} imports {name}, which is missing")
+
+
+def _is_stub(name: str, paths: Mapping[str, str]) -> bool:
+    """Whether a module is there for the type checker only, as a ``.pyi`` file."""
+    package, _, leaf = name.rpartition(".")
+    return os.path.exists(os.path.join(os.path.dirname(paths.get(package, "")), f"{leaf}.pyi"))
 
 
 def _recover(package: str, place: str, loader: bytes, paths: Sequence[str]) -> bytes:
