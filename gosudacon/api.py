@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error, StepError, SyscallError
+from gosudacon.base.errors import ConfigError, Error, StepError, SyscallError
 from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 
 Path = tuple[str | int, ...]
 """The way from the outermost value inwards: names of members and indexes of elements."""
@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 class Positions:
     """Finds values in `text` by their paths.
 
-    `text` must be a JSON text that `gosudacon.linux.jsonio.loads` accepts. Only objects and arrays on the
+    `text` must be a JSON text that `gosudacon.base.jsonio.loads` accepts. Only objects and arrays on the
     way to what is asked for are looked through, each once; all else is skipped by the C scanner.
     """
 

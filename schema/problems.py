@@ -15,8 +15,8 @@ from typing import Any
 import jsonschema.validators
 from jsonschema import ValidationError
 
-from gosudacon.linux import jsonio
-from gosudacon.schema import compiler, formats, words
+from gosudacon.base import jsonio
+from gosudacon.schema import compiler, descriptions, formats
 from gosudacon.schema.compiler import Schema
 from gosudacon.schema.positions import Path, Positions
 
@@ -81,7 +81,7 @@ def problems_of_text(text: bytes, kind: str = "config") -> list[Problem]:
 
 
 def broken(error: jsonio.JSONError) -> Problem:
-    """The problem behind an error of `gosudacon.linux.jsonio.loads`."""
+    """The problem behind an error of `gosudacon.base.jsonio.loads`."""
     return Problem("", error.line, error.column, f"broken JSON ({error.message})", "one JSON value in UTF-8")
 
 
@@ -95,15 +95,15 @@ def _problem(
         offset = positions.name(path) if is_name else positions.value(path)
         line, column = positions.line_column(offset)
     if is_name:
-        found = words.found(path[-1])
-        allowed = words.allowed(error.validator_value, path[-1]) + " as the name"
+        found = descriptions.found(path[-1])
+        allowed = descriptions.allowed(error.validator_value, path[-1]) + " as the name"
     else:
         found, value = _look_up(config, path)
         own_words = error.validator == "uniqueBy" or "allowed" in error.schema
         # What is missing is described where the schema defines it, not where it demands it.
         wanted = error.schema if own_words or error.validator not in _MISSING else _part(schema, path)
-        allowed = error.message if error.validator == "uniqueBy" else words.allowed(wanted, value)
-    return offset, Problem(words.where(path), line, column, found, allowed)
+        allowed = error.message if error.validator == "uniqueBy" else descriptions.allowed(wanted, value)
+    return offset, Problem(descriptions.where(path), line, column, found, allowed)
 
 
 def _look_up(config: object, path: Path) -> tuple[str, object]:
@@ -113,7 +113,7 @@ def _look_up(config: object, path: Path) -> tuple[str, object]:
         if isinstance(value, dict) and step not in value:
             return "nothing", None
         value = value[step]
-    return words.found(value), value
+    return descriptions.found(value), value
 
 
 def _part(schema: Schema, path: Path) -> Schema:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import PIVOT, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EINVAL, _EPERM, _ENOENT, _EACCES = 22, 1, 2, 13
 _FORMAT, _CHARACTER = 0o170000, 0o020000
-_NULL = os.makedev(1, 3)
+_NULL = posix.makedev(1, 3)
 _AFTERWARDS = {
     "shared": mount.MS_SHARED,
     "rshared": mount.MS_SHARED | mount.MS_REC,
@@ -30,17 +30,17 @@ class PivotRoot(Step):
         return 'pivot_root(".", "."), detach the old root'
 
     def run(self, context: Context) -> None:
-        old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        old = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         try:
-            os.fchdir(context.root)
+            posix.fchdir(context.root)
             mount.pivot_root(".", ".")
-            os.fchdir(old)
+            posix.fchdir(old)
             # An unmount in a mount that a hook has shared again would reach the host.
             mount.set_propagation(".", mount.MS_SLAVE | mount.MS_REC, about="the old root")
             mount.umount(".", mount.MNT_DETACH)
         finally:
-            os.close(old)
-        os.chdir("/")
+            posix.close(old)
+        posix.chdir("/")
 
 
 class MaskHostMounts(Step):
@@ -78,7 +78,7 @@ class MoveRoot(Step):
         return 'move the root filesystem\'s mount to "/", chroot(".")'
 
     def run(self, context: Context) -> None:
-        os.fchdir(context.root)
+        posix.fchdir(context.root)
         mount.mount(".", "/", None, mount.MS_MOVE, about="the root filesystem")
         _chroot()
 
@@ -92,7 +92,7 @@ class ChangeRoot(Step):
         return "chroot into the root filesystem (no mount namespace)"
 
     def run(self, context: Context) -> None:
-        os.fchdir(context.root)
+        posix.fchdir(context.root)
         _chroot()
 
 
@@ -123,20 +123,20 @@ class ReopenNull(Step):
         if not streams:
             return
         try:
-            probe = path.open_in_root(context.root, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
+            probe = path.open_in_root(context.root, "/dev/null", posix.O_PATH | posix.O_NOFOLLOW)
         except OSError:
             return  # the container has none: it keeps the host's
         try:
             if not _is_null(probe):
                 return
-            null = os.open(f"self/fd/{probe}", os.O_RDWR | os.O_CLOEXEC, dir_fd=context.proc)
+            null = posix.open(f"self/fd/{probe}", posix.O_RDWR | posix.O_CLOEXEC, dir_fd=context.proc)
         except PermissionError:
             return  # the configuration denies the device
         finally:
-            os.close(probe)
+            posix.close(probe)
         for fd in streams:
-            os.dup2(null, fd, inheritable=True)
-        os.close(null)
+            posix.dup2(null, fd, inheritable=True)
+        posix.close(null)
 
 
 class MakeWorkingDirectory(Step):
@@ -151,7 +151,7 @@ class MakeWorkingDirectory(Step):
 
     def run(self, context: Context) -> None:
         try:
-            os.close(path.mkdir_in_root(context.root, self.path))
+            posix.close(path.mkdir_in_root(context.root, self.path))
         except OSError as error:
             if error.errno != _EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
                 raise
@@ -159,12 +159,12 @@ class MakeWorkingDirectory(Step):
 
 def _chroot() -> None:
     mount.chroot(".")
-    os.chdir("/")
+    posix.chdir("/")
 
 
 def _is_null(fd: int) -> bool:
     try:
-        status = os.fstat(fd)
+        status = posix.fstat(fd)
     except OSError:
         return False
     return status.st_mode & _FORMAT == _CHARACTER and status.st_rdev == _NULL

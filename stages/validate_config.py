@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Stage, Step, hookimpl
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import reason
+from gosudacon.base import posix
+from gosudacon.base.errors import reason
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
@@ -26,9 +26,9 @@ class OpenRoot(Step):
 
     def run(self, context: Context) -> None:
         try:
-            context.root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            context.root = posix.open(self.path, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         except NotADirectoryError:
-            kind = "a symbolic link" if os.path.islink(self.path) else "not a directory"
+            kind = "a symbolic link" if posix.path.islink(self.path) else "not a directory"
             raise Error(f"invalid rootfs: {self.path} is {kind}", call="open") from None
         except OSError as error:
             raise Error(f"invalid rootfs: {reason(error)}", call="open", errno=error.errno or 0) from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
 from gosudacon.cli.main import options_of, root_of
 from gosudacon.container.criu.checkpoint import checkpoint
 from gosudacon.container.criu.request import CriuOptions
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Save a running container to disk."""
     options = options_of(invocation, CriuOptions)
-    options.image_path = options.image_path or os.path.abspath("checkpoint")
+    options.image_path = options.image_path or posix.path.abspath("checkpoint")
     options.status_fd = invocation.options["status-fd"]
     for warning in checkpoint(root_of(invocation), invocation.args[0], options):
         invocation.log.warning(warning.message)

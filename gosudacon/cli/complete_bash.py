@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.cli import option_values
 from gosudacon.cli import options as table
-from gosudacon.cli import words
 from gosudacon.cli.completion import marker
 
 TYPE_CHECKING = False
@@ -124,32 +124,33 @@ def script(name: str, function: str, command: str) -> str:
 
 
 def _topics() -> Iterable[tuple[str, Sequence[table.Option]]]:
-    yield "", words.globals_()
+    yield "", option_values.globals_()
     for name in table.COMMANDS:
-        yield name, words.options(name)
+        yield name, option_values.options(name)
 
 
 def _options() -> Iterable[str]:
     for topic, options in _topics():
-        yield f'        "{topic}") echo "{" ".join(word for option in options for word in words.spellings(option))}" ;;'
+        words = " ".join(word for option in options for word in option_values.spellings(option))
+        yield f'        "{topic}") echo "{words}" ;;'
 
 
 def _values() -> Iterable[str]:
     for topic, options in _topics():
         for option in options:
             if option.kind != "flag":
-                names = "|".join(f'"{topic} {word}"' for word in words.spellings(option))
-                yield f'        {names}) echo "{_value(*words.value(option))}" ;;'
+                names = "|".join(f'"{topic} {word}"' for word in option_values.spellings(option))
+                yield f'        {names}) echo "{_value(*option_values.value(option))}" ;;'
     for topic in table.COMMANDS:
-        found = words.arguments(topic)
+        found = option_values.arguments(topic)
         for number, argument in enumerate(found):
-            rest = words.repeats(topic) and number == len(found) - 1
+            rest = option_values.repeats(topic) and number == len(found) - 1
             yield f'        "{topic} {"+" if rest else number}") echo "{_value(*argument)}" ;;'
 
 
 def _value(kind: str, choices: tuple[str, ...]) -> str:
-    if kind == words.COMMAND:
+    if kind == option_values.COMMAND:
         choices = tuple(table.COMMANDS)
-    elif kind == words.SIGNAL:
-        choices = tuple(words.signals())
+    elif kind == option_values.SIGNAL:
+        choices = tuple(option_values.signals())
     return " ".join(choices) or kind

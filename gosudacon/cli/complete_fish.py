@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.cli import option_values
 from gosudacon.cli import options as table
-from gosudacon.cli import words
 from gosudacon.cli.completion import marker
 
 TYPE_CHECKING = False
@@ -90,24 +90,24 @@ def script(name: str, function: str, command: str) -> str:
 def _valued() -> Iterable[str]:
     """``'create --bundle'`` and so on: the options that take the word after them."""
     for topic in ("", *table.COMMANDS):
-        for option in words.options(topic) if topic else words.globals_():
+        for option in option_values.options(topic) if topic else option_values.globals_():
             if option.kind != "flag":
-                yield from (_quoted(f"{topic} {word}") for word in words.spellings(option))
+                yield from (_quoted(f"{topic} {word}") for word in option_values.spellings(option))
 
 
 def _lines(function: str) -> Iterable[str]:
     here = _quoted(f"{function}_option ''")
-    for option in words.globals_():
+    for option in option_values.globals_():
         yield f"-n {here} {_option(option, function)}"
     for name in table.COMMANDS:
         yield f"-n {here} -a {name} -d {_quoted(table.COMMANDS[name]['summary'])}"
     for name in table.COMMANDS:
         condition = _quoted(f"{function}_option {name}")
-        for option in words.options(name):
+        for option in option_values.options(name):
             yield f"-n {condition} {_option(option, function)}"
-        found = words.arguments(name)
+        found = option_values.arguments(name)
         for number, argument in enumerate(found):
-            more = " +" if words.repeats(name) and number == len(found) - 1 else ""
+            more = " +" if option_values.repeats(name) and number == len(found) - 1 else ""
             action = _action(*argument, function)
             if action:
                 yield f"-n {_quoted(f'{function}_argument {name} {number}{more}')} {action}"
@@ -117,22 +117,22 @@ def _option(option: table.Option, function: str) -> str:
     spelled = f"-l {option.name}" + (f" -s {option.short}" if option.short else "")
     value = ""
     if option.kind != "flag":
-        action = _action(*words.value(option), function)
+        action = _action(*option_values.value(option), function)
         value = f" -r {action}" if action == "-F" else f" -x {action}".rstrip()
     return f"{spelled}{value} -d {_quoted(option.help)}"
 
 
 def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
-    if kind == words.COMMAND:
+    if kind == option_values.COMMAND:
         choices = tuple(table.COMMANDS)
-    elif kind == words.SIGNAL:
-        choices = tuple(words.signals())
+    elif kind == option_values.SIGNAL:
+        choices = tuple(option_values.signals())
     if choices:
         return f"-a {_quoted(' '.join(choices))}"
     return {
-        words.FILE: "-F",
-        words.DIRECTORY: "-a '(__fish_complete_directories)'",
-        words.CONTAINER: f"-a '({function}_containers)'",
+        option_values.FILE: "-F",
+        option_values.DIRECTORY: "-a '(__fish_complete_directories)'",
+        option_values.CONTAINER: f"-a '({function}_containers)'",
     }.get(kind, "")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.cli import option_values
 from gosudacon.cli import options as table
-from gosudacon.cli import words
 from gosudacon.cli.completion import marker
 
 _TEMPLATE = """\
@@ -60,16 +60,16 @@ def script(name: str, function: str, command: str) -> str:
         commands="\n".join(
             f"        {_quoted(_escaped(key) + ':' + table.COMMANDS[key]['summary'])}" for key in table.COMMANDS
         ),
-        globals_=" \\\n".join(f"        {_option(option, function)}" for option in words.globals_()),
+        globals_=" \\\n".join(f"        {_option(option, function)}" for option in option_values.globals_()),
         cases="\n".join(_case(key, function) for key in table.COMMANDS),
     )
 
 
 def _case(name: str, function: str) -> str:
-    specs = [_option(option, function) for option in words.options(name)]
-    found = words.arguments(name)
+    specs = [_option(option, function) for option in option_values.options(name)]
+    found = option_values.arguments(name)
     for number, argument in enumerate(found, 1):
-        last = number == len(found) and words.repeats(name)
+        last = number == len(found) and option_values.repeats(name)
         specs.append(_quoted(f"{'*' if last else number}: :{_action(*argument, function)}"))
     stop = "-A '-*' " if table.COMMANDS[name]["stop"] else ""
     joined = "".join(f" \\\n                {spec}" for spec in specs)
@@ -82,7 +82,7 @@ def _option(option: table.Option, function: str) -> str:
     value = (
         ""
         if kind == "flag"
-        else f":{option.metavar.replace(':', chr(92) + ':')}:{_action(*words.value(option), function)}"
+        else f":{option.metavar.replace(':', chr(92) + ':')}:{_action(*option_values.value(option), function)}"
     )
     equals = "" if kind == "flag" else "="
     before = "*" if kind == "list" else (f"(-{short} --{name})" if short else "")
@@ -92,15 +92,15 @@ def _option(option: table.Option, function: str) -> str:
 
 
 def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
-    if kind == words.SIGNAL:
-        choices = tuple(words.signals())
+    if kind == option_values.SIGNAL:
+        choices = tuple(option_values.signals())
     if choices:
         return f"({' '.join(choices)})"
     return {
-        words.FILE: "_files",
-        words.DIRECTORY: "_files -/",
-        words.CONTAINER: f"{function}_containers",
-        words.COMMAND: f"{function}_commands",
+        option_values.FILE: "_files",
+        option_values.DIRECTORY: "_files -/",
+        option_values.CONTAINER: f"{function}_containers",
+        option_values.COMMAND: f"{function}_commands",
     }.get(kind, " ")
 
 

@@ -6,9 +6,9 @@ import re
 import shlex
 import sys
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import options as table
 from gosudacon.cli import output
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.cli.main import bundle_of, caller_of, options_of, root_of
+from gosudacon.container.caller import Options
 from gosudacon.container.create import Creation
 from gosudacon.container.operation import Operation
-from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

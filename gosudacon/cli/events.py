@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import _signal
 
+from gosudacon.base import jsonio
+from gosudacon.base.errors import Error
 from gosudacon.cli import output
 from gosudacon.cli.main import root_of
 from gosudacon.container import events
-from gosudacon.linux import jsonio
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
 
-_SIGINT, _SIGPIPE = 2, 13
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -23,7 +22,7 @@ def run(invocation: Invocation) -> int:
     interval = duration(invocation.options["interval"])
     if interval <= 0:
         raise Error("duration interval must be greater than 0")
-    for number in (_SIGINT, _SIGPIPE):  # the ordinary ways to end it
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGPIPE):  # the ordinary ways to end it
         _signal.signal(number, _signal.SIG_DFL)
     container = events.load(root_of(invocation), invocation.args[0])
     if invocation.options["stats"]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import _signal
 
+from gosudacon.base import posix
 from gosudacon.cli import output
 from gosudacon.cli.main import options_of, root_of
 from gosudacon.container.explain import Explanation, Refusal
 from gosudacon.container.process import ExecOptions
-from gosudacon.linux import system as os
 
 _SIGPIPE = 13
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Print the plan of a bundle, or on stderr everything that is wrong with its configuration."""
     _signal.signal(_SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
-    bundle = os.path.abspath(invocation.args[0] if invocation.args else ".")
+    bundle = posix.path.abspath(invocation.args[0] if invocation.args else ".")
     options, stage = options_of(invocation, ExecOptions), invocation.options["stage"]
     options.process = invocation.options["exec"]
     try:
-        explanation = Explanation(bundle, options, root_of(invocation) if os.getenv("NOTIFY_SOCKET") else "")
+        explanation = Explanation(bundle, options, root_of(invocation) if posix.getenv("NOTIFY_SOCKET") else "")
     except Refusal as refusal:
         output.write(refusal.text, 2)
         return 1

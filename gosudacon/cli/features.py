@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gosudacon.base import jsonio
 from gosudacon.cli import output
 from gosudacon.cli.main import options_of
+from gosudacon.container.caller import Options
 from gosudacon.container.features import features
-from gosudacon.linux import jsonio
-from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import options as table
 from gosudacon.cli import output
 from gosudacon.cli.log import plain
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """``gosudacon install``: put the launcher for this interpreter in place, and say how engines are told of it.
 
 Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the build that it runs (`gosudacon.launcher.builds`); man pages and
-completions in PREFIX/share (`gosudacon.cli.documents`); and touches nothing else.
+completions in PREFIX/share (`gosudacon.cli.share`); and touches nothing else.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 
 import gosudacon
-from gosudacon.cli import documents, snippets
+from gosudacon.base.errors import Error
+from gosudacon.cli import engine_config, share
 from gosudacon.cli.completion import check_name
 from gosudacon.launcher import archive, builds, packages, program, startup_dir
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(invocation: Invocation) -> int:
         os.execv(made_with[0], [made_with[0], "-B", f"{made_with[1]}/__main__.py", *sys.argv[1:]])
     command, kind = install(options["prefix"], options.get("name") or "gosudacon")
     print(f"installed {command} ({kind}), for {interpreter()}\n")
-    print(snippets.text(command))
+    print(engine_config.text(command))
     return 0
 
 
@@ -58,8 +58,8 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     command = Path(prefix).absolute() / "bin" / name
     if command.exists() and not is_ours(command):
         raise Error(f"{command} exists and is not gosudacon's", hint="remove it, or choose another --name")
-    pages = documents.make(prefix, name, command)
-    documents.check(pages, name)
+    pages = share.make(prefix, name, command)
+    share.check(pages, name)
     with builds.locked(prefix) as directory:
         before = command.read_bytes() if command.exists() else b""
         build = builds.new(directory, name)
@@ -71,7 +71,7 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
             shutil.rmtree(build)
             raise
         builds.prune(prefix, name, build, before)
-    for stale in {*documents.installed(prefix, name)} - {*pages}:
+    for stale in {*share.installed(prefix, name)} - {*pages}:
         stale.unlink()
     for path, page in pages.items():
         _replace(path, page, 0o644)

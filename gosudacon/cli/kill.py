@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import Error
 from gosudacon.cli.main import root_of
 from gosudacon.container.kill import kill
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

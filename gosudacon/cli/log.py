@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 
-from gosudacon.linux import errors
-from gosudacon.linux import system as os
+from gosudacon.base import errors, posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Log:
         if self.fd >= 0:
             _write(2, plain(message) + "\n")
         if isinstance(error, BaseException):
-            if os.isatty(2):
+            if posix.isatty(2):
                 _write(2, _context(error))
             if self.debugging and not isinstance(error, OSError | errors.Error):
                 _write(2, _traceback(error))
@@ -58,7 +57,7 @@ class Log:
 
         ``always``: in a log file and on a person's terminal without ``--debug``, too.
         """
-        if self.debugging or (always and (self.fd >= 0 or os.isatty(2))):
+        if self.debugging or (always and (self.fd >= 0 or posix.isatty(2))):
             self._record("warning", message)
 
     def notice(self, message: str) -> None:
@@ -68,7 +67,7 @@ class Log:
     def _record(self, level: str, message: str) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self.json:
-            from gosudacon.linux import jsonio
+            from gosudacon.base import jsonio
 
             line = jsonio.dumps({"level": level, "msg": message, "time": now})
         else:
@@ -94,9 +93,17 @@ def open_log(options: Mapping[str, Any]) -> Log:
 
 
 def _open(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    flags = (
+        posix.O_WRONLY
+        | posix.O_CREAT
+        | posix.O_APPEND
+        | posix.O_NOFOLLOW
+        | posix.O_NONBLOCK
+        | posix.O_NOCTTY
+        | posix.O_CLOEXEC
+    )
     try:
-        fd = os.open(path, flags, 0o644)
+        fd = posix.open(path, flags, 0o644)
     except OSError as error:
         raise errors.Error(f"open {errors.reason(error)}", call="open", errno=error.errno or 0) from error
     except ValueError as error:
@@ -107,7 +114,7 @@ def _open(path: str) -> int:
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _LOWEST_FD)
     except OSError:  # the limit on descriptors is lower than that
         return fd
-    os.close(fd)
+    posix.close(fd)
     return high
 
 
@@ -145,7 +152,7 @@ def _context(error: BaseException) -> str:
     number = getattr(error, "errno", 0) or 0
     facts = [(name, str(getattr(error, name, "") or "")) for name in ("stage", "step", "call", "path")]
     if number:
-        facts.append(("errno", f"{errors.errno_name(number)} ({os.strerror(number)})"))
+        facts.append(("errno", f"{errors.errno_name(number)} ({posix.strerror(number)})"))
     facts.append(("config.json", getattr(error, "where", "")))
     facts.append(("hint", getattr(error, "hint", "")))
     return "".join([f"  {name + ':':<13}{plain(value)}\n" for name, value in facts if value])
@@ -161,6 +168,6 @@ def _write(fd: int, text: str) -> None:
     """One write(2), so that records of several processes do not mix."""
     if text:
         try:
-            os.write(fd, text.encode("utf-8", "backslashreplace"))
+            posix.write(fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
             pass

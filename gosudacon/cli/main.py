@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
+from gosudacon.base.interrupt import Interrupted, arm
 from gosudacon.cli import log as logs
 from gosudacon.cli import parse as parser
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
-from gosudacon.linux.interrupt import Interrupted, arm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from gosudacon.container.caller import Caller
-    from gosudacon.pipeline.step import Options
+    from gosudacon.container.caller import Caller, Options
 
     Kind = TypeVar("Kind", bound=Options)
 
@@ -69,8 +68,8 @@ def root_of(invocation: parser.Invocation) -> str:
 
     root: str = invocation.globals["root"]
     if "root" not in invocation.given:
-        return default_root(os.environ)
-    root = os.path.abspath(root) if root else "/"
+        return default_root(posix.environ)
+    root = posix.path.abspath(root) if root else "/"
     if root == "/":
         raise Error("Option --root argument should not be set to /")
     return root
@@ -78,7 +77,7 @@ def root_of(invocation: parser.Invocation) -> str:
 
 def bundle_of(invocation: parser.Invocation) -> str:
     """The absolute path of ``--bundle``, by default the working directory."""
-    return os.path.abspath(invocation.options["bundle"] or ".")
+    return posix.path.abspath(invocation.options["bundle"] or ".")
 
 
 def options_of(invocation: parser.Invocation, kind: type[Kind]) -> Kind:
@@ -88,7 +87,7 @@ def options_of(invocation: parser.Invocation, kind: type[Kind]) -> Kind:
     options = {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}
     for name in ("pid_file", "console_socket", "pidfd_socket", "image_path", "work_path"):
         if name in options:
-            options[name] = os.path.abspath(options[name])
+            options[name] = posix.path.abspath(options[name])
     return kind.among(options)
 
 

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import gosudacon
+from gosudacon.base.errors import Error
 from gosudacon.cli import help as helps
+from gosudacon.cli import option_values, output
 from gosudacon.cli import options as table
-from gosudacon.cli import output, words
 from gosudacon.cli.completion import check_name, marker
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _program(name: str) -> Iterable[str]:
     for command in table.COMMANDS:
         yield from _tagged(f"\\fB{_text(_title(name, command))}\\fR(8)", helps.sentence(helps.summary(command)), name)
     yield ".SH GLOBAL OPTIONS"
-    yield from _options(words.globals_(), name)
+    yield from _options(option_values.globals_(), name)
     yield from _section("EXIT STATUS", _prose(_STATUS, name))
     yield ".SH ENVIRONMENT"
     for variable, text in _ENVIRONMENT:
@@ -114,7 +114,7 @@ def _command(name: str, command: str) -> Iterable[str]:
     if entry["stop"]:
         yield from _paragraph("Options stand before the arguments; the first argument ends them.", name)
     yield ".SH OPTIONS"
-    yield from _options(words.options(command), name)
+    yield from _options(option_values.options(command), name)
     yield from _paragraph(f"Global options, which stand before the command, are in {name}(8).", name)
     status = "0 if all went well"
     if command in ("run", "exec"):
@@ -143,7 +143,7 @@ def _tagged(tag: str, text: str, name: str) -> Iterable[str]:
 
 def _options(options: Sequence[table.Option], name: str) -> Iterable[str]:
     for option in options:
-        spelled = ", ".join(f"\\fB{_text(word)}\\fR" for word in reversed(words.spellings(option)))
+        spelled = ", ".join(f"\\fB{_text(word)}\\fR" for word in reversed(option_values.spellings(option)))
         metavar = f" \\fI{_text(option.metavar)}\\fR" if option.metavar else ""
         yield from _tagged(spelled + metavar, helps.sentence(helps.described(option)), name)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base import jsonio, posix
 from gosudacon.container.state import OCI_VERSION
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,4 +99,4 @@ def write(text: str, fd: int = 1) -> None:
     """Write ``text`` to stdout, or another descriptor, whole. Raises OSError."""
     data = text.encode("utf-8", "backslashreplace")
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[posix.write(fd, data) :]

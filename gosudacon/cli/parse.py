@@ -7,8 +7,8 @@ same; ``--`` ends options; of an option given twice the last counts.
 
 from __future__ import annotations
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import options as table
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gosudacon.base import jsonio
 from gosudacon.cli import output
 from gosudacon.cli.main import root_of
 from gosudacon.container import ps
-from gosudacon.linux import jsonio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

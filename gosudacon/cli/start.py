@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
 from gosudacon.cli.main import root_of
 from gosudacon.container.start import start
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """Start a created container's process."""
-    start(root_of(invocation), invocation.args[0], os.getenv("NOTIFY_SOCKET"))
+    start(root_of(invocation), invocation.args[0], posix.getenv("NOTIFY_SOCKET"))
     return 0

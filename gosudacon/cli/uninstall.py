@@ -6,11 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from gosudacon.cli import documents
+from gosudacon.base.errors import Error
+from gosudacon.cli import share
 from gosudacon.cli.install import is_ours
 from gosudacon.cli.main import root_of
 from gosudacon.launcher import builds
-from gosudacon.linux.errors import Error
 from gosudacon.pipeline import snapshot
 
 TYPE_CHECKING = False
@@ -42,6 +42,6 @@ def uninstall(prefix: str, name: str = "gosudacon") -> Path:
     with builds.locked(prefix):
         builds.remove([*builds.of(prefix, name)])
     snapshot.remove_stale()
-    for path in documents.installed(prefix, name):
+    for path in share.installed(prefix, name):
         path.unlink()
     return command

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import Error
 from gosudacon.cli.main import options_of, root_of
+from gosudacon.container.caller import Options
 from gosudacon.container.resources import read
 from gosudacon.container.update import update
-from gosudacon.linux.errors import Error
-from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container.state import UnreadableError
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import ConfigError, Error
 from gosudacon.pipeline.step import Spec
 
 TYPE_CHECKING = False
@@ -31,9 +30,9 @@ def read(bundle: str) -> bytes:
     """The bytes of the bundle's config.json."""
     path = f"{bundle}/config.json"
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
-        if not os.path.isdir(bundle):
+        if not posix.path.isdir(bundle):
             raise Error(f"chdir {bundle}: no such file or directory") from None
         raise Error("JSON specification file config.json not found", hint=f"no config.json in {bundle}") from None
     except NotADirectoryError:

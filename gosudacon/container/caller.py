@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import _signal
 
-from gosudacon.linux import process, seal
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
+from gosudacon.launcher import seal
+from gosudacon.linux import process
 from gosudacon.pipeline.registry import OBSERVERS
+from gosudacon.pipeline.step import Options as Options  # for the command line, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.executor import RuntimeSide
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
-    from gosudacon.pipeline.step import Context, Options, Step
+    from gosudacon.pipeline.step import Context, Step
 
     class Log(Protocol):
         """Where warnings go, and with ``debugging`` the steps that begin."""
@@ -103,7 +105,7 @@ class Caller:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self._blocked)
             for fd in process.descriptors():
                 if fd not in self._before:
-                    os.close(fd)
+                    posix.close(fd)
 
     def count_descriptors(self, options: Options) -> None:
         """Note in the options how many descriptors there are to pass on."""
@@ -112,7 +114,7 @@ class Caller:
 
     def notify_socket(self) -> str:
         """Where a service manager wants to hear that the container is ready; empty if none does."""
-        return os.fsdecode(self.environment.get(b"NOTIFY_SOCKET", b""))
+        return posix.fsdecode(self.environment.get(b"NOTIFY_SOCKET", b""))
 
     def watching(self, stages: Registry) -> Observers:
         """The observers of plugins, and the caller's own."""
@@ -141,9 +143,9 @@ def of_process(log: Log, log_fd: int, preserve: int = 0, listen: bool = False) -
     The log stays, and ``preserve`` more descriptors; with ``listen`` those of LISTEN_FDS (sd_listen_fds(3)), too.
     Raises `Error` if one of these is missing.
     """
-    given = os.getenv("LISTEN_FDS") if listen else ""
+    given = posix.getenv("LISTEN_FDS") if listen else ""
     listening = 0
-    if given.isascii() and given.isdigit() and os.getenv("LISTEN_PID") == str(os.getpid()):
+    if given.isascii() and given.isdigit() and posix.getenv("LISTEN_PID") == str(posix.getpid()):
         listening = int(given)
     count = preserve + listening
     _sweep(count, log_fd)
@@ -153,7 +155,7 @@ def of_process(log: Log, log_fd: int, preserve: int = 0, listen: bool = False) -
         preserved=range(3, 3 + count),
         listening=listening,
         controlling=True,
-        environment=os.environ,
+        environment=posix.environ,
         private=[log_fd] if log_fd >= 0 else [],
     )
 
@@ -163,10 +165,10 @@ def _sweep(count: int, log: int) -> None:
         raise Error(f"unable to stat preserved-fd {log} (of {count})")
     process.close_from(3 + count, log)
     for fd in process.fill_below(3):
-        os.set_inheritable(fd, True)
+        posix.set_inheritable(fd, True)
     for fd in range(3, 3 + count):
         try:
-            os.set_inheritable(fd, True)
+            posix.set_inheritable(fd, True)
         except OSError:  # said now, before a descriptor of our own can have that number
             raise Error(f"unable to stat preserved-fd {fd} (of {count})") from None
 

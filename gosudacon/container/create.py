@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gosudacon import __version__
+from gosudacon.base import interrupt, jsonio, posix
+from gosudacon.base.errors import Error, reason
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import (
@@ -16,9 +18,7 @@ from gosudacon.container.state import (
     now,
     oci_state,
 )
-from gosudacon.linux import interrupt, jsonio, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, reason
+from gosudacon.linux import proc
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import InitDied, RuntimeSide
 from gosudacon.pipeline.registry import registry
@@ -73,7 +73,7 @@ class NewContainer:
         The umask is from here on 022, whatever the caller's was: what must be private is made with its own mode.
         Raises `StateError` if the id is taken.
         """
-        self._umask = os.umask(0o022)
+        self._umask = posix.umask(0o022)
         self.store.create()
         self.context.state_dir = self.store.fd
         self.container.save()
@@ -121,7 +121,7 @@ class NewContainer:
         """Give up the directory and the lock on it; the umask is the caller's again."""
         self.store.close()
         if self._umask >= 0:
-            os.umask(self._umask)
+            posix.umask(self._umask)
 
     def state(self, status: str, pid: int) -> State:
         """The OCI state for hooks."""
@@ -223,9 +223,9 @@ class Creation:
 
     def _blame_memory(self, error: InitDied) -> None:
         """Say so if the kernel killed init for lack of memory: callers look for these words."""
-        from gosudacon.linux import cgroup
+        from gosudacon.linux.cgroup import processes
 
-        if cgroup.oom_kills(self.context.cgroups):
+        if processes.oom_kills(self.context.cgroups):
             error.message = "container init was OOM-killed (memory limit too low?)"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, StateError
 from gosudacon.container.kill import kill_container
 from gosudacon.container.replay import detached_context, recorded_observers
 from gosudacon.container.state import AbsentError, Container, NewerError, Store, UnreadableError
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.runner import run_step, undo_steps
 
@@ -108,7 +108,7 @@ def _await_death(container: Container) -> None:
 
     pid: int = container.data["pid"]
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = posix.pidfd_open(pid)
     except OSError:
         if container.alive():
             raise
@@ -118,6 +118,6 @@ def _await_death(container: Container) -> None:
         while container.alive() and time.monotonic() < deadline:
             select.select([pidfd], [], [], 0.1)
     finally:
-        os.close(pidfd)
+        posix.close(pidfd)
     if container.alive():
         raise Error("container init still running")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import select
 import time
 
+from gosudacon.base import posix
+from gosudacon.base.errors import StateError
 from gosudacon.container.state import Container, Store
 from gosudacon.container.stats import collect
 from gosudacon.linux import oom
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def statistics(container: Container) -> dict[str, object]:
 def stream(container: Container, interval: float) -> Iterator[dict[str, object]]:
     """``stats`` every ``interval`` seconds and ``oom`` whenever it happens; ends when the container's init does."""
     try:
-        pidfd = os.pidfd_open(container.data["pid"])
+        pidfd = posix.pidfd_open(container.data["pid"])
     except ProcessLookupError:
         return
     watch = None
@@ -44,7 +44,7 @@ def stream(container: Container, interval: float) -> Iterator[dict[str, object]]
         watch = oom.watch(container.data["cgroups"])
         yield from _events(container, interval, pidfd, watch)
     finally:
-        os.close(pidfd)
+        posix.close(pidfd)
         if watch is not None:
             watch.close()
 

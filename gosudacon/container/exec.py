@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container import process as processes
 from gosudacon.container.state import CGROUP_OPTIONS, ORIGINAL, Container, Store
 from gosudacon.linux import namespace, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
@@ -141,7 +141,7 @@ def _differing(pid: int) -> list[str]:
     kinds = []
     for kind in namespace.KINDS:
         try:
-            if os.readlink(namespace.namespace_path(kind, pid)) != os.readlink(namespace.namespace_path(kind)):
+            if posix.readlink(namespace.namespace_path(kind, pid)) != posix.readlink(namespace.namespace_path(kind)):
                 kinds.append(kind)
         except FileNotFoundError:
             continue

@@ -5,11 +5,11 @@ Nothing is changed, and no container needs to be there.
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.create import compile_plan
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import ConfigError, Error
 from gosudacon.pipeline import explain
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ class Explanation:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if not process:
                 _locate(error, bundle)
-            raise Refusal(error, process or os.path.join(bundle, "config.json")) from error
+            raise Refusal(error, process or posix.path.join(bundle, "config.json")) from error
 
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
@@ -86,7 +86,7 @@ def _id(bundle: str) -> str:
     """An id to explain with: the name of the bundle's directory, as far as its characters go."""
     name = "".join(
         character
-        for character in os.path.basename(bundle)
+        for character in posix.path.basename(bundle)
         if character.isascii() and (character.isalnum() or character in "_+-.")
     )
     return name.strip(".") or "container"

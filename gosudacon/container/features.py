@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gosudacon
+from gosudacon.base import jsonio
+from gosudacon.base.errors import Error, reason
 from gosudacon.container.criu import service as criu
 from gosudacon.container.state import OCI_VERSION
-from gosudacon.linux import jsonio
-from gosudacon.linux.errors import Error, reason
 from gosudacon.pipeline.registry import registry
 
 TYPE_CHECKING = False

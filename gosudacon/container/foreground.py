@@ -6,16 +6,16 @@ import _signal
 import gc
 import select
 
+from gosudacon.base import posix
 from gosudacon.linux import process
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.base.errors import Error
     from gosudacon.container.caller import Caller
     from gosudacon.container.notify import Notifier
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
-    from gosudacon.linux.errors import Error
     from gosudacon.pipeline.step import Context, Spec
 
 _ALL = _signal.valid_signals()
@@ -49,7 +49,7 @@ def receive_terminal(context: Context) -> int:
     try:
         return console.receive(peer)
     finally:
-        os.close(peer)
+        posix.close(peer)
 
 
 def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: bool) -> int:
@@ -77,7 +77,7 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
                 terminal.step(ready)
         return status
     finally:
-        os.close(signals)
+        posix.close(signals)
         if terminal is not None:
             terminal.finish()
 
@@ -100,7 +100,7 @@ def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
     if signal in _OUR_OWN:
         return
     try:
-        os.kill(pid, signal)
+        posix.kill(pid, signal)
     except ProcessLookupError:
         return  # it has just ended
 
@@ -110,7 +110,7 @@ def _reap(pid: int, whom: int) -> int | None:
     result = None
     while True:
         try:
-            ended, status = os.waitpid(whom, os.WNOHANG)
+            ended, status = posix.waitpid(whom, posix.WNOHANG)
         except ChildProcessError:
             return result
         if not ended:

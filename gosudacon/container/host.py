@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
 from gosudacon.pipeline.step import Host
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
@@ -11,20 +11,20 @@ _CGROUP_ROOT = "/sys/fs/cgroup"
 
 def gather() -> Host:
     """The facts about this machine; what cannot be read is assumed and listed in ``Host.assumed``."""
-    release = os.uname().release.split(".")
+    release = posix.uname().release.split(".")
     minor = "".join(character for character in release[1] if character.isdigit())
     assumed: list[str] = []
     mode, mounts, roots = _cgroups(assumed)
     return Host(
         kernel=(int(release[0]), int(minor)),
-        euid=os.geteuid(),
+        euid=posix.geteuid(),
         initial_userns=_initial_userns(),
         cgroup_mode=mode,
         cgroup_mounts=mounts,
         own_cgroups=_own_cgroups(roots),
-        systemd=os.path.isdir("/run/systemd/system"),
+        systemd=posix.path.isdir("/run/systemd/system"),
         apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
-        selinux=os.path.exists("/sys/fs/selinux/status"),
+        selinux=posix.path.exists("/sys/fs/selinux/status"),
         assumed=tuple(assumed),
     )
 
@@ -32,7 +32,7 @@ def gather() -> Host:
 def _cgroups(assumed: list[str]) -> tuple[str, dict[str, str], dict[str, str]]:
     """Mode, controller -> mount point, and controller -> the cgroup that is mounted there: not always the root."""
     try:
-        fd = os.open(_CGROUP_ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = posix.open(_CGROUP_ROOT, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:
         assumed.append("cgroup v2 at /sys/fs/cgroup: nothing is there to look at")
         return "v2", {"": _CGROUP_ROOT}, {}
@@ -40,7 +40,7 @@ def _cgroups(assumed: list[str]) -> tuple[str, dict[str, str], dict[str, str]]:
         if mount.filesystem_type(fd) == mount.CGROUP2_SUPER_MAGIC:
             return "v2", {"": _CGROUP_ROOT}, {}
     finally:
-        os.close(fd)
+        posix.close(fd)
     mounts, roots = _v1_mounts(_read("/proc/self/mountinfo"))
     if not mounts:
         assumed.append("no cgroup hierarchy is mounted: limits cannot be set")
@@ -54,7 +54,7 @@ def _v1_mounts(mountinfo: bytes) -> tuple[dict[str, str], dict[str, str]]:
         if b" - cgroup" not in line:
             continue
         left, _, right = line.partition(b" - ")
-        root, point = (os.fsdecode(mount.unescaped(field)) for field in left.split()[3:5])
+        root, point = (posix.fsdecode(mount.unescaped(field)) for field in left.split()[3:5])
         kind, _, options = right.split(b" ", 2)
         names = [""] if kind == b"cgroup2" else options.decode(errors="replace").split(",")
         for name in names:
@@ -73,7 +73,7 @@ def _own_cgroups(roots: dict[str, str]) -> dict[str, str]:
     """
     own: dict[str, str] = {}
     for line in _read("/proc/self/cgroup").splitlines():
-        _, controllers, path = os.fsdecode(line).split(":", 2)
+        _, controllers, path = posix.fsdecode(line).split(":", 2)
         for controller in controllers.split(","):
             root = roots.get(controller, "/")
             inside = path == root or path.startswith(f"{root}/")
@@ -91,15 +91,15 @@ def _says(path: str, text: bytes) -> bool:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return b""
     try:
         chunks = []
-        while chunk := os.read(fd, 65536):
+        while chunk := posix.read(fd, 65536):
             chunks.append(chunk)
         return b"".join(chunks)
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        posix.close(fd)

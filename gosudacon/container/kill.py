@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _signal
 
+from gosudacon.base import posix
+from gosudacon.base.errors import StateError, SyscallError
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError, SyscallError
 
 _SIGKILL = 9
 _EINVAL = 22
@@ -35,21 +35,21 @@ def kill_container(container: Container, signal: int, every: bool = False) -> No
     """
     whole = every or (signal == _SIGKILL and container.data["shares_pid_namespace"])
     if whole and container.data.get("cgroups"):
-        from gosudacon.linux import cgroup
+        from gosudacon.linux.cgroup import processes
 
-        cgroup.signal_all(container.data["cgroups"], signal)
+        processes.signal_all(container.data["cgroups"], signal)
     signal_init(container, signal)
     if signal == _SIGKILL and container.frozen():
-        from gosudacon.linux import cgroup
+        from gosudacon.linux.cgroup import processes
 
-        cgroup.thaw(container.data["cgroups"])
+        processes.thaw(container.data["cgroups"])
 
 
 def signal_init(container: Container, signal: int) -> None:
     """Signal init through a pidfd, after making sure that the pid is still init's."""
     pid: int = container.data["pid"]
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = posix.pidfd_open(pid)
     except ProcessLookupError:
         return
     except OSError as error:
@@ -62,4 +62,4 @@ def signal_init(container: Container, signal: int) -> None:
     except ProcessLookupError:
         return
     finally:
-        os.close(pidfd)
+        posix.close(pidfd)

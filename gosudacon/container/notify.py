@@ -10,8 +10,8 @@ from __future__ import annotations
 import _socket
 import select
 
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, SyscallError
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _PATIENCE = (
     30_000  # milliseconds for the service manager to close its end of the barrier, as sd_notify_barrier(3) has it
 )
 _ENTRY = "notify/notify.sock"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Notifier:
@@ -56,7 +56,7 @@ class Notifier:
         """Wait until the container is ready or its init ends; tell the service manager in the former case."""
         pid: int = container.data["pid"]
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = posix.pidfd_open(pid)
         except OSError:
             return
         try:
@@ -73,7 +73,7 @@ class Notifier:
                 if self.fd not in ready:
                     return
         finally:
-            os.close(pidfd)
+            posix.close(pidfd)
 
     def tell(self, pid: int = 0) -> None:
         """Pass READY on; with ``pid``, hand the service over to that process. Raises `Error` if nobody takes notice."""
@@ -94,20 +94,20 @@ class Notifier:
 
     def _barrier(self, connection: _socket.socket) -> None:
         """BARRIER=1 with the end of a pipe, which the other side closes after all that was sent before."""
-        reader, writer = os.pipe()
+        reader, writer = posix.pipe()
         try:
             rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, writer.to_bytes(4, "little"))
             connection.sendmsg([b"BARRIER=1"], [rights])
-            os.close(writer)
+            posix.close(writer)
             writer = -1
             poller = select.poll()
             poller.register(reader, 0)  # POLLHUP always counts
             if not poller.poll(_PATIENCE):
                 raise Error("timed out waiting for the service manager behind NOTIFY_SOCKET to take notice")
         finally:
-            os.close(reader)
+            posix.close(reader)
             if writer >= 0:
-                os.close(writer)
+                posix.close(writer)
 
 
 def listen(store: Store, address: str) -> Notifier | None:
@@ -118,23 +118,23 @@ def listen(store: Store, address: str) -> Notifier | None:
     if address[:1] not in ("/", "@"):
         raise Error(f"NOTIFY_SOCKET {address}: neither a path nor an abstract AF_UNIX address")
     try:
-        directory = os.open("notify", _DIRECTORY, dir_fd=store.fd)
+        directory = posix.open("notify", _DIRECTORY, dir_fd=store.fd)
     except FileNotFoundError:
         return None
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
-        os.unlink("notify.sock", dir_fd=directory)  # of a start that was killed
+        posix.unlink("notify.sock", dir_fd=directory)  # of a start that was killed
     except FileNotFoundError:
         pass
-    umask = os.umask(0)  # not chmod(2) afterwards, which follows what might have been put there
+    umask = posix.umask(0)  # not chmod(2) afterwards, which follows what might have been put there
     try:
         listener.bind(f"/proc/self/fd/{directory}/notify.sock")
     except OSError as error:
         listener.close()
         raise SyscallError(error.errno or 0, "bind", _ENTRY) from None
     finally:
-        os.umask(umask)
-        os.close(directory)
+        posix.umask(umask)
+        posix.close(directory)
     return Notifier(address, listener)
 
 

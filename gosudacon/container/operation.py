@@ -6,9 +6,9 @@ of that fails. What is particular to each is its `Work`, in `gosudacon.container
 
 from __future__ import annotations
 
-from gosudacon.linux import interrupt, sched
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.base import interrupt, posix
+from gosudacon.base.errors import Error
+from gosudacon.linux import sched
 
 _DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has to kill
 
@@ -167,20 +167,20 @@ def _check_console(spec: Spec) -> None:
 
 def write_pid_file(path: str, pid: int) -> None:
     """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    directory, name = posix.path.split(path)
+    temporary = posix.path.join(directory, f".{name}")
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = os.open(temporary, flags, 0o644)
+        fd = posix.open(temporary, flags, 0o644)
     except FileExistsError:  # of a create that was killed here
-        os.unlink(temporary)
-        fd = os.open(temporary, flags, 0o644)
+        posix.unlink(temporary)
+        fd = posix.open(temporary, flags, 0o644)
     try:
         try:
-            os.write(fd, b"%d" % pid)
+            posix.write(fd, b"%d" % pid)
         finally:
-            os.close(fd)
-        os.rename(temporary, path)
+            posix.close(fd)
+        posix.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        posix.unlink(temporary)
         raise

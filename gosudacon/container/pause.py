@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
+from gosudacon.base.errors import Error, StateError, SyscallError
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import cgroup
-from gosudacon.linux.errors import Error, StateError, SyscallError
+from gosudacon.linux.cgroup import processes
 
 _ENOENT, _ENODEV = 2, 19
 _PATIENCE = 5.0  # seconds for the kernel to say that all processes go on
@@ -25,7 +25,7 @@ def pause(root: str, id: str) -> None:
     if container.status() not in ("created", "running"):
         raise StateError("container not running")
     try:
-        cgroup.freeze(container.data["cgroups"])
+        processes.freeze(container.data["cgroups"])
     except SyscallError as error:
         if error.errno in (_ENOENT, _ENODEV) and not container.alive():  # ended, and was deleted, meanwhile
             raise StateError("container not running") from error
@@ -42,7 +42,7 @@ def resume(root: str, id: str) -> None:
     if container.status() != "paused":
         raise StateError("container not paused")
     cgroups = container.data["cgroups"]
-    cgroup.thaw(cgroups)
+    processes.thaw(cgroups)
     deadline, pause = time.monotonic() + _PATIENCE, 0.0005
     while _still_frozen(cgroups):
         if time.monotonic() > deadline:
@@ -59,7 +59,7 @@ def _load(root: str, id: str) -> Container:
 
 def _still_frozen(cgroups: dict[str, str]) -> bool:
     try:
-        return cgroup.frozen(cgroups)
+        return processes.frozen(cgroups)
     except SyscallError as error:
         if error.errno in (_ENOENT, _ENODEV):  # its processes have ended, and it was deleted
             return False

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
@@ -65,11 +64,11 @@ def build(own: Process, args: list[str], options: ExecOptions) -> Process:
 def load(path: str) -> Process:
     """The process in a file. Raises `Error` if it cannot be read, `ConfigError` if it is no JSON object."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         with open(fd, "rb", buffering=0) as file:
             text = file.read(_LIMIT + 1) or b""
     except OSError as error:
-        message = os.strerror(error.errno or 0)
+        message = posix.strerror(error.errno or 0)
         raise Error(f"open {path}: {message[:1].lower()}{message[1:]}", call="open", errno=error.errno or 0) from None
     if len(text) > _LIMIT:
         raise ConfigError(f"{path}: larger than 16 MiB")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import cgroup, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.linux import proc
+from gosudacon.linux.cgroup import processes
 
 _DEFAULT = ["-ef"]
 _PATH = "/usr/bin:/bin"  # where ps is, for callers that hand down no PATH
@@ -24,7 +25,7 @@ def pids(root: str, id: str) -> list[int]:
     finally:
         store.close()
     if container.data["cgroups"]:
-        return cgroup.processes(container.data["cgroups"])
+        return processes.pids(container.data["cgroups"])
     if not container.alive():
         return []
     if container.data["shares_pid_namespace"]:
@@ -62,15 +63,17 @@ def _run(arguments: list[str]) -> list[str]:
             [_find("ps"), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False, errors="replace"
         )
     except OSError as error:
-        raise Error(f"cannot run ps: {os.strerror(error.errno or 0)}", call="execve", errno=error.errno or 0) from error
+        raise Error(
+            f"cannot run ps: {posix.strerror(error.errno or 0)}", call="execve", errno=error.errno or 0
+        ) from error
     if result.returncode != 0:
         raise Error(f"ps: exit status {result.returncode}: {(result.stderr or result.stdout).strip()}")
     return result.stdout.split("\n")
 
 
 def _find(name: str) -> str:
-    for directory in (os.getenv("PATH") or _PATH).split(":"):
+    for directory in (posix.getenv("PATH") or _PATH).split(":"):
         path = f"{directory}/{name}"
-        if directory.startswith("/") and os.access(path, os.X_OK):
+        if directory.startswith("/") and posix.access(path, posix.X_OK):
             return path
     raise Error(f'exec: "{name}": executable file not found in $PATH')

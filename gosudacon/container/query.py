@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, StateError, reason
 from gosudacon.container.state import OCI_VERSION, AbsentError, Container, Store, UnreadableError
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, object]], list
     it is an error if the caller named it (``explicit``).
     """
     try:
-        names = sorted(os.listdir(root))
+        names = sorted(posix.listdir(root))
     except FileNotFoundError:
         if explicit:
             raise Error(f"open {root}: no such file or directory") from None
@@ -63,7 +63,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, object]], list
         except AbsentError:  # about to be one, or no more
             continue
         except (Error, OSError) as error:
-            if not os.path.isdir(f"{root}/{name}"):
+            if not posix.path.isdir(f"{root}/{name}"):
                 continue
             if isinstance(error, UnreadableError):
                 found.append(_unknown(store))
@@ -90,7 +90,7 @@ def _unknown(store: Store) -> Data:
 def _owner(store: Store) -> str:
     import pwd
 
-    uid = os.fstat(store.fd).st_uid
+    uid = posix.fstat(store.fd).st_uid
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import Context, Engine, Host, Spec
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import ConfigError, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _KEYS = {
 
 def read(path: str, stdin: int = 0) -> Resources:
     """The JSON object in a file, or in the descriptor ``stdin`` for ``-``. Raises `Error` or OSError."""
-    fd = stdin if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = stdin if path == "-" else posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     with open(fd, "rb", buffering=0, closefd=fd != stdin) as file:
         data = b""
         while len(data) <= _LIMIT and (chunk := file.read(1 << 20)):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import Error, reason
 from gosudacon.container import host as hosts
-from gosudacon.linux.errors import Error, reason
 from gosudacon.pipeline.kinds import SALVAGE, rebuild
 from gosudacon.pipeline.step import Context, Spec
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import _socket
 
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import StateError, StepError, from_record
 from gosudacon.container.state import SOCKET, Container, Store
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError, StepError, from_record
 
 _REFUSALS = {
     "running": "cannot start an already running container",
@@ -42,7 +41,7 @@ def _start(container: Container, notify_socket: str) -> None:
 
         notifier = notify.listen(store, notify_socket)
     channel = _connect(store)
-    os.unlink(SOCKET, dir_fd=store.fd)
+    posix.unlink(SOCKET, dir_fd=store.fd)
     await_exec(channel)
     container.check_executed()
     if container.data["started"]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import fcntl
 import time
 
-from gosudacon.linux import jsonio, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error, StateError
+from gosudacon.linux import proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LIMIT = jsonio.SIZE_LIMIT
 _DAMAGED = (5, 6, 11, 13, 21, 40)  # EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP: not a file, or not to be read
 _FILE = "state.json"
 _OURS = ("config.json", "cgroups.note", "cgroups.json", SOCKET, "notify")
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
 _MOST_PID = (1 << 31) - 1
 _MEMBERS = {
     "id": str,
@@ -64,7 +64,7 @@ def check_id(id: str) -> None:
 
 def default_root(environment: Mapping[bytes, bytes]) -> str:
     """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
-    runtime_dir = os.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
+    runtime_dir = posix.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
     if runtime_dir and not _is_host_root(environment):
         return f"{runtime_dir}/gosudacon"
     return "/run/gosudacon"
@@ -72,7 +72,7 @@ def default_root(environment: Mapping[bytes, bytes]) -> str:
 
 def _is_host_root(environment: Mapping[bytes, bytes]) -> bool:
     """Root, unless of a user namespace whose user has another name (as in Podman's rootless one)."""
-    if os.geteuid() != 0:
+    if posix.geteuid() != 0:
         return False
     with open("/proc/self/uid_map", "rb", buffering=0) as file:
         initial = file.read(64).split() == [b"0", b"0", b"4294967295"]
@@ -105,16 +105,16 @@ class Store:
 
     def create(self) -> None:
         """Make the directory and lock it. Raises `StateError` if the id is taken."""
-        os.makedirs(self.root, 0o700, exist_ok=True)
+        posix.makedirs(self.root, 0o700, exist_ok=True)
         try:
-            os.mkdir(f"{self.root}/{self.id}", 0o700)
+            posix.mkdir(f"{self.root}/{self.id}", 0o700)
         except FileExistsError:
             raise StateError("container with given ID already exists", hint=f"id {self.id}") from None
         try:
             self._open()
             fcntl.flock(self.fd, fcntl.LOCK_EX)
         except BaseException:
-            os.rmdir(f"{self.root}/{self.id}")  # still empty
+            posix.rmdir(f"{self.root}/{self.id}")  # still empty
             self.close()
             raise
 
@@ -131,7 +131,7 @@ class Store:
     def lock(self) -> bool:
         """Take the exclusive lock; False if the container was deleted before this process got it."""
         fcntl.flock(self.fd, fcntl.LOCK_EX)
-        return os.fstat(self.fd).st_nlink > 0
+        return posix.fstat(self.fd).st_nlink > 0
 
     def unlock(self) -> None:
         """Give up the lock and keep the directory: others may delete the container now."""
@@ -139,37 +139,37 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the directory atomically."""
-        temporary = f".{name}.{os.getpid()}"
-        fd = os.open(
+        temporary = f".{name}.{posix.getpid()}"
+        fd = posix.open(
             temporary,
-            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
+            posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC,
             0o600,
             dir_fd=self.fd,
         )
         try:
             while data:
-                data = data[os.write(fd, data) :]
+                data = data[posix.write(fd, data) :]
         finally:
-            os.close(fd)
-        os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            posix.close(fd)
+        posix.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read(self, name: str) -> bytes:
         """The contents of a file of the directory, at most 16 MiB and a little. Raises `UnreadableError`, OSError."""
         try:
-            fd = os.open(name, _READ, dir_fd=self.fd)  # does not wait if it is a FIFO
+            fd = posix.open(name, _READ, dir_fd=self.fd)  # does not wait if it is a FIFO
             try:
                 chunks = []
                 size = 0
-                while size <= _LIMIT and (chunk := os.read(fd, 1 << 16)):
+                while size <= _LIMIT and (chunk := posix.read(fd, 1 << 16)):
                     chunks.append(chunk)
                     size += len(chunk)
                 return b"".join(chunks)
             finally:
-                os.close(fd)
+                posix.close(fd)
         except OSError as error:
             if error.errno not in _DAMAGED:
                 raise
-            raise UnreadableError(self, name, os.strerror(error.errno).lower()) from None
+            raise UnreadableError(self, name, posix.strerror(error.errno).lower()) from None
 
     def read_json(self, name: str) -> Data:
         """The JSON object in a file of the directory. Raises `UnreadableError`, OSError."""
@@ -191,12 +191,12 @@ class Store:
         try:
             if self.fd < 0:
                 self._open()
-            for name in sorted(os.listdir(self.fd), key=_FILE.__eq__):
+            for name in sorted(posix.listdir(self.fd), key=_FILE.__eq__):
                 try:
-                    os.unlink(name, dir_fd=self.fd)
+                    posix.unlink(name, dir_fd=self.fd)
                 except IsADirectoryError:  # not ours, and so removed only if there is nothing in it
-                    os.rmdir(name, dir_fd=self.fd)
-            os.rmdir(f"{self.root}/{self.id}")
+                    posix.rmdir(name, dir_fd=self.fd)
+            posix.rmdir(f"{self.root}/{self.id}")
         except FileNotFoundError:
             pass
         self.close()
@@ -204,12 +204,12 @@ class Store:
     def close(self) -> None:
         """Give up the descriptor and with it the lock."""
         if self.fd >= 0:
-            os.close(self.fd)
+            posix.close(self.fd)
         self.fd = -1
 
     def _open(self) -> None:
         path = f"{self.root}/{self.id}"
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
 
 
 class Container:
@@ -269,7 +269,7 @@ class Container:
         if self.frozen():
             return "paused"
         try:
-            os.stat(SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
+            posix.stat(SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
         except FileNotFoundError:
             return "running"
         return "created"
@@ -290,20 +290,20 @@ class Container:
         freezer = cgroups.get("freezer")
         path = f"{freezer}/freezer.state" if freezer else f"{cgroups.get('', '')}/cgroup.freeze"
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError:
             return False
         try:
-            return os.read(fd, 32).strip() in (b"FROZEN", b"FREEZING", b"1")
+            return posix.read(fd, 32).strip() in (b"FROZEN", b"FREEZING", b"1")
         except OSError:
             return False
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def _without_state(store: Store) -> StateError:
     """What a directory without state.json is: a container being made, one that has lost it, or somebody else's."""
-    names = os.listdir(store.fd)
+    names = posix.listdir(store.fd)
     if all(name.startswith(f".{_FILE}.") for name in names):
         return AbsentError("container does not exist", hint="its creation was cut short; delete --force cleans up")
     if any(name in _OURS for name in names):

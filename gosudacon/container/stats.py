@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def reader(directory: str) -> Files:
 def page_sizes() -> list[str]:
     """The sizes of huge pages that this machine has, as cgroup files name them: ``2MB``."""
     try:
-        names = os.listdir("/sys/kernel/mm/hugepages")
+        names = posix.listdir("/sys/kernel/mm/hugepages")
     except FileNotFoundError:
         return []
     return sorted(size_name(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in names)
@@ -142,7 +142,7 @@ def interfaces(text: str) -> list[dict[str, object]]:
 def links(pid: int) -> list[dict[str, object]] | None:
     """The network interfaces in the namespace of process ``pid``; None if that is the caller's, or has none."""
     try:
-        if os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+        if posix.readlink(f"/proc/{pid}/ns/net") == posix.readlink("/proc/self/ns/net"):
             return None
     except OSError:
         return None
@@ -151,7 +151,7 @@ def links(pid: int) -> list[dict[str, object]] | None:
 
 def _read(path: str) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
         if error.errno in (_ENOENT, _ENOTDIR):
             return ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
 from gosudacon.container.stats import CPUSET_FLAGS, cpuset, memory_entry, number, sparse, table
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gosudacon.container.stats import Files
 
-_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # nanoseconds
+_TICK = 1_000_000_000 // posix.sysconf("SC_CLK_TCK")  # nanoseconds
 _MEMORY = ("limit_in_bytes", "usage_in_bytes", "max_usage_in_bytes", "failcnt")
 #: Key -> its name in each family of files: those of the CFQ and BFQ schedulers, then, without either, of throttling.
 _BLKIO = {

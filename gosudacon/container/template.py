@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import _signal
 import select
 import termios
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.linux import console
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def find(caller: Caller) -> int:
     if caller.terminal >= 0:
         return caller.terminal
     for fd in reversed(caller.streams):
-        if os.isatty(fd):
+        if posix.isatty(fd):
             return fd
     if not caller.controlling:
         raise Error("the process is to have a terminal, and the caller has none", where="process.terminal")
     try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
     except OSError as error:
-        text = os.strerror(error.errno or 0)
+        text = posix.strerror(error.errno or 0)
         raise Error(
             f"open /dev/tty: {text[:1].lower()}{text[1:]}",
             call="open",
@@ -77,12 +77,12 @@ class Pump:
 
     def take(self) -> bytes:
         """read(2)."""
-        return os.read(self.source, _CHUNK)
+        return posix.read(self.source, _CHUNK)
 
     def write(self) -> None:
         """Pass on what the target takes now; one that is gone takes nothing any more."""
         try:
-            self.buffer = self.buffer[os.write(self.target, self.buffer[:_ATOMIC]) :]
+            self.buffer = self.buffer[posix.write(self.target, self.buffer[:_ATOMIC]) :]
         except BlockingIOError:
             return
         except OSError:
@@ -119,7 +119,7 @@ class Keyboard(Pump):
 def in_background(fd: int) -> bool:
     """Whether ``fd`` is this session's terminal, and another process group has it (tcgetpgrp(3))."""
     try:
-        return os.tcgetpgrp(fd) != os.getpgrp()
+        return posix.tcgetpgrp(fd) != posix.getpgrp()
     except OSError:
         return False
 
@@ -133,7 +133,7 @@ class Terminal:
         self.input: Pump = Keyboard(streams[0], master)
         self.output = Pump(master, streams[1])
         self._saved: Settings | None = None
-        os.set_blocking(master, False)
+        posix.set_blocking(master, False)
         self.resize()
         self._enter_raw_mode()
 
@@ -176,7 +176,7 @@ class Terminal:
             poller.poll()
             self.output.write()
         self.restore()
-        os.close(self.master)
+        posix.close(self.master)
 
     def restore(self) -> None:
         """Leave raw mode, unless the terminal is somebody else's now, who has settings of their own."""

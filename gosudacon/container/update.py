@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from gosudacon.base import interrupt, posix
+from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.replay import detached_context
 from gosudacon.container.resources import merge
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import cgroupfs, interrupt
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
+from gosudacon.linux.cgroup import files
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
@@ -49,7 +49,7 @@ def update(root: str, id: str, given: Resources, config: str = "", use_snapshot:
         container.save()
     finally:
         for fd in {*directories.values()}:
-            os.close(fd)
+            posix.close(fd)
         store.close()
 
 
@@ -82,7 +82,7 @@ def _open(cgroups: dict[str, str]) -> dict[str, int]:
     """Controller -> descriptor of the container's cgroup; controllers mounted together share one."""
     opened: dict[str, int] = {}
     for directory in dict.fromkeys(cgroups.values()):
-        opened[directory] = cgroupfs.open_directory(directory)
+        opened[directory] = files.open_directory(directory)
     return {controller: opened[directory] for controller, directory in cgroups.items()}
 
 

@@ -17,7 +17,7 @@
  * the interpreter runs "recover" in its place, a source file that any Python 3 can read.
  *
  * Where the kernel or a missing privilege forbids the seal, Python starts without the seal and without
- * the option that claims it; gosudacon.linux.seal then finds another way or refuses. It never takes
+ * the option that claims it; gosudacon.launcher.seal then finds another way or refuses. It never takes
  * the option for a proof: it asks the kernel.
  *
  * Free-standing (no C library): a static glibc costs half a millisecond at every start, most of it
@@ -364,7 +364,7 @@ __attribute__((noreturn, used)) void start(long *stack)
         args[n++] = argv[i];
     args[n] = NULL;
 
-    /* Until gosudacon.linux.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
+    /* Until gosudacon.base.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
     call(SYS_rt_sigprocmask, SIG_BLOCK_, (long)&held, 0, sizeof held, 0);
     tree = sealed_clone(python);
     if (tree >= 0)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 
 # As in launcher.c: a tag of 32 bytes, then room for a path, or five numbers.
 _TAG = b"gosudacon-slot:%s\0"

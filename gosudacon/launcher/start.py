@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from gosudacon.linux import seal
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
+from gosudacon.launcher import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

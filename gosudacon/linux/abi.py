@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, addressof, dlopen, get_errno
 
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ _BY_MACHINE = {
         "inotify_init1": 26,
     },
 }
-MACHINE = os.uname().machine
+MACHINE = posix.uname().machine
 NUMBERS = {**_COMMON, **_BY_MACHINE.get(MACHINE, {})}
 
 
@@ -168,7 +168,7 @@ class PATH:
     @staticmethod
     def from_param(value: bytes | str | None) -> c_char_p:
         if isinstance(value, str):
-            value = os.fsencode(value)
+            value = posix.fsencode(value)
         if value is not None and b"\0" in value:
             raise ValueError("embedded NUL byte in a string for the kernel")
         return c_char_p(value)
@@ -186,7 +186,7 @@ class BUFFER:
 
 class _Libc:
     # What CFuncPtr wants to see: an object with the handle dlopen(3) gave; None is the program itself.
-    _handle = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
+    _handle = dlopen(None, posix.RTLD_NOW)  # type: ignore[arg-type]
 
 
 class _Syscall(CFuncPtr):
@@ -207,7 +207,7 @@ def syscall(name: str, *types: type) -> Callable[..., int]:
     def call(*args: object, about: str | bytes = "") -> int:
         result: int = entry(number, *args)
         if result == -1:
-            raise SyscallError(get_errno(), name, os.fsdecode(about))
+            raise SyscallError(get_errno(), name, posix.fsdecode(about))
         return result
 
     return call

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def limit_devices(cgroup: int, rules: Sequence[Sequence[object]]) -> None:
         for number in before:
             _detach(cgroup, number)
     finally:
-        os.close(program)
+        posix.close(program)
 
 
 def load(code: bytes) -> int:
@@ -152,7 +152,7 @@ def _replace(cgroup: int, program: int, number: int) -> None:
         if error.errno != _EINVAL:  # Linux before 5.6 cannot replace, nor any if the old one was attached otherwise
             raise
     finally:
-        os.close(old)
+        posix.close(old)
     _attach(cgroup, program, _ALLOW_MULTI)
     _detach(cgroup, number)
 
@@ -167,7 +167,7 @@ def _detach(cgroup: int, number: int) -> None:
     try:
         _call(_PROG_DETACH, "BPF_PROG_DETACH", (cgroup, 4), (old, 4), (_ATTACH_CGROUP_DEVICE, 4))
     finally:
-        os.close(old)
+        posix.close(old)
 
 
 def _call(command: int, name: str, *fields: tuple[int, int]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.process import PR_SET_KEEPCAPS, prctl
 
 NAMES = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio, namespace
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, SyscallError, from_record, reason
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error, SyscallError, from_record, reason
+from gosudacon.linux import namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def open_namespace(kind: str, pid: int) -> int:
 
     Raises FileNotFoundError if there is no such process, or the kernel has no such namespaces (namespaces(7)).
     """
-    return os.open(namespace.namespace_path(kind, pid), os.O_RDONLY | os.O_CLOEXEC)
+    return posix.open(namespace.namespace_path(kind, pid), posix.O_RDONLY | posix.O_CLOEXEC)
 
 
 def in_namespaces(namespaces: Mapping[str, int], work: Callable[[], Result]) -> Result:
@@ -29,18 +29,18 @@ def in_namespaces(namespaces: Mapping[str, int], work: Callable[[], Result]) -> 
     be JSON data. An `Error` or OSError that the work raises is raised here, anything else as an `Error`. The child
     is a copy of this process and shares its descriptors; of ``work``, nothing else remains.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
     try:
-        child = os.fork()
+        child = posix.fork()
         if child == 0:
             _work(namespaces, work, writer)
-        os.close(writer)
+        posix.close(writer)
         writer = -1
         report = _read_all(reader)
     finally:
-        os.close(reader)
+        posix.close(reader)
         if writer >= 0:
-            os.close(writer)
+            posix.close(writer)
     _wait(child)
     if not report:
         raise Error(f"the process that worked in the container's {' and '.join(namespaces)} namespace died")
@@ -54,16 +54,16 @@ def _work(namespaces: Mapping[str, int], work: Callable[[], object], writer: int
     report: dict[str, object]
     try:
         _join(namespaces)
-        if "pid" in namespaces and (inner := os.fork()) != 0:  # only a child is in the pid namespace
-            os.close(writer)
+        if "pid" in namespaces and (inner := posix.fork()) != 0:  # only a child is in the pid namespace
+            posix.close(writer)
             _wait(inner)
-            os._exit(0)
+            posix._exit(0)
         report = {"result": work()}
         text = jsonio.dumps(report)
     except Error as error:
         text = jsonio.dumps({"error": error.record()})
     except OSError as error:
-        path = getattr(error, "path", "") or os.fsdecode(error.filename or "")
+        path = getattr(error, "path", "") or posix.fsdecode(error.filename or "")
         report = {"errno": error.errno or 0, "text": error.strerror, "call": getattr(error, "call", ""), "path": path}
         text = jsonio.dumps(report)
     except BaseException as error:  # noqa: BLE001 - the parent reports it
@@ -71,9 +71,9 @@ def _work(namespaces: Mapping[str, int], work: Callable[[], object], writer: int
     data = text.encode()
     try:
         while data:
-            data = data[os.write(writer, data) :]
+            data = data[posix.write(writer, data) :]
     finally:
-        os._exit(0)
+        posix._exit(0)
 
 
 def _join(namespaces: Mapping[str, int]) -> None:
@@ -93,13 +93,13 @@ def _outcome(report: dict[str, Any]) -> Any:
 
 def _read_all(fd: int) -> bytes:
     chunks = []
-    while chunk := os.read(fd, 1 << 16):
+    while chunk := posix.read(fd, 1 << 16):
         chunks.append(chunk)
     return b"".join(chunks)
 
 
 def _wait(pid: int) -> None:
     try:
-        os.waitpid(pid, 0)
+        posix.waitpid(pid, 0)
     except ChildProcessError:  # where SIGCHLD is ignored, there is no child to wait for
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import _socket
 import fcntl
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, SyscallError
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, SyscallError
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 _TIOCSCTTY = 0x540E
@@ -16,7 +16,7 @@ _TIOCSWINSZ = 0x5414
 _TIOCGPTN = 0x80045430
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
-_PTMX = os.makedev(5, 2)
+_PTMX = posix.makedev(5, 2)
 _FORMAT, _CHARACTER = 0o170000, 0o020000
 _PATH_LIMIT = 107  # bytes that fit sockaddr_un
 _SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
@@ -29,17 +29,17 @@ def allocate(devpts: int) -> tuple[int, int]:
     """
     if mount.filesystem_type(devpts) != mount.DEVPTS_SUPER_MAGIC:
         raise Error("/dev/pts is no devpts")
-    probe = openat2(devpts, "ptmx", os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-    status = os.fstat(probe)
-    os.close(probe)
+    probe = openat2(devpts, "ptmx", posix.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    status = posix.fstat(probe)
+    posix.close(probe)
     if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _PTMX:
         raise Error("/dev/pts/ptmx is not the device 5:2")
-    master = openat2(devpts, "ptmx", os.O_RDWR | os.O_NOCTTY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    master = openat2(devpts, "ptmx", posix.O_RDWR | posix.O_NOCTTY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     try:
         _ioctl(master, "TIOCSPTLCK", _TIOCSPTLCK, bytes(4))
-        slave = _ioctl_number(master, "TIOCGPTPEER", _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        slave = _ioctl_number(master, "TIOCGPTPEER", _TIOCGPTPEER, posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
     except BaseException:
-        os.close(master)
+        posix.close(master)
         raise
     return master, slave
 
@@ -68,19 +68,19 @@ def control(slave: int) -> None:
 def take(slave: int) -> None:
     """Make the terminal standard input, output and error."""
     for fd in (0, 1, 2):
-        os.dup2(slave, fd, inheritable=True)
+        posix.dup2(slave, fd, inheritable=True)
 
 
 def connect(path: str) -> int:
     """Connect to a caller's socket (AF_UNIX, SOCK_STREAM); close-on-exec. Paths may be longer than sockaddr_un."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     directory = -1
-    address = os.fsencode(path)
+    address = posix.fsencode(path)
     try:
         if len(address) > _PATH_LIMIT:
-            parent, name = os.path.split(path)
-            directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            address = b"/proc/self/fd/%d/" % directory + os.fsencode(name)
+            parent, name = posix.path.split(path)
+            directory = posix.open(parent, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            address = b"/proc/self/fd/%d/" % directory + posix.fsencode(name)
         connection.connect(address)
         return connection.detach()
     except OSError as error:
@@ -88,7 +88,7 @@ def connect(path: str) -> int:
     finally:
         connection.close()
         if directory >= 0:
-            os.close(directory)
+            posix.close(directory)
 
 
 def socketpair() -> tuple[int, int]:

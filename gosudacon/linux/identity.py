@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, SyscallError
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, SyscallError
 from gosudacon.linux.path import open_in_root
 
 TYPE_CHECKING = False
@@ -26,10 +26,10 @@ def become(uid: int, gid: int, groups: list[int] | None) -> None:
         if not 0 <= number < NOBODY_VALID:
             raise OverflowError(f"{number} is no user or group id")
     if groups is not None:
-        os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
+        posix.setgroups(groups)
+    posix.setresgid(gid, gid, gid)
+    posix.setresuid(uid, uid, uid)
+    if posix.getresuid() != (uid,) * 3 or posix.getresgid() != (gid,) * 3:
         raise Error(f"the kernel did not take uid {uid} and gid {gid}")
 
 
@@ -45,23 +45,23 @@ def map_text(mappings: Sequence[Mapping[str, object]]) -> bytes:
 def write_proc(pid: int, name: str, data: bytes) -> None:
     """Write a file of /proc/PID in one write(2), as the kernel wants for maps."""
     path = f"/proc/{pid}/{name}"
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
     try:
-        if os.write(fd, data) != len(data):
+        if posix.write(fd, data) != len(data):
             raise Error(f"write {path}: short write")
     except OSError as error:
         raise SyscallError(error.errno or 0, "write", path) from None
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def read_proc(pid: int, name: str) -> bytes:
     """A file of /proc/PID of at most 64 KiB; larger than any id map."""
-    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open(f"/proc/{pid}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return os.read(fd, 65536)
+        return posix.read(fd, 65536)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def home_of(uid: int, root: int) -> str:
@@ -70,7 +70,7 @@ def home_of(uid: int, root: int) -> str:
     for line in _read_of_image(root, "/etc/passwd").split(b"\n"):
         fields = line.split(b":")
         if len(fields) >= 7 and fields[2] == wanted:
-            return os.fsdecode(fields[5]) if fields[5] and b"\0" not in fields[5] else "/"
+            return posix.fsdecode(fields[5]) if fields[5] and b"\0" not in fields[5] else "/"
     return "/"
 
 
@@ -84,17 +84,17 @@ def _read_of_image(root: int, path: str) -> bytes:
         try:
             plain = _is_plain(probe) and mount.filesystem_type(probe) != mount.PROC_SUPER_MAGIC
         finally:
-            os.close(probe)
+            posix.close(probe)
         if not plain:
             return b""
-        fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = open_in_root(root, path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY)
         try:
-            return os.read(fd, _PASSWD_LIMIT) if _is_plain(fd) else b""
+            return posix.read(fd, _PASSWD_LIMIT) if _is_plain(fd) else b""
         finally:
-            os.close(fd)
+            posix.close(fd)
     except OSError:
         return b""
 
 
 def _is_plain(fd: int) -> bool:
-    return os.fstat(fd).st_mode & _S_IFMT == _S_IFREG
+    return posix.fstat(fd).st_mode & _S_IFMT == _S_IFREG

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from _ctypes import FUNCFLAG_CDECL, CFuncPtr, dlsym
 
+from gosudacon.base import posix
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
 
 _BYTES_HEADER = sys.getsizeof(b"") - 1  # of a bytes object, in front of its contents and the final NUL
 _AT_EXECFN = 31  # getauxval(3): the string behind the last environment entry
@@ -43,16 +43,16 @@ def forget_caller(title: bytes) -> None:
     while array and (address := _pointer(array)):  # what putenv(3) has put in their place
         _memset(address, 0, _strlen(address))
         array += 8
-    for name, value in os.environ.items():
+    for name, value in posix.environ.items():
         for text in (name, value):
             if len(text) > 1:  # the interpreter keeps one object for each single byte
                 _memset(id(text) + _BYTES_HEADER, 0, len(text))
-    os.environ.clear()
+    posix.environ.clear()
 
 
 def _forget_stack(title: bytes) -> None:
     """Overwrite what execve(2) has put on the stack: arguments, environment and, behind them, the file's name."""
-    arguments = b"\0".join(os.fsencode(text) for text in sys.orig_argv) + b"\0"
+    arguments = b"\0".join(posix.fsencode(text) for text in sys.orig_argv) + b"\0"
     start = _pointer(dlsym(abi._Libc._handle, "program_invocation_name"))
     length = _getauxval(_AT_EXECFN) - start
     if not len(arguments) <= length < _LARGEST:

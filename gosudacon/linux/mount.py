@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
@@ -139,7 +139,7 @@ def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int 
         error.path = _log(context) or fstype
         raise
     finally:
-        os.close(context)
+        posix.close(context)
 
 
 def new_proc(pid_namespace: int) -> int:
@@ -154,7 +154,7 @@ def new_proc(pid_namespace: int) -> int:
         error.path = _log(context) or "proc"
         raise
     finally:
-        os.close(context)
+        posix.close(context)
 
 
 def reconfigure(fd: int, options: dict[str, str | None]) -> None:
@@ -167,7 +167,7 @@ def reconfigure(fd: int, options: dict[str, str | None]) -> None:
         error.path = _log(context)
         raise
     finally:
-        os.close(context)
+        posix.close(context)
 
 
 def _set(context: int, options: dict[str, str | None]) -> None:
@@ -182,7 +182,7 @@ def _log(context: int) -> str:
     """What the filesystem wrote to the log of its fsopen(2) context, e.g. ``tmpfs: Unknown parameter 'x'``."""
     lines = []
     try:
-        while line := os.read(context, 1024):
+        while line := posix.read(context, 1024):
             lines.append(line[2:].decode(errors="replace").strip())  # after "e ", "w " or "i "
     except OSError:  # ENODATA: that was all
         pass
@@ -205,14 +205,14 @@ def mount_flags(fd: int) -> int:
 
 def mountinfo(proc: int) -> bytes:
     """The mounts of this process: the text of mountinfo (proc(5)), read below a descriptor of a proc mount."""
-    fd = os.open(f"{os.getpid()}/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    fd = posix.open(f"{posix.getpid()}/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=proc)
     try:
         chunks = []
-        while chunk := os.read(fd, 65536):
+        while chunk := posix.read(fd, 65536):
             chunks.append(chunk)
         return b"".join(chunks)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def unescaped(field: bytes) -> bytes:

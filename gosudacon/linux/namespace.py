@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI, CFuncPtr
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 CLONE_NEWTIME = 0x00000080
 CLONE_PARENT = 0x00008000
@@ -143,5 +143,5 @@ def namespace_path(kind: str, pid: int | str = "self") -> str:
 
 def same(fd: int, other: int) -> bool:
     """Whether two descriptors are of one namespace (same device and inode, namespaces(7))."""
-    a, b = os.fstat(fd), os.fstat(other)
+    a, b = posix.fstat(fd), posix.fstat(other)
     return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)

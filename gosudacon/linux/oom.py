@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.cgroupfs import open_directory, read, write
-from gosudacon.linux.errors import SyscallError
+from gosudacon.linux.cgroup.files import open_directory, read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _inotify_init1 = abi.syscall("inotify_init1", abi.INT)
 _inotify_add_watch = abi.syscall("inotify_add_watch", abi.INT, abi.PATH, abi.UINT)
 
 _IN_MODIFY = 2
-_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+_NONBLOCK_CLOEXEC = posix.O_NONBLOCK | posix.O_CLOEXEC
 _ENOENT, _ENODEV = 2, 19
 
 
@@ -37,7 +37,7 @@ class Watch:
     def happened(self) -> bool:
         """Whether the kernel has run out of memory there since the last call. Does not wait."""
         try:
-            news = os.read(self.fd, 4096)
+            news = posix.read(self.fd, 4096)
         except BlockingIOError:
             news = b""
         if not self._unified:
@@ -49,7 +49,7 @@ class Watch:
         """Stop watching."""
         for fd in (self.fd, self._directory):
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
         self.fd = self._directory = -1
 
     def _inotify(self) -> int:
@@ -57,23 +57,23 @@ class Watch:
         try:
             _inotify_add_watch(fd, f"/proc/self/fd/{self._directory}/memory.events", _IN_MODIFY)
         except BaseException:
-            os.close(fd)
+            posix.close(fd)
             raise
         return fd
 
     def _eventfd(self) -> int:
         """Register with ``cgroup.event_control`` (Documentation/admin-guide/cgroup-v1/memory.rst, OOM Control)."""
-        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        control = posix.open("memory.oom_control", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=self._directory)
         fd = -1
         try:
-            fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            fd = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
             write(self._directory, "cgroup.event_control", f"{fd} {control}")
         except BaseException:
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
             raise
         finally:
-            os.close(control)
+            posix.close(control)
         return fd
 
     def _count(self) -> int:
@@ -88,7 +88,7 @@ class Watch:
 
     def _exists(self) -> bool:
         try:
-            os.close(os.open("cgroup.event_control", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory))
+            posix.close(posix.open("cgroup.event_control", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=self._directory))
         except OSError:
             return False
         return True

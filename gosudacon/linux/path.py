@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -20,7 +20,7 @@ _LINKS = 40  # as many as the kernel follows in one path
 
 def openat2(dirfd: int, path: str | bytes, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2), close-on-exec; EAGAIN (a rename raced with the resolution) is tried again, not for ever."""
-    how = b"".join(value.to_bytes(8, "little") for value in (flags | os.O_CLOEXEC, mode, resolve))
+    how = b"".join(value.to_bytes(8, "little") for value in (flags | posix.O_CLOEXEC, mode, resolve))
     for attempt in range(_TRIES):
         try:
             return _openat2(dirfd, path, how, 24, about=path)
@@ -30,7 +30,7 @@ def openat2(dirfd: int, path: str | bytes, flags: int, resolve: int, mode: int =
     raise AssertionError("unreachable")
 
 
-def open_in_root(root: int, path: str | bytes, flags: int = os.O_PATH, resolve: int = 0) -> int:
+def open_in_root(root: int, path: str | bytes, flags: int = posix.O_PATH, resolve: int = 0) -> int:
     """Open ``path`` as a process with the root ``root`` would, following its symlinks but no magic ones."""
     return openat2(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
@@ -46,12 +46,12 @@ def mkdir_in_root(root: int, path: str, mode: int = 0o755, resolve: int = 0) -> 
     fd, missing = _reach(root, path, resolve)
     if not missing:
         return fd
-    umask = os.umask(0)
+    umask = posix.umask(0)
     try:
         for name in missing:
             fd = _descend(fd, name, mode)
     finally:
-        os.umask(umask)
+        posix.umask(umask)
     return fd
 
 
@@ -63,27 +63,29 @@ def file_in_root(root: int, path: str, mode: int = 0o644) -> int:
         if error.errno != _ENOENT:
             raise
     fd, missing = _reach(root, path, 0)
-    umask = os.umask(0)
+    umask = posix.umask(0)
     try:
         for name in missing[:-1]:
             fd = _descend(fd, name, 0o755)
         try:
             return create_file(fd, missing[-1] if missing else ".", mode)
         finally:
-            os.close(fd)
+            posix.close(fd)
     finally:
-        os.umask(umask)
+        posix.umask(umask)
 
 
 def create_file(directory: int, name: str, mode: int = 0o644) -> int:
     """Make an empty file in ``directory`` if there is none; an O_PATH descriptor of it, which is no symlink."""
     try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
+        posix.close(
+            posix.open(name, posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode, dir_fd=directory)
+        )
     except FileExistsError:
         pass
     except OSError as error:
         raise SyscallError(error.errno or 0, "openat", name) from None
-    return openat2(directory, name, os.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    return openat2(directory, name, posix.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
 
 
 def _reach(root: int, path: str, resolve: int) -> tuple[int, list[str]]:
@@ -93,15 +95,15 @@ def _reach(root: int, path: str, resolve: int) -> tuple[int, list[str]]:
         fd, count = _longest_existing(root, names, resolve)
         missing = names[count:]
         try:
-            target = os.readlink(missing[0], dir_fd=fd) if missing else ""
+            target = posix.readlink(missing[0], dir_fd=fd) if missing else ""
         except OSError:
             target = ""
         if not target:
             if ".." in missing:
-                os.close(fd)
+                posix.close(fd)
                 raise SyscallError(_ENOENT, "mkdirat", path)
             return fd, missing
-        os.close(fd)  # a link to what is missing: make that
+        posix.close(fd)  # a link to what is missing: make that
         if resolve & RESOLVE_NO_SYMLINKS:
             break
         rest = [name for name in target.split("/") if name not in ("", ".")] + missing[1:]
@@ -113,7 +115,7 @@ def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, i
     for count in range(len(names), -1, -1):
         try:
             path = "/".join([".", *names[:count]])
-            return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY, resolve), count
+            return open_in_root(root, path, posix.O_PATH | posix.O_DIRECTORY, resolve), count
         except SyscallError as error:
             if error.errno != _ENOENT or count == 0:
                 raise
@@ -123,16 +125,16 @@ def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, i
 def _descend(fd: int, name: str, mode: int) -> int:
     """Make and enter a directory below ``fd``, which is closed."""
     try:
-        os.mkdir(name, mode, dir_fd=fd)
+        posix.mkdir(name, mode, dir_fd=fd)
     except FileExistsError:
         pass
     except OSError as error:
-        os.close(fd)
+        posix.close(fd)
         raise SyscallError(error.errno or 0, "mkdirat", name) from None
     try:
-        return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        return posix.open(name, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def location(fd: int, proc: int = -1) -> str:
@@ -140,4 +142,4 @@ def location(fd: int, proc: int = -1) -> str:
 
     ``proc``: a descriptor of a proc mount that can be trusted, where /proc itself is the container's.
     """
-    return os.readlink(f"self/fd/{fd}", dir_fd=proc) if proc >= 0 else os.readlink(f"/proc/self/fd/{fd}")
+    return posix.readlink(f"self/fd/{fd}", dir_fd=proc) if proc >= 0 else posix.readlink(f"/proc/self/fd/{fd}")

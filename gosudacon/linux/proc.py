@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 
 _NOT_THERE = (1, 2, 3, 13)  # EPERM, ENOENT, ESRCH, EACCES: gone, or none of ours
 _PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "Forked but didn't exec"
@@ -25,31 +25,31 @@ def never_executed(pid: int, start_time: int) -> bool:
 
 def unified_cgroup(pid: int) -> str:
     """The cgroup of a process in the unified hierarchy, ``/`` for the root (cgroups(7)). Raises OSError."""
-    fd = os.open(f"/proc/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open(f"/proc/{pid}/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        data = os.read(fd, 65536)
+        data = posix.read(fd, 65536)
     finally:
-        os.close(fd)
+        posix.close(fd)
     for line in data.split(b"\n"):
         if line.startswith(b"0::"):
-            return os.fsdecode(line[3:].removesuffix(b" (deleted)"))
+            return posix.fsdecode(line[3:].removesuffix(b" (deleted)"))
     return "/"
 
 
 def _stat(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on; empty if the process is gone."""
     try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
         if error.errno not in _NOT_THERE:  # too few descriptors are no proof that the process is gone
             raise
         return []
     try:
-        data = os.read(fd, 4096)
+        data = posix.read(fd, 4096)
     except ProcessLookupError:
         return []
     finally:
-        os.close(fd)
+        posix.close(fd)
     return data[data.rindex(b")") + 2 :].split()
 
 
@@ -59,12 +59,12 @@ def in_pid_namespace(pid: int) -> list[int]:
     Those in namespaces below it are left out, and those that the caller may not look at (ptrace(2)).
     """
     wanted = _pid_namespace(pid)
-    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    numbers = [int(name) for name in posix.listdir("/proc") if name.isdigit()]
     return sorted(number for number in numbers if _pid_namespace(number) == wanted) if wanted else []
 
 
 def _pid_namespace(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return posix.readlink(f"/proc/{pid}/ns/pid")
     except OSError:
         return ""

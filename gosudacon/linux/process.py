@@ -5,9 +5,9 @@ from __future__ import annotations
 import _signal
 import fcntl
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 _prctl = abi.syscall("prctl", abi.INT, abi.ULONG, abi.ULONG, abi.ULONG, abi.ULONG)
 _close_range = abi.syscall("close_range", abi.UINT, abi.UINT, abi.UINT)
@@ -68,16 +68,16 @@ def cloexec_from(first: int) -> None:
     except SyscallError as error:
         if error.errno not in (_ENOSYS, _EINVAL, _EPERM):
             raise
-        for name in os.listdir("/proc/self/fd"):
+        for name in posix.listdir("/proc/self/fd"):
             if int(name) >= first:
                 try:
-                    os.set_inheritable(int(name), False)
+                    posix.set_inheritable(int(name), False)
                 except OSError:
                     continue  # the descriptor of listdir itself
 
 
 def close_from(first: int, *spare: int) -> None:
-    """Close every descriptor >= ``first`` but ``spare`` (close_range(2)); os.closerange where a filter forbids it."""
+    """Close every descriptor >= ``first`` but ``spare`` (close_range(2)), by close(2) where a filter forbids it."""
     low = first
     for kept in sorted(fd for fd in spare if fd >= first):
         _close_between(low, kept - 1)
@@ -91,17 +91,17 @@ def _close_between(low: int, high: int) -> None:
     try:
         _close_range(low, high, 0)
     except SyscallError:
-        os.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
+        posix.closerange(low, min(high + 1, 4096))  # what is above is close-on-exec since the start
 
 
 def descriptors() -> list[int]:
     """The descriptors that this process has open (/proc/self/fd)."""
-    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd)]  # listdir had one itself
+    return [fd for fd in map(int, posix.listdir("/proc/self/fd")) if _is_open(fd)]  # listdir had one itself
 
 
 def fill_below(count: int) -> list[int]:
     """Open /dev/null, close-on-exec, as every number below ``count`` that is free; returns these numbers."""
-    return [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) for fd in range(count) if not _is_open(fd)]
+    return [posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC) for fd in range(count) if not _is_open(fd)]
 
 
 def place(descriptors: Sequence[int]) -> None:
@@ -112,13 +112,13 @@ def place(descriptors: Sequence[int]) -> None:
     count = len(descriptors)
     copies = [(fcntl.fcntl(fd, _F_DUPFD_CLOEXEC, count), at) for at, fd in enumerate(descriptors) if fd != at]
     for copy, number in copies:
-        os.dup2(copy, number)
-        os.close(copy)
+        posix.dup2(copy, number)
+        posix.close(copy)
 
 
 def _is_open(fd: int) -> bool:
     try:
-        os.fstat(fd)
+        posix.fstat(fd)
     except OSError:
         return False
     return True
@@ -162,7 +162,7 @@ def socketpair() -> tuple[int, int]:
 
 def exit_status(status: int) -> int:
     """What wait(2) reports as a shell has it: the exit status, or 128 + N for signal N."""
-    code = os.waitstatus_to_exitcode(status)
+    code = posix.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
 
@@ -176,4 +176,4 @@ def signalfd(signals: Iterable[int]) -> int:
 
 def read_signal(fd: int) -> int:
     """The number of the next signal behind a descriptor of `signalfd`."""
-    return int.from_bytes(os.read(fd, 128)[:4], "little")
+    return int.from_bytes(posix.read(fd, 128)[:4], "little")

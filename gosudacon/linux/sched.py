@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux.errors import SyscallError
 
 _sched_setattr = abi.syscall("sched_setattr", abi.INT, abi.BUFFER, abi.UINT)
 _sched_setaffinity = abi.syscall("sched_setaffinity", abi.INT, abi.SIZE, abi.BUFFER)

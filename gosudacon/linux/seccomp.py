@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 SET_MODE_FILTER = 1
 
@@ -64,8 +64,8 @@ def take_descriptor(pid: int, number: int) -> int:
     Raises OSError, EPERM among others when the caller may not ptrace(2) the process.
     """
     pidfd_getfd = abi.syscall("pidfd_getfd", abi.INT, abi.INT, abi.UINT)
-    pidfd = os.pidfd_open(pid)
+    pidfd = posix.pidfd_open(pid)
     try:
         return pidfd_getfd(pidfd, number, 0, about=f"descriptor {number} of process {pid}")
     finally:
-        os.close(pidfd)
+        posix.close(pidfd)

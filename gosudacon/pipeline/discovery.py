@@ -13,8 +13,8 @@ from types import ModuleType
 import pluggy
 
 from gosudacon import hookspecs
-from gosudacon.linux import jsonio
-from gosudacon.linux.errors import Error, reason
+from gosudacon.base import jsonio
+from gosudacon.base.errors import Error, reason
 from gosudacon.pipeline import order
 from gosudacon.pipeline.step import Stage
 

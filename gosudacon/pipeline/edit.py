@@ -6,7 +6,7 @@ configuration, and who did it.
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline.frozen import FrozenDict, FrozenList, freeze
 
 TYPE_CHECKING = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import interrupt, jsonio, namespace, proc, process
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StepError, from_record, reason, shortened
+from gosudacon.base import interrupt, jsonio, posix
+from gosudacon.base.errors import Error, StepError, from_record, reason, shortened
+from gosudacon.linux import namespace, proc, process
 from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import CONTAINER, RUNTIME, Engine
 
@@ -34,7 +34,7 @@ class Channel:
         self.fd = fd
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        os.write(self.fd, kind + payload)
+        posix.write(self.fd, kind + payload)
 
     def receive(self) -> tuple[bytes, bytes]:
         """The next message; an empty kind at end of file, when the other side is gone.
@@ -43,9 +43,9 @@ class Channel:
         before it hands out what that side had sent: its reason, perhaps.
         """
         try:
-            packet = os.read(self.fd, _PACKET)
+            packet = posix.read(self.fd, _PACKET)
         except ConnectionResetError:
-            packet = os.read(self.fd, _PACKET)
+            packet = posix.read(self.fd, _PACKET)
         return packet[:1], packet[1:]
 
     def send_error(self, error: Error) -> None:
@@ -57,7 +57,7 @@ class Channel:
 
     def close(self) -> None:
         if self.fd >= 0:
-            os.close(self.fd)
+            posix.close(self.fd)
         self.fd = -1
 
 
@@ -116,22 +116,22 @@ class RuntimeSide(Engine):
         except Error as error:
             if error.errno != _ESRCH or not self.context.pid or proc.start_time(self.context.pid):
                 raise
-            self._hear_out()  # the process was gone that the step was for: why, is the news
+            self._drain()  # the process was gone that the step was for: why, is the news
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         mine, theirs = process.socketpair()
         try:
             pid = namespace.clone(flags, cgroup)
         except BaseException:
-            os.close(mine)
-            os.close(theirs)
+            posix.close(mine)
+            posix.close(theirs)
             raise
         if pid == 0:
             side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position)
             side.observers = self.observers
             side.inherited, side.private = self.inherited, [mine, *self.private]
             side.main(self._state)
-        os.close(theirs)
+        posix.close(theirs)
         self.channel = Channel(mine)
         self.context.pid = pid
 
@@ -155,8 +155,8 @@ class RuntimeSide(Engine):
         self.channel.close()
         if self.context.pid:
             try:
-                os.kill(self.context.pid, _SIGKILL)
-                os.waitpid(self.context.pid, 0)
+                posix.kill(self.context.pid, _SIGKILL)
+                posix.waitpid(self.context.pid, 0)
             except OSError:  # gone, or it goes by itself: its channel has ended
                 pass
 
@@ -167,9 +167,9 @@ class RuntimeSide(Engine):
         try:
             self.channel.send(DONE, b"%d" % position)
         except BrokenPipeError:
-            self._hear_out()
+            self._drain()
 
-    def _hear_out(self) -> NoReturn:
+    def _drain(self) -> NoReturn:
         """Take in what init has said before it went, to the end, which raises."""
         while True:
             self._receive()
@@ -198,16 +198,16 @@ class RuntimeSide(Engine):
             raise StepError("the container's process claims to have forked, which the plan does not know of")
         self._forks -= 1
         try:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
         except ChildProcessError:
             raise StepError(f"the container's process claims to be {pid}, which is not its pid") from None
         parent, self.context.pid = self.context.pid, pid
-        os.waitpid(parent, 0)
+        posix.waitpid(parent, 0)
 
     def _died(self) -> InitDied:
         pid, self.context.pid = self.context.pid, 0
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        _, status = posix.waitpid(pid, 0)
+        code = posix.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return InitDied(f"{self.child} {how} before it was ready")
 
@@ -236,10 +236,10 @@ class ContainerSide(Engine):
             self.context.engine = self
             self._arrange_descriptors()
             if self.context.state_dir >= 0:  # a directory of the host, and the lock on it
-                os.close(self.context.state_dir)
+                posix.close(self.context.state_dir)
             self.context.state_dir = -1
             if any(move.step.forks for move in self.lane):
-                self._told = os.pipe()  # now: there may be a limit of open files by then
+                self._told = posix.pipe()  # now: there may be a limit of open files by then
             build_wall()
             self._run()
             raise StepError("the plan ended without starting the container's process")
@@ -249,12 +249,12 @@ class ContainerSide(Engine):
             self._fail(StepError(f"{error} before it was ready"))
         except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
             self._fail(StepError(f"internal error: {reason(error)}"))
-        os._exit(1)
+        posix._exit(1)
 
     def _arrange_descriptors(self) -> None:
         process.place(self.inherited)
         for fd in self.private:
-            os.close(fd)
+            posix.close(fd)
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
         raise StepError("only the runtime side can spawn")
@@ -265,15 +265,15 @@ class ContainerSide(Engine):
         pid = namespace.clone_sibling()
         if pid:  # the number is good on the runtime's side: this process is still in its pid namespace
             self.channel.send(FORKED, b"%d" % pid)
-            os.write(tell, b"1")
-            os._exit(0)
+            posix.write(tell, b"1")
+            posix._exit(0)
         self._confined = confined
         if not confined:
             process.set_pdeathsig(_SIGKILL)
-        os.close(tell)
-        if not os.read(told, 1):
-            os._exit(1)  # the parent was killed before the runtime knew of this process
-        os.close(told)
+        posix.close(tell)
+        if not posix.read(told, 1):
+            posix._exit(1)  # the parent was killed before the runtime knew of this process
+        posix.close(told)
         self._told = None
 
     def ready(self) -> None:
@@ -293,7 +293,7 @@ class ContainerSide(Engine):
         return [self.channel.fd, *(self._told or ()), *([] if listener is None else [listener.fileno()])]
 
     def state(self, status: str, pid: int | None = None) -> State:
-        return self._state(status, os.getpid() if pid is None else pid)
+        return self._state(status, posix.getpid() if pid is None else pid)
 
     def _run(self) -> None:
         for position, move in enumerate(self.lane, 1):
@@ -310,13 +310,13 @@ class ContainerSide(Engine):
         elif kind == DONE:
             self._expect(wanted)
         elif kind != wanted:
-            os._exit(1)  # the runtime is gone: nobody to tell
+            posix._exit(1)  # the runtime is gone: nobody to tell
 
     def _fail(self, error: Error) -> None:
         try:
             self.channel.send_error(error)
         except OSError:
-            os._exit(1)
+            posix._exit(1)
 
 
 def build_wall() -> None:

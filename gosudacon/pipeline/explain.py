@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 from gosudacon.pipeline.step import PHASES
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from gosudacon.linux.errors import ConfigError
+    from gosudacon.base.errors import ConfigError
 
     Row = dict[str, Any]  # a step as `Plan.to_json` has it
 

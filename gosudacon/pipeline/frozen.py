@@ -6,7 +6,7 @@ costs, and a shallow copy (``{**value}``, ``[*value]``) is a plain one.
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.pipeline.step import Spec
 
 TYPE_CHECKING = False

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline.step import Step
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
 
 #: Name -> ``module:class``. A name stays for good: containers may live as long as the machine is up.
 KINDS = {
-    "cgroups.create": "gosudacon.stages.cgroups.owned:CreateCgroup",
-    "cgroups.create-unified": "gosudacon.stages.cgroups.owned:CreateUnifiedCgroup",
+    "cgroups.create": "gosudacon.stages.cgroups.create:CreateCgroup",
+    "cgroups.create-unified": "gosudacon.stages.cgroups.create:CreateUnifiedCgroup",
     "cgroups.noted": "gosudacon.stages.cgroups.noted:NotedCgroups",
     "cgroups.start-scope": "gosudacon.stages.cgroups.scope:StartScope",
     "hooks.run": "gosudacon.stages.hooks:RunHook",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ def ordered(
     """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
 
     ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for a name that nobody has, and
-    for an order that is a circle.
+    for an order that is a cycle.
     """
     _check_names(stages, settings, path)
     taken = {new: old for old, new in settings["replace"].items()}
@@ -74,8 +74,8 @@ def _sorted(waits: dict[str, set[str]], owners: dict[str, str]) -> list[str]:
     while waits:
         free = sorted(name for name, others in waits.items() if not others)
         if not free:
-            names = " after ".join(f"{name} (of plugin {owners[name]})" for name in _circle(waits))
-            raise Error(f"the stages' order is a circle: {names}")
+            names = " after ".join(f"{name} (of plugin {owners[name]})" for name in _cycle(waits))
+            raise Error(f"the stages' order is a cycle: {names}")
         order.append(free[0])
         del waits[free[0]]
         for others in waits.values():
@@ -83,8 +83,8 @@ def _sorted(waits: dict[str, set[str]], owners: dict[str, str]) -> list[str]:
     return order
 
 
-def _circle(waits: dict[str, set[str]]) -> list[str]:
-    """One circle, its first stage named again at the end; every stage in ``waits`` waits for another one there."""
+def _cycle(waits: dict[str, set[str]]) -> list[str]:
+    """One cycle, its first stage named again at the end; every stage in ``waits`` waits for another one there."""
     path = [min(waits)]
     while True:
         following = min(waits[path[-1]])

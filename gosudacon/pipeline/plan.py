@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, PlanWarning, Step
 
 TYPE_CHECKING = False

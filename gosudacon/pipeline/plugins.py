@@ -5,7 +5,7 @@ In between the configuration is read-only, so that every change goes through an 
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import ConfigError, Error, reason
+from gosudacon.base.errors import ConfigError, Error, reason
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.edit import Changes, Edit
 from gosudacon.pipeline.frozen import FrozenDict, freeze_spec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux.errors import Error, reason
+from gosudacon.base.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

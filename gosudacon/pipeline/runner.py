@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import Error, StepError, reason
+from gosudacon.base.errors import Error, StepError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import sys
 from zlib import crc32
 
 from gosudacon import __version__
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
+from gosudacon.base import jsonio, posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = "/var/cache/gosudacon"
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # or not written by `save`
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGE = posix.path.dirname(posix.path.dirname(posix.path.abspath(__file__)))
 
 
 def key(config: str) -> list[object]:
@@ -33,11 +32,11 @@ def load(key: list[object]) -> dict[str, object] | None:
 
 def _saved(path: str) -> Any:
     """What stands in a snapshot, None if others could have written it. Raises one of `_UNREADABLE`."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
     try:
-        return jsonio.loads(_read(fd)) if _trusted(os.fstat(fd)) else None
+        return jsonio.loads(_read(fd)) if _trusted(posix.fstat(fd)) else None
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
@@ -49,7 +48,7 @@ def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
 
 def _read(fd: int) -> bytes:
     chunks = []
-    while chunk := os.read(fd, 1 << 20):
+    while chunk := posix.read(fd, 1 << 20):
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -58,14 +57,14 @@ def save(key: list[object], data: dict[str, object], files: list[str]) -> None:
     """Keep the data with what it depends on; failing to is no error, the next command just looks again."""
     path = _path(key)
     text = jsonio.dumps({"key": key, "files": {file: _stamp(file) for file in files}, "data": data}).encode()
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{posix.getpid()}"
     try:
-        directory = os.path.dirname(path)
-        os.makedirs(directory, 0o755, exist_ok=True)
-        if not _trusted(os.stat(directory)):
+        directory = posix.path.dirname(path)
+        posix.makedirs(directory, 0o755, exist_ok=True)
+        if not _trusted(posix.stat(directory)):
             return
         _write(temporary, text)
-        os.rename(temporary, path)
+        posix.rename(temporary, path)
     except OSError:
         return
     remove_stale()
@@ -75,9 +74,9 @@ def remove_stale() -> None:
     """Remove the snapshots that no command will use again, and what killed processes have left, as far as possible."""
     directory = _directory()
     try:
-        for name in os.listdir(directory):
+        for name in posix.listdir(directory):
             if name.startswith("stages-") and not _is_of_use(f"{directory}/{name}"):
-                os.unlink(f"{directory}/{name}")
+                posix.unlink(f"{directory}/{name}")
     except OSError:
         return
 
@@ -85,26 +84,26 @@ def remove_stale() -> None:
 def _is_of_use(path: str) -> bool:
     _, _, writer = path.rpartition(".json.")
     if writer.isdigit():
-        return os.path.exists(f"/proc/{writer}")
+        return posix.path.exists(f"/proc/{writer}")
     try:
         _version, _python, package, config, stamp, *_ = _saved(path)["key"]
-        return os.path.exists(package) and (stamp is None or os.path.exists(config))
+        return posix.path.exists(package) and (stamp is None or posix.path.exists(config))
     except _UNREADABLE:
         return False
 
 
 def _write(path: str, text: bytes) -> None:
     # O_TRUNC: a process of the same number may have been killed here.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o644)
     try:
-        if os.write(fd, text) != len(text):
+        if posix.write(fd, text) != len(text):
             raise OSError(28, path)  # ENOSPC
-        os.fsync(fd)  # or a crash leaves the new name with nothing behind it
+        posix.fsync(fd)  # or a crash leaves the new name with nothing behind it
     except OSError:
-        os.unlink(path)
+        posix.unlink(path)
         raise
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _path(key: list[object]) -> str:
@@ -113,18 +112,18 @@ def _path(key: list[object]) -> str:
 
 
 def _directory() -> str:
-    if os.geteuid() == 0:
+    if posix.geteuid() == 0:
         return _DIRECTORY
-    return os.path.join(os.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
+    return posix.path.join(posix.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
 
 
-def _trusted(status: os.stat_result) -> bool:
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+def _trusted(status: posix.stat_result) -> bool:
+    return status.st_uid in (0, posix.geteuid()) and not status.st_mode & 0o022
 
 
 def _stamp(path: str) -> list[int] | None:
     try:
-        status = os.stat(path)
+        status = posix.stat(path)
     except OSError:
         return None
     return [status.st_mtime_ns, status.st_size, status.st_ino, status.st_uid, status.st_mode]

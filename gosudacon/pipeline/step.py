@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -75,9 +75,9 @@ def _would_be(spec: Spec, host: Host) -> dict[str, str]:
 
         systemd.check_host(host)
         return {"": f"{host.cgroup_mounts['']}/{unit.Unit(spec, limits.is_rootless(spec, host)).path}"}
-    from gosudacon.stages.cgroups import places
+    from gosudacon.stages.cgroups import paths
 
-    found = places.v2_places(spec, host) if host.cgroup_mode == "v2" else places.v1_places(spec, host)
+    found = paths.v2_places(spec, host) if host.cgroup_mode == "v2" else paths.v1_places(spec, host)
     return {controller: f"{point}/{path}" for point, path, controllers in found for controller in controllers}
 
 

@@ -1,178 +1,250 @@
-"""How a container's cgroups are made, and the step that puts its process into them."""
+"""The step that makes a container's cgroups and, from another process, takes them away again.
+
+A cgroup that was there before is used if it is empty, as runc does, and refused if it has processes or is
+frozen. Whose it is must be known when it is removed, possibly by another process after a crash. So the note in the
+state directory says first which of them are there already, before any is made, and then, before a process enters,
+the inode of each that was made or found empty. Nothing else is ever killed or removed.
+
+`delete` imports this module and nothing that only `create` needs, such as system calls through `_ctypes`: what makes
+the cgroups is imported when they are made.
+"""
 
 from __future__ import annotations
 
-from gosudacon.api import ISOLATE, Context, Error, Step
-from gosudacon.linux import cgroupfs
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
-from gosudacon.stages.cgroups.owned import Held, Note
+from gosudacon.api import PREPARE, Context, Step, StepError
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux.cgroup import hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
-_ENOENT, _EBUSY = 2, 16
-_CPUSET = ("cpuset.cpus", "cpuset.mems")
-_CLONE_INTO_CGROUP = (5, 7)  # the kernel that has it
+    from gosudacon.stages.cgroups.making import Making
+    from gosudacon.stages.cgroups.paths import Place
+
+_NOTE = "cgroups.note"
+_OLD_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
+_PERMISSION = (1, 13, 30)  # EPERM, EACCES, EROFS
+_UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
 
-class JoinCgroup(Step):
-    """Enter the cgroups made before, as long as this process has one thread.
+class Held:
+    """What the steps of this stage leave for each other."""
 
-    Writing ``0`` to ``tasks`` (v1) moves the writer alone, for which the kernel takes no lock on all process
-    groups of the machine; the same move through ``cgroup.procs`` waits 5 to 10 ms for an RCU grace period.
-    The unified hierarchy is entered by clone3(CLONE_INTO_CGROUP), which needs no such lock either, and
-    through ``cgroup.procs`` only where that cannot be.
+    def __init__(self) -> None:
+        self.joins: dict[str, int] = {}  # path -> descriptor to write ``0`` to
+        self.note = b""  # the note, where there is no state directory for it
+
+
+class CreateCgroup(Step):
+    """Make the container's cgroup in every hierarchy; `undo` removes it with all that is left in it.
+
+    Leaves `Context.cgroups`, ``cgroup_dirs`` and ``cgroup_fd``, and for `JoinCgroup` the files of `Held.joins`.
     """
 
-    phase = ISOLATE
-    controllers: list[str]
+    phase = PREPARE
+    where = "linux.cgroupsPath"
+    lasts = True
+    modules = ("gosudacon.linux.cgroup.processes",)
+    recorded_as = ("cgroups.create", 1)
+    places: list[Place]
+    rootless: bool = False  # what the caller may not make is left out
 
     def describe(self) -> str:
-        v1 = [name for name in self.controllers if name]
-        ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
-        if "" in self.controllers:
-            ways.append("the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs")
-        return "join the cgroup: " + "; ".join(ways)
+        by_path: dict[str, list[str]] = {}
+        for _, path, controllers in self.places:
+            by_path.setdefault(path, []).extend(name or "unified" for name in controllers)
+        if list(by_path.values()) == [["unified"]]:
+            return f"create cgroup /{next(iter(by_path))}"
+        return "; ".join(f"create cgroup /{path} in {', '.join(names)}" for path, names in by_path.items())
 
     def run(self, context: Context) -> None:
-        held = context.own(Held)
-        joins, held.joins = held.joins, {}
-        for name, fd in joins.items():
-            try:
-                os.write(fd, b"0")
-            except OSError as error:
-                raise SyscallError(error.errno or 0, "write", name) from None
-            finally:
-                os.close(fd)
-        for fd in {*context.cgroup_dirs.values()}:
-            os.close(fd)
-        context.cgroup_dirs, context.cgroup_fd = {}, -1
+        from gosudacon.stages.cgroups.making import Making
 
-
-class Making:
-    """What `CreateCgroup` has made and opened so far."""
-
-    def __init__(self, context: Context, note: Note, before: dict[str, int]) -> None:
-        self.directories: dict[str, str] = {}
-        self.fds: dict[str, int] = {}
-        self._note = note
-        self._before = before
-        self._joins: dict[str, int] = {}
-        self._inodes: dict[str, int] = {}
-        self._existing: dict[str, str] = {}
-        self._by_clone = context.host.kernel >= _CLONE_INTO_CGROUP and cgroupfs.can_clone_into()
-
-    def make(self, point: str, path: str, controllers: list[str], level: Callable[[int], None] | None = None) -> None:
-        base = cgroupfs.open_hierarchy(point)
+        note = Note(context)
+        before = {f"{point}/{path}": self._inode(f"{point}/{path}") for point, path, _ in self.places}
+        note.expect(before)
+        making = Making(context, note, before)
         try:
-            fd, made = cgroupfs.make(base, path, level)
-        finally:
-            os.close(base)
-        directory = f"{point}/{path}"
-        self.fds.update((controller, fd) for controller in controllers)
-        self.directories.update((controller, directory) for controller in controllers)
-        inode = self._inodes[directory] = os.fstat(fd).st_ino
-        if not made:
-            self._existing.update((controller, directory) for controller in controllers)
-            if not self._before[directory]:  # made by somebody else since
-                self._before[directory] = inode
-                self._note.expect(self._before)
-        if "cpuset" in controllers:
-            seed_cpuset(fd, path.count("/") + 1, made)
-        name = "cgroup.procs" if "" in controllers else "tasks"
-        if name == "tasks" or not self._by_clone:
-            flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._joins[f"{directory}/{name}"] = os.open(name, flags, dir_fd=fd)
-
-    def refuse_populated(self) -> None:
-        """Raise `Error` if a cgroup that was there before is in use."""
-        if not self._existing:
-            return
-        from gosudacon.linux import cgroup
-
-        found: set[int] = set()
-        for controller, directory in self._existing.items():
-            found.update(cgroup.processes({controller: directory}))
-        if found:
-            raise Error(f"container's cgroup is not empty: {len(found)} process(es) found")
-        for controller in self._existing:
-            if controller in ("", "freezer") and _looks_frozen(self.fds[controller], controller):
-                raise Error("container's cgroup unexpectedly frozen")
-
-    def close(self) -> None:
-        """Close everything, since nothing comes of it."""
-        for fd in {*self.fds.values(), *self._joins.values()}:
-            os.close(fd)
-
-    def keep(self, context: Context) -> None:
-        """Note whose they are and leave everything to the later steps."""
-        if self._inodes:
-            self._note.settle(self._inodes)
-        else:  # no permission anywhere
-            self._note.drop()
-        context.cgroups = self.directories
-        context.cgroup_dirs = self.fds
-        context.own(Held).joins = self._joins
-        if "" in self.fds and self._by_clone:
-            context.cgroup_fd = self.fds[""]
-
-
-def _looks_frozen(fd: int, controller: str) -> bool:
-    if controller == "freezer":
-        return cgroupfs.read(fd, "freezer.state") != "THAWED"
-    try:
-        return cgroupfs.read(fd, "cgroup.freeze") == "1"
-    except SyscallError as error:
-        if error.errno != _ENOENT:  # Linux before 5.2
+            for place in self.places:
+                try:
+                    self._enter(making, *place)
+                except (OSError, SyscallError) as error:
+                    if not self._may_not(error):
+                        raise
+            making.refuse_populated()
+            making.keep(context)
+        except BaseException:
+            making.close()
             raise
-        return False
+
+    def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
+        making.make(point, path, controllers)
+
+    def _inode(self, directory: str) -> int:
+        try:
+            return posix.lstat(directory).st_ino
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            if not self._may_not(error):
+                raise
+            return _UNKNOWN
+
+    def _may_not(self, error: OSError) -> bool:
+        """Whether this is what a caller without privileges has to live with."""
+        return self.rootless and error.errno in _PERMISSION
+
+    def undo(self, context: Context) -> None:
+        held = context.own(Held)
+        for fd in {*context.cgroup_dirs.values(), *held.joins.values()}:  # they may be all that this process can open
+            posix.close(fd)
+        context.cgroup_dirs, held.joins = {}, {}
+        note = Note(context)
+        found = note.read()
+        if found is None:  # never begun
+            return
+        left: dict[str, str] = {}
+        for point, path, controllers in self.places:
+            if not self._remove(point, path, *found):
+                left.update((controller, f"{point}/{path}") for controller in controllers)
+        if left:
+            from gosudacon.linux.cgroup import processes
+
+            processes.remove(left)
+        note.drop()
+
+    def _remove(self, point: str, path: str, settled: bool, inodes: dict[str, int]) -> bool:
+        """Remove a cgroup if it is this container's; False if that takes more than rmdir(2)."""
+        known = inodes.get(f"{point}/{path}", 0)
+        try:
+            base = hierarchy.open_hierarchy(point)
+        except FileNotFoundError:
+            return True
+        try:
+            if settled and known and hierarchy.inode(base, path) == known:
+                return hierarchy.rmdir(base, path)
+            if not settled and not known:
+                hierarchy.rmdir(base, path)  # nobody of ours was in yet: if it is not empty, it is not ours
+        except SyscallError as error:
+            if not self._may_not(error):
+                raise
+        finally:
+            posix.close(base)
+        return True
 
 
-def seed_cpuset(fd: int, depth: int, new: bool = False) -> None:
-    """Give a v1 cpuset, and those above it, CPUs and memory nodes where it has none: its parent's.
+def inode_of(directory: str) -> int:
+    """The inode number of a cgroup; 0 if there is none."""
+    try:
+        return posix.lstat(directory).st_ino
+    except FileNotFoundError:
+        return 0
 
-    An empty cpuset cannot be joined (cpuset(7)); ``depth`` is how far below the root of the hierarchy it is.
+
+class CreateUnifiedCgroup(CreateCgroup):
+    """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way."""
+
+    recorded_as = ("cgroups.create-unified", 1)
+
+    def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
+        from gosudacon.linux.cgroup import files
+        from gosudacon.stages.cgroups.making import enable_controllers
+
+        making.make(point, path, controllers, enable_controllers)
+        kind = files.read(making.fds[""], "cgroup.type")
+        if kind != "domain":
+            raise StepError(f"cannot enter cgroup /{path}: it is in {kind} mode", hint="cgroups(7), Thread mode")
+
+
+class Note:
+    """The note in the state directory. A line is added before each change; the last complete one counts.
+
+    ``{"before": …}`` has the directories to be made, with the inode of each that is there already, else 0;
+    ``{"owned": …}`` has the inode of each that was made or found empty. Without a state directory it is kept in memory.
     """
-    empty: list[tuple[int, list[str]]] = []  # from here upwards: descriptor, values
-    here = os.dup(fd)
-    values = ["" if new else cgroupfs.read(here, name) for name in _CPUSET]
-    try:
-        while not all(values) and len(empty) < depth:
-            empty.append((here, values))
-            here = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
-            values = [cgroupfs.read(here, name) for name in _CPUSET]
-        for child, own in reversed(empty):
-            for name, value, inherited in zip(_CPUSET, own, values, strict=True):
-                if not value:
-                    cgroupfs.write(child, name, inherited)
-            values = [value or inherited for value, inherited in zip(own, values, strict=True)]
-    finally:
-        for used in {here, *(child for child, _ in empty)}:
-            os.close(used)
 
+    def __init__(self, context: Context) -> None:
+        self._at = context.state_dir
+        self._held = context.own(Held)
+        self._entered = context.cgroups_entered
 
-def enable_controllers(fd: int) -> None:
-    """Hand all controllers a cgroup has to its children; what cannot be handed on shows when its limit is set.
+    def expect(self, before: dict[str, int]) -> None:
+        """Note what is about to be made, and what is there already."""
+        self._add("before", before)
 
-    A cgroup with processes in it is left as it is (EBUSY): the controllers that it could hand on would make it,
-    and with it everybody's cgroups below, threaded (cgroups(7), Thread mode).
-    """
-    enabled = frozenset(cgroupfs.read(fd, "cgroup.subtree_control").split())
-    missing = [name for name in cgroupfs.read(fd, "cgroup.controllers").split() if name not in enabled]
-    if not missing:
-        return
-    try:
-        cgroupfs.write(fd, "cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
-    except SyscallError as error:
-        if error.errno != _EBUSY:
-            for name in missing:
-                _enable_one(fd, name)
+    def settle(self, inodes: dict[str, int]) -> None:
+        """Note what was made or found empty."""
+        self._add("owned", inodes)
 
+    def drop(self) -> None:
+        """There is nothing of this container's any more."""
+        self._held.note = b""
+        for name in (_NOTE, _OLD_NOTE) if self._at >= 0 else ():
+            try:
+                posix.unlink(name, dir_fd=self._at)
+            except (FileNotFoundError, IsADirectoryError):
+                continue
 
-def _enable_one(fd: int, name: str) -> None:
-    try:
-        cgroupfs.write(fd, "cgroup.subtree_control", f"+{name}")
-    except SyscallError:
-        return
+    def read(self) -> tuple[bool, dict[str, int]] | None:
+        """Whether it is settled, and the inodes; None if nothing has been made. Raises OSError.
+
+        Of a container that was complete, state.json knows what was entered, if the note was damaged since. One that is
+        gone may have been dropped, and the cgroups be another container's by now: only what is empty is removed.
+        """
+        entered = self._entered
+        found: tuple[bool, dict[str, int]] | None
+        try:
+            found = self._read_lines()
+        except FileNotFoundError:
+            return (False, {}) if entered else None
+        except (ValueError, LookupError, TypeError):
+            found = False, {}
+        except OSError:
+            if not entered:  # too many open files, for one: what it says is needed
+                raise
+            found = None
+        if entered and not (found and found[0]):
+            return True, {path: inode_of(path) for path in entered.values()}
+        return found
+
+    def _read_lines(self) -> tuple[bool, dict[str, int]] | None:
+        """What the last complete line says."""
+        try:
+            text = self._held.note if self._at < 0 else self._read(_NOTE)
+        except FileNotFoundError:
+            return self._read_old()
+        lines = text.split(b"\n")[:-1]
+        if not lines:
+            return None
+        note: Any = jsonio.loads(lines[-1])
+        settled = "owned" in note
+        return settled, dict(note["owned" if settled else "before"])
+
+    def _read_old(self) -> tuple[bool, dict[str, int]]:
+        text = self._read(_OLD_NOTE)
+        if not text:  # killed before the inodes were written: what is empty is removed
+            return False, {}
+        inodes: Any = jsonio.loads(text)
+        return True, dict(inodes)
+
+    def _add(self, kind: str, inodes: dict[str, int]) -> None:
+        line = jsonio.dumps({kind: inodes}).encode() + b"\n"
+        if self._at < 0:
+            self._held.note += line
+            return
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(_NOTE, flags, 0o600, dir_fd=self._at)
+        try:
+            while line:
+                line = line[posix.write(fd, line) :]
+        finally:
+            posix.close(fd)
+
+    def _read(self, name: str) -> bytes:
+        fd = posix.open(name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=self._at)
+        try:
+            return posix.read(fd, 1 << 20)
+        finally:
+            posix.close(fd)

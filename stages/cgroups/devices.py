@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import CREATE_CONTAINER, ISOLATE, PIVOT, PREPARE, RUNTIME, ConfigError, Context, Spec, Step
-from gosudacon.linux import cgroupfs
-from gosudacon.linux import system as os
+from gosudacon.base import posix
+from gosudacon.linux.cgroup import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,13 +187,13 @@ class LimitDevices(Step):
     def run(self, context: Context) -> None:
         fd = context.cgroup_dirs["devices"]
         default, other = ("devices.allow", "devices.deny") if self.allowed else ("devices.deny", "devices.allow")
-        cgroupfs.write(fd, default, "a")
-        file = os.open(other, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        files.write(fd, default, "a")
+        file = posix.open(other, posix.O_WRONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
         try:
             for exception in self.exceptions:
-                os.write(file, exception.encode())
+                posix.write(file, exception.encode())
         finally:
-            os.close(file)
+            posix.close(file)
 
 
 class LimitDevicesByProgram(Step):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gosudacon.api import ISOLATE, PREPARE, ConfigError, Context, Host, Spec, Step
-from gosudacon.linux import cgroupfs, path, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux import path, proc
+from gosudacon.linux.cgroup import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class OpenCgroups(Step):
                 file = f"{directory}/tasks"
                 if file not in joins:  # some controllers share a hierarchy
                     joins[file] = _open_to_write(file)
-            elif context.host.kernel >= _CLONE_INTO_CGROUP and cgroupfs.can_clone_into():
-                context.cgroup_fd = context.cgroup_dirs[_UNIFIED] = cgroupfs.open_directory(directory)
+            elif context.host.kernel >= _CLONE_INTO_CGROUP and files.can_clone_into():
+                context.cgroup_fd = context.cgroup_dirs[_UNIFIED] = files.open_directory(directory)
             else:
                 joins[f"{directory}/cgroup.procs"] = _open_to_write(f"{directory}/cgroup.procs")
                 if self.init:
@@ -72,19 +73,19 @@ class EnterCgroups(Step):
         held = context.own(_Opened)
         for name, fd in held.joins.items():
             self._enter(name, fd, held.beside)
-            os.close(fd)
+            posix.close(fd)
         for fd in {*context.cgroup_dirs.values(), held.beside} - {-1}:
-            os.close(fd)
+            posix.close(fd)
         held.joins, held.beside = {}, -1
         context.cgroup_dirs, context.cgroup_fd = {}, -1
 
     def _enter(self, name: str, fd: int, beside: int) -> None:
         try:
-            os.write(fd, b"0")
+            posix.write(fd, b"0")
         except OSError as error:
             if error.errno != _EBUSY or beside < 0 or name.endswith("/tasks"):
                 raise SyscallError(error.errno or 0, "write", name) from None
-            os.write(beside, b"0")
+            posix.write(beside, b"0")
 
 
 def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str]) -> Iterator[Step]:
@@ -112,4 +113,4 @@ def _below(controller: str, directory: str, below: dict[str, str]) -> str:
 
 
 def _open_to_write(file: str) -> int:
-    return path.openat2(_AT_FDCWD, file, os.O_WRONLY, _STRAIGHT)
+    return path.openat2(_AT_FDCWD, file, posix.O_WRONLY, _STRAIGHT)

@@ -14,8 +14,8 @@ from gosudacon.api import (
     Step,
     StepError,
 )
-from gosudacon.linux import cgroupfs
-from gosudacon.linux.errors import SyscallError
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux.cgroup import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Limit(Step):
     def _put(self, fd: int, file: str, value: str) -> None:
         """Write, with what the kernel's commonest refusals mean."""
         try:
-            cgroupfs.write(fd, file, value)
+            files.write(fd, file, value)
         except SyscallError as error:
             if error.errno == _ENOENT:
                 raise self._missing(file) from error
@@ -103,7 +103,7 @@ class Limit(Step):
         )
 
     def _in_use(self, fd: int, limit: str) -> StepError:
-        used, peak = (cgroupfs.read(fd, f"memory.{name}usage_in_bytes") for name in ("", "max_"))
+        used, peak = (files.read(fd, f"memory.{name}usage_in_bytes") for name in ("", "max_"))
         return StepError(
             f"unable to set memory limit to {limit} (current usage: {used}, peak usage: {peak})", errno=_EBUSY
         )
@@ -145,7 +145,7 @@ class WriteFirst(Limit):
         fd = self.directory(context)
         for file, value in self.choices:
             try:
-                return cgroupfs.write(fd, file, value)
+                return files.write(fd, file, value)
             except SyscallError as error:
                 if error.errno != _ENOENT:
                     raise

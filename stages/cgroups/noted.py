@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, Context, Step, StepError
-from gosudacon.linux import cgroup, cgroupdir
-from gosudacon.linux import system as os
-from gosudacon.stages.cgroups.owned import Note, inode_of
+from gosudacon.base import posix
+from gosudacon.linux.cgroup import hierarchy, processes
+from gosudacon.stages.cgroups.create import Note, inode_of
 
 _UNKNOWN = "no note says which cgroups are the container's"
 
@@ -31,7 +31,7 @@ class NotedCgroups(Step):
         cgroups = {name: path for path in left for name, point in points.items() if path.startswith(f"{point}/")}
         if not inodes or set(cgroups.values()) != left:  # the latter: of a hierarchy that is mounted elsewhere now
             raise StepError(_UNKNOWN)
-        cgroup.remove(cgroups)
+        processes.remove(cgroups)
         note.drop()
 
 
@@ -43,12 +43,12 @@ def _remove_empty(inodes: dict[str, int]) -> None:
     for path, inode in inodes.items():
         above, _, name = path.rpartition("/")
         try:
-            parent = cgroupdir.open_hierarchy(above)
+            parent = hierarchy.open_hierarchy(above)
         except FileNotFoundError:
             continue
         try:
-            gone = not inode and cgroupdir.rmdir(parent, name)
+            gone = not inode and hierarchy.rmdir(parent, name)
         finally:
-            os.close(parent)
-        if not gone and (not inode or cgroup.processes({"": path})):
+            posix.close(parent)
+        if not gone and (not inode or processes.pids({"": path})):
             raise StepError(_UNKNOWN)

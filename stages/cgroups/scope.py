@@ -8,10 +8,10 @@ runtime's side.
 from __future__ import annotations
 
 from gosudacon.api import ISOLATE, PREPARE, RUNTIME, Context, Error, Step, StepError
-from gosudacon.linux import cgroupdir
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
-from gosudacon.stages.cgroups.owned import Note
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux.cgroup import hierarchy
+from gosudacon.stages.cgroups.create import Note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ExpectScope(Step):
     def run(self, context: Context) -> None:
         above = ""
         if self.user:
-            from gosudacon.linux.systemd import Manager
+            from gosudacon.wire.systemd import Manager
 
             with Manager(user=True) as manager:
                 above = manager.control_group().strip("/") + "/"
@@ -54,7 +54,7 @@ class StartScope(Step):
     side = RUNTIME
     where = "linux.cgroupsPath"
     lasts = True
-    modules = ("gosudacon.linux.cgroup", "gosudacon.linux.systemd")
+    modules = ("gosudacon.linux.cgroup.processes", "gosudacon.wire.systemd")
     recorded_as = ("cgroups.start-scope", 1)
     unit: str
     point: str
@@ -69,7 +69,7 @@ class StartScope(Step):
         return f"{manager} starts {self.unit} around the process: {shown}{devices}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.linux.systemd import Manager, UnitExistsError
+        from gosudacon.wire.systemd import Manager, UnitExistsError
 
         note = Note(context)
         with Manager(self.user) as manager:
@@ -84,24 +84,24 @@ class StartScope(Step):
             raise StepError(f"{self.unit} has no cgroup: the container's process has ended")
         directory = f"{self.point}{group}"
         fd = self._open(group.strip("/"))
-        note.settle({directory: os.fstat(fd).st_ino})
+        note.settle({directory: posix.fstat(fd).st_ino})
         context.cgroups = {"": directory}
         context.cgroup_dirs = {"": fd}
 
     def _open(self, path: str) -> int:
         """The scope's cgroup, with the controllers that systemd does not know handed down to it, too."""
-        from gosudacon.linux import cgroupfs
-        from gosudacon.stages.cgroups.create import enable_controllers
+        from gosudacon.linux.cgroup import files
+        from gosudacon.stages.cgroups.making import enable_controllers
 
-        here = cgroupfs.open_hierarchy(self.point)
+        here = files.open_hierarchy(self.point)
         try:
             for name in path.split("/"):
                 enable_controllers(here)
-                below = cgroupfs.open_below(here, name)
-                os.close(here)
+                below = files.open_below(here, name)
+                posix.close(here)
                 here = below
         except SyscallError as error:
-            os.close(here)
+            posix.close(here)
             if error.errno != _ENOENT:
                 raise
             raise StepError(f"{self.unit} has ended: was the container's process killed?") from None
@@ -112,11 +112,11 @@ class StartScope(Step):
             return []
         from gosudacon.stages.cgroups.properties import device_groups, of_devices
 
-        fd = os.open("/proc/devices", os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open("/proc/devices", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
-            return of_devices(self.devices, device_groups(os.read(fd, 1 << 16).decode()))
+            return of_devices(self.devices, device_groups(posix.read(fd, 1 << 16).decode()))
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def undo(self, context: Context) -> None:
         note = Note(context)
@@ -125,18 +125,18 @@ class StartScope(Step):
             return
         left = {directory: inode for directory, inode in found[1].items() if _is_there(directory, inode)}
         if left:
-            from gosudacon.linux import cgroup
+            from gosudacon.linux.cgroup import processes
 
-            cgroup.kill_all({"": next(iter(left))})
+            processes.kill_all({"": next(iter(left))})
         self._stop(required=bool(left))
         for directory, inode in left.items():
             if _is_there(directory, inode):
-                cgroup.remove({"": directory})
+                processes.remove({"": directory})
         note.drop()
 
     def _stop(self, required: bool) -> None:
         """Stop the unit. What is gone already, process by process, only needs to be forgotten if it has failed."""
-        from gosudacon.linux.systemd import Manager
+        from gosudacon.wire.systemd import Manager
 
         try:
             with Manager(self.user) as manager:
@@ -170,7 +170,7 @@ class SetUnitProperties(Step):
         return f"set {', '.join(f'{name}={show(value)}' for name, _, value in self.properties)} of {self.unit}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.linux.systemd import Manager
+        from gosudacon.wire.systemd import Manager
 
         with Manager(self.user) as manager:
             before = [manager.get(self.unit, str(name)) for name, _, _ in self.properties]
@@ -182,7 +182,7 @@ class SetUnitProperties(Step):
         before, held.properties = held.properties, []
         if not before:  # refused, and nothing changed
             return
-        from gosudacon.linux.systemd import Manager
+        from gosudacon.wire.systemd import Manager
 
         with Manager(self.user) as manager:
             manager.set_properties(self.unit, before)
@@ -204,10 +204,10 @@ def show(value: object) -> str:
 def _is_there(directory: str, inode: int) -> bool:
     above, _, name = directory.rpartition("/")
     try:
-        fd = cgroupdir.open_hierarchy(above)
+        fd = hierarchy.open_hierarchy(above)
     except OSError:
         return False
     try:
-        return cgroupdir.inode(fd, name) == inode
+        return hierarchy.inode(fd, name) == inode
     finally:
-        os.close(fd)
+        posix.close(fd)

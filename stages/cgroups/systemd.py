@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gosudacon.api import ConfigError, Host, Spec, Step
 from gosudacon.stages.cgroups import devices, properties, unit_annotations
-from gosudacon.stages.cgroups.places import UNIFIED
+from gosudacon.stages.cgroups.paths import UNIFIED
 from gosudacon.stages.cgroups.scope import ExpectScope, SetUnitProperties, StartScope
 from gosudacon.stages.cgroups.unit import WHERE, Unit
 from gosudacon.stages.cgroups.v2 import CheckUsage, Unified, chown

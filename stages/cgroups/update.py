@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import Context, Step
-from gosudacon.linux import cgroupfs
-from gosudacon.linux.errors import SyscallError
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux.cgroup import files
 from gosudacon.stages.cgroups.limits import Limit, Write, WriteFirst, WriteTogether
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ class RememberLimits(Limit):
             if fd is None:  # the step that needs it says so
                 continue
             try:
-                before.append((fd, file, _restoring(file, value, cgroupfs.read(fd, file))))
+                before.append((fd, file, _restoring(file, value, files.read(fd, file))))
             except SyscallError as error:
                 if error.errno != _ENOENT:
                     raise
@@ -81,12 +81,12 @@ class RememberLimits(Limit):
         before, held.limits = held.limits, []
         again = [each for each in reversed(before) if not _put_back(*each)]
         for fd, file, value in again:  # values that bound each other: what was refused at first fits in the end
-            cgroupfs.write(fd, file, value)
+            files.write(fd, file, value)
 
 
 def _put_back(fd: int, file: str, value: str) -> bool:
     try:
-        cgroupfs.write(fd, file, value)
+        files.write(fd, file, value)
     except SyscallError as error:
         if error.errno != _EINVAL:
             raise

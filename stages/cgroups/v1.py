@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import ConfigError, Host, Spec, Step
 from gosudacon.stages.cgroups import devices
-from gosudacon.stages.cgroups.create import JoinCgroup
+from gosudacon.stages.cgroups.create import CreateCgroup
 from gosudacon.stages.cgroups.limits import (
     Driver,
     Write,
@@ -17,8 +17,8 @@ from gosudacon.stages.cgroups.limits import (
     rdma_limits,
     throttles,
 )
-from gosudacon.stages.cgroups.owned import CreateCgroup
-from gosudacon.stages.cgroups.places import UNIFIED, v1_places
+from gosudacon.stages.cgroups.making import JoinCgroup
+from gosudacon.stages.cgroups.paths import UNIFIED, v1_places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

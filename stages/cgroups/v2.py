@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from gosudacon.api import ConfigError, Context, Spec, Step, StepError
-from gosudacon.linux import cgroupfs
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
+from gosudacon.linux.cgroup import files
 from gosudacon.stages.cgroups import convert, devices
-from gosudacon.stages.cgroups.create import JoinCgroup
+from gosudacon.stages.cgroups.create import CreateUnifiedCgroup
 from gosudacon.stages.cgroups.limits import (
     Driver,
     Limit,
@@ -20,8 +20,8 @@ from gosudacon.stages.cgroups.limits import (
     rdma_limits,
     throttles,
 )
-from gosudacon.stages.cgroups.owned import CreateUnifiedCgroup
-from gosudacon.stages.cgroups.places import UNIFIED, v2_places
+from gosudacon.stages.cgroups.making import JoinCgroup
+from gosudacon.stages.cgroups.paths import UNIFIED, v2_places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class CheckUsage(Limit):
 
     def run(self, context: Context) -> None:
         try:
-            used = int(cgroupfs.read(self.directory(context), self.file))
+            used = int(files.read(self.directory(context), self.file))
         except SyscallError as error:
             if error.errno == _ENOENT:  # no swap accounting: nothing in use
                 return
@@ -161,22 +161,22 @@ class ChownCgroup(Limit):
 
     def run(self, context: Context) -> None:
         fd = self.directory(context)
-        os.fchown(fd, self.uid, -1)
+        posix.fchown(fd, self.uid, -1)
         for name in self._delegated():
             try:
-                os.chown(name, self.uid, -1, dir_fd=fd, follow_symlinks=False)
+                posix.chown(name, self.uid, -1, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
 
     def _delegated(self) -> list[str]:
         try:
-            fd = os.open(self.files, os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(self.files, posix.O_RDONLY | posix.O_CLOEXEC)
         except FileNotFoundError:
             return ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
         try:
-            return os.read(fd, 65536).decode().split()
+            return posix.read(fd, 65536).decode().split()
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def chown(spec: Spec) -> Iterator[Step]:

@@ -154,7 +154,7 @@ def _identity(spec: Spec, host: Host, process: Process, user: User) -> Iterator[
     sets = _capabilities(process.get("capabilities"))
     yield from _warnings(sets, uid)
     keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
-    yield confine.Become(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
+    yield confine.SetIdentity(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
     yield confine.ChangeDirectory(cwd=process["cwd"])
     yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Rank, Step
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, capability, identity, process, sched
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 from gosudacon.stages.handoff.execute import Program
 
@@ -81,7 +81,7 @@ class SetAffinity(Step):
 
     def run(self, context: Context) -> None:
         try:
-            os.sched_setaffinity(0, _cpus(self.cpus))
+            posix.sched_setaffinity(0, _cpus(self.cpus))
         except OSError as error:
             raise SyscallError(error.errno or 0, "sched_setaffinity", self.cpus) from None
 
@@ -165,17 +165,17 @@ class _WriteAttribute(Step):
         resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
         for name in names:
             try:
-                fd = openat2(context.proc, f"{os.getpid()}/{name}", os.O_WRONLY, resolve)
+                fd = openat2(context.proc, f"{posix.getpid()}/{name}", posix.O_WRONLY, resolve)
             except SyscallError as error:
                 if error.errno != _ENOENT:
                     raise
                 continue
             try:
-                os.write(fd, value.encode())
+                posix.write(fd, value.encode())
             except OSError as error:
                 raise SyscallError(error.errno or 0, "write", f"/proc/self/{name}") from None
             finally:
-                os.close(fd)
+                posix.close(fd)
             return
         raise Error(f"no {names[0]} in /proc/self")
 
@@ -216,11 +216,11 @@ class FindHome(Step):
         return f"find HOME of uid {self.uid} in /etc/passwd"
 
     def run(self, context: Context) -> None:
-        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         try:
             context.own(Program).home = identity.home_of(self.uid, root)
         finally:
-            os.close(root)
+            posix.close(root)
 
 
 class SetUmask(Step):
@@ -234,7 +234,7 @@ class SetUmask(Step):
         return f"umask({self.umask:03o})"
 
     def run(self, context: Context) -> None:
-        os.umask(self.umask)
+        posix.umask(self.umask)
 
 
 class SetNoNewPrivileges(Step):
@@ -262,15 +262,15 @@ class OwnStdio(Step):
     def run(self, context: Context) -> None:
         for fd in range(3):
             try:
-                status = os.fstat(fd)
-                if status.st_uid != self.uid and status.st_rdev != os.makedev(1, 3):
-                    os.fchown(fd, self.uid, -1)
+                status = posix.fstat(fd)
+                if status.st_uid != self.uid and status.st_rdev != posix.makedev(1, 3):
+                    posix.fchown(fd, self.uid, -1)
             except OSError as error:
                 if error.errno not in (_EPERM, _EROFS, _EINVAL):
                     raise
 
 
-class Become(Step):
+class SetIdentity(Step):
     """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away."""
 
     phase = CONFINE
@@ -308,7 +308,7 @@ class ChangeDirectory(Step):
 
     def run(self, context: Context) -> None:
         try:
-            os.chdir(self.cwd)
+            posix.chdir(self.cwd)
         except OSError as error:
             raise SyscallError(error.errno or 0, "chdir", self.cwd) from None
         if not process.raw_getcwd().startswith(b"/"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, process, sched
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 _BACKLOG = 1
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
@@ -56,7 +56,7 @@ class CheckDescriptors(Step):
     def run(self, context: Context) -> None:
         for number in range(self.first, self.first + self.count):
             try:
-                os.fstat(number)
+                posix.fstat(number)
             except OSError:
                 raise Error(f"unable to stat preserved-fd {number} (of {self.count})") from None
 
@@ -199,16 +199,16 @@ class PrepareExecve(Step):
         if program.home is not None:
             environment = [entry for entry in environment if entry != "HOME="] + [f"HOME={program.home}"]
         if self.listening:
-            environment.append(f"LISTEN_PID={os.getpid()}")
-        program.encoded = os.fsencode(program.path)
-        program.strings = [os.fsencode(text) for text in self.args], [os.fsencode(text) for text in environment]
+            environment.append(f"LISTEN_PID={posix.getpid()}")
+        program.encoded = posix.fsencode(program.path)
+        program.strings = [posix.fsencode(text) for text in self.args], [posix.fsencode(text) for text in environment]
         program.argv, program.envp = (abi.pointers(strings) for strings in program.strings)
 
 
 def _may_be_of_proc(name: str) -> bool:
     """Whether a path that leads nowhere may do so for want of /proc/self: it names /proc, or a link that dangles."""
     try:
-        os.stat(name)
+        posix.stat(name)
     except FileNotFoundError:
         return name.startswith("/proc/") or _is_link(name)
     except OSError:
@@ -218,22 +218,22 @@ def _may_be_of_proc(name: str) -> bool:
 
 def _is_link(path: str) -> bool:
     try:
-        return os.lstat(path).st_mode & _S_IFMT == _S_IFLNK
+        return posix.lstat(path).st_mode & _S_IFMT == _S_IFLNK
     except OSError:
         return False
 
 
 def _problem(path: str) -> str:
     try:
-        mode = os.stat(path).st_mode
+        mode = posix.stat(path).st_mode
     except OSError as error:
-        text = os.strerror(error.errno or 0)
+        text = posix.strerror(error.errno or 0)
         return f"stat {path}: {text[:1].lower()}{text[1:]}"
     if mode & _S_IFMT == _S_IFDIR:
         # execve(2) says EACCES; callers that do not know "is a directory" make an exit status of 126 of that.
         return "is a directory: permission denied"
     try:
-        executable = os.access(path, os.X_OK, effective_ids=True)
+        executable = posix.access(path, posix.X_OK, effective_ids=True)
     except SyscallError:
         executable = False
     return "" if executable else "permission denied"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, RUNTIME, Context, Rank, Step
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import console
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 
 class SendPidfd(Step):
@@ -31,13 +31,13 @@ class SendPidfd(Step):
             try:
                 console.send(connection, pidfd, self.word, about=self.path)
             finally:
-                os.close(pidfd)
+                posix.close(pidfd)
         finally:
-            os.close(connection)
+            posix.close(connection)
 
 
 def _open(pid: int) -> int:
     try:
-        return os.pidfd_open(pid)
+        return posix.pidfd_open(pid)
     except OSError as error:
         raise SyscallError(error.errno or 0, "pidfd_open", str(pid)) from None

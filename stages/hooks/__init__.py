@@ -23,8 +23,7 @@ from gosudacon.api import (
     StepError,
     hookimpl,
 )
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
+from gosudacon.base import jsonio, posix
 from gosudacon.stages.hooks.program import Program, exec_failed
 
 TYPE_CHECKING = False
@@ -111,7 +110,7 @@ class OpenHook(Step):
 
     def run(self, context: Context) -> None:
         try:
-            fd = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+            fd = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC)
         except OSError as error:
             raise _failure("createContainer", self.index, exec_failed(self.path, error.errno or 0)) from error
         context.own(Opened).hooks[self.index] = (fd, _is_script(fd))
@@ -119,15 +118,15 @@ class OpenHook(Step):
 
 def _is_script(fd: int) -> bool:
     try:
-        file = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = posix.open(f"/proc/self/fd/{fd}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:
         return False  # not readable, and so nothing an interpreter could read
     try:
-        return os.read(file, 2) == b"#!"
+        return posix.read(file, 2) == b"#!"
     except OSError:
         return False  # a directory: the error is execve's to report
     finally:
-        os.close(file)
+        posix.close(file)
 
 
 class RunHook(Step):
@@ -158,7 +157,7 @@ class RunHook(Step):
         program = Program(self.path, self.args, self.env, directory, self._executable(context))
         problem = program.run(self._state(context), self.timeout)
         if self.kind == "createContainer":  # a file of the host: not for init to hold while it waits
-            os.close(context.own(Opened).hooks.pop(self.index)[0])
+            posix.close(context.own(Opened).hooks.pop(self.index)[0])
         if problem:
             raise _failure(self.kind, self.index, problem)
 
@@ -170,7 +169,7 @@ class RunHook(Step):
         if not script:
             return f"/proc/self/fd/{fd}"
         # Its interpreter will open it by name, which must still be that of the same file in this namespace.
-        found, here = os.stat(fd), os.stat(self.path)
+        found, here = posix.stat(fd), posix.stat(self.path)
         if (found.st_dev, found.st_ino) != (here.st_dev, here.st_ino):
             problem = f"{self.path} is another file in the container's mount namespace, and a script runs by name"
             raise _failure(self.kind, self.index, problem)
@@ -179,7 +178,7 @@ class RunHook(Step):
     def _state(self, context: Context) -> bytes:
         pid = None
         if self.kind == "createContainer":
-            pid = int(os.readlink("/proc/self"))  # still the host's /proc: init's number as the host knows it
+            pid = int(posix.readlink("/proc/self"))  # still the host's /proc: init's number as the host knows it
         if self.kind == "poststop":
             pid = 0
         assert context.engine is not None

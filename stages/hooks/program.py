@@ -11,8 +11,8 @@ import fcntl
 import select
 import time
 
+from gosudacon.base import posix
 from gosudacon.linux import process
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class Program:
         try:
             stdin = _filled(data)
             opened.append(stdin)
-            stdout, out = os.pipe()
+            stdout, out = posix.pipe()
             opened += (stdout, out)
-            stderr, err = os.pipe()
+            stderr, err = posix.pipe()
             opened += (stderr, err)
             try:
                 pid = self._spawn(stdin, out, err)
@@ -69,14 +69,14 @@ class Program:
                 return exec_failed(self.path, error.errno or 0)
             for fd in (stdin, out, err):
                 opened.remove(fd)
-                os.close(fd)
+                posix.close(fd)
             status, texts = _wait(pid, (stdout, stderr), timeout)
         finally:
             for fd in opened:
-                os.close(fd)
+                posix.close(fd)
         if status is None:
             return f"hook ran past specified timeout of {timeout}.0s"
-        code = os.waitstatus_to_exitcode(status)
+        code = posix.waitstatus_to_exitcode(status)
         if code == 0:
             return ""
         how = f"exit status {code}" if code > 0 else f"signal: {_signal_name(-code)}"
@@ -84,25 +84,25 @@ class Program:
 
     def _spawn(self, *stdio: int) -> int:
         """Start it; raises OSError if it cannot be executed."""
-        told, tell = os.pipe()
+        told, tell = posix.pipe()
         try:
-            parent = os.getpid()
-            pid = os.fork()
+            parent = posix.getpid()
+            pid = posix.fork()
             if pid == 0:
                 self._become(parent, stdio, tell)
-            os.close(tell)
+            posix.close(tell)
             tell = -1
             try:
-                number = os.read(told, 4)  # ends with execve(2)
+                number = posix.read(told, 4)  # ends with execve(2)
             except BaseException:
                 _kill(pid)
                 raise
         finally:
-            os.close(told)
+            posix.close(told)
             if tell >= 0:
-                os.close(tell)
+                posix.close(tell)
         if number:
-            os.waitpid(pid, 0)
+            posix.waitpid(pid, 0)
             raise OSError(int.from_bytes(number, "little"), "execve")
         return pid
 
@@ -114,22 +114,22 @@ class Program:
                 tell, *moved = (fcntl.fcntl(fd, _F_DUPFD_CLOEXEC, 3) for fd in (tell, *stdio))
                 stdio = tuple(moved)
             try:
-                os.setpgid(0, 0)
+                posix.setpgid(0, 0)
             except OSError:
                 pass  # a seccomp filter may forbid it: then the hook can only be killed alone
             for number, fd in enumerate(stdio):
-                os.dup2(fd, number)
+                posix.dup2(fd, number)
             process.cloexec_from(3)
             if self.directory is not None:
-                os.umask(0o022)
+                posix.umask(0o022)
                 _enter(self.directory)
             process.restore_signals()
-            os.execve(self.executable, self.args, self.env)
+            posix.execve(self.executable, self.args, self.env)
         except OSError as error:
-            os.write(tell, (error.errno or _EIO).to_bytes(4, "little"))
+            posix.write(tell, (error.errno or _EIO).to_bytes(4, "little"))
         except BaseException:  # noqa: BLE001 - this is a copy of the runtime, which must not go on
-            os.write(tell, _EIO.to_bytes(4, "little"))
-        os._exit(127)
+            posix.write(tell, _EIO.to_bytes(4, "little"))
+        posix._exit(127)
 
 
 def _die_with(parent: int) -> None:
@@ -138,22 +138,22 @@ def _die_with(parent: int) -> None:
         process.set_pdeathsig(_SIGKILL)
     except OSError:
         return  # under a seccomp filter that forbids it
-    if os.getppid() not in (parent, 0):  # 0: in another pid namespace
-        os._exit(127)
+    if posix.getppid() not in (parent, 0):  # 0: in another pid namespace
+        posix._exit(127)
 
 
 def _enter(directory: str | int) -> None:
     try:
-        os.chdir(directory)
+        posix.chdir(directory)
     except OSError:
         if isinstance(directory, int):
             raise
-        os.chdir("/")  # poststop: the bundle may be gone
+        posix.chdir("/")  # poststop: the bundle may be gone
 
 
 def exec_failed(path: str, number: int) -> str:
     """The words for a program that could not be executed; ``number`` is the errno."""
-    text = os.strerror(number)
+    text = posix.strerror(number)
     return f"fork/exec {path}: {text[:1].lower()}{text[1:]}"
 
 
@@ -163,18 +163,18 @@ def _filled(data: bytes) -> int:
     A pipe, filled before there is a reader: no one can make us wait, or send us SIGPIPE. What does not fit in
     one comes from memory.
     """
-    reader, writer = os.pipe()
+    reader, writer = posix.pipe()
     try:
-        os.set_blocking(writer, False)
-        if os.write(writer, data) == len(data):
+        posix.set_blocking(writer, False)
+        if posix.write(writer, data) == len(data):
             return reader
     finally:
-        os.close(writer)
-    os.close(reader)
-    fd = os.memfd_create("state")
+        posix.close(writer)
+    posix.close(reader)
+    fd = posix.memfd_create("state")
     while data:
-        data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, 0)
+        data = data[posix.write(fd, data) :]
+    posix.lseek(fd, 0, 0)
     return fd
 
 
@@ -187,7 +187,7 @@ def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int 
     kept = {fd: bytearray() for fd in streams}
     poller = select.poll()
     for fd in streams:
-        os.set_blocking(fd, False)
+        posix.set_blocking(fd, False)
         poller.register(fd, select.POLLIN)
     pidfd = _pidfd(pid)
     if pidfd >= 0:
@@ -197,7 +197,7 @@ def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int 
             for fd, _ in poller.poll(_patience(deadline, pidfd)):
                 if fd in kept and _read(fd, kept[fd]) == 0:
                     poller.unregister(fd)
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status = posix.waitpid(pid, posix.WNOHANG)
             if ended:
                 break
             if deadline is not None and time.monotonic() >= deadline:
@@ -208,7 +208,7 @@ def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int 
         raise
     finally:
         if pidfd >= 0:
-            os.close(pidfd)
+            posix.close(pidfd)
     for fd, text in kept.items():
         for _ in range(16):  # a pipe holds at most so much when the limit of pipe(7) is the usual one
             if _read(fd, text) <= 0:
@@ -226,7 +226,7 @@ def _patience(deadline: float | None, pidfd: int) -> float | None:
 
 def _pidfd(pid: int) -> int:
     try:
-        return os.pidfd_open(pid)
+        return posix.pidfd_open(pid)
     except OSError:
         return -1  # under a seccomp filter that forbids it
 
@@ -234,7 +234,7 @@ def _pidfd(pid: int) -> int:
 def _read(fd: int, text: bytearray) -> int:
     """Append what is there, forgetting what is too much; its length, 0 at the end of file, -1 for nothing yet."""
     try:
-        data = os.read(fd, _CHUNK)
+        data = posix.read(fd, _CHUNK)
     except BlockingIOError:
         return -1
     text += data
@@ -244,10 +244,10 @@ def _read(fd: int, text: bytearray) -> int:
 
 def _kill(pid: int) -> None:
     try:
-        os.killpg(pid, _SIGKILL)
+        posix.killpg(pid, _SIGKILL)
     except OSError:
-        os.kill(pid, _SIGKILL)  # it has no group of its own
-    os.waitpid(pid, 0)
+        posix.kill(pid, _SIGKILL)  # it has no group of its own
+    posix.waitpid(pid, 0)
 
 
 def _signal_name(number: int) -> str:

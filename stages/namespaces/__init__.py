@@ -24,8 +24,8 @@ from gosudacon.api import (
     Step,
     hookimpl,
 )
+from gosudacon.base import posix
 from gosudacon.linux import identity, mount, namespace, process
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,25 +63,25 @@ class OpenNamespace(Step):
         return f"open the {self.kind} namespace {self.path}"
 
     def run(self, context: Context) -> None:
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = posix.open(self.path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY)
         try:
             found = namespace.kind_of(fd)
         except OSError:
             found = 0
         if found != namespace.KINDS[self.kind][0]:
-            os.close(fd)
+            posix.close(fd)
             raise Error(f"{self.path} is no {self.kind} namespace", call="ioctl")
         if self.kind == "mount" and self._is_ours(fd):
-            os.close(fd)
+            posix.close(fd)
             raise Error(f"{self.path} is the runtime's own mount namespace, whose root pivot_root(2) would change")
         context.own(Opened).namespaces[self.kind] = fd
 
     def _is_ours(self, fd: int) -> bool:
-        ours = os.open(namespace.namespace_path(self.kind), os.O_RDONLY | os.O_CLOEXEC)
+        ours = posix.open(namespace.namespace_path(self.kind), posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             return namespace.same(fd, ours)
         finally:
-            os.close(ours)
+            posix.close(ours)
 
 
 class Spawn(Step):
@@ -100,7 +100,7 @@ class Spawn(Step):
         context.engine.spawn(self.flags, context.cgroup_fd)
 
 
-class Leave(Step):
+class Setsid(Step):
     """Be a session of one's own: no terminal and no signal of the caller's."""
 
     phase = ISOLATE
@@ -109,7 +109,7 @@ class Leave(Step):
         return "setsid()"
 
     def run(self, context: Context) -> None:
-        os.setsid()
+        posix.setsid()
 
 
 class Setns(Step):
@@ -125,7 +125,7 @@ class Setns(Step):
     def run(self, context: Context) -> None:
         fd = context.own(Opened).namespaces.pop(self.kind)
         namespace.setns(fd, namespace.KINDS[self.kind][0], self.path)
-        os.close(fd)
+        posix.close(fd)
 
 
 class SetnsForChild(Step):
@@ -140,7 +140,7 @@ class SetnsForChild(Step):
     def run(self, context: Context) -> None:
         fd = context.own(Opened).namespaces.pop("pid")
         namespace.setns(fd, namespace.CLONE_NEWPID, self.path)
-        os.close(fd)
+        posix.close(fd)
 
 
 class SetnsWhatCanBe(Step):
@@ -164,7 +164,7 @@ class SetnsWhatCanBe(Step):
         for kind in later:
             namespace.setns(fds[kind], namespace.KINDS[kind][0], kind)
         for kind in self.kinds:
-            os.close(fds.pop(kind))
+            posix.close(fds.pop(kind))
 
     def _join(self, kind: str, fds: dict[str, int]) -> bool:
         try:
@@ -216,12 +216,12 @@ class WriteIdMaps(Step):
     def _with_helpers(self, pid: int) -> None:
         for program, mappings in (("/usr/bin/newuidmap", self.uids), ("/usr/bin/newgidmap", self.gids)):
             numbers = identity.map_text(mappings).decode().split()
-            child = os.posix_spawn(program, [program, str(pid), *numbers], {})
-            if os.waitpid(child, 0)[1]:
+            child = posix.posix_spawn(program, [program, str(pid), *numbers], {})
+            if posix.waitpid(child, 0)[1]:
                 raise Error(f"{program} failed", hint="do /etc/subuid and /etc/subgid allow these ranges?")
 
 
-class BecomeRoot(Step):
+class SetRootIdentity(Step):
     """Be the root of the user namespace that was made or joined."""
 
     phase = ISOLATE
@@ -359,8 +359,8 @@ class OpenProc(Step):
             context.proc = self._existing()
 
     def _existing(self) -> int:
-        fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or os.fstat(fd).st_ino != 1:
+        fd = posix.open("/proc", posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or posix.fstat(fd).st_ino != 1:
             raise Error("/proc is not a procfs")
         return fd
 
@@ -416,7 +416,7 @@ class Namespaces(Stage):
             yield from self._at_once(spec, host, new)
         else:
             yield from self._by_and_by(spec, host, new, joined)
-        yield Leave()
+        yield Setsid()
         if "network" in new:
             yield BringUpLoopback(where=_where(spec, "network"))
         if "cgroup" in new:
@@ -448,7 +448,7 @@ class Namespaces(Stage):
             yield SetnsWhatCanBe(kinds=list(joined), by=ISOLATE if checked else "", where="linux.namespaces")
             if checked:
                 yield CheckIdMaps(**maps)
-            yield BecomeRoot(groups=host.euid == 0)
+            yield SetRootIdentity(groups=host.euid == 0)
             if shows_others and host.euid != 0:
                 yield from _plan_proc(spec, host)
         else:
@@ -477,7 +477,7 @@ class Namespaces(Stage):
 
     def _map(self, spec: Spec, host: Host) -> Iterator[Step]:
         yield WriteIdMaps(**_maps(spec), privileged=host.euid == 0, where="linux.uidMappings")
-        yield BecomeRoot(groups=host.euid == 0)
+        yield SetRootIdentity(groups=host.euid == 0)
 
     def _names(self, spec: Spec, wanted: dict[str, str]) -> Iterator[Step]:
         hostname, domainname = spec.config.get("hostname"), spec.config.get("domainname")

@@ -8,9 +8,9 @@ are the container's. Only then it forks, and what its new neighbours see can do 
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, Context, Rank, Spec, Step
+from gosudacon.base import posix
+from gosudacon.base.errors import StateError, SyscallError
 from gosudacon.linux import memory
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError, SyscallError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class NewSession(Step):
         return "setsid()" + ("; TIOCSCTTY" if self.terminal else "")
 
     def run(self, context: Context) -> None:
-        os.setsid()
+        posix.setsid()
         if self.terminal:
             from gosudacon.linux import console  # there since `rootfs-mount` has opened the terminal
 

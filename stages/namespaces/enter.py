@@ -7,10 +7,11 @@ and is born into the container's pid namespace by its last fork.
 from __future__ import annotations
 
 from gosudacon.api import ISOLATE, PREPARE, Context, Host, Spec, Step
-from gosudacon.linux import cgroupfs, mount, namespace, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import StateError, SyscallError
-from gosudacon.stages.namespaces import BecomeRoot, Leave, Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, Spawn
+from gosudacon.base import posix
+from gosudacon.base.errors import StateError, SyscallError
+from gosudacon.linux import mount, namespace, proc
+from gosudacon.linux.cgroup import files
+from gosudacon.stages.namespaces import Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, SetRootIdentity, Setsid, Spawn
 from gosudacon.stages.namespaces.birth import plan_birth
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class OpenTarget(Step):
     def run(self, context: Context) -> None:
         # A descriptor of /proc/PID stays that process's: should it end, nothing below opens any more.
         try:
-            directory = os.open(f"/proc/{self.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = posix.open(f"/proc/{self.pid}", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         except FileNotFoundError:
             raise StateError(_STOPPED) from None
         try:
@@ -47,7 +48,7 @@ class OpenTarget(Step):
                 raise StateError(_STOPPED)
             self._open(context, directory)
         finally:
-            os.close(directory)
+            posix.close(directory)
 
     def _open(self, context: Context, directory: int) -> None:
         opened = context.own(Opened)
@@ -55,11 +56,11 @@ class OpenTarget(Step):
         try:
             for kind in self.kinds:
                 name = f"ns/{namespace.KINDS[kind][2]}"
-                opened.namespaces[kind] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+                opened.namespaces[kind] = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=directory)
             if self.root:
                 name = "root"
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-                opened.root = os.open(name, flags, dir_fd=directory)
+                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                opened.root = posix.open(name, flags, dir_fd=directory)
         except OSError as error:
             if error.errno == _ESRCH or not proc.start_time(self.pid):
                 raise StateError(_STOPPED) from None
@@ -85,12 +86,12 @@ class SpawnInside(Spawn):
             self._beside_init(context)
         opened = context.own(Opened)
         for fd in opened.namespaces.values():  # held here, they would outlive the container
-            os.close(fd)
+            posix.close(fd)
         opened.namespaces = {}
 
     def _beside_init(self, context: Context) -> None:
         path = context.host.cgroup_mounts[""] + proc.unified_cgroup(self.pid)
-        context.cgroup_fd = fd = cgroupfs.open_directory(path)
+        context.cgroup_fd = fd = files.open_directory(path)
         context.cgroup_dirs["init"] = fd
         super().run(context)
 
@@ -105,9 +106,9 @@ class EnterRoot(Step):
 
     def run(self, context: Context) -> None:
         opened = context.own(Opened)
-        os.fchdir(opened.root)
+        posix.fchdir(opened.root)
         mount.chroot(".")
-        os.close(opened.root)
+        posix.close(opened.root)
 
 
 def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
@@ -124,9 +125,9 @@ def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
     if kinds:
         yield SetnsWhatCanBe(kinds=kinds, rank=JOIN)
     if "user" in kinds:
-        yield BecomeRoot(groups=host.euid == 0, rank=JOIN)
+        yield SetRootIdentity(groups=host.euid == 0, rank=JOIN)
     if own_root:
         yield EnterRoot(rank=JOIN)
-    yield Leave(rank=JOIN)
+    yield Setsid(rank=JOIN)
     if "pid" in kinds:
         yield from plan_birth(spec, ["pid"])

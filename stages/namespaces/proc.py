@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 
 from gosudacon.api import ISOLATE, Context, Host, Spec, Step, StepError
+from gosudacon.base import posix
 from gosudacon.linux import abi, capability, console, mount, namespace, process, seccomp
-from gosudacon.linux import system as os
 from gosudacon.stages.namespaces import Opened
 
 TYPE_CHECKING = False
@@ -56,14 +56,14 @@ def by_helper(pid_namespace: int, root: str) -> int:
     pid = namespace.clone(0)
     if pid == 0:
         _help(pid_namespace, root, theirs)
-    os.close(theirs)
+    posix.close(theirs)
     try:
         return console.receive(ours, "proc filesystem")
     except OSError as error:
-        raise StepError(f"the helper that makes proc failed: {os.strerror(error.errno or 0)}") from None
+        raise StepError(f"the helper that makes proc failed: {posix.strerror(error.errno or 0)}") from None
     finally:
-        os.close(ours)
-        os.waitpid(pid, 0)
+        posix.close(ours)
+        posix.waitpid(pid, 0)
 
 
 def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
@@ -71,10 +71,10 @@ def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
     try:
         process.set_dumpable(False)
         namespace.setns(pid_namespace, namespace.CLONE_NEWPID, "pid")
-        os.chdir(root)
+        posix.chdir(root)
         mount.chroot(".")
         for fd in range(3):
-            os.close(fd)
+            posix.close(fd)
         process.close_from(3, connection)
         admin = 1 << capability.NUMBERS["CAP_SYS_ADMIN"]
         capability.set_caps(admin, admin, 0)
@@ -83,10 +83,10 @@ def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
         pid = namespace.clone_child()
         if pid == 0:
             console.send(connection, mount.new_filesystem("proc", {}), "proc")
-            os._exit(0)
-        os.waitpid(pid, 0)
+            posix._exit(0)
+        posix.waitpid(pid, 0)
     finally:
-        os._exit(1)
+        posix._exit(1)
 
 
 def _filter() -> bytes:

@@ -8,8 +8,8 @@ Modules that few bundles need are imported by the plan that needs them.
 from __future__ import annotations
 
 from gosudacon.api import DELETE, ISOLATE, RUNTIME, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.base import posix
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount import devices, filesystem, hide, root
 from gosudacon.stages.rootfs_mount.options import WORDS, Options, parse
@@ -37,7 +37,7 @@ class CloseHandedOver(Step):
     def run(self, context: Context) -> None:
         held = context.own(filesystem.Held)
         for fd in {*held.sources.values(), *held.idmaps.values(), held.console} - {-1}:
-            os.close(fd)
+            posix.close(fd)
         held.sources, held.idmaps, held.console = {}, {}, -1
 
 

@@ -11,9 +11,9 @@ kernels before 5.12.
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held, MountStep
 from gosudacon.stages.rootfs_mount.options import Options, attributes
@@ -72,7 +72,7 @@ class _BindStep(MountStep):
                     fd, mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self.idmap_tree, about=self.source
                 )
         except BaseException:
-            os.close(fd)
+            posix.close(fd)
             raise
         return fd
 
@@ -127,22 +127,22 @@ class Bind(MountStep):
     def attach(self, context: Context, fd: int) -> None:
         """Attach a detached copy, which is closed."""
         try:
-            if os.fstat(fd).st_mode & _FORMAT == _DIRECTORY:
+            if posix.fstat(fd).st_mode & _FORMAT == _DIRECTORY:
                 below, _ = places.open_directory(context, self.destination, "", fd)
             else:
                 below = places.open_file(context, self.destination, fd)
             try:
                 mount.move_mount(fd, below)
             except OSError as error:
-                if error.errno == _EINVAL and os.fstat(below).st_mode & _FORMAT == _DIRECTORY:
+                if error.errno == _EINVAL and posix.fstat(below).st_mode & _FORMAT == _DIRECTORY:
                     raise SyscallError(_ENOTDIR, "move_mount", self.source) from None  # what mount(2) says
                 raise
             finally:
-                os.close(below)
+                posix.close(below)
             for kind in self.again:
                 mount.mount_setattr(fd, 0, 0, kind & ~mount.MS_REC, recursive=bool(kind & mount.MS_REC))
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 class BindHere(_BindStep, Bind):
@@ -161,14 +161,14 @@ class BindClassic(_BindStep):
     flags: int
 
     def mount(self, context: Context) -> None:
-        source = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
+        source = posix.open(self.source, posix.O_PATH | posix.O_CLOEXEC)
         try:
-            if os.fstat(source).st_mode & _FORMAT == _DIRECTORY:
+            if posix.fstat(source).st_mode & _FORMAT == _DIRECTORY:
                 below, _ = places.open_directory(context, self.destination, "", source)
             else:
                 below = places.open_file(context, self.destination, source)
         finally:
-            os.close(source)
+            posix.close(source)
         try:
             how = mount.MS_BIND | (mount.MS_REC if self.recursive else 0)
             mount.mount(self.source, f"/proc/self/fd/{below}", None, how, about=self.source)
@@ -177,9 +177,9 @@ class BindClassic(_BindStep):
                 try:
                     self._change(fd)
                 finally:
-                    os.close(fd)
+                    posix.close(fd)
         finally:
-            os.close(below)
+            posix.close(below)
 
     def _change(self, fd: int) -> None:
         target = f"/proc/self/fd/{fd}"
@@ -211,7 +211,7 @@ class Remount(MountStep):
             flags = mount.MS_BIND | mount.MS_REMOUNT | self.flags
             mount.mount(None, f"/proc/self/fd/{fd}", None, flags, about=self.destination)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def locked(set_: int, named: int, held: int) -> tuple[int, int]:

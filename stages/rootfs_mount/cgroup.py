@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import Context, Host, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, MountStep
 from gosudacon.stages.rootfs_mount.options import Options, attributes
@@ -44,7 +44,7 @@ class _CgroupStep(MountStep):
                 self._seal(below)
             self.mount_on(context, below)
         finally:
-            os.close(below)
+            posix.close(below)
 
     def mount_on(self, context: Context, below: int) -> None:
         """Mount on what is behind ``below``."""
@@ -71,7 +71,7 @@ class _CgroupStep(MountStep):
         try:
             mount.move_mount(fd, below)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def attach_copy(self, below: int, source: str, again: Callable[[], int]) -> None:
         """Bind a directory of the host on what is behind ``below``, with the step's flags on all of it.
@@ -84,7 +84,7 @@ class _CgroupStep(MountStep):
                 mount.mount_setattr(fd, attributes(self.flags), 0, mount.MS_SLAVE, recursive=True)
                 mount.move_mount(fd, below)
             finally:
-                os.close(fd)
+                posix.close(fd)
             return
         mount.mount(source, f"/proc/self/fd/{below}", None, mount.MS_BIND | mount.MS_REC, about=source)
         top = again()
@@ -92,7 +92,7 @@ class _CgroupStep(MountStep):
             flags = mount.MS_BIND | mount.MS_REMOUNT | self.flags
             mount.mount(None, f"/proc/self/fd/{top}", None, flags, about=self.destination)
         finally:
-            os.close(top)
+            posix.close(top)
 
 
 class MountCgroup2(_CgroupStep):
@@ -140,19 +140,19 @@ class MountCgroup1(_CgroupStep):
     def mount_on(self, context: Context, below: int) -> None:
         self.attach(below, "tmpfs", ["mode=0755"], _SAFE)
         top = places.reopen(context, self.destination, below)
-        umask = os.umask(0)
+        umask = posix.umask(0)
         try:
             self._fill(context, top)
         finally:
-            os.umask(umask)
-            os.close(top)
+            posix.umask(umask)
+            posix.close(top)
 
     def _fill(self, context: Context, top: int) -> None:
         for name, controllers, point, own in self.hierarchies:
             self._add(context, top, name, controllers, self._directory(context, controllers, point, own))
             for controller in controllers:
                 if controller != name and not controller.startswith("name="):
-                    os.symlink(name, controller, dir_fd=top)
+                    posix.symlink(name, controller, dir_fd=top)
         if self.flags & mount.MS_RDONLY and not self.classic:
             mount.mount_setattr(top, mount.MOUNT_ATTR_RDONLY)
         elif self.flags & mount.MS_RDONLY:
@@ -160,15 +160,15 @@ class MountCgroup1(_CgroupStep):
             mount.mount(None, f"/proc/self/fd/{top}", None, flags, about=self.destination)
 
     def _add(self, context: Context, top: int, name: str, controllers: list[str], own: str) -> None:
-        os.mkdir(name, 0o755, dir_fd=top)
-        below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
+        posix.mkdir(name, 0o755, dir_fd=top)
+        below = posix.open(name, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=top)
         try:
             if self.private:
                 self.attach(below, "cgroup", list(controllers), self.flags)
             else:
                 self.attach_copy(below, own, lambda: path.open_in_root(top, name))
         finally:
-            os.close(below)
+            posix.close(below)
 
     def _directory(self, context: Context, controllers: list[str], point: str, own: str) -> str:
         kept = context.cgroups
@@ -202,6 +202,6 @@ def hierarchies(host: Host) -> list[list[object]]:
         if controller:
             points.setdefault(point, []).append(controller)
     return sorted(
-        [os.path.basename(point), controllers, point, host.own_cgroups.get(controllers[0], "/")]
+        [posix.path.basename(point), controllers, point, host.own_cgroups.get(controllers[0], "/")]
         for point, controllers in points.items()
     )

@@ -6,7 +6,7 @@ Copied by descriptor, never following a symlink, before the tmpfs can be seen in
 from __future__ import annotations
 
 from gosudacon.api import Error
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 from gosudacon.stages.rootfs_mount.filesystem import MountFilesystem, MountFilesystemClassic
 
 _FORMAT, _DIRECTORY, _FILE, _LINK = 0o170000, 0o040000, 0o100000, 0o120000
@@ -38,72 +38,72 @@ def copy_tree(source: int, target: int, depth: int = 0) -> None:
     """
     if depth > _DEPTH:
         raise Error(f"tmpcopyup: more than {_DEPTH} directories deep")
-    listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+    listing = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=source)
     try:
-        for name in os.listdir(listing):
+        for name in posix.listdir(listing):
             _copy(name, listing, target, depth)
     finally:
-        os.close(listing)
+        posix.close(listing)
 
 
 def _copy(name: str, source: int, target: int, depth: int) -> None:
-    status = os.stat(name, dir_fd=source, follow_symlinks=False)
+    status = posix.stat(name, dir_fd=source, follow_symlinks=False)
     kind = status.st_mode & _FORMAT
     if kind == _LINK:
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        posix.symlink(posix.readlink(name, dir_fd=source), name, dir_fd=target)
     elif kind == _DIRECTORY:
         _copy_directory(name, source, target, status, depth)
     elif kind == _FILE:
         _copy_file(name, source, target, status)
     else:
-        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        os.chmod(name, status.st_mode & 0o7777, dir_fd=target)
+        posix.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        posix.chmod(name, status.st_mode & 0o7777, dir_fd=target)
     if kind in (_DIRECTORY, _FILE):
         return
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-    os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+    posix.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    posix.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def _copy_directory(name: str, source: int, target: int, status: os.stat_result, depth: int) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    from_fd = os.open(name, flags, dir_fd=source)
+def _copy_directory(name: str, source: int, target: int, status: posix.stat_result, depth: int) -> None:
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    from_fd = posix.open(name, flags, dir_fd=source)
     try:
-        os.mkdir(name, 0o700, dir_fd=target)
-        to_fd = os.open(name, flags, dir_fd=target)
+        posix.mkdir(name, 0o700, dir_fd=target)
+        to_fd = posix.open(name, flags, dir_fd=target)
         try:
             copy_tree(from_fd, to_fd, depth + 1)
             _copy_attributes(from_fd, to_fd, status)
         finally:
-            os.close(to_fd)
+            posix.close(to_fd)
     finally:
-        os.close(from_fd)
+        posix.close(from_fd)
 
 
-def _copy_file(name: str, source: int, target: int, status: os.stat_result) -> None:
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC
-    from_fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | flags, dir_fd=source)
+def _copy_file(name: str, source: int, target: int, status: posix.stat_result) -> None:
+    flags = posix.O_NOFOLLOW | posix.O_CLOEXEC
+    from_fd = posix.open(name, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | flags, dir_fd=source)
     try:
-        to_fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target)
+        to_fd = posix.open(name, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | flags, 0o600, dir_fd=target)
         try:
-            while os.sendfile(to_fd, from_fd, None, _CHUNK):
+            while posix.sendfile(to_fd, from_fd, None, _CHUNK):
                 pass
             _copy_attributes(from_fd, to_fd, status)
         finally:
-            os.close(to_fd)
+            posix.close(to_fd)
     finally:
-        os.close(from_fd)
+        posix.close(from_fd)
 
 
-def _copy_attributes(source: int, target: int, status: os.stat_result) -> None:
-    os.fchown(target, status.st_uid, status.st_gid)
-    os.fchmod(target, status.st_mode & 0o7777)  # after chown(2), which clears the set-id bits
+def _copy_attributes(source: int, target: int, status: posix.stat_result) -> None:
+    posix.fchown(target, status.st_uid, status.st_gid)
+    posix.fchmod(target, status.st_mode & 0o7777)  # after chown(2), which clears the set-id bits
     try:
-        names = os.listxattr(source)
+        names = posix.listxattr(source)
     except OSError:
         names = []
     for name in names:
         try:
-            os.setxattr(target, name, os.getxattr(source, name))
+            posix.setxattr(target, name, posix.getxattr(source, name))
         except OSError:  # the tmpfs of older kernels has no user.* attributes
             continue
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    posix.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gosudacon.api import ConfigError, Context, Error
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 
 #: Places in /proc that others emulate (lxcfs) and that hold no control over the host.
 ALLOWED_IN_PROC = frozenset(
@@ -47,7 +47,7 @@ def open_directory(context: Context, destination: str, fstype: str = "", source:
     """
     ordinary = fstype in ("proc", "sysfs")
     try:
-        fd = path.open_in_root(context.root, destination, os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+        fd = path.open_in_root(context.root, destination, posix.O_PATH | posix.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
         existed, resolved = True, ".." in destination
     except OSError as error:
         if ordinary and error.errno in (_ELOOP, _ENOTDIR):
@@ -64,7 +64,7 @@ def open_directory(context: Context, destination: str, fstype: str = "", source:
 def open_file(context: Context, destination: str, source: int = -1) -> int:
     """The file to mount on; an empty one is made if there is nothing."""
     try:
-        fd = path.open_in_root(context.root, destination, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+        fd = path.open_in_root(context.root, destination, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         resolved = ".." in destination
     except OSError as error:
         if error.errno not in (_ENOENT, _ELOOP):
@@ -90,7 +90,7 @@ def reopen(context: Context, destination: str, below: int) -> int:
     """The mount that mount(2) has put on the place behind ``below``: opened again, and still at that place."""
     fd = path.open_in_root(context.root, destination)
     if path.location(fd, context.proc) != path.location(below, context.proc):
-        os.close(fd)
+        posix.close(fd)
         raise Error(f"{destination} was moved while it was being mounted")
     return fd
 
@@ -101,26 +101,28 @@ def _beside(context: Context, destination: str) -> int:
     if ".." in destination:
         return -1
     try:
-        parent = path.open_in_root(context.root, above or "/", os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+        parent = path.open_in_root(
+            context.root, above or "/", posix.O_PATH | posix.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS
+        )
     except OSError:
         return -1
-    umask = os.umask(0)
+    umask = posix.umask(0)
     try:
-        os.mkdir(name, 0o755, dir_fd=parent)
-        return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        posix.mkdir(name, 0o755, dir_fd=parent)
+        return posix.open(name, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
     except FileExistsError:
         return -1
     except OSError as error:
         raise SyscallError(error.errno or 0, "mkdirat", destination) from None
     finally:
-        os.umask(umask)
-        os.close(parent)
+        posix.umask(umask)
+        posix.close(parent)
 
 
 def _make(context: Context, destination: str, ordinary: bool, number: int) -> tuple[int, bool]:
     if number == _ELOOP:
         try:
-            return path.open_in_root(context.root, destination, os.O_PATH | os.O_DIRECTORY), True
+            return path.open_in_root(context.root, destination, posix.O_PATH | posix.O_DIRECTORY), True
         except OSError as error:
             if error.errno != _ENOENT:
                 raise
@@ -137,7 +139,7 @@ def _checked(context: Context, fd: int, destination: str, resolved: bool, fstype
         if problem:
             raise Error(problem)
     except BaseException:
-        os.close(fd)
+        posix.close(fd)
         raise
     return fd
 
@@ -160,7 +162,7 @@ def _problem(destination: str, fstype: str) -> str:
 
 
 def _is_proc_root(fd: int) -> bool:
-    return mount.filesystem_type(fd) == mount.PROC_SUPER_MAGIC and os.fstat(fd).st_ino == _PROC_ROOT_INODE
+    return mount.filesystem_type(fd) == mount.PROC_SUPER_MAGIC and posix.fstat(fd).st_ino == _PROC_ROOT_INODE
 
 
 def _not_ordinary(fstype: str) -> Error:

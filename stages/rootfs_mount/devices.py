@@ -7,8 +7,8 @@ Everything is made with *at() calls below one descriptor, resolved by the kernel
 from __future__ import annotations
 
 from gosudacon.api import MOUNT, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
 
@@ -64,56 +64,56 @@ class MakeNodes(Step):
 
     def run(self, context: Context) -> None:
         directory, parent = -1, ""
-        umask = os.umask(0)
+        umask = posix.umask(0)
         try:
             for node in self.nodes:
                 above, _, name = node[0].rpartition("/")
                 if directory < 0 or above != parent:
                     if directory >= 0:
-                        os.close(directory)
+                        posix.close(directory)
                     directory, parent = path.mkdir_in_root(context.root, above or "/"), above
                 self._make(context, directory, name, node)
         finally:
-            os.umask(umask)
+            posix.umask(umask)
             if directory >= 0:
-                os.close(directory)
+                posix.close(directory)
 
     def _make(self, context: Context, directory: int, name: str, node: Node) -> None:
         _, kind, major, minor, mode, uid, gid = node
-        wanted, number = _KINDS[kind], os.makedev(major, minor) if kind != "p" else 0
+        wanted, number = _KINDS[kind], posix.makedev(major, minor) if kind != "p" else 0
         if self.bind and kind != "p":
             return _bind(context, directory, name, node)
         try:
-            os.mknod(name, wanted | mode, number, dir_fd=directory)
+            posix.mknod(name, wanted | mode, number, dir_fd=directory)
         except FileExistsError:
             pass
         except PermissionError:
             if kind == "p":
                 raise
             return _bind(context, directory, name, node)
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        found = posix.stat(name, dir_fd=directory, follow_symlinks=False)
         _check(node, found)
         if found.st_mode & 0o7777 != mode or (found.st_uid, found.st_gid) != (uid, gid):
             _own(context, directory, name, node)
 
 
-def _check(node: Node, found: os.stat_result) -> None:
+def _check(node: Node, found: posix.stat_result) -> None:
     """A node that is already there, or that somebody put in the place of ours, must be the same device."""
-    wanted, number = _KINDS[node[1]], os.makedev(node[2], node[3]) if node[1] != "p" else 0
+    wanted, number = _KINDS[node[1]], posix.makedev(node[2], node[3]) if node[1] != "p" else 0
     if found.st_mode & _FORMAT != wanted or (wanted != _FIFO and found.st_rdev != number):
         raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=_EEXIST)
 
 
 def _own(context: Context, directory: int, name: str, node: Node) -> None:
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    fd = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=directory)
     try:
-        _check(node, os.fstat(fd))
+        _check(node, posix.fstat(fd))
         own = f"self/fd/{fd}" if context.proc >= 0 else f"/proc/self/fd/{fd}"
         proc = context.proc if context.proc >= 0 else None
-        os.chown(own, node[5], node[6], dir_fd=proc)
-        os.chmod(own, node[4], dir_fd=proc)
+        posix.chown(own, node[5], node[6], dir_fd=proc)
+        posix.chmod(own, node[4], dir_fd=proc)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _bind(context: Context, directory: int, name: str, node: Node) -> None:
@@ -123,9 +123,9 @@ def _bind(context: Context, directory: int, name: str, node: Node) -> None:
         if context.host.kernel >= BY_DESCRIPTOR:
             fd = mount.clone_tree(mount.AT_FDCWD, node[0])
         else:
-            fd = os.open(node[0], os.O_PATH | os.O_CLOEXEC)
+            fd = posix.open(node[0], posix.O_PATH | posix.O_CLOEXEC)
         try:
-            _check(node, os.fstat(fd))
+            _check(node, posix.fstat(fd))
             if context.host.kernel >= BY_DESCRIPTOR:
                 mount.mount_setattr(fd, 0, 0, mount.MS_SLAVE)
                 mount.move_mount(fd, below, about=node[0])
@@ -133,9 +133,9 @@ def _bind(context: Context, directory: int, name: str, node: Node) -> None:
                 source, target = f"/proc/self/fd/{fd}", f"/proc/self/fd/{below}"
                 mount.mount(source, target, None, mount.MS_BIND, about=node[0])
         finally:
-            os.close(fd)
+            posix.close(fd)
     finally:
-        os.close(below)
+        posix.close(below)
 
 
 class LinkDev(Step):
@@ -151,26 +151,26 @@ class LinkDev(Step):
         try:
             for target, name in _LINKS:
                 _link(target, name, directory)
-            if os.access("/proc/kcore", os.F_OK):
+            if posix.access("/proc/kcore", posix.F_OK):
                 _link("/proc/kcore", "core", directory)
             self._ptmx(directory)
         finally:
-            os.close(directory)
+            posix.close(directory)
 
     def _ptmx(self, directory: int) -> None:
         try:
-            os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
+            posix.symlink("pts/ptmx", "ptmx", dir_fd=directory)
         except FileExistsError:
             try:
-                os.unlink("ptmx", dir_fd=directory)
+                posix.unlink("ptmx", dir_fd=directory)
             except IsADirectoryError:
-                os.rmdir("ptmx", dir_fd=directory)
-            os.symlink("pts/ptmx", "ptmx", dir_fd=directory)
+                posix.rmdir("ptmx", dir_fd=directory)
+            posix.symlink("pts/ptmx", "ptmx", dir_fd=directory)
 
 
 def _link(target: str, name: str, directory: int) -> None:
     try:
-        os.symlink(target, name, dir_fd=directory)
+        posix.symlink(target, name, dir_fd=directory)
     except FileExistsError:
         pass
 

@@ -9,9 +9,9 @@ is as safe, but to change anything afterwards the mount must be looked up again;
 from __future__ import annotations
 
 from gosudacon.api import MOUNT, Context, Error, Host, Step, StepError
+from gosudacon.base import posix
+from gosudacon.base.errors import reason
 from gosudacon.linux import mount
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import reason
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.options import PROPAGATION_NAMES, Options
 
@@ -140,12 +140,12 @@ class MountFilesystem(MountStep):
                 for flags in self.propagation:
                     mount.mount_setattr(fd, 0, 0, flags & ~mount.MS_REC)
                 if self.label:
-                    os.setxattr(f"/proc/self/fd/{fd}", "security.selinux", self.label.encode())
+                    posix.setxattr(f"/proc/self/fd/{fd}", "security.selinux", self.label.encode())
             except BaseException:
-                os.close(fd)
+                posix.close(fd)
                 raise
         finally:
-            os.close(below)
+            posix.close(below)
         _keep(context, self, fd)
 
     def fill(self, below: int, fd: int) -> None:
@@ -154,7 +154,7 @@ class MountFilesystem(MountStep):
     def _new(self, context: Context, below: int) -> int:
         parameters = {str(name): value for name, value in self.parameters}
         if self.inherit_mode and below >= 0:
-            parameters["mode"] = f"{os.fstat(below).st_mode & 0o7777:04o}"
+            parameters["mode"] = f"{posix.fstat(below).st_mode & 0o7777:04o}"
         return mount.new_filesystem(self.fstype, parameters, self.attributes, self.source)
 
 
@@ -171,7 +171,7 @@ class MountProcOfOthers(MountFilesystem):
             if self.attributes:
                 mount.mount_setattr(fd, self.attributes)
         except BaseException:
-            os.close(fd)
+            posix.close(fd)
             raise
         return fd
 
@@ -197,7 +197,7 @@ class MountFilesystemClassic(MountStep):
         try:
             data = list(self.data)
             if self.inherit_mode and existed:
-                data.insert(0, f"mode={os.fstat(below).st_mode & 0o7777:04o}")
+                data.insert(0, f"mode={posix.fstat(below).st_mode & 0o7777:04o}")
             target = f"/proc/self/fd/{below}"
             source = self.source or self.fstype
             mount.mount(source, target, self.fstype, self.flags, ",".join(data), about=self.destination)
@@ -206,7 +206,7 @@ class MountFilesystemClassic(MountStep):
                 self._finish(fd, below if existed else -1)
                 _keep(context, self, fd)
         finally:
-            os.close(below)
+            posix.close(below)
 
     def _open(self, context: Context) -> tuple[int, bool]:
         if self.flags & mount.MS_REMOUNT:
@@ -228,14 +228,14 @@ class MountFilesystemClassic(MountStep):
         for flags in self.propagation:
             mount.set_propagation(target, flags, about=self.destination)
         if self.label:
-            os.setxattr(target, "security.selinux", self.label.encode())
+            posix.setxattr(target, "security.selinux", self.label.encode())
 
 
 def _keep(context: Context, step: MountFilesystem | MountFilesystemClassic, fd: int) -> None:
     if step.keep:
         context.own(Held).mounts[step.where] = fd
     else:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _hint(fstype: str, number: int) -> str:

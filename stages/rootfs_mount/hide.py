@@ -8,8 +8,8 @@ root itself: it is made read-only in place, and cannot be masked.
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, PlanWarning, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FORMAT, _DIRECTORY, _CHARACTER = 0o170000, 0o040000, 0o020000
 _ENOENT, _ENOTDIR, _ENOSPC, _ELOOP = 2, 20, 28, 40
 _IS_THE_ROOT = "is the container's root, which cannot be masked"
-_NULL = os.makedev(1, 3)
+_NULL = posix.makedev(1, 3)
 _KEYS = ("readonlyPaths", "maskedPaths")
 _OF_ONE_PROCESS = ("/proc/self/", "/proc/thread-self/")
 _MAGIC = {"proc": mount.PROC_SUPER_MAGIC, "sysfs": mount.SYSFS_MAGIC}
@@ -50,7 +50,7 @@ class _Path(Step):
         """The path's descriptor, or -1 if there is no such thing, and whether it is the root itself."""
         root = self.path == "/" or ".." in self.path
         try:
-            fd = path.open_in_root(context.root, self.path, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+            fd = path.open_in_root(context.root, self.path, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         except OSError as error:
             if error.errno in (_ENOENT, _ENOTDIR):
                 return -1, False
@@ -62,7 +62,7 @@ class _Path(Step):
                 raise Error(f"{self.path} is not on the filesystem mounted there")
             root = root and fd >= 0 and path.location(fd, context.proc) == path.location(context.root, context.proc)
         except BaseException:
-            os.close(fd)
+            posix.close(fd)
             raise
         return fd, root
 
@@ -94,9 +94,9 @@ class MakeReadOnly(_Path):
                 mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY, recursive=True)
                 mount.move_mount(fd, below, about=self.path)
             finally:
-                os.close(fd)
+                posix.close(fd)
         finally:
-            os.close(below)
+            posix.close(below)
 
 
 class Mask(_Path):
@@ -113,19 +113,19 @@ class Mask(_Path):
     def run(self, context: Context) -> None:
         below, root = self.open(context)
         if root:
-            os.close(below)
+            posix.close(below)
             raise Error(f"{self.path} {_IS_THE_ROOT}")
         if below >= 0:
             self._cover(context, below)
         if self.last:
             held = context.own(Held)
             for fd in {held.null, held.empty} - {-1}:
-                os.close(fd)
+                posix.close(fd)
             held.null = held.empty = -1
 
     def _cover(self, context: Context, below: int) -> None:
         try:
-            directory = os.fstat(below).st_mode & _FORMAT == _DIRECTORY
+            directory = posix.fstat(below).st_mode & _FORMAT == _DIRECTORY
             held = context.own(Held)
             if directory and held.empty < 0:
                 held.empty = empty_tmpfs()
@@ -138,14 +138,14 @@ class Mask(_Path):
             try:
                 mount.move_mount(fd, below, about=self.path)
             finally:
-                os.close(fd)
+                posix.close(fd)
         finally:
-            os.close(below)
+            posix.close(below)
 
 
 def check_null(fd: int, what: str) -> None:
     """Raise `Error` unless ``fd`` is of the null device."""
-    status = os.fstat(fd)
+    status = posix.fstat(fd)
     if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _NULL:
         raise Error(f"{what} is not the null device (character device 1:3)")
 

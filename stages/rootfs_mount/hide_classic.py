@@ -7,8 +7,8 @@ is made the working directory for the moment: the container's own /proc is not t
 from __future__ import annotations
 
 from gosudacon.api import Context
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount.hide import (
     _DIRECTORY,
     _ENOENT,
@@ -32,7 +32,7 @@ class MakeReadOnlyClassic(MakeReadOnly):
         below, root = self.open(context)
         if below < 0:
             return
-        os.fchdir(context.proc)
+        posix.fchdir(context.proc)
         try:
             if not root:
                 target = f"self/fd/{below}"
@@ -40,12 +40,12 @@ class MakeReadOnlyClassic(MakeReadOnly):
             for place in _mount_points(context, path.location(below, context.proc)):
                 self._remount(context, place)
         finally:
-            os.close(below)
-            os.chdir("/")
+            posix.close(below)
+            posix.chdir("/")
 
     def _remount(self, context: Context, place: bytes) -> None:
         try:
-            top = path.open_in_root(context.root, place, os.O_PATH, path.RESOLVE_NO_SYMLINKS)
+            top = path.open_in_root(context.root, place, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         except OSError as error:
             if error.errno in (_ENOENT, _ENOTDIR):
                 return  # under another mount
@@ -54,12 +54,12 @@ class MakeReadOnlyClassic(MakeReadOnly):
             flags = mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY | mount.mount_flags(top) & 0x0F
             mount.mount(None, f"self/fd/{top}", None, flags, about=self.path)
         finally:
-            os.close(top)
+            posix.close(top)
 
 
 def _mount_points(context: Context, top: str) -> set[bytes]:
     """Where something is mounted, from ``top`` down."""
-    own = os.fsencode(top).rstrip(b"/")
+    own = posix.fsencode(top).rstrip(b"/")
     points = {mount.unescaped(line.split(b" ", 5)[4]) for line in mount.mountinfo(context.proc).splitlines()}
     return {point for point in points if point == (own or b"/") or point.startswith(own + b"/")}
 
@@ -71,19 +71,19 @@ class MaskClassic(Mask):
         return f"{super().describe()} [mount(2)]"
 
     def _cover(self, context: Context, below: int) -> None:
-        os.fchdir(context.proc)
+        posix.fchdir(context.proc)
         try:
             target = f"self/fd/{below}"
-            if os.fstat(below).st_mode & _FORMAT == _DIRECTORY:
+            if posix.fstat(below).st_mode & _FORMAT == _DIRECTORY:
                 flags = mount.MS_RDONLY | mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
                 mount.mount("tmpfs", target, "tmpfs", flags, "nr_blocks=1,nr_inodes=2", about=self.path)
                 return
-            null = path.open_in_root(context.root, "/dev/null", os.O_PATH | os.O_NOFOLLOW)
+            null = path.open_in_root(context.root, "/dev/null", posix.O_PATH | posix.O_NOFOLLOW)
             try:
                 check_null(null, "/dev/null of the container")
                 mount.mount(f"self/fd/{null}", target, None, mount.MS_BIND, about=self.path)
             finally:
-                os.close(null)
+                posix.close(null)
         finally:
-            os.close(below)
-            os.chdir("/")
+            posix.close(below)
+            posix.chdir("/")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import identity, namespace
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import Options
 
@@ -45,24 +45,24 @@ class OpenIdMap(Step):
     def run(self, context: Context) -> None:
         idmaps = context.own(Held).idmaps
         if self.key not in idmaps:
-            idmaps[self.key] = os.open(self.key, os.O_RDONLY | os.O_CLOEXEC)
+            idmaps[self.key] = posix.open(self.key, posix.O_RDONLY | posix.O_CLOEXEC)
 
 
 def _user_namespace(uids: list[IdMapping], gids: list[IdMapping]) -> int:
-    inside, outside = os.pipe2(os.O_CLOEXEC)
+    inside, outside = posix.pipe2(posix.O_CLOEXEC)
     pid = namespace.clone(namespace.CLONE_NEWUSER)
     if pid == 0:
-        os.close(outside)
-        os.read(inside, 1)  # until the other end is closed
-        os._exit(0)
+        posix.close(outside)
+        posix.read(inside, 1)  # until the other end is closed
+        posix._exit(0)
     try:
-        os.close(inside)
+        posix.close(inside)
         identity.write_proc(pid, "uid_map", identity.map_text(uids))
         identity.write_proc(pid, "gid_map", identity.map_text(gids))
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return posix.open(f"/proc/{pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
     finally:
-        os.close(outside)
-        os.waitpid(pid, 0)
+        posix.close(outside)
+        posix.waitpid(pid, 0)
 
 
 def plan_idmap(spec: Spec, host: Host, entry: Mount, options: Options, where: str) -> MakeIdMap | OpenIdMap:

@@ -7,7 +7,7 @@ than that it is ready (`gosudacon.container.notify`). The directory is mounted r
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, Context, Host, Spec, Step
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 from gosudacon.stages.rootfs_mount import bind
 from gosudacon.stages.rootfs_mount.options import parse
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Mount
 
 NAME = "notify"
-_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class MakeNotifyDirectory(Step):
@@ -32,12 +32,12 @@ class MakeNotifyDirectory(Step):
         return f"make the directory {NAME} in the state directory, for NOTIFY_SOCKET"
 
     def run(self, context: Context) -> None:
-        os.mkdir(NAME, 0o755, dir_fd=context.state_dir)
-        fd = os.open(NAME, _FLAGS, dir_fd=context.state_dir)
+        posix.mkdir(NAME, 0o755, dir_fd=context.state_dir)
+        fd = posix.open(NAME, _FLAGS, dir_fd=context.state_dir)
         try:
-            os.fchmod(fd, 0o755)  # whatever the umask was: the container's user must find the socket in it
+            posix.fchmod(fd, 0o755)  # whatever the umask was: the container's user must find the socket in it
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def undo(self, context: Context) -> None:
         _remove(context.state_dir, NAME)
@@ -46,18 +46,18 @@ class MakeNotifyDirectory(Step):
 def _remove(parent: int, name: str) -> None:
     """Remove a file or a tree. A container with all privileges may have made its mount writable, and anything there."""
     try:
-        fd = os.open(name, _FLAGS, dir_fd=parent)
+        fd = posix.open(name, _FLAGS, dir_fd=parent)
     except FileNotFoundError:
         return
     except OSError:  # no directory
-        os.unlink(name, dir_fd=parent)
+        posix.unlink(name, dir_fd=parent)
         return
     try:
-        for each in os.listdir(fd):
+        for each in posix.listdir(fd):
             _remove(fd, each)
     finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+        posix.close(fd)
+    posix.rmdir(name, dir_fd=parent)
 
 
 def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: bool) -> Iterator[Step]:

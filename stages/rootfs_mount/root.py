@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Host, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import PROPAGATION, PROPAGATION_NAMES
 
@@ -48,7 +48,7 @@ class MakeParentPrivate(Step):
             except OSError as error:
                 if error.errno != _EINVAL or place == "/":  # EINVAL: no mount point, so it is further up
                     raise
-                place = os.path.dirname(place)
+                place = posix.path.dirname(place)
             else:
                 return
 
@@ -64,12 +64,12 @@ class BindRoot(Step):
         return f"bind the root filesystem {self.path} on itself"
 
     def run(self, context: Context) -> None:
-        below = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        below = posix.open(self.path, posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         try:
             fd = mount.clone_tree(below, recursive=True, about=self.path)
             mount.move_mount(fd, below, about=self.path)
         finally:
-            os.close(below)
+            posix.close(below)
         _replace_root(context, fd)
 
 
@@ -81,13 +81,13 @@ class BindRootClassic(BindRoot):
 
     def run(self, context: Context) -> None:
         mount.mount(self.path, self.path, None, mount.MS_BIND | mount.MS_REC)
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        _replace_root(context, os.open(self.path, flags))
+        flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        _replace_root(context, posix.open(self.path, flags))
 
 
 def _replace_root(context: Context, fd: int) -> None:
     if context.root >= 0:
-        os.close(context.root)
+        posix.close(context.root)
     context.root = fd
 
 
@@ -105,7 +105,7 @@ class RemountReadOnly(Step):
         try:
             _make_readonly(context, fd, self.destination)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 class RemountRootReadOnly(Step):
@@ -128,11 +128,11 @@ def _make_readonly(context: Context, fd: int, about: str) -> None:
     flags = mount.mount_flags(fd) & 0x0F | mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY
     place = path.open_in_root(context.root, about)
     try:  # by a path of the container's: only its own /proc, or none, is there any more
-        os.fchdir(place)
+        posix.fchdir(place)
         mount.mount(None, ".", None, flags, about=about)
     finally:
-        os.close(place)
-        os.chdir("/")
+        posix.close(place)
+        posix.chdir("/")
 
 
 def propagation(spec: Spec, host: Host) -> tuple[int, list[int]]:

@@ -7,9 +7,9 @@ container it means whatever it means there.
 from __future__ import annotations
 
 from gosudacon.api import Context, Error
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import path
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.bind import Bind, BindClassic, BindHere, OpenSource
 from gosudacon.stages.rootfs_mount.filesystem import Held
@@ -69,7 +69,7 @@ def copied(context: Context, source: str, destination: str) -> bool:
 def read(source: str) -> str:
     """The text of a symbolic link; empty for what is none. Raises OSError."""
     try:
-        return os.readlink(source)
+        return posix.readlink(source)
     except OSError as error:
         if error.errno != _EINVAL:
             raise
@@ -87,18 +87,18 @@ def make(context: Context, destination: str, text: str) -> None:
     parent = path.mkdir_in_root(context.root, above or "/")
     try:
         places.check_place(context, parent, name)
-        os.symlink(text, name, dir_fd=parent)
+        posix.symlink(text, name, dir_fd=parent)
     except FileExistsError:
         if not _same(parent, name, text):
             raise Error(f"{destination} exists, and is not a symbolic link to {text}") from None
     except OSError as error:
         raise SyscallError(error.errno or 0, "symlinkat", destination) from None
     finally:
-        os.close(parent)
+        posix.close(parent)
 
 
 def _same(parent: int, name: str, text: str) -> bool:
     try:
-        return os.readlink(name, dir_fd=parent) == text
+        return posix.readlink(name, dir_fd=parent) == text
     except OSError:
         return False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import mount, namespace, path
-from gosudacon.linux import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class CheckNamespace(Step):
         return f"check that {self.path} is not the host's {self.kind} namespace"
 
     def run(self, context: Context) -> None:
-        theirs, ours = os.stat(self.path), os.stat(namespace.namespace_path(self.kind))
+        theirs, ours = posix.stat(self.path), posix.stat(namespace.namespace_path(self.kind))
         if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino):
             raise ConfigError(_of_the_host(self.kind, self.key))
 
@@ -51,18 +51,18 @@ class WriteSysctls(Step):
             for name, value in self.values.items():
                 self._write(proc, name, value.encode())
         finally:
-            os.close(proc)
+            posix.close(proc)
 
     def _write(self, proc: int, name: str, value: bytes) -> None:
         where = f"linux.sysctl[{name.replace('/', '.')}]"
         try:
-            fd = path.openat2(proc, f"sys/{name}", os.O_WRONLY, _BENEATH)
+            fd = path.openat2(proc, f"sys/{name}", posix.O_WRONLY, _BENEATH)
             try:
-                os.write(fd, value)
+                posix.write(fd, value)
             finally:
-                os.close(fd)
+                posix.close(fd)
         except OSError as error:
-            text = os.strerror(error.errno or 0)
+            text = posix.strerror(error.errno or 0)
             raise Error(f"write sysctl {name}: {text}", call="write", errno=error.errno or 0, where=where) from None
 
 
@@ -73,9 +73,9 @@ def _open_proc(context: Context) -> int:
     except OSError as error:
         if error.errno != _EPERM:
             raise
-    fd = path.open_in_root(context.root, "/proc", os.O_PATH | os.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
-    if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or os.fstat(fd).st_ino != _PROC_ROOT_INODE:
-        os.close(fd)
+    fd = path.open_in_root(context.root, "/proc", posix.O_PATH | posix.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
+    if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or posix.fstat(fd).st_ino != _PROC_ROOT_INODE:
+        posix.close(fd)
         raise Error("the container's /proc is not a procfs")
     return fd
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
+from gosudacon.base import posix
 from gosudacon.linux import console, mount, path
-from gosudacon.linux import system as os
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
@@ -49,7 +49,7 @@ class OpenRoot(Step):
         return "open the container's root"
 
     def run(self, context: Context) -> None:
-        context.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        context.root = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
 
 class OpenTerminal(Step):
@@ -70,11 +70,11 @@ class OpenTerminal(Step):
     def run(self, context: Context) -> None:
         devpts = context.own(Held).mounts.pop(self.devpts, -1)
         if devpts < 0:
-            devpts = path.open_in_root(context.root, DEVPTS, os.O_PATH | os.O_DIRECTORY)
+            devpts = path.open_in_root(context.root, DEVPTS, posix.O_PATH | posix.O_DIRECTORY)
         try:
             master, slave = console.allocate(devpts)
         finally:
-            os.close(devpts)
+            posix.close(devpts)
         context.own(Held).terminal = (master, slave)
         if self.height or self.width:
             console.set_size(master, self.height, self.width)
@@ -86,7 +86,7 @@ class OpenTerminal(Step):
         try:
             below = path.create_file(directory, "console", 0o600)
         finally:
-            os.close(directory)
+            posix.close(directory)
         try:
             if context.host.kernel < BY_DESCRIPTOR:
                 source, target = f"/proc/self/fd/{slave}", f"/proc/self/fd/{below}"
@@ -96,9 +96,9 @@ class OpenTerminal(Step):
             try:
                 mount.move_mount(fd, below, about="/dev/console")
             finally:
-                os.close(fd)
+                posix.close(fd)
         finally:
-            os.close(below)
+            posix.close(below)
 
 
 class SetTerminal(Step):
@@ -122,7 +122,7 @@ class SetTerminal(Step):
             console.take(slave)
         finally:
             for fd in (connection, master, slave):
-                os.close(fd)
+                posix.close(fd)
 
 
 def plan_terminal(spec: Spec, host: Host) -> Iterator[Step]:

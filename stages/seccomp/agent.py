@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
-from gosudacon.linux import jsonio, seccomp
-from gosudacon.linux import system as os
+from gosudacon.base import jsonio, posix
+from gosudacon.linux import seccomp
 from gosudacon.stages.seccomp.steps import Held
 
 try:
@@ -33,7 +33,7 @@ class ConnectListener(Step):
     def run(self, context: Context) -> None:
         held = context.own(Held)
         held.agent = connect(self.path)
-        held.reader, held.writer = os.pipe()
+        held.reader, held.writer = posix.pipe()
         context.spared = (held.agent.fileno(), held.reader, held.writer)
 
 
@@ -50,15 +50,15 @@ class SendListener(Step):
 
     def run(self, context: Context) -> None:
         held = context.own(Held)
-        os.close(held.writer)
-        number = os.read(held.reader, 16)  # there since LoadSeccomp is done
-        os.close(held.reader)
+        posix.close(held.writer)
+        number = posix.read(held.reader, 16)  # there since LoadSeccomp is done
+        posix.close(held.reader)
         if not number or context.engine is None:
             raise StepError("init has no notification descriptor")
         try:
             listener = seccomp.take_descriptor(context.pid, int(number))
             send(held.agent, listener, context.engine.state("creating"), context.pid, self.metadata)
-            os.close(listener)
+            posix.close(listener)
         finally:
             held.agent.close()
 
@@ -76,7 +76,7 @@ class CloseListener(Step):
         held = context.own(Held)
         for fd in (held.listener, held.writer):
             try:
-                os.close(fd)
+                posix.close(fd)
             except OSError:
                 continue  # the filter has an opinion on close(2); execve(2) closes it
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.linux import abi
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Image:
 
     def __init__(self, path: str) -> None:
         try:
-            self._handle = dlopen(path, os.RTLD_NOW)
+            self._handle = dlopen(path, posix.RTLD_NOW)
         except OSError as error:
             raise Error(f"cannot load libseccomp: {error}", call="dlopen") from error
 
@@ -143,14 +143,14 @@ class Filter:
     def export(self) -> bytes:
         """The program, as an array of struct sock_filter (seccomp_export_bpf(3))."""
         function = self._library.function(_IntFunction, "seccomp_export_bpf", abi.ULONG, abi.INT)
-        fd = os.memfd_create("seccomp")
+        fd = posix.memfd_create("seccomp")
         try:
             result = function(self._context, fd)
             if result:
                 raise _error("seccomp_export_bpf", result, "the filter")
-            return os.pread(fd, os.fstat(fd).st_size, 0)
+            return posix.pread(fd, posix.fstat(fd).st_size, 0)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def comparison(index: int, operator: int, first: int, second: int) -> bytes:
@@ -160,5 +160,5 @@ def comparison(index: int, operator: int, first: int, second: int) -> bytes:
 
 
 def _error(call: str, result: int, about: str) -> Error:
-    text = os.strerror(-result)
+    text = posix.strerror(-result)
     return Error(f"{call} {about}: {text[:1].lower()}{text[1:]}", call=call, errno=-result)

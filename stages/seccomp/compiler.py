@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import Error
 from gosudacon.linux import seccomp
-from gosudacon.linux.errors import Error
 from gosudacon.stages.seccomp import (
     ACTIONS,
     ARCHITECTURES,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gosudacon import __version__
 from gosudacon.api import CONFINE, PREPARE, Context, Step, StepError
-from gosudacon.linux import capability, jsonio, seccomp
-from gosudacon.linux import system as os
+from gosudacon.base import jsonio, posix
+from gosudacon.linux import capability, seccomp
 
 try:
     from _blake2 import blake2b  # the C half of hashlib, which costs 2 ms to import
@@ -55,7 +55,7 @@ class CompileSeccomp(Step):
         path = library(self.library)
         cache = self.cache
         if cache.startswith("$XDG_RUNTIME_DIR/"):
-            cache = cache.replace("$XDG_RUNTIME_DIR", os.getenv("XDG_RUNTIME_DIR"), 1)
+            cache = cache.replace("$XDG_RUNTIME_DIR", posix.getenv("XDG_RUNTIME_DIR"), 1)
         key = b""
         if cache.startswith("/"):
             key = self._key(path)
@@ -74,8 +74,8 @@ class CompileSeccomp(Step):
 
     def _key(self, path: str) -> bytes:
         """A digest of all that the program depends on."""
-        machine = os.uname()
-        status = os.stat(path)
+        machine = posix.uname()
+        status = posix.stat(path)
         identity = [path, status.st_ino, status.st_size, status.st_mtime_ns]
         depends = [
             _REVISION,
@@ -144,9 +144,9 @@ class LoadSeccomp(Step):
             return
         held, context.spared = context.own(Held), ()
         held.agent.close()  # the runtime speaks to it, and closes the connection when it has
-        os.close(held.reader)
+        posix.close(held.reader)
         held.listener = seccomp.load(held.program, flags | seccomp.FLAG_NEW_LISTENER)
-        os.write(held.writer, b"%d" % held.listener)
+        posix.write(held.writer, b"%d" % held.listener)
 
 
 def library(chosen: str = "") -> str:
@@ -154,7 +154,7 @@ def library(chosen: str = "") -> str:
 
     Never what `ctypes.util.find_library` finds, which runs programs from PATH. Raises `StepError`.
     """
-    machine = os.uname().machine
+    machine = posix.uname().machine
     triplet = {"armv7l": "arm-linux-gnueabihf"}.get(machine, f"{machine}-linux-gnu")
     directories = (
         f"/usr/lib/{triplet}",
@@ -167,7 +167,7 @@ def library(chosen: str = "") -> str:
     )
     candidates = (chosen,) if chosen else [f"{directory}/libseccomp.so.2" for directory in directories]
     for path in candidates:
-        if path.startswith("/") and os.access(path, os.R_OK):
+        if path.startswith("/") and posix.access(path, posix.R_OK):
             return path
     raise StepError(
         f"libseccomp is not there: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
@@ -178,18 +178,18 @@ def library(chosen: str = "") -> str:
 def cached(path: str, key: bytes) -> bytes:
     """The program in a file of the cache; empty if there is none, or one that is damaged or that others could write."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        status = os.fstat(fd)
-        if status.st_mode & 0o170022 != 0o100000 or status.st_uid not in (0, os.geteuid()):
+        status = posix.fstat(fd)
+        if status.st_mode & 0o170022 != 0o100000 or status.st_uid not in (0, posix.geteuid()):
             return b""  # not a regular file, or writable by group or others
-        data = os.read(fd, 2 * _DIGEST + seccomp.MAX_INSTRUCTIONS * seccomp.INSTRUCTION + 1)
+        data = posix.read(fd, 2 * _DIGEST + seccomp.MAX_INSTRUCTIONS * seccomp.INSTRUCTION + 1)
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        posix.close(fd)
     program = data[2 * _DIGEST :]
     if not program or len(program) % seccomp.INSTRUCTION:
         return b""

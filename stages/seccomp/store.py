@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 
 #: At most so many programs are kept; each is at most 32 KiB.
 LIMIT = 64
@@ -27,13 +27,13 @@ def save(directory: str, name: str, data: bytes) -> None:
     except OSError:
         return
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _open(path: str, mode: int, depth: int) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
-        return os.open(path, flags)
+        return posix.open(path, flags)
     except FileNotFoundError:
         if depth == 0:
             raise
@@ -43,48 +43,48 @@ def _open(path: str, mode: int, depth: int) -> int:
         if not _trusted(above):
             raise PermissionError
         _mkdir(name, mode, above)
-        return os.open(name, flags, dir_fd=above)
+        return posix.open(name, flags, dir_fd=above)
     finally:
-        os.close(above)
+        posix.close(above)
 
 
 def _mkdir(name: str, mode: int, above: int) -> None:
     try:
-        os.mkdir(name, mode, dir_fd=above)
+        posix.mkdir(name, mode, dir_fd=above)
     except FileExistsError:
         return  # another container's runtime was faster
 
 
 def _trusted(fd: int) -> bool:
-    status = os.fstat(fd)
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+    status = posix.fstat(fd)
+    return status.st_uid in (0, posix.geteuid()) and not status.st_mode & 0o022
 
 
 def _write(directory: int, name: str, data: bytes) -> None:
-    temporary = f".{os.getpid()}.{name[:16]}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600, dir_fd=directory)
+    temporary = f".{posix.getpid()}.{name[:16]}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         try:
-            complete = os.write(fd, data) == len(data)
+            complete = posix.write(fd, data) == len(data)
         finally:
-            os.close(fd)
+            posix.close(fd)
         if complete:
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            posix.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
             return
     except OSError:
-        os.unlink(temporary, dir_fd=directory)
+        posix.unlink(temporary, dir_fd=directory)
         raise
-    os.unlink(temporary, dir_fd=directory)
+    posix.unlink(temporary, dir_fd=directory)
 
 
 def _make_room(directory: int) -> None:
     """Remove the oldest programs above `LIMIT` less one, and what crashed processes left."""
     ages = []
     now = time.time()
-    for name in os.listdir(directory):
+    for name in posix.listdir(directory):
         try:
-            changed = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
+            changed = posix.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime
         except FileNotFoundError:
             continue
         if not name.startswith("."):
@@ -97,6 +97,6 @@ def _make_room(directory: int) -> None:
 
 def _unlink(name: str, directory: int) -> None:
     try:
-        os.unlink(name, dir_fd=directory)
+        posix.unlink(name, dir_fd=directory)
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         return

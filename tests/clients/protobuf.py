@@ -1,4 +1,4 @@
-"""Messages of Protocol Buffers as dictionaries; what CRI's need beyond the fields of `gosudacon.linux.protobuf`.
+"""Messages of Protocol Buffers as dictionaries; what CRI's need beyond the fields of `gosudacon.wire.protobuf`.
 
 A message type is a table of fields: name to number and kind. Kinds are ``string``, ``bytes``, ``int``, ``bool``,
 ``map`` (of strings to strings) and the names of message types; ``[KIND]`` is repeated. The format is that of
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from gosudacon.linux.protobuf import field, fields, signed, to_varint, varint
+from gosudacon.wire.protobuf import field, fields, signed, to_varint, varint
 
 Fields = dict[str, tuple[int, str]]
 Types = dict[str, Fields]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gosudacon.cli.snippets import text
+from gosudacon.cli.engine_config import text
 from tests.clients.dockerd import INSTALLED, Dockerd, daemon_json
 from tests.support import cgroups
 from tests.support.needs import needs

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.cli import snippets
+from gosudacon.cli import engine_config
 from tests.clients.cri import Cri
 from tests.clients.cri_types import NODE
 from tests.clients.daemon import Containerd
@@ -131,6 +131,6 @@ def test_the_runtime_class() -> None:
 
 @pytest.mark.parametrize("name", ["containerd-1 name", "containerd-2 name", "cri-o name"])
 def test_install_prints_the_same(name: str) -> None:
-    printed = [line.strip() for line in snippets.text(Path(INSTALLED)).splitlines()]
+    printed = [line.strip() for line in engine_config.text(Path(INSTALLED)).splitlines()]
     lines = [line.strip() for line in snippet(name).splitlines() if line]
     assert lines in [printed[start : start + len(lines)] for start in range(len(printed))]

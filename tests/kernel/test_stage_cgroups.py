@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from gosudacon.api import ConfigError, Error
-from gosudacon.linux import cgroup, cgroupfs, namespace, system
-from gosudacon.stages.cgroups import owned
+from gosudacon.base import posix
+from gosudacon.linux import namespace
+from gosudacon.linux.cgroup import files
+from gosudacon.linux.cgroup import processes as cgroup
+from gosudacon.stages.cgroups import create
 from tests.support import cgroups, processes
 from tests.support.children import in_child
 from tests.support.jail import Jail, cleaned
@@ -74,7 +77,7 @@ def test_the_process_keeps_no_descriptor_of_the_host_s_cgroups(make_jail: MakeJa
 def test_a_process_in_a_new_user_namespace_joins_too(make_jail: MakeJail) -> None:
     jail = make_jail()
     pid = jail.start(flags=namespace.CLONE_NEWUSER)
-    assert cgroup.processes(jail.context.cgroups) == [pid]
+    assert cgroup.pids(jail.context.cgroups) == [pid]
     assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
 
 
@@ -96,7 +99,7 @@ def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: Mak
 
 
 def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: MakeJail, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cgroupfs, "can_clone_into", lambda: False)
+    monkeypatch.setattr(files, "can_clone_into", lambda: False)
     jail = make_jail()
     pid = jail.start()
     assert jail.context.cgroup_fd < 0
@@ -104,7 +107,7 @@ def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: Mak
 
 
 def test_clone3_can_be_probed() -> None:
-    assert cgroupfs.can_clone_into()
+    assert files.can_clone_into()
 
 
 def test_limits_arrive(make_jail: MakeJail) -> None:
@@ -315,7 +318,7 @@ def test_a_cgroup_that_somebody_else_makes_meanwhile_is_not_removed(make_jail: M
     """It was not there when the note was written, and was when it was to be made; then making fails."""
     jail = make_jail()
     theirs = everywhere(jail.path)[0]
-    make = cgroupfs.make
+    make = files.make
 
     def late(*arguments: Any) -> tuple[int, bool]:
         theirs.mkdir(parents=True, exist_ok=True)
@@ -324,8 +327,8 @@ def test_a_cgroup_that_somebody_else_makes_meanwhile_is_not_removed(make_jail: M
     def no_note(*_: object) -> None:
         raise OSError(28, "no space left on device")
 
-    monkeypatch.setattr(cgroupfs, "make", late)
-    monkeypatch.setattr(owned.Note, "settle", no_note)
+    monkeypatch.setattr(files, "make", late)
+    monkeypatch.setattr(create.Note, "settle", no_note)
     with pytest.raises(Error, match="no space left on device"):
         jail.prepare()
     jail.undo()
@@ -342,7 +345,7 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
         pytest.skip("needs cgroup-v1")
     for path in everywhere(os.path.dirname(jail.path)):
         path.mkdir(parents=True, exist_ok=True)
-    module = system if call == "mkdir" else cgroupfs
+    module = posix if call == "mkdir" else files
     real, calls = getattr(module, call), itertools.count(1)
 
     def failing(*arguments: Any, **named: Any) -> Any:
@@ -470,25 +473,25 @@ def test_paths_that_escape_create_nothing(path: str, scratch: Path, token: str) 
 
 
 def test_the_directory_functions_do_not_leave_the_hierarchy() -> None:
-    base = cgroupfs.open_hierarchy(str(cgroups.hierarchy("pids").mountpoint))
+    base = files.open_hierarchy(str(cgroups.hierarchy("pids").mountpoint))
     try:
         with pytest.raises(ValueError, match="could lead out"):
-            cgroupfs.make(base, "../escaped")
+            files.make(base, "../escaped")
         with pytest.raises(OSError, match="openat2"):
-            cgroupfs.open_below(base, "../..")
+            files.open_below(base, "../..")
         with pytest.raises(ValueError, match="not the name"):
-            cgroupfs.write(base, "../../x", "1")
+            files.write(base, "../../x", "1")
     finally:
         os.close(base)
 
 
 def test_only_cgroup_filesystems_are_taken_for_such(scratch: Path) -> None:
     with pytest.raises(OSError, match="no such device"):
-        cgroupfs.open_directory(str(scratch))
+        files.open_directory(str(scratch))
     link = scratch / "link"
     link.symlink_to(cgroups.hierarchy("pids").mountpoint)
     with pytest.raises(OSError, match="too many levels"):
-        cgroupfs.open_directory(str(link))
+        files.open_directory(str(link))
 
 
 def test_no_process_of_a_whole_hierarchy_is_ever_signalled() -> None:
@@ -520,14 +523,14 @@ def test_signal_all(make_jail: MakeJail) -> None:
     jail.start(body)
     kept = jail.context.cgroups
     deadline = time.monotonic() + 10
-    while len(cgroup.processes(kept)) < 2 and time.monotonic() < deadline:
+    while len(cgroup.pids(kept)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert len(cgroup.processes(kept)) == 2
+    assert len(cgroup.pids(kept)) == 2
     cgroup.signal_all(kept, signal.SIGTERM)
     assert jail.wait() == 128 + signal.SIGTERM
-    while cgroup.processes(kept) and time.monotonic() < deadline:
+    while cgroup.pids(kept) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert cgroup.processes(kept) == []
+    assert cgroup.pids(kept) == []
 
 
 @pytest.mark.parametrize("way", ["cgroup.kill", *(("one by one", "one by one without a freezer") if V1 else ())])
@@ -551,12 +554,12 @@ def test_what_is_gone_has_no_processes_and_can_be_removed_again(make_jail: MakeJ
     cgroup.remove(kept)
     assert jail.directories() == set()
     cgroup.remove(kept)
-    assert cgroup.processes(kept) == []
+    assert cgroup.pids(kept) == []
     cgroup.kill_all(kept)
     cgroup.signal_all(kept, signal.SIGTERM)
     cgroup.thaw(kept)
     assert cgroup.oom_kills(kept) == 0
-    assert cgroup.processes({}) == []
+    assert cgroup.pids({}) == []
     cgroup.kill_all({})
 
 

@@ -13,7 +13,7 @@ import pytest
 from gosudacon.api import Error, Host
 from gosudacon.container import host as hosts
 from gosudacon.linux import bpf
-from gosudacon.stages.cgroups.owned import Held
+from gosudacon.stages.cgroups.create import Held
 from tests.support import cgroups
 from tests.support.jail import Jail, cleaned
 from tests.support.needs import needs

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import pytest
 
 from gosudacon.api import START, Context, Host, Spec, Stage, Step
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, process
-from gosudacon.linux.errors import SyscallError
 from gosudacon.pipeline.plan import Plan, make
 from gosudacon.pipeline.runner import run_step
 from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec

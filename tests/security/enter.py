@@ -8,7 +8,8 @@ import sys
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from gosudacon.linux import mount, namespace, seal
+from gosudacon.launcher import seal
+from gosudacon.linux import mount, namespace
 
 rootfs, program = sys.argv[1:3]
 print("seal:", seal.verified() or "none", flush=True)

@@ -16,7 +16,7 @@ from gosudacon.linux import namespace
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.runner import run_step, undo_steps
 from gosudacon.stages.cgroups import Cgroups
-from gosudacon.stages.cgroups.owned import Held
+from gosudacon.stages.cgroups.create import Held
 from tests.support import cgroups, processes
 
 

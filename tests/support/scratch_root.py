@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gosudacon.api import CONTAINER, MOUNT, START, Context, Error, Host, Options, Spec, Stage, Step
+from gosudacon.base import jsonio
+from gosudacon.base.errors import from_record
 from gosudacon.container import host as hosts
-from gosudacon.linux import jsonio
-from gosudacon.linux.errors import from_record
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.plan import Plan, make
 from gosudacon.stages.namespaces import Namespaces

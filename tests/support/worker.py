@@ -85,7 +85,7 @@ def _main(order: dict[str, Any]) -> None:
 
 
 def _step(order: dict[str, Any], name: str, *arguments: Any) -> Any:
-    from gosudacon.linux.errors import Error, reason
+    from gosudacon.base.errors import Error, reason
 
     try:
         return globals()[f"_{name}"](order, *arguments)
@@ -155,7 +155,7 @@ def _descriptors(pid: int | str) -> dict[str, str]:
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
     sys.path.extend(order["paths"])
-    from gosudacon.linux import seal
+    from gosudacon.launcher import seal
 
     seal.ensure(sys.argv[1:], __file__)
     _main(order)

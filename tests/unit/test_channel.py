@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gosudacon.base.errors import StepError
 from gosudacon.linux import process
-from gosudacon.linux.errors import StepError
 from gosudacon.pipeline.executor import DONE, FAILED, Channel
 
 

@@ -28,7 +28,7 @@ FORBIDDEN = {
 }
 PARSE = {
     *("gosudacon", "gosudacon.cli", "gosudacon.cli.options", "gosudacon.cli.parse"),
-    *("gosudacon.linux", "gosudacon.linux.errors", "gosudacon.linux.system"),
+    *("gosudacon.base", "gosudacon.base.errors", "gosudacon.base.posix"),
 }
 
 
@@ -64,9 +64,9 @@ def test_log(script: str) -> None:
         "gosudacon",
         "gosudacon.cli",
         "gosudacon.cli.log",
-        "gosudacon.linux",
-        "gosudacon.linux.errors",
-        "gosudacon.linux.system",
+        "gosudacon.base",
+        "gosudacon.base.errors",
+        "gosudacon.base.posix",
     }
 
 

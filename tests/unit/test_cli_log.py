@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from gosudacon.base.errors import Error, StepError, SyscallError
 from gosudacon.cli.log import Log, open_log, quote
-from gosudacon.linux.errors import Error, StepError, SyscallError
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 REPOSITORY = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ def test_no_context_but_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None
 def test_context_on_a_terminal() -> None:
     script = (
         "from gosudacon.cli.log import Log\n"
-        "from gosudacon.linux.errors import StepError, SyscallError\n"
+        "from gosudacon.base.errors import StepError, SyscallError\n"
         "Log().error(StepError('failed', stage='rootfs-mount', step='mount proc on /proc', call='fsmount',"
         " errno=1, where='mounts[0]', hint='be \\x1b root'))\n"
         "Log().error(SyscallError(2, 'openat2', '/nowhere'))\n"

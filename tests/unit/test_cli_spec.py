@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import spec
 from gosudacon.cli.parse import parse
 from gosudacon.container.template import default_spec, write
-from gosudacon.linux.errors import Error
 
 if TYPE_CHECKING:
     from gosudacon.schema.types import Config

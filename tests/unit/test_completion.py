@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gosudacon.cli import completion, words
+from gosudacon.base.errors import Error
+from gosudacon.cli import completion, option_values
 from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
-from gosudacon.linux.errors import Error
 from tests.support.needs import needs
 from tests.support.shell import complete
 
@@ -87,7 +87,7 @@ def test_all_commands(shell: str, place: Path) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_all_options(shell: str, place: Path) -> None:
     for command in ("", "create", "update", "run", "exec"):
-        options = words.options(command) if command else words.globals_()
+        options = option_values.options(command) if command else option_values.globals_()
         expected = {f"--{option.name}" for option in options}
         found = offers(shell, f"gosudacon {command} --".replace("  ", " "), place)
         assert {offer.removesuffix("=") for offer in found} == expected, command

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import help as helps
 from gosudacon.cli.parse import parse
 from gosudacon.container import features
 from gosudacon.container.criu import checkpoint, external, request, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories
-from gosudacon.linux.errors import Error
 from gosudacon.pipeline.step import Host, Spec
 
 

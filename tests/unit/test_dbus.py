@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.linux import dbus
+from gosudacon.wire import dbus
 
 PROPERTIES = [
     ("Slice", ("s", "a-b.slice")),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gosudacon.api import EXEC, UPDATE, ConfigError, Edit, Error, Host, Options, Spec, Stage, Step, Target, hookimpl
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline import plugins
 from gosudacon.pipeline.edit import Changes, where

@@ -12,8 +12,8 @@ import pytest
 import referencing
 
 from gosudacon.api import Stage
+from gosudacon.base.errors import Error
 from gosudacon.container import features as module
-from gosudacon.linux.errors import Error
 from tests.support.runtime import CHECKOUT, runtime_command
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ PROBE = """
 import posix, sys
 sys.path.extend({paths!r})
 if sys._xoptions.get("gosudacon") != "tree":  # as the launcher starts every command
-    from gosudacon.linux import seal
+    from gosudacon.launcher import seal
     seal.ensure(sys.argv[1:], __file__)
 before, first, leave = set(sys.modules), posix.getpid(), posix._exit
 

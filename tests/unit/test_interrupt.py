@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gosudacon.base import interrupt
 from gosudacon.container.state import Store
-from gosudacon.linux import interrupt, sched
+from gosudacon.linux import sched
 from tests.support.children import in_child
 
 
@@ -110,7 +111,7 @@ def test_state_json_goes_last(tmp_path: os.PathLike[str], monkeypatch: pytest.Mo
         order.append(name)
         unlink(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr("gosudacon.container.state.os.unlink", spy)
+    monkeypatch.setattr("gosudacon.container.state.posix.unlink", spy)
     store.remove()
     assert order[-1] == "state.json"
     assert len(order) == 4

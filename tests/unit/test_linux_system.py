@@ -1,4 +1,4 @@
-"""`gosudacon.linux.system` does what `os` does."""
+"""`gosudacon.base.posix` does what `os` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gosudacon.linux import system
+from gosudacon.base import posix
 
 NAMES = [
     "",
@@ -37,36 +37,36 @@ def test_path_functions(function: str, name: str) -> None:
     wanted = getattr(os.path, function)(name)
     if name == "//" and function in ("normpath", "abspath", "dirname", "split"):
         wanted = "/" if isinstance(wanted, str) else ("/", "")
-    assert getattr(system.path, function)(name) == wanted
+    assert getattr(posix.path, function)(name) == wanted
 
 
 @pytest.mark.parametrize("first", NAMES)
 @pytest.mark.parametrize("second", NAMES)
 def test_join(first: str, second: str) -> None:
-    assert system.path.join(first, second) == os.path.join(first, second)
+    assert posix.path.join(first, second) == os.path.join(first, second)
 
 
 @pytest.mark.parametrize("name", ["plain", "ü", "\udcff", b"bytes", b"\xff"])
 def test_coding(name: str | bytes) -> None:
-    assert system.fsencode(name) == os.fsencode(name)
-    assert system.fsdecode(name) == os.fsdecode(name)
+    assert posix.fsencode(name) == os.fsencode(name)
+    assert posix.fsdecode(name) == os.fsdecode(name)
 
 
 def test_makedirs(tmp_path: Path) -> None:
     target = tmp_path / "a/b/c"
-    system.makedirs(str(target), 0o700)
+    posix.makedirs(str(target), 0o700)
     assert target.is_dir() and target.stat().st_mode & 0o777 == 0o700
     with pytest.raises(FileExistsError):
-        system.makedirs(str(target))
-    system.makedirs(str(target), exist_ok=True)
+        posix.makedirs(str(target))
+    posix.makedirs(str(target), exist_ok=True)
 
 
 def test_getenv(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert system.getenv("PATH") == os.environ["PATH"]
-    assert system.getenv("NO_SUCH_VARIABLE", "default") == "default"
+    assert posix.getenv("PATH") == os.environ["PATH"]
+    assert posix.getenv("NO_SUCH_VARIABLE", "default") == "default"
 
 
 def test_realpath(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    assert system.path.realpath(str(tmp_path / "link")) == os.path.realpath(tmp_path)
-    assert system.path.realpath(str(tmp_path / "missing")) == str(tmp_path / "missing")
+    assert posix.path.realpath(str(tmp_path / "link")) == os.path.realpath(tmp_path)
+    assert posix.path.realpath(str(tmp_path / "missing")) == str(tmp_path / "missing")

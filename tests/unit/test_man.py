@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import man
 from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
-from gosudacon.linux.errors import Error
 from tests.support.needs import needs
 
 TOPICS = ["", *table.COMMANDS]

@@ -14,7 +14,7 @@ import pytest
 from gosudacon.api import ConfigError, Context, Host, Options, Spec, Step
 from gosudacon.pipeline import plan as plans
 from gosudacon.stages.cgroups import Cgroups
-from gosudacon.stages.cgroups.owned import Note
+from gosudacon.stages.cgroups.create import Note
 
 V1_MOUNTS = {
     name: f"/sys/fs/cgroup/{directory}"
@@ -500,7 +500,7 @@ def test_planning_imports_nothing_that_is_slow(host: str) -> None:
 import sys; before = set(sys.modules); sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from gosudacon.api import Host, Spec
 from gosudacon.stages.cgroups import Cgroups
-from gosudacon.stages.cgroups.owned import Note
+from gosudacon.stages.cgroups.create import Note
 list(Cgroups().plan(Spec({{"linux": {{"resources": {{"pids": {{"limit": 5}}}}}}}}, "c", "/b"), {host}))
 print(*(set(sys.modules) - before))
 """

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gosudacon.container.criu import rpc
-from gosudacon.linux.protobuf import ProtobufError, decode, encode
+from gosudacon.wire.protobuf import ProtobufError, decode, encode
 
 if TYPE_CHECKING:
-    from gosudacon.linux.protobuf import Schema
+    from gosudacon.wire.protobuf import Schema
 
 INNER: Schema = {"key": (1, "string"), "fd": (2, "int")}
 SCHEMA: Schema = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gosudacon.api import Host, Spec
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline.plan import make
 from gosudacon.pipeline.registry import Registry, registry
 
@@ -327,7 +327,7 @@ def test_a_circle_is_shown_with_the_plugins_it_goes_through(configured: Configur
 def test_a_stage_that_waits_for_itself(configured: Configured, plugin: Plugin) -> None:
     plugin("selfish", after=("selfish",))
     refused = refusal(configured, 'plugins = ["selfish"]')
-    assert refused == ("the stages' order is a circle: selfish (of plugin selfish) after selfish (of plugin selfish)")
+    assert refused == ("the stages' order is a cycle: selfish (of plugin selfish) after selfish (of plugin selfish)")
 
 
 @pytest.mark.parametrize("way", ["after", "before"])

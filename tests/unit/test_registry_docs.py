@@ -15,7 +15,7 @@ import pytest
 
 from gosudacon import api, hookspecs
 from gosudacon.api import Context, Host, Spec, Stage, Step
-from gosudacon.linux.errors import Error
+from gosudacon.base.errors import Error
 from gosudacon.pipeline import discovery
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.step import PHASES

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 import gosudacon
-from gosudacon.schema import compiler, formats, words
+from gosudacon.schema import compiler, descriptions, formats
 
 PACKAGE = Path(gosudacon.__file__).parent
 
@@ -124,7 +124,7 @@ def test_every_format_is_tested_and_has_words() -> None:
     used = {s["format"] for kind in compiler.KINDS for s in schemas_within(compiler.load(kind)) if "format" in s}
     assert used == set(FITS) == set(DOES_NOT_FIT)
     for name in used:
-        assert words.allowed({"type": "string", "format": name})
+        assert descriptions.allowed({"type": "string", "format": name})
 
 
 def test_patterns_allow_what_formats_do() -> None:
@@ -255,8 +255,8 @@ def tree(tmp_path: Path) -> Path:
     package = tmp_path / "gosudacon"
     ignore = shutil.ignore_patterns("__pycache__", "_validator.py")
     shutil.copytree(PACKAGE / "schema", package / "schema", ignore=ignore)
-    (package / "linux").mkdir()
-    for name in ("__init__.py", "linux/__init__.py", "linux/jsonio.py"):
+    (package / "base").mkdir()
+    for name in ("__init__.py", "base/__init__.py", "base/jsonio.py"):
         shutil.copy(PACKAGE / name, package / name)
     return tmp_path
 
@@ -265,7 +265,7 @@ def imports_of(tree: Path, corpus: str, *more_path: str) -> tuple[str, set[str]]
     """The verdict on a file of the corpus in a fresh interpreter, and the modules this needed."""
     program = (
         "import sys; sys.path[:0] = sys.argv[2:]\n"
-        "from gosudacon.linux import jsonio\n"
+        "from gosudacon.base import jsonio\n"
         "from gosudacon.schema import verdict\n"
         "with open(sys.argv[1], 'rb') as file: config = jsonio.loads(file.read())\n"
         "print(verdict.accepts(config), verdict.accepts([]), *sys.modules)\n"
@@ -283,8 +283,8 @@ def test_the_fast_gear_imports_nothing_to_speak_of(tree: Path) -> None:
     assert modules & FORBIDDEN == set()
     assert {name for name in modules if name.startswith(("gosudacon", "_json"))} == {
         "gosudacon",
-        "gosudacon.linux",
-        "gosudacon.linux.jsonio",
+        "gosudacon.base",
+        "gosudacon.base.jsonio",
         "gosudacon.schema",
         "gosudacon.schema._validator",
         "gosudacon.schema.verdict",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 from gosudacon.schema import compiler, problems, verdict
 
 CORPUS = {path.stem: jsonio.loads(path.read_bytes()) for path in (Path(__file__).parent / "schema_corpus").iterdir()}

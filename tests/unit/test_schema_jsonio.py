@@ -1,4 +1,4 @@
-"""gosudacon.linux.jsonio: strict JSON on the C scanner, and the same through the ordinary module."""
+"""gosudacon.base.jsonio: strict JSON on the C scanner, and the same through the ordinary module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 
 PACKAGE = Path(jsonio.__file__).parents[2]
 
@@ -180,7 +180,7 @@ def test_without_nulls_at_any_depth() -> None:
 def test_neither_json_nor_re_is_imported_for_good_text() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from gosudacon.linux import jsonio\n"
+        "from gosudacon.base import jsonio\n"
         "assert jsonio.dumps(jsonio.loads(b' [1.5, {\"a\": null}] '), 1)\n"
         "print(*sorted({'json', 'json.decoder', 're', 'enum', 'functools', 'typing'} & set(sys.modules)))\n"
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gosudacon.linux import jsonio
-from gosudacon.schema import problems, words
+from gosudacon.base import jsonio
+from gosudacon.schema import descriptions, problems
 from gosudacon.schema.positions import Positions
 
 CORPUS = sorted((Path(__file__).parent / "schema_corpus").iterdir())
@@ -217,8 +217,8 @@ def test_long_values_are_shortened() -> None:
     (problem,) = problems.problems({"ociVersion": "1", "root": {"path": "r"}, "mounts": "x" * 1000})
     assert len(problem.found) == 60
     assert problem.found.endswith("x...")
-    assert words.found([{"a": "b" * 100}]) == '[{"a":"' + "b" * 50 + "..."
-    assert len(words.where(("a" * 1000 + " ", 3))) < 70
+    assert descriptions.found([{"a": "b" * 100}]) == '[{"a":"' + "b" * 50 + "..."
+    assert len(descriptions.where(("a" * 1000 + " ", 3))) < 70
 
 
 def test_values_that_json_does_not_know() -> None:

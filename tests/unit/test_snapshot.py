@@ -269,7 +269,7 @@ def test_each_configuration_file_has_its_own(world: World) -> None:
 
 
 def test_an_error_is_not_kept(world: World) -> None:
-    from gosudacon.linux.errors import Error
+    from gosudacon.base.errors import Error
 
     shutil.move(world.module, world.site / "away")
     for _ in range(2):

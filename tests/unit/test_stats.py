@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gosudacon.base.errors import Error
 from gosudacon.cli.events import duration
 from gosudacon.container import stats, stats_v1, stats_v2
-from gosudacon.linux.errors import Error
 
 UNLIMITED = (1 << 64) - 1
 PRESSURE = """\

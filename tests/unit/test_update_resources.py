@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from gosudacon.base.errors import ConfigError, Error
 from gosudacon.cli import update
 from gosudacon.cli.parse import parse
 from gosudacon.container.resources import merge, read
-from gosudacon.linux.errors import ConfigError, Error
 
 R = dict[str, Any]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.criu import external, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories, common
 from gosudacon.container.delete import remove_dumped
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import jsonio
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline.step import Spec
 
 LOG = "dump.log"
@@ -116,12 +115,12 @@ class Dump:
         return wanted
 
     def _write(self, names: list[str]) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(external.DESCRIPTORS, flags, 0o600, dir_fd=self.directories.images_fd)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(external.DESCRIPTORS, flags, 0o600, dir_fd=self.directories.images_fd)
         try:
-            os.write(fd, jsonio.dumps(names).encode())
+            posix.write(fd, jsonio.dumps(names).encode())
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def _freezer(self) -> str | None:
         """The cgroup by which CRIU stops the processes; without one it stops them one by one (ptrace(2))."""
@@ -133,10 +132,10 @@ class Dump:
 
     def _notified(self, script: str, pid: int, fds: list[int]) -> None:
         for fd in fds:
-            os.close(fd)
+            posix.close(fd)
         if script == "status-ready" and self.status_fd >= 0:
-            os.write(self.status_fd, b"\0")
-            os.close(self.status_fd)
+            posix.write(self.status_fd, b"\0")
+            posix.close(self.status_fd)
             self.status_fd = -1
 
 
@@ -154,9 +153,9 @@ def _parent(images: str, parent: str) -> str:
     """``--parent-path``, which CRIU keeps in the images as a link: relative to them, so that they can be moved."""
     if parent.startswith("/"):
         raise Error("--parent-path must be relative")
-    place = os.path.join(images, parent)
-    if not os.path.isdir(place):
-        text = "not a directory" if os.path.exists(place) else "no such file or directory"
+    place = posix.path.join(images, parent)
+    if not posix.path.isdir(place):
+        text = "not a directory" if posix.path.exists(place) else "no such file or directory"
         raise Error(f"invalid --parent-path: stat {place}: {text}")
     return parent
 
@@ -169,6 +168,6 @@ def _check_writable(fd: int) -> None:
     try:
         flags = fcntl.fcntl(fd, _F_GETFL)
     except OSError as error:
-        raise Error(f"invalid --status-fd argument {fd}: {os.strerror(error.errno or 0).lower()}") from None
-    if flags & _ACCMODE == os.O_RDONLY:
+        raise Error(f"invalid --status-fd argument {fd}: {posix.strerror(error.errno or 0).lower()}") from None
+    if flags & _ACCMODE == posix.O_RDONLY:
         raise Error(f"invalid --status-fd argument {fd}: not writable")

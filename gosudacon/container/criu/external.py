@@ -6,10 +6,10 @@ A bind mount's name is its destination in config.json.
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio, mount, namespace
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error
+from gosudacon.linux import mount, namespace
 from gosudacon.linux import path as paths
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 DESCRIPTORS = "descriptors.json"
 NULL = "/dev/null"
 _FORMAT, _REGULAR, _CHARACTER = 0o170000, 0o100000, 0o020000
-_NULL_DEVICE = os.makedev(1, 3)
+_NULL_DEVICE = posix.makedev(1, 3)
 _INHERITED = {"network": 31100, "pid": 31500}  # kinds that CRIU inherits, and since which version
 _DEFAULT_NODES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
 
 def normal(destination: str) -> str:
     """An absolute path without empty components, ``.`` and ``..``."""
-    return os.path.normpath(f"/{destination}")
+    return posix.path.normpath(f"/{destination}")
 
 
 def binds(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -50,15 +50,15 @@ class Mounts:
             for line in file:
                 left, _, right = line.partition(b" - ")
                 fields = left.split(b" ")
-                point = os.fsdecode(mount.unescaped(fields[4]))
+                point = posix.fsdecode(mount.unescaped(fields[4]))
                 self.points[int(fields[0])] = point
                 if right.startswith(b"cgroup "):
                     self.cgroups.append(point)
-        self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root = posix.open(f"/proc/{pid}/root", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
     def close(self) -> None:
         """Give up the descriptor."""
-        os.close(self.root)
+        posix.close(self.root)
 
     def at(self, place: str) -> tuple[str, int]:
         """The mount point of what is at ``place``, and its number if it is a character device; ("", 0) for nothing."""
@@ -67,11 +67,11 @@ class Mounts:
         except OSError:
             return "", 0
         try:
-            status = os.fstat(fd)
+            status = posix.fstat(fd)
             device = status.st_rdev if status.st_mode & _FORMAT == _CHARACTER else 0
             return self.points.get(mount_id("self", fd), ""), device
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
@@ -103,7 +103,7 @@ def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict
         for entry in spec.config.get("mounts") or ():
             if entry.get("type") == "cgroup":
                 for controller, directory in cgroups.items():
-                    name = os.path.basename(host.cgroup_mounts.get(controller, ""))
+                    name = posix.path.basename(host.cgroup_mounts.get(controller, ""))
                     found[f"{normal(entry['destination'])}/{name}"] = directory
     return [{"key": name, "val": path} for name, path in found.items()]
 
@@ -114,7 +114,7 @@ def dump_namespaces(spec: Spec, pid: int, version: int) -> list[str]:
     for kind, path in spec.namespaces().items():
         if path and kind in _INHERITED:
             _check(kind, version)
-            inode = os.stat(namespace.namespace_path(kind, pid)).st_ino
+            inode = posix.stat(namespace.namespace_path(kind, pid)).st_ino
             found.append(f"{_short(kind)}[{inode}]:{_name(kind)}")
     return found
 
@@ -125,7 +125,7 @@ def restore_namespaces(spec: Spec, version: int) -> tuple[list[tuple[str, str]],
     for kind, path in spec.namespaces().items():
         if not path:
             continue
-        if not os.path.exists(path):
+        if not posix.path.exists(path):
             raise Error(f"Requested {kind} namespace {path} does not exist", where="linux.namespaces")
         if kind in _INHERITED:
             _check(kind, version)
@@ -149,7 +149,7 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
     for fd in range(3):
         link = f"/proc/{pid}/fd/{fd}"
         try:
-            target, status, number = os.readlink(link), os.stat(link), mount_id(pid, fd)
+            target, status, number = posix.readlink(link), posix.stat(link), mount_id(pid, fd)
         except OSError:
             names.append("")
             continue
@@ -168,7 +168,7 @@ def inherited(names: list[str]) -> list[dict[str, object]]:
 def read_descriptors(images: int) -> list[str]:
     """The names that a checkpoint has left in the directory of images; none if it left none. Raises `Error`."""
     try:
-        fd = os.open(DESCRIPTORS, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=images)
+        fd = posix.open(DESCRIPTORS, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=images)
     except FileNotFoundError:
         return []
     with open(fd, "rb", buffering=0) as file:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.container.criu import rpc
 from gosudacon.linux import namespace
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
 from gosudacon.pipeline.step import Options
 
 TYPE_CHECKING = False
@@ -61,18 +61,18 @@ class Directories:
         work = options.work_path
         self.work = work or self.images
         if create:
-            os.makedirs(self.images, 0o700, exist_ok=True)
+            posix.makedirs(self.images, 0o700, exist_ok=True)
         self.images_fd = _open(self.images)
         if work:
-            os.makedirs(self.work, 0o700, exist_ok=True)
+            posix.makedirs(self.work, 0o700, exist_ok=True)
         self.work_fd = _open(self.work)
         self.log_name = log
         self.log = f"{self.work}/{log}"
 
     def close(self) -> None:
         """Give up the descriptors."""
-        os.close(self.images_fd)
-        os.close(self.work_fd)
+        posix.close(self.images_fd)
+        posix.close(self.work_fd)
 
 
 def common(options: CriuOptions, directories: Directories, version: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _empty(kinds: Sequence[str]) -> int | None:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
-        text = os.strerror(error.errno or 0).lower()
+        text = posix.strerror(error.errno or 0).lower()
         raise Error(f"open {path}: {text}", call="open", errno=error.errno or 0) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, StateError
 from gosudacon.container.create import NewContainer
 from gosudacon.container.criu import external, rpc, service, steps
 from gosudacon.container.criu.request import CriuOptions, Directories, common
 from gosudacon.linux import console, proc
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StateError
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
@@ -132,10 +132,10 @@ class Restoration:
         if self.container.data.get("pid") != self._init:  # they go on already, and may have ended
             self._save()
         for fd in held.inherited.values():
-            os.close(fd)
+            posix.close(fd)
         held.inherited = {}
         if self._console >= 0:
-            os.close(self._console)
+            posix.close(self._console)
             self._console = -1
 
     def _start(self) -> int:
@@ -149,8 +149,8 @@ class Restoration:
             self._engine.await_exec()
             return console.receive(peer)
         finally:
-            os.close(peer)
-            os.close(held.socket)
+            posix.close(peer)
+            posix.close(held.socket)
 
     def _request(self) -> dict[str, object]:
         options, directories, cgroups = self._options, self._directories, self.context.cgroups
@@ -175,7 +175,7 @@ class Restoration:
         if script == "orphan-pts-master" and fds:
             self._take_terminal(fds.pop(0))
         for fd in fds:
-            os.close(fd)
+            posix.close(fd)
         if script == "setup-namespaces":
             self._set_init(pid)
             for step in self._hooks:
@@ -187,11 +187,11 @@ class Restoration:
     def _take_terminal(self, master: int) -> None:
         if self._console >= 0:
             console.send(self._console, master, "/dev/ptmx")
-            os.close(master)
+            posix.close(master)
         elif self._options.foreground:
             self._master = master
         else:
-            os.close(master)
+            posix.close(master)
             raise Error("the container has a terminal, and nobody to take it", hint="pass --console-socket")
 
     def _set_init(self, pid: int) -> None:
@@ -230,7 +230,7 @@ def _cgroup_roots(points: dict[str, str], cgroups: dict[str, str]) -> list[dict[
 
 def _end(pid: int) -> None:
     try:
-        os.kill(pid, _SIGKILL)
-        os.waitpid(pid, 0)
+        posix.kill(pid, _SIGKILL)
+        posix.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         return

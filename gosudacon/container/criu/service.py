@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import _socket
 
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.container.criu import rpc
-from gosudacon.linux import process, protobuf
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.linux import process
+from gosudacon.wire import protobuf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def find() -> str:
     """The path of criu. Raises `Error` if it is not installed."""
     for directory in DIRECTORIES:
         path = f"{directory}/criu"
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
+        if posix.access(path, posix.X_OK) and not posix.path.isdir(path):
             return path
     raise Error("criu is not installed", hint=f"it is looked for in {', '.join(DIRECTORIES)}")
 
@@ -81,7 +82,7 @@ class Session:
         self.socket.close()
         if self.pid:
             try:
-                os.kill(self.pid, _SIGKILL)
+                posix.kill(self.pid, _SIGKILL)
                 _wait(self.pid)
             except (ProcessLookupError, ChildProcessError):
                 return
@@ -134,7 +135,7 @@ class Session:
     def _why(self) -> str:
         """The last errors of the log, for a person."""
         try:
-            fd = os.open(self.log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = posix.open(self.log, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         except OSError:
             return ""
         with open(fd, "rb") as file:
@@ -146,17 +147,17 @@ def start(log: str = "") -> Session:
     """Start criu, with nothing on its standard streams. Raises `Error`."""
     path = find()
     ours, theirs = process.socketpair()
-    os.set_inheritable(theirs, True)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    actions = [(os.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)]
+    posix.set_inheritable(theirs, True)
+    null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    actions = [(posix.POSIX_SPAWN_DUP2, null, fd) for fd in range(3)]
     try:
-        pid = os.posix_spawn(path, ["criu", "swrk", str(theirs)], ENVIRONMENT, file_actions=actions, setsigmask=())
+        pid = posix.posix_spawn(path, ["criu", "swrk", str(theirs)], ENVIRONMENT, file_actions=actions, setsigmask=())
     except OSError as error:
-        os.close(ours)
-        raise Error(f"cannot run {path}: {os.strerror(error.errno or 0).lower()}", errno=error.errno or 0) from error
+        posix.close(ours)
+        raise Error(f"cannot run {path}: {posix.strerror(error.errno or 0).lower()}", errno=error.errno or 0) from error
     finally:
-        os.close(null)
-        os.close(theirs)
+        posix.close(null)
+        posix.close(theirs)
     return Session(ours, pid, log)
 
 
@@ -202,7 +203,7 @@ def problem() -> str:
 
 
 def _wait(pid: int) -> int:
-    _, status = os.waitpid(pid, 0)
+    _, status = posix.waitpid(pid, 0)
     return process.exit_status(status)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import console, mount, process
 from gosudacon.linux import path as paths
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import SyscallError
 from gosudacon.linux.namespace import CLONE_NEWNS
 from gosudacon.pipeline.step import ISOLATE, MOUNT, PREPARE, RUNTIME, START, Context, Step
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
-_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_PLACE = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 class Held:
@@ -54,8 +54,8 @@ class MountRoot(Step):
         mount.set_propagation("/", mount.MS_SLAVE | mount.MS_REC)
         mount.mount(self.path, self.place, None, mount.MS_BIND | mount.MS_REC)
         if context.root >= 0:
-            os.close(context.root)
-        context.root = os.open(self.place, _PLACE)
+            posix.close(context.root)
+        context.root = posix.open(self.place, _PLACE)
 
 
 class OpenDirectories(Step):
@@ -75,14 +75,14 @@ class OpenDirectories(Step):
 
     def run(self, context: Context) -> None:
         for path, number in zip((self.images, self.work), context.own(Held).directories, strict=True):
-            fd = os.open(path, _PLACE)
-            os.dup2(fd, number, inheritable=True)
-            os.close(fd)
+            fd = posix.open(path, _PLACE)
+            posix.dup2(fd, number, inheritable=True)
+            posix.close(fd)
         connection = context.own(Held).socket
         ours, theirs = process.socketpair()
         console.send(connection, ours, "criu")
-        os.close(connection)
-        os.close(ours)
+        posix.close(connection)
+        posix.close(ours)
         context.own(Held).socket = theirs
 
 
@@ -112,18 +112,18 @@ class MakeMountPoints(Step):
         for place in reversed(mounted):
             fd = paths.open_in_root(context.root, place)
             mount.umount(f"/proc/self/fd/{fd}")
-            os.close(fd)
+            posix.close(fd)
 
     def _make(self, context: Context, place: str, source: str) -> None:
-        file = bool(source) and os.stat(source).st_mode & _FORMAT != _DIRECTORY
-        os.close(paths.file_in_root(context.root, place) if file else paths.mkdir_in_root(context.root, place))
+        file = bool(source) and posix.stat(source).st_mode & _FORMAT != _DIRECTORY
+        posix.close(paths.file_in_root(context.root, place) if file else paths.mkdir_in_root(context.root, place))
 
     def _bind(self, context: Context, place: str, source: str) -> None:
         fd = paths.open_in_root(context.root, place)
         try:
             mount.mount(source, f"/proc/self/fd/{fd}", None, mount.MS_BIND | mount.MS_REC, about=place)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
 
 class OpenNamespaces(Step):
@@ -139,7 +139,7 @@ class OpenNamespaces(Step):
 
     def run(self, context: Context) -> None:
         for name, path in self.namespaces:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
             context.own(Held).inherited[name] = fd
 
 
@@ -157,12 +157,12 @@ class Execute(Step):
         assert context.engine is not None
         held = context.own(Held)
         for fd in held.inherited.values():
-            os.set_inheritable(fd, True)
+            posix.set_inheritable(fd, True)
         fd = held.socket
-        os.set_inheritable(fd, True)
+        posix.set_inheritable(fd, True)
         process.restore_signals()
         context.engine.ready()
         try:
-            os.execve(self.path, ["criu", "swrk", str(fd)], held.environment)
+            posix.execve(self.path, ["criu", "swrk", str(fd)], held.environment)
         except OSError as error:
             raise SyscallError(error.errno or 0, "execve", self.path) from None

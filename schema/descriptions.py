@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import jsonio
+from gosudacon.base import jsonio
 from gosudacon.schema import formats
 
 TYPE_CHECKING = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from gosudacon.linux import dbus
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error, StepError
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, StepError
+from gosudacon.wire import dbus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,14 +153,14 @@ def _connect(user: bool) -> dbus.Connection:
 
 def _user_addresses() -> list[tuple[str, bool]]:
     addresses = []
-    for each in os.getenv("DBUS_SESSION_BUS_ADDRESS").split(";"):
+    for each in posix.getenv("DBUS_SESSION_BUS_ADDRESS").split(";"):
         transport, _, options = each.partition(":")
         for key, _, value in (option.partition("=") for option in options.split(",")):
             if transport == "unix" and key == "path":
                 addresses.append((value, True))
             elif transport == "unix" and key == "abstract":
                 addresses.append((f"\0{value}", True))
-    directory = os.getenv("XDG_RUNTIME_DIR")
+    directory = posix.getenv("XDG_RUNTIME_DIR")
     if directory:
         addresses += [(f"{directory}/systemd/private", False), (f"{directory}/bus", True)]
     return addresses

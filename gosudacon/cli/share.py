@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gosudacon.base.errors import Error
 from gosudacon.cli import completion, man
-from gosudacon.linux.errors import Error
 
 _COMPLETIONS = {
     "bash": "share/bash-completion/completions/{name}",

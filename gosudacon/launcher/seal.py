@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import sys
 
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,22 +88,22 @@ def _restart(
     method: str, make: Callable[[int], int], arguments: Sequence[str], entry: str, paths: Sequence[str]
 ) -> str:
     """Execute a sealed interpreter; returns why that was not possible."""
-    exe = os.open(_EXE, os.O_PATH | os.O_CLOEXEC)
+    exe = posix.open(_EXE, posix.O_PATH | posix.O_CLOEXEC)
     sealed = -1
     try:
         sealed = make(exe)
-        os.execve(sealed, _command(method, arguments, entry, paths), _hidden())
+        posix.execve(sealed, _command(method, arguments, entry, paths), _hidden())
     except OSError as error:
         return f"{method}: {error.strerror}"
     finally:
         for fd in (exe, sealed):
             if fd >= 0:
-                os.close(fd)
+                posix.close(fd)
 
 
 def _command(method: str, arguments: Sequence[str], entry: str, paths: Sequence[str]) -> list[str]:
     """The new process's argv. Its first word is the interpreter's real path: from it Python finds its library."""
-    interpreter = os.readlink(_EXE).removesuffix(_DELETED)
+    interpreter = posix.readlink(_EXE).removesuffix(_DELETED)
     command = [interpreter, "-ISB", "-Xutf8", f"-X{OPTION}={method}", f"-X{OPTION}-again"]
     if paths:
         command.append(f"-X{PATHS_OPTION}=" + ":".join(paths))
@@ -112,13 +112,13 @@ def _command(method: str, arguments: Sequence[str], entry: str, paths: Sequence[
 
 def given() -> dict[bytes, bytes]:
     """The environment that this process was started with. The interpreter has changed its own: proc_pid_environ(5)."""
-    fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+    fd = posix.open("/proc/self/environ", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         content = b""
-        while chunk := os.read(fd, 1 << 16):
+        while chunk := posix.read(fd, 1 << 16):
             content += chunk
     finally:
-        os.close(fd)
+        posix.close(fd)
     found: dict[bytes, bytes] = {}
     for entry in content.split(b"\0"):
         name, assigned, value = entry.partition(b"=")
@@ -145,7 +145,7 @@ def _tree(exe: int) -> int:
     try:
         mount.mount_setattr(tree, mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NODEV)
     except BaseException:
-        os.close(tree)
+        posix.close(tree)
         raise
     return tree
 
@@ -153,16 +153,16 @@ def _tree(exe: int) -> int:
 def _memfd(exe: int) -> int:
     import fcntl
 
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    flags = posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING
     try:
-        memory = os.memfd_create("gosudacon", flags | _MFD_EXEC)
+        memory = posix.memfd_create("gosudacon", flags | _MFD_EXEC)
     except OSError:
-        memory = os.memfd_create("gosudacon", flags)
+        memory = posix.memfd_create("gosudacon", flags)
     try:
         _copy_text(exe, memory)
         fcntl.fcntl(memory, _F_ADD_SEALS, _SEALS)
     except BaseException:
-        os.close(memory)
+        posix.close(memory)
         raise
     return memory
 
@@ -171,29 +171,29 @@ def _copy(exe: int) -> int:
     writable = _nameless_file()
     try:
         _copy_text(exe, writable)
-        return os.open(f"/proc/self/fd/{writable}", os.O_PATH | os.O_CLOEXEC)
+        return posix.open(f"/proc/self/fd/{writable}", posix.O_PATH | posix.O_CLOEXEC)
     finally:
-        os.close(writable)  # the kernel executes nothing that is open for writing
+        posix.close(writable)  # the kernel executes nothing that is open for writing
 
 
 def _nameless_file() -> int:
     failure = OSError(0, "no directory for it")
     for directory in _COPY_DIRECTORIES:
         try:
-            if not os.statvfs(directory).f_flag & os.ST_NOEXEC:
-                return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o500)
+            if not posix.statvfs(directory).f_flag & posix.ST_NOEXEC:
+                return posix.open(directory, posix.O_TMPFILE | posix.O_RDWR | posix.O_EXCL | posix.O_CLOEXEC, 0o500)
         except OSError as error:
             failure = error
     raise failure
 
 
 def _copy_text(exe: int, target: int) -> None:
-    source = os.open(f"/proc/self/fd/{exe}", os.O_RDONLY | os.O_CLOEXEC)
+    source = posix.open(f"/proc/self/fd/{exe}", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        while os.sendfile(target, source, None, 1 << 30):
+        while posix.sendfile(target, source, None, 1 << 30):
             pass
     finally:
-        os.close(source)
+        posix.close(source)
 
 
 _LADDER: tuple[tuple[str, Callable[[int], int]], ...] = (("tree", _tree), ("memfd", _memfd), ("copy", _copy))
@@ -202,31 +202,31 @@ _LADDER: tuple[tuple[str, Callable[[int], int]], ...] = (("tree", _tree), ("memf
 def _is_tree() -> bool:
     # The root of a mount that has no namespace, and so no path. A /usr that is merely mounted read-only has
     # one, and can be made writable while somebody holds a handle to the file.
-    link = os.readlink(_EXE)
-    return link in ("/", "/" + _DELETED) and bool(os.statvfs(_EXE).f_flag & os.ST_RDONLY)
+    link = posix.readlink(_EXE)
+    return link in ("/", "/" + _DELETED) and bool(posix.statvfs(_EXE).f_flag & posix.ST_RDONLY)
 
 
 def _is_memfd() -> bool:
     import fcntl
 
-    exe = os.open(_EXE, os.O_RDONLY | os.O_CLOEXEC)
+    exe = posix.open(_EXE, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return fcntl.fcntl(exe, _F_GET_SEALS) & _SEALS == _SEALS
     finally:
-        os.close(exe)
+        posix.close(exe)
 
 
 def _is_copy() -> bool:
     import errno
 
-    if os.stat(_EXE).st_nlink:
+    if posix.stat(_EXE).st_nlink:
         return False
-    os.chmod(_EXE, 0o700)  # so that it is the running, not the mode, that forbids what follows
+    posix.chmod(_EXE, 0o700)  # so that it is the running, not the mode, that forbids what follows
     try:
-        os.close(os.open(_EXE, os.O_WRONLY | os.O_CLOEXEC))
+        posix.close(posix.open(_EXE, posix.O_WRONLY | posix.O_CLOEXEC))
     except OSError as error:
         # Linux 6.11 to 6.12 do let running text be written to.
         return error.errno == errno.ETXTBSY
     finally:
-        os.chmod(_EXE, 0o500)
+        posix.chmod(_EXE, 0o500)
     return False

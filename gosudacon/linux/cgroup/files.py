@@ -7,13 +7,13 @@ that needs no system call beyond `posix`.
 
 from __future__ import annotations
 
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, mount, path
-from gosudacon.linux import system as os
-from gosudacon.linux.cgroupdir import DIRECTORY as _DIRECTORY
-from gosudacon.linux.cgroupdir import inode as inode
-from gosudacon.linux.cgroupdir import open_hierarchy as open_hierarchy
-from gosudacon.linux.cgroupdir import rmdir as rmdir
-from gosudacon.linux.errors import SyscallError
+from gosudacon.linux.cgroup.hierarchy import DIRECTORY as _DIRECTORY
+from gosudacon.linux.cgroup.hierarchy import inode as inode
+from gosudacon.linux.cgroup.hierarchy import open_hierarchy as open_hierarchy
+from gosudacon.linux.cgroup.hierarchy import rmdir as rmdir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ def open_directory(directory: str) -> int:
 
     Raises `SyscallError`: ENODEV if the directory is on no cgroup filesystem.
     """
-    fd = path.openat2(mount.AT_FDCWD, directory, os.O_RDONLY | os.O_DIRECTORY, _STRAIGHT)
+    fd = path.openat2(mount.AT_FDCWD, directory, posix.O_RDONLY | posix.O_DIRECTORY, _STRAIGHT)
     if mount.filesystem_type(fd) not in _MAGICS:
-        os.close(fd)
+        posix.close(fd)
         raise SyscallError(_ENODEV, "open cgroup", directory)
     return fd
 
 
 def open_below(fd: int, name: str) -> int:
     """A descriptor of the cgroup ``name`` (a relative path) below ``fd``; leads nowhere else (openat2(2))."""
-    return path.openat2(fd, name, os.O_RDONLY | os.O_DIRECTORY, _BENEATH)
+    return path.openat2(fd, name, posix.O_RDONLY | posix.O_DIRECTORY, _BENEATH)
 
 
 def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tuple[int, bool]:
@@ -65,22 +65,22 @@ def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tupl
     try:
         return _make_one(parent, leaf)
     finally:
-        os.close(parent)
+        posix.close(parent)
 
 
 def _make_parents(fd: int, name: str, level: Callable[[int], None] | None) -> int:
-    here = os.dup(fd)
+    here = posix.dup(fd)
     try:
         for part in name.split("/") if name else ():
             if level:
                 level(here)
             child, _ = _make_one(here, part)
-            os.close(here)
+            posix.close(here)
             here = child
         if level:
             level(here)
     except BaseException:
-        os.close(here)
+        posix.close(here)
         raise
     return here
 
@@ -88,7 +88,7 @@ def _make_parents(fd: int, name: str, level: Callable[[int], None] | None) -> in
 def _make_one(parent: int, name: str) -> tuple[int, bool]:
     made = True
     try:
-        os.mkdir(name, 0o755, dir_fd=parent)  # a cgroup filesystem holds no symlinks that could lead elsewhere
+        posix.mkdir(name, 0o755, dir_fd=parent)  # a cgroup filesystem holds no symlinks that could lead elsewhere
     except FileExistsError:
         made = False
     except OSError as error:
@@ -99,14 +99,14 @@ def _make_one(parent: int, name: str) -> tuple[int, bool]:
 def read(fd: int, name: str) -> str:
     """The contents of a cgroup's file, without the final newline. Raises `SyscallError`."""
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        file = posix.open(name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
         try:
-            data = chunk = os.read(file, 65536)
+            data = chunk = posix.read(file, 65536)
             while len(chunk) > _NEARLY_A_PAGE:
-                chunk = os.read(file, 65536)
+                chunk = posix.read(file, 65536)
                 data += chunk
         finally:
-            os.close(file)
+            posix.close(file)
     except OSError as error:
         raise SyscallError(error.errno or 0, "read", name) from None
     return data.decode().rstrip("\n")
@@ -117,11 +117,11 @@ def write(fd: int, name: str, value: str) -> None:
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is not the name of a cgroup's file")
     try:
-        file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        file = posix.open(name, posix.O_WRONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=fd)
         try:
-            os.write(file, value.encode())
+            posix.write(file, value.encode())
         finally:
-            os.close(file)
+            posix.close(file)
     except OSError as error:
         raise SyscallError(error.errno or 0, "write", name) from None
 
@@ -141,7 +141,7 @@ def walk(top: int) -> Iterator[tuple[int, str]]:
     Holds two descriptors however deep a container nests its cgroups: the way back is ``..``, which no
     process can change in a cgroup filesystem.
     """
-    here = os.dup(top)
+    here = posix.dup(top)
     path_names: list[str] = []
     pending = [_children(here)]
     try:
@@ -149,28 +149,28 @@ def walk(top: int) -> Iterator[tuple[int, str]]:
             if pending[-1]:
                 name = pending[-1].pop()
                 try:
-                    child = os.open(name, _DIRECTORY, dir_fd=here)
+                    child = posix.open(name, _DIRECTORY, dir_fd=here)
                 except FileNotFoundError:
                     continue
-                os.close(here)
+                posix.close(here)
                 here = child
                 path_names.append(name)
                 pending.append(_children(here))
             elif path_names:
                 pending.pop()
-                above = os.open("..", _DIRECTORY, dir_fd=here)
-                os.close(here)
+                above = posix.open("..", _DIRECTORY, dir_fd=here)
+                posix.close(here)
                 here = above
                 yield here, path_names.pop()
             else:
                 return
     finally:
-        os.close(here)
+        posix.close(here)
 
 
 def _children(fd: int) -> list[str]:
     try:
-        with os.scandir(fd) as entries:
+        with posix.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []

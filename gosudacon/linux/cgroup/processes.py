@@ -9,15 +9,15 @@ from __future__ import annotations
 import _signal
 import time
 
-from gosudacon.linux import system as os
-from gosudacon.linux.cgroupfs import open_directory, read, rmdir, walk, write
-from gosudacon.linux.errors import Error, SyscallError
+from gosudacon.base import posix
+from gosudacon.base.errors import Error, SyscallError
+from gosudacon.linux.cgroup.files import open_directory, read, rmdir, walk, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _ENOENT, _EBUSY, _ENODEV, _EOPNOTSUPP = 2, 16, 19, 95
 _SIGKILL = 9
 _ROOT_INODE = 1  # of every cgroup filesystem (kernfs)
@@ -27,7 +27,7 @@ _PATIENCE = 5.0  # seconds for a freeze
 _WHERE_PROCESSES_ARE = ("", "freezer", "pids", "devices", "memory", "name=systemd")
 
 
-def processes(cgroups: Mapping[str, str]) -> list[int]:
+def pids(cgroups: Mapping[str, str]) -> list[int]:
     """Pids of all processes in the container's cgroup and below it, as seen from this pid namespace."""
     return _read_processes(_main(cgroups)) if cgroups else []
 
@@ -78,7 +78,7 @@ def _cgroup_kill(directory: str | None) -> bool:
         try:
             write(fd, "cgroup.kill", "1")
         finally:
-            os.close(fd)
+            posix.close(fd)
     except SyscallError as error:
         if error.errno in (_ENOENT, _ENODEV, _EOPNOTSUPP):  # gone, an old kernel, a threaded cgroup
             return False
@@ -93,7 +93,7 @@ def _signal_processes(directory: str, signal: int) -> bool:
         pinned: dict[int, int] = {}
         for pid in found[start : start + _BATCH]:
             try:
-                pinned[pid] = os.pidfd_open(pid)
+                pinned[pid] = posix.pidfd_open(pid)
             except OSError:
                 continue  # gone
         members = frozenset(_read_processes(directory))
@@ -104,7 +104,7 @@ def _signal_processes(directory: str, signal: int) -> bool:
             except ProcessLookupError:
                 continue
             finally:
-                os.close(pidfd)
+                posix.close(pidfd)
     return bool(found)
 
 
@@ -117,20 +117,20 @@ def _read_processes(directory: str) -> list[int]:
         raise
     found: set[int] = set()
     try:
-        if os.fstat(top).st_ino == _ROOT_INODE:  # everything on the machine
+        if posix.fstat(top).st_ino == _ROOT_INODE:  # everything on the machine
             raise Error(f"{directory} is the root of a hierarchy and no container's cgroup")
         _add_processes(top, found)
         for parent, name in walk(top):
             try:
-                fd = os.open(name, _DIRECTORY, dir_fd=parent)
+                fd = posix.open(name, _DIRECTORY, dir_fd=parent)
             except FileNotFoundError:
                 continue
             try:
                 _add_processes(fd, found)
             finally:
-                os.close(fd)
+                posix.close(fd)
     finally:
-        os.close(top)
+        posix.close(top)
     found.discard(0)  # a process outside of this pid namespace
     return sorted(found)
 
@@ -159,7 +159,7 @@ def oom_kills(cgroups: Mapping[str, str]) -> int:
         try:
             return int(_fields(read(fd, name)).get("oom_kill", "0"))
         finally:
-            os.close(fd)
+            posix.close(fd)
     except OSError:
         return 0
 
@@ -171,7 +171,7 @@ def frozen(cgroups: Mapping[str, str]) -> bool:
     try:
         return _is_frozen(fd, unified)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def freeze(cgroups: Mapping[str, str]) -> None:
@@ -193,7 +193,7 @@ def freeze(cgroups: Mapping[str, str]) -> None:
         write(fd, *(("cgroup.freeze", "0") if unified else ("freezer.state", "THAWED")))
         raise Error(f"cannot freeze the processes of {directory}", call="write", errno=_EBUSY)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def thaw(cgroups: Mapping[str, str]) -> None:
@@ -206,7 +206,7 @@ def thaw(cgroups: Mapping[str, str]) -> None:
     try:
         write(fd, *(("cgroup.freeze", "0") if unified else ("freezer.state", "THAWED")))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _freezer(cgroups: Mapping[str, str]) -> tuple[str, bool]:
@@ -236,12 +236,12 @@ def _thaw_below(directory: str | None) -> None:
             _thaw_one(parent, name)
         _thaw_one(top, ".")
     finally:
-        os.close(top)
+        posix.close(top)
 
 
 def _thaw_one(parent: int, name: str) -> None:
     try:
-        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        fd = posix.open(name, _DIRECTORY, dir_fd=parent)
     except OSError:
         return  # removed meanwhile
     try:
@@ -249,7 +249,7 @@ def _thaw_one(parent: int, name: str) -> None:
     except SyscallError:
         return
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def remove(cgroups: Mapping[str, str]) -> None:
@@ -287,7 +287,7 @@ def _rmdir_path(directory: str) -> bool:
     try:
         return rmdir(parent, name)
     finally:
-        os.close(parent)
+        posix.close(parent)
 
 
 def _remove_tree(directory: str) -> bool:
@@ -301,7 +301,7 @@ def _remove_tree(directory: str) -> bool:
         for parent, name in walk(top):
             rmdir(parent, name)  # what is busy keeps its parents, and is tried again with them
     finally:
-        os.close(top)
+        posix.close(top)
     return _rmdir_path(directory)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.linux import system as os
+from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ class SyscallError(OSError):
     path: str
 
     def __init__(self, number: int, call: str, path: str = "") -> None:
-        super().__init__(number, os.strerror(number))
+        super().__init__(number, posix.strerror(number))
         self.call = call
         self.path = path
 
@@ -88,7 +88,7 @@ def from_record(data: dict[str, Any]) -> Error:
 def reason(error: BaseException) -> str:
     """One line for any exception: ``mount /proc: operation not permitted`` in the lower case callers match."""
     if isinstance(error, OSError):
-        text = os.strerror(error.errno) if error.errno else (error.strerror or type(error).__name__)
+        text = posix.strerror(error.errno) if error.errno else (error.strerror or type(error).__name__)
         text = text[:1].lower() + text[1:]
         call = getattr(error, "call", "")
         path = getattr(error, "path", "") or _name(error.filename)
@@ -116,5 +116,5 @@ def errno_name(number: int) -> str:
 
 def _name(filename: object) -> str:
     if isinstance(filename, bytes):
-        return os.fsdecode(filename)
+        return posix.fsdecode(filename)
     return "" if filename is None else str(filename)

@@ -10,8 +10,8 @@ import _socket
 import struct
 import time
 
-from gosudacon.linux import system as os
-from gosudacon.linux.errors import Error
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ class Connection:
         BEGIN goes with it: systemd's private socket, if it reads BEGIN and the first message at once, does not look at
         that one before more arrives.
         """
-        uid = str(outer_uid(os.geteuid(), _uid_map())).encode().hex()
+        uid = str(outer_uid(posix.geteuid(), _uid_map())).encode().hex()
         self._socket.sendall(f"\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n".encode())
         answer = b""
         deadline = time.monotonic() + self._patience
@@ -359,10 +359,10 @@ class Connection:
                 raise UnreachableError(f"{self._address} does not answer as D-Bus does")
             answer += byte
         if not answer.startswith(b"OK "):
-            raise UnreachableError(f"{self._address} lets nobody with uid {os.geteuid()} in")
+            raise UnreachableError(f"{self._address} lets nobody with uid {posix.geteuid()} in")
 
     def _lost(self, error: OSError) -> UnreachableError:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        reason = posix.strerror(error.errno).lower() if error.errno else str(error)
         return UnreachableError(f"cannot reach {self._address}: {reason}")
 
 
