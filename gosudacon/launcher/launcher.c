@@ -330,8 +330,12 @@ __attribute__((noreturn, used)) void start(long *stack)
     const char *script = (const char *)loader.path;
     const char *args[argc + 6];
     const uint64_t held = 1 << (SIGHUP_ - 1) | 1 << (SIGINT_ - 1) | 1 << (SIGTERM_ - 1);
-    long known = is_known(python);
+    long known;
 
+    /* Until gosudacon.base.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
+    call(SYS_rt_sigprocmask, SIG_BLOCK_, (long)&held, 0, sizeof held, 0);
+
+    known = is_known(python);
     while (envp[envc])
         envc++;
     char *environment[envc + 2];
@@ -364,8 +368,6 @@ __attribute__((noreturn, used)) void start(long *stack)
         args[n++] = argv[i];
     args[n] = NULL;
 
-    /* Until gosudacon.base.interrupt can answer: amid its own start Python reports SIGINT as a traceback. */
-    call(SYS_rt_sigprocmask, SIG_BLOCK_, (long)&held, 0, sizeof held, 0);
     tree = sealed_clone(python);
     if (tree >= 0)
         call(SYS_execveat, tree, (long)"", (long)args, (long)environment, AT_EMPTY_PATH_);

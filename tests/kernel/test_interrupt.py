@@ -28,17 +28,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def started(runtime: Runtime, bundle: Bundle, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     runtime.created.append(bundle.id)
     command = [*runtime.command, "--root", str(runtime.root), *arguments]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        (bundle.path / "stderr").open("w") as stderr,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, text=True) as process,
+    ):
         try:
             yield process
         finally:
             process.kill()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, text = process.communicate(timeout=seconds(20))
+def ended(bundle: Bundle, process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its status, and what it said: not to the end of a pipe, which the container may have, too."""
+    status = process.wait(seconds(20))
+    text = (bundle.path / "stderr").read_text()
     assert "Traceback" not in text
-    return process.returncode, text
+    return status, text
 
 
 def hook(bundle: Bundle, kind: str, script: str) -> Path:
@@ -56,7 +61,7 @@ def test_a_create_is_undone(runtime: Runtime, bundle: Bundle, leftovers: Watch, 
     with started(runtime, bundle, *arguments, "--bundle", str(bundle.path), bundle.id) as process:
         eventually(lambda: note.exists() and note.read_text(), 20, "the hook")
         process.send_signal(number)
-        status, text = ended(process)
+        status, text = ended(bundle, process)
     assert status == 1
     assert text.count("\n") == 1
     assert f"interrupted by {signal.Signals(number).name}" in text
@@ -77,7 +82,7 @@ def test_more_signals_do_not_stop_the_undoing(runtime: Runtime, bundle: Bundle, 
         time.sleep(0.1)
         assert process.poll() is None
         go.unlink()
-        status, text = ended(process)
+        status, text = ended(bundle, process)
     assert (status, text.count("\n")) == (1, 1)
     assert "interrupted by SIGINT" in text
     assert leftovers.leftovers() == []
@@ -104,7 +109,7 @@ def test_a_signal_amid_the_start_is_one_line(runtime: Runtime, bundle: Bundle, l
         with started(runtime, bundle, "create", "--bundle", str(bundle.path), bundle.id) as process:
             time.sleep(pause / 1000)
             process.send_signal(signal.SIGINT)
-            status, text = ended(process)
+            status, text = ended(bundle, process)
         assert status in (0, 1, -signal.SIGINT), text  # the last before the launcher's first instruction
         assert text.count("\n") == (status == 1), text
         runtime.delete(bundle, "--force")
