@@ -32,6 +32,7 @@ from tests.clients.cri_types import (
 from tests.clients.daemon import Containerd, wrapper
 from tests.clients.protobuf import Message
 from tests.conftest import PARENT
+from tests.security import programs
 from tests.support import cgroups, namespaces, processes
 from tests.support.leftovers import Watch
 from tests.support.needs import missing, needs
@@ -252,6 +253,22 @@ def test_process_namespace_of_the_pod(cri: Cri) -> None:
     assert status == 0
     assert "sleep 1234" in out
     assert "sleep 1000000" in out.split("\n", 3)[1] or "trap" in out.split("\n", 3)[1]
+
+
+def test_a_shared_process_namespace_shows_nothing_of_the_host(cri: Cri, scratch: Path) -> None:
+    """To a container that may trace the processes it sees, of those that come in (tests/security/test_birth.py)."""
+    mark = scratch / "of-the-host"
+    mark.touch()
+    programs.build("hunt", scratch / "hunt")
+    pod = cri.pod(pid=POD)
+    security: Message = {"capabilities": {"add_capabilities": ["SYS_PTRACE"]}}
+    mounts = [{"container_path": "/hunt", "host_path": f"{scratch}/hunt", "readonly": True}]
+    hunter = start(pod, ["/hunt", str(mark), "word-that-is-nowhere", "0"], security, mounts=mounts)
+    eventually(lambda: "hunting" in pod.log(hunter), 10, "the hunt's beginning")
+    for _ in range(5):
+        assert pod.ended(start(pod, "true", security))["exit_code"] == 0
+        assert pod.execute(hunter, ["/bin/true"])[0] == 0
+    assert pod.log(hunter) == "hunting\n"
 
 
 def test_network_of_the_pod(pod: Pod) -> None:

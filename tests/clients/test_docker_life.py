@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.dockerd import Dockerd
+from tests.security import programs
 from tests.support import cgroups, processes
 from tests.support.console import Terminal
 from tests.support.timing import eventually, seconds
@@ -298,6 +299,20 @@ def test_update(docker: Dockerd) -> None:
     assert cgroups.read("pids", path, "pids.max", "pids.max") == "7"
     script = "for n in 1 2 3 4 5 6 7 8; do sleep 1 & done"
     assert "can't fork" in docker.docker("exec", name, "sh", "-c", script, check=False).stderr
+
+
+def test_health_checks_show_nothing_of_the_host(docker: Dockerd, scratch: Path) -> None:
+    """To a container that may trace the processes it sees (tests/security/test_birth.py)."""
+    mark = scratch / "of-the-host"
+    mark.touch()
+    hunt = programs.build("hunt", scratch / "hunt")
+    options = ["--cap-add", "SYS_PTRACE", "--volume", f"{hunt}:/hunt:ro"]
+    options += ["--health-cmd", "true", "--health-interval", "100ms"]
+    name = docker.detached(["/hunt", str(mark), "word-that-is-nowhere", "1"], *options)
+    for _ in range(10):
+        docker.docker("exec", name, "true")
+    eventually(lambda: docker.inspect(name, ".State.Health.Status") == "healthy", 20, "its health")
+    assert docker.docker("logs", name).stdout == "hunting\n"
 
 
 def test_health(docker: Dockerd) -> None:

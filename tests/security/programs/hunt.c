@@ -1,4 +1,5 @@
-/* A container that may trace every process it sees looks for more than it has itself, until standard input ends.
+/* A container that may trace every process it sees looks for more than it has itself: until standard input ends, if that
+ * is a pipe, else for ever.
  *
  * hunt MARK SECRET FILTER
  *
@@ -201,6 +202,8 @@ static char *backwards(const char *word)
 int main(int argc, char **argv)
 {
 	struct pollfd input = {.fd = 0, .events = POLLIN};
+	struct stat standard;
+	int pipe = fstat(0, &standard) == 0 && S_ISFIFO(standard.st_mode);
 	char me[16];
 
 	if (argc != 4)
@@ -212,7 +215,7 @@ int main(int argc, char **argv)
 	snprintf(me, sizeof me, "%d", getpid());
 	puts("hunting");
 	fflush(stdout);
-	while (poll(&input, 1, 0) == 0) {
+	while (!pipe || poll(&input, 1, 0) == 0) {
 		struct dirent *entry;
 		DIR *directory = opendir("/proc");
 
