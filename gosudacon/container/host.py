@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.base import posix
-from gosudacon.linux import mount
+from gosudacon.linux import mount, namespace
 from gosudacon.pipeline.step import Host
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
@@ -19,6 +19,7 @@ def gather() -> Host:
         kernel=(int(release[0]), int(minor)),
         euid=posix.geteuid(),
         initial_userns=_initial_userns(),
+        clone3=namespace.has_clone3(),
         cgroup_mode=mode,
         cgroup_mounts=mounts,
         own_cgroups=_own_cgroups(roots),

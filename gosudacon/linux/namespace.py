@@ -37,6 +37,7 @@ _NS_GET_NSTYPE = 0xB703
 
 _unshare = abi.syscall("unshare", abi.INT)
 _setns = abi.syscall("setns", abi.INT, abi.INT)
+_clone3 = abi.syscall("clone3", abi.BUFFER, abi.SIZE)
 
 
 class _PythonCall(CFuncPtr):
@@ -50,8 +51,11 @@ class _ForkingSyscall(CFuncPtr):
 
 
 def flag_names(flags: int) -> str:
-    """``CLONE_NEWPID|CLONE_NEWNS`` for a set of namespace flags."""
-    return "|".join(name for flag, name, _ in KINDS.values() if flags & flag) or "0"
+    """``CLONE_NEWPID|CLONE_NEWNS`` for a set of namespace flags, with or without `CLONE_INTO_CGROUP`."""
+    names = [name for flag, name, _ in KINDS.values() if flags & flag]
+    if flags & CLONE_INTO_CGROUP:
+        names.append("CLONE_INTO_CGROUP")
+    return "|".join(names) or "0"
 
 
 def unshare(flags: int) -> None:
@@ -91,6 +95,15 @@ def clone(flags: int, cgroup: int = -1) -> int:
     if pid < 0:
         raise SyscallError(error, "clone3", flag_names(flags))
     return pid
+
+
+def has_clone3() -> bool:
+    """Whether clone3(2) can be called at all: a seccomp filter around us may answer ENOSYS."""
+    try:
+        _clone3(None, 0)
+    except SyscallError as error:
+        return error.errno != _ENOSYS
+    raise AssertionError("clone3 without arguments succeeded")
 
 
 def clone_sibling() -> int:

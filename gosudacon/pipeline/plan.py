@@ -43,6 +43,10 @@ class Plan:
     def _sort(self) -> None:
         if not self.as_given:
             self.steps = sorted(self.steps, key=lambda step: (ORDER[step.phase], step.rank))  # stable
+        if any(step.joins_by_clone for step in self.steps):
+            for step in self.steps:
+                if step.spawns:  # of a stage that knows nothing of cgroups
+                    step.into_cgroup = True
 
     def insert_before(self, anchor: Step, *steps: Step) -> None:
         """Put steps where they run just before another one: they get its rank.

@@ -96,6 +96,8 @@ class Step(_Fields):
     ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
+    ``joins_by_clone``: the step is about a cgroup that the process enters by clone3(2), in the step that ``spawns``,
+    whose ``into_cgroup`` the plan sets for that.
     ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there.
     ``recorded_as`` is the name under which the step is on disk, ``PLUGIN.NAME``, and the version of its fields. The
     name outlives the class's; the version goes up when fields change their names or meaning (see `restored`).
@@ -110,6 +112,8 @@ class Step(_Fields):
     rank: int = 0
     modules: tuple[str, ...] = ()
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
+    into_cgroup: bool = False  # of the one that spawns: with CLONE_INTO_CGROUP
+    joins_by_clone: bool = False
     forks: bool = False  # container side: goes on as a child of the runtime's
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
     recorded_as: tuple[str, int] = ("", 1)
@@ -296,9 +300,10 @@ class Host:
     """What planning may know about the machine: a plain value, so that a test or `explain` can pass any.
 
     ``kernel`` is (major, minor); ``euid`` the caller's; ``initial_userns`` whether it is in the host's own
-    user namespace; ``cgroup_mode`` one of ``v1``, ``hybrid``, ``v2``; ``cgroup_mounts`` maps a v1 controller
-    (or ``name=systemd``, or ``""`` for the unified hierarchy) to its mount point; ``own_cgroups`` maps the same
-    keys to the caller's cgroup; ``systemd`` whether it is PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
+    user namespace; ``clone3`` whether clone3(2) can be called, which a seccomp filter may hide; ``cgroup_mode`` one of
+    ``v1``, ``hybrid``, ``v2``; ``cgroup_mounts`` maps a v1 controller (or ``name=systemd``, or ``""`` for the unified
+    hierarchy) to its mount point; ``own_cgroups`` maps the same keys to the caller's cgroup; ``systemd`` whether it is
+    PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
     ``assumed`` lists what could not be found out and was assumed.
     """
 
@@ -307,6 +312,7 @@ class Host:
         kernel: tuple[int, int] = (6, 1),
         euid: int = 0,
         initial_userns: bool = True,
+        clone3: bool = True,
         cgroup_mode: str = "v2",
         cgroup_mounts: dict[str, str] | None = None,
         own_cgroups: dict[str, str] | None = None,
@@ -318,6 +324,7 @@ class Host:
         self.kernel = kernel
         self.euid = euid
         self.initial_userns = initial_userns
+        self.clone3 = clone3
         self.cgroup_mode = cgroup_mode
         self.cgroup_mounts = {"": "/sys/fs/cgroup"} if cgroup_mounts is None else cgroup_mounts
         self.own_cgroups = {"": "/"} if own_cgroups is None else own_cgroups
@@ -325,6 +332,10 @@ class Host:
         self.apparmor = apparmor
         self.selinux = selinux
         self.assumed = assumed
+
+    def clones_into_cgroup(self) -> bool:
+        """Whether a process can be created in a cgroup of the unified hierarchy: CLONE_INTO_CGROUP, Linux 5.7."""
+        return self.clone3 and self.kernel >= (5, 7)
 
 
 class Stage:

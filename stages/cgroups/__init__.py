@@ -66,6 +66,15 @@ class Cgroups(Stage):
             yield from update.plan(_driver(spec, host).update(resources))
 
 
+def joining(controllers: list[str], by_clone: bool) -> str:
+    """What a process writes to join its cgroups; ``by_clone``: it is in that of the unified hierarchy already."""
+    v1 = [name for name in controllers if name]
+    ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
+    if "" in controllers and not by_clone:
+        ways.append("write 0 to cgroup.procs")
+    return "join the cgroup: " + "; ".join(ways) if ways else "close the cgroup's descriptor"
+
+
 def _would_be(spec: Spec, host: Host) -> dict[str, str]:
     """Where a container that does not exist would have its cgroups."""
     if not host.cgroup_mounts or _manager(spec) == DISABLED:

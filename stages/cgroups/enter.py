@@ -7,13 +7,13 @@ from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import path, proc
 from gosudacon.linux.cgroup import files
+from gosudacon.stages.cgroups import joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _UNIFIED = ""
-_CLONE_INTO_CGROUP = (5, 7)  # the kernel that has it
 _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _AT_FDCWD, _EBUSY = -100, 16
 
@@ -47,7 +47,7 @@ class OpenCgroups(Step):
                 file = f"{directory}/tasks"
                 if file not in joins:  # some controllers share a hierarchy
                     joins[file] = _open_to_write(file)
-            elif context.host.kernel >= _CLONE_INTO_CGROUP and files.can_clone_into():
+            elif context.host.clones_into_cgroup():
                 context.cgroup_fd = context.cgroup_dirs[_UNIFIED] = files.open_directory(directory)
             else:
                 joins[f"{directory}/cgroup.procs"] = _open_to_write(f"{directory}/cgroup.procs")
@@ -63,11 +63,7 @@ class EnterCgroups(Step):
     controllers: list[str]
 
     def describe(self) -> str:
-        v1 = [name for name in self.controllers if name]
-        ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
-        if _UNIFIED in self.controllers:
-            ways.append("the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs")
-        return "join the container's cgroup: " + "; ".join(ways)
+        return joining(self.controllers, self.joins_by_clone)
 
     def run(self, context: Context) -> None:
         held = context.own(_Opened)
@@ -101,7 +97,8 @@ def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str]) -> Iterator[Step
             raise ConfigError(f"invalid --cgroup argument: the container has no cgroup of controller {name!r}")
     init = 0 if target.below else target.pid
     yield OpenCgroups(cgroups=chosen, init=init)
-    yield EnterCgroups(controllers=[*cgroups])
+    by_clone = _UNIFIED in cgroups and host.clones_into_cgroup()
+    yield EnterCgroups(controllers=[*cgroups], joins_by_clone=by_clone)
 
 
 def _below(controller: str, directory: str, below: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ from gosudacon.api import ISOLATE, Context, Error, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux.cgroup import files
+from gosudacon.stages.cgroups import joining
 from gosudacon.stages.cgroups.create import Held, Note
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 _ENOENT, _EBUSY = 2, 16
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
-_CLONE_INTO_CGROUP = (5, 7)  # the kernel that has it
 
 
 class JoinCgroup(Step):
@@ -22,19 +22,15 @@ class JoinCgroup(Step):
 
     Writing ``0`` to ``tasks`` (v1) moves the writer alone, for which the kernel takes no lock on all process
     groups of the machine; the same move through ``cgroup.procs`` waits 5 to 10 ms for an RCU grace period.
-    The unified hierarchy is entered by clone3(CLONE_INTO_CGROUP), which needs no such lock either, and
-    through ``cgroup.procs`` only where that cannot be.
+    The unified hierarchy is entered by clone3(CLONE_INTO_CGROUP) when the process is made, which needs no such lock
+    either, and by this step, through ``cgroup.procs``, only where that cannot be.
     """
 
     phase = ISOLATE
     controllers: list[str]
 
     def describe(self) -> str:
-        v1 = [name for name in self.controllers if name]
-        ways = [f"write 0 to tasks of {', '.join(v1)}"] if v1 else []
-        if "" in self.controllers:
-            ways.append("the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs")
-        return "join the cgroup: " + "; ".join(ways)
+        return joining(self.controllers, self.joins_by_clone)
 
     def run(self, context: Context) -> None:
         held = context.own(Held)
@@ -62,7 +58,7 @@ class Making:
         self._joins: dict[str, int] = {}
         self._inodes: dict[str, int] = {}
         self._existing: dict[str, str] = {}
-        self._by_clone = context.host.kernel >= _CLONE_INTO_CGROUP and files.can_clone_into()
+        self._by_clone = context.host.clones_into_cgroup()
 
     def make(self, point: str, path: str, controllers: list[str], level: Callable[[int], None] | None = None) -> None:
         base = files.open_hierarchy(point)

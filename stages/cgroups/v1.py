@@ -47,7 +47,9 @@ class Legacy(Driver):
 
     def create(self) -> Iterator[Step]:
         yield CreateCgroup(places=self._places, rootless=self.rootless)
-        yield JoinCgroup(controllers=[name for place in self._places for name in place[2]])
+        controllers = [name for place in self._places for name in place[2]]
+        by_clone = UNIFIED in controllers and self.host.clones_into_cgroup()
+        yield JoinCgroup(controllers=controllers, joins_by_clone=by_clone)
 
     def devices(self, rules: list[ResourcesDevice]) -> Iterator[Step]:
         effective = devices.rules_of(rules)

@@ -44,7 +44,7 @@ class Unified(Driver):
 
     def create(self) -> Iterator[Step]:
         yield CreateUnifiedCgroup(places=v2_places(self.spec, self.host), rootless=self.rootless)
-        yield JoinCgroup(controllers=[UNIFIED])
+        yield JoinCgroup(controllers=[UNIFIED], joins_by_clone=self.host.clones_into_cgroup())
         yield from chown(self.spec)
 
     def devices(self, rules: list[ResourcesDevice]) -> Iterator[Step]:

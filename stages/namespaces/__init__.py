@@ -85,7 +85,7 @@ class OpenNamespace(Step):
 
 
 class Spawn(Step):
-    """Create the container's process; on cgroup v2 inside its cgroup from the first moment."""
+    """Create the container's process, in a cgroup of the unified hierarchy from the first moment."""
 
     phase = ISOLATE
     side = RUNTIME
@@ -93,7 +93,8 @@ class Spawn(Step):
     flags: int
 
     def describe(self) -> str:
-        return f"clone3({namespace.flag_names(self.flags)}): the container's process"
+        flags = self.flags | (namespace.CLONE_INTO_CGROUP if self.into_cgroup else 0)
+        return f"clone3({namespace.flag_names(flags)}): the container's process"
 
     def run(self, context: Context) -> None:
         assert context.engine is not None

@@ -77,6 +77,10 @@ class SpawnInside(Spawn):
     pid: int
     chosen: bool  # the caller has chosen a cgroup: no other will do
 
+    def describe(self) -> str:
+        otherwise = ", in init's cgroup if that takes none" if self.into_cgroup and not self.chosen else ""
+        return super().describe() + otherwise
+
     def run(self, context: Context) -> None:
         try:
             super().run(context)

@@ -99,15 +99,15 @@ def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: Mak
 
 
 def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: MakeJail, monkeypatch: Any) -> None:
-    monkeypatch.setattr(files, "can_clone_into", lambda: False)
     jail = make_jail()
+    monkeypatch.setattr(jail.host, "clone3", False)
     pid = jail.start()
     assert jail.context.cgroup_fd < 0
     assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
 
 
 def test_clone3_can_be_probed() -> None:
-    assert files.can_clone_into()
+    assert namespace.has_clone3()
 
 
 def test_limits_arrive(make_jail: MakeJail) -> None:

@@ -15,6 +15,7 @@ from gosudacon.api import ConfigError, Context, Host, Options, Spec, Step
 from gosudacon.pipeline import plan as plans
 from gosudacon.stages.cgroups import Cgroups
 from gosudacon.stages.cgroups.create import Note
+from gosudacon.stages.namespaces import Namespaces
 
 V1_MOUNTS = {
     name: f"/sys/fs/cgroup/{directory}"
@@ -88,6 +89,25 @@ def refused(*arguments: Any, **keywords: Any) -> ConfigError:
     return caught.value
 
 
+def joining(host: Host, path: str = "/c", **options: Any) -> tuple[str, str]:
+    """What the step that makes the process says about its cgroup, and what joins the cgroup afterwards."""
+    spec = Spec({"linux": {"cgroupsPath": path}}, "c1", "/bundle", Options(**options))
+    steps = plans.make([Namespaces(), Cgroups()], spec, host).steps
+    joins = [step.describe() for step in steps if type(step).__name__ == "JoinCgroup"]
+    return next(step.describe() for step in steps if step.spawns).partition(":")[0], "".join(joins)
+
+
+def test_the_step_that_clones_into_a_cgroup_says_so() -> None:
+    by_clone = "clone3(CLONE_INTO_CGROUP)"
+    assert joining(V2) == (by_clone, "close the cgroup's descriptor")
+    assert joining(HYBRID) == (by_clone, "join the cgroup: write 0 to tasks of memory, cpu")
+    for host in (Host(kernel=(5, 6)), Host(clone3=False)):
+        assert joining(host) == ("clone3(0)", "join the cgroup: write 0 to cgroup.procs")
+    assert joining(V1)[0] == "clone3(0)"
+    assert joining(V2, cgroup_manager="disabled") == ("clone3(0)", "")
+    assert joining(Host(systemd=True), path="", systemd_cgroup=True) == ("clone3(0)", "")
+
+
 def test_v1_plan() -> None:
     assert shown(plan(V1_LIMITS, V1)) == [
         "prepare          runtime   create cgroup /jail/c1 in cpu, cpuacct, cpuset, memory, devices, freezer, blkio, "
@@ -121,8 +141,7 @@ def test_v1_plan() -> None:
 def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
     assert shown(plan({"memory": {"limit": 1 << 20}}, HYBRID)) == [
         "prepare          runtime   create cgroup /jail/c1 in memory, cpu, unified",
-        "isolate          container join the cgroup: write 0 to tasks of memory, cpu; the unified one by "
-        "clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs",
+        "isolate          container join the cgroup: write 0 to tasks of memory, cpu",
         # no v1 devices here: eBPF in the unified hierarchy
         "isolate          runtime   attach an eBPF program for devices: c *:* m, b *:* m, c 1:3 rwm, c 1:5 rwm, "
         "c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",
@@ -133,8 +152,7 @@ def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
 def test_v2_plan() -> None:
     assert shown(plan({**LIMITS, "unified": {"memory.high": "max", "io.max": "8:0 rbps=1\n8:16 wiops=2"}})) == [
         "prepare          runtime   create cgroup /jail/c1",
-        "isolate          container join the cgroup: the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to "
-        "cgroup.procs",
+        "isolate          container close the cgroup's descriptor",
         "isolate          runtime   attach an eBPF program for devices: not a *:* rwm, c *:* m, b *:* m, c 1:3 rwm, "
         "c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",
         "isolate          runtime   write 536870912 to memory.swap.max",

@@ -59,10 +59,10 @@ def test_the_whole_plan(registry: Registry) -> None:
         "/sys/fs/cgroup/unified/c",
         "prepare/0 runtime rootfs-mount: connect to the console socket /s",
         "prepare/0 runtime seccomp: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
-        "isolate/0 runtime namespaces: clone3(0): the container's process",
+        "isolate/0 runtime namespaces: clone3(CLONE_INTO_CGROUP): the container's process, "
+        "in init's cgroup if that takes none",
         "isolate/0 container namespaces: prctl(PR_SET_DUMPABLE, 0)",
-        "isolate/0 container cgroups: join the container's cgroup: write 0 to tasks of devices, pids; "
-        "the unified one by clone3(CLONE_INTO_CGROUP), else write 0 to cgroup.procs",
+        "isolate/0 container cgroups: join the cgroup: write 0 to tasks of devices, pids",
         "isolate/0 runtime rootfs-mount: close what was opened for the container's process",
         "isolate/10 container namespaces: setns(pid, network, ipc, uts, mount), in the order that privileges allow",
         "isolate/10 container namespaces: setsid()",

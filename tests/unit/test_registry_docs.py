@@ -69,7 +69,7 @@ def test_every_hook_is_described_with_its_arguments() -> None:
 def test_every_attribute_is_described() -> None:
     tables = re.split(r"^### ", PLUGINS, flags=re.MULTILINE)
     part = {text.split("\n")[0]: text for text in tables}
-    inner = ("spawns", "forks", "stage", "runs_on", "record")  # for the engine
+    inner = ("spawns", "into_cgroup", "forks", "stage", "runs_on", "record")  # for the engine
     assert names(table("attribute", part["Stage"])) == [name for name in vars(Stage) if not name.startswith("_")]
     assert names(table("attribute", part["Step"])) == [
         name for name in vars(Step) if not name.startswith("_") and name not in inner

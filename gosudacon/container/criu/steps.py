@@ -6,7 +6,7 @@ from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import console, mount, process
 from gosudacon.linux import path as paths
-from gosudacon.linux.namespace import CLONE_NEWNS
+from gosudacon.linux.namespace import CLONE_INTO_CGROUP, CLONE_NEWNS, flag_names
 from gosudacon.pipeline.step import ISOLATE, MOUNT, PREPARE, RUNTIME, START, Context, Step
 
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
@@ -32,7 +32,9 @@ class SpawnCriu(Step):
     stage = "criu"
 
     def describe(self) -> str:
-        return "clone3(CLONE_NEWNS): the process for criu"
+        return (
+            f"clone3({flag_names(CLONE_NEWNS | (CLONE_INTO_CGROUP if self.into_cgroup else 0))}): the process for criu"
+        )
 
     def run(self, context: Context) -> None:
         assert context.engine is not None

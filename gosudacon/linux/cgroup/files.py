@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
-from gosudacon.linux import abi, mount, path
+from gosudacon.linux import mount, path
 from gosudacon.linux.cgroup.hierarchy import DIRECTORY as _DIRECTORY
 from gosudacon.linux.cgroup.hierarchy import inode as inode
 from gosudacon.linux.cgroup.hierarchy import open_hierarchy as open_hierarchy
@@ -24,8 +24,6 @@ _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _MAGICS = (mount.CGROUP_SUPER_MAGIC, mount.CGROUP2_SUPER_MAGIC)
 _ENOENT, _ENODEV, _ENOSYS = 2, 19, 38
 _NEARLY_A_PAGE = 2048  # the kernel hands out a page of short lines at a time: less than this was the last
-
-_clone3 = abi.syscall("clone3", abi.BUFFER, abi.SIZE)
 
 
 def open_directory(directory: str) -> int:
@@ -124,15 +122,6 @@ def write(fd: int, name: str, value: str) -> None:
             posix.close(file)
     except OSError as error:
         raise SyscallError(error.errno or 0, "write", name) from None
-
-
-def can_clone_into() -> bool:
-    """Whether clone3(2) can be called at all: a seccomp filter around us may answer ENOSYS. Needs Linux 5.7 besides."""
-    try:
-        _clone3(None, 0)
-    except SyscallError as error:
-        return error.errno != _ENOSYS
-    raise AssertionError("clone3 without arguments succeeded")
 
 
 def walk(top: int) -> Iterator[tuple[int, str]]:
