@@ -56,8 +56,15 @@ class CreateCgroup(Step):
         for _, path, controllers in self.places:
             by_path.setdefault(path, []).extend(name or "unified" for name in controllers)
         if list(by_path.values()) == [["unified"]]:
-            return f"create cgroup /{next(iter(by_path))}"
-        return "; ".join(f"create cgroup /{path} in {', '.join(names)}" for path, names in by_path.items())
+            made = f"create cgroup /{next(iter(by_path))}"
+        else:
+            made = "; ".join(f"create cgroup /{path} in {', '.join(names)}" for path, names in by_path.items())
+        return f"{made}{self._filled()}" + (", as far as the caller may" if self.rootless else "")
+
+    def _filled(self) -> str:
+        """What the cgroup gets at once, without which no limit could be set, or no process could enter."""
+        cpuset = any("cpuset" in controllers for _, _, controllers in self.places)
+        return "; an empty cpuset gets CPUs and memory nodes from above" if cpuset else ""
 
     def run(self, context: Context) -> None:
         from gosudacon.stages.cgroups.making import Making
@@ -147,6 +154,9 @@ class CreateUnifiedCgroup(CreateCgroup):
     """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way."""
 
     recorded_as = ("cgroups.create-unified", 1)
+
+    def _filled(self) -> str:
+        return " with all controllers that can be had"
 
     def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
         from gosudacon.linux.cgroup import files

@@ -229,7 +229,7 @@ class SetRootIdentity(Step):
     groups: bool
 
     def describe(self) -> str:
-        return "setresgid(0), setresuid(0) in the user namespace"
+        return ("setgroups(), " if self.groups else "") + "setresgid(0), setresuid(0) in the user namespace"
 
     def run(self, context: Context) -> None:
         identity.become(0, 0, [] if self.groups else None)

@@ -102,7 +102,7 @@ class OpenSource(_BindStep):
     phase = PREPARE
 
     def describe(self) -> str:
-        return f"open {self.source} for {self.destination}"
+        return f"clone the mount of {self.source} for {self.destination}, with its options"
 
     def mount(self, context: Context) -> None:
         context.own(Held).sources[self.index] = self.copy(context)

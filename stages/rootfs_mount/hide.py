@@ -32,7 +32,7 @@ class OpenNull(Step):
     phase = MOUNT
 
     def describe(self) -> str:
-        return "open /dev/null of the host to mask files with"
+        return "clone the mount of the host's /dev/null, to mask files with"
 
     def run(self, context: Context) -> None:
         fd = mount.clone_tree(mount.AT_FDCWD, "/dev/null")

@@ -21,7 +21,7 @@ class OpenSourceOrLink(OpenSource):
     """Read the link on the runtime's side, or copy what is none."""
 
     def describe(self) -> str:
-        return f"read the link {self.source} for {self.destination}, or open what is none"
+        return f"read the link {self.source} for {self.destination}, or clone the mount of what is none"
 
     def mount(self, context: Context) -> None:
         text = read(self.source)

@@ -49,7 +49,8 @@ class CompileSeccomp(Step):
 
     def describe(self) -> str:
         names = {name for rule in self.profile.get("syscalls") or () for name in rule["names"]}
-        return f"compile the seccomp filter: {self.profile['defaultAction']}, rules for {len(names)} system calls"
+        what = f"compile the seccomp filter: {self.profile['defaultAction']}, rules for {len(names)} system calls"
+        return what + (f"; cached in {self.cache}" if self.cache else "")
 
     def run(self, context: Context) -> None:
         path = library(self.library)

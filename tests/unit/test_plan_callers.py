@@ -59,7 +59,7 @@ def test_no_annotation_makes_a_step() -> None:
 def test_the_notify_directory_is_made_and_mounted_read_only() -> None:
     assert notify_steps(spec(notify_directory=NOTIFY), Host()) == [
         "prepare runtime: make the directory notify in the state directory, for NOTIFY_SOCKET (lasts)",
-        f"prepare runtime: open {NOTIFY} for /run/notify",
+        f"prepare runtime: clone the mount of {NOTIFY} for /run/notify, with its options",
         f"mount container: mount {NOTIFY} on /run/notify (bind,ro,nosuid,nodev,noexec)",
     ]
 

@@ -111,7 +111,7 @@ def test_the_step_that_clones_into_a_cgroup_says_so() -> None:
 def test_v1_plan() -> None:
     assert shown(plan(V1_LIMITS, V1)) == [
         "prepare          runtime   create cgroup /jail/c1 in cpu, cpuacct, cpuset, memory, devices, freezer, blkio, "
-        "pids, hugetlb, net_cls, net_prio, rdma, name=systemd",
+        "pids, hugetlb, net_cls, net_prio, rdma, name=systemd; an empty cpuset gets CPUs and memory nodes from above",
         "prepare          runtime   allow devices c *:* m, b *:* m, c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, "
         "c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",
         "isolate          container join the cgroup: write 0 to tasks of cpu, cpuacct, cpuset, memory, devices, "
@@ -151,7 +151,7 @@ def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
 
 def test_v2_plan() -> None:
     assert shown(plan({**LIMITS, "unified": {"memory.high": "max", "io.max": "8:0 rbps=1\n8:16 wiops=2"}})) == [
-        "prepare          runtime   create cgroup /jail/c1",
+        "prepare          runtime   create cgroup /jail/c1 with all controllers that can be had",
         "isolate          container close the cgroup's descriptor",
         "isolate          runtime   attach an eBPF program for devices: not a *:* rwm, c *:* m, b *:* m, c 1:3 rwm, "
         "c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",

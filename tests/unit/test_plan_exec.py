@@ -58,7 +58,8 @@ def test_the_whole_plan(registry: Registry) -> None:
         "prepare/0 runtime cgroups: open the cgroups /sys/fs/cgroup/devices/c, /sys/fs/cgroup/pids/c, "
         "/sys/fs/cgroup/unified/c",
         "prepare/0 runtime rootfs-mount: connect to the console socket /s",
-        "prepare/0 runtime seccomp: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
+        "prepare/0 runtime seccomp: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls; "
+        "cached in /var/cache/gosudacon/seccomp",
         "isolate/0 runtime namespaces: clone3(CLONE_INTO_CGROUP): the container's process, "
         "in init's cgroup if that takes none",
         "isolate/0 container namespaces: prctl(PR_SET_DUMPABLE, 0)",
@@ -98,7 +99,7 @@ def test_a_user_namespace_is_joined_in_the_order_that_privileges_allow(registry:
     found = what(registry, spec(target=Target(7, 9, ["user", *KINDS])))
     assert found[2:] == [
         "setns(user, pid, network, ipc, uts, mount), in the order that privileges allow",
-        "setresgid(0), setresuid(0) in the user namespace",
+        "setgroups(), setresgid(0), setresuid(0) in the user namespace",
         "setsid()",
     ]
 

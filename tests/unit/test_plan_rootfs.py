@@ -200,7 +200,7 @@ def test_planning_twice_gives_the_same(name: str) -> None:
 
 def test_sources_are_opened_on_the_runtime_side() -> None:
     assert describe(mount("/data/", "bind", "src", "rbind", "ro", "rprivate")) == [
-        "prepare: open /b/src for /data",
+        "prepare: clone the mount of /b/src for /data, with its options",
         "isolate: close what was opened for the container's process",
         "mount: mount /b/src on /data (rbind,ro,rprivate)",
     ]

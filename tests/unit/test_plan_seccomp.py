@@ -59,7 +59,8 @@ ALLOWING: Any = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet"
 def test_a_profile_that_refuses_what_follows_is_loaded_last() -> None:
     """What it costs is to hold the right to load it until then."""
     assert lines(plan(PROFILE, nnp=False)) == [
-        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls",
+        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls; "
+        "cached in /var/cache/gosudacon/seccomp",
         HOLD,
         "start/5 container: load the seccomp filter (SPEC_ALLOW)",
     ]
@@ -150,7 +151,8 @@ def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool) -> None:
     rank = 90 if nnp else 70
     held, let_go = ([], []) if nnp else ([HOLD], [LET_GO])
     assert lines(steps) == [
-        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls",
+        "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ALLOW, rules for 1 system calls; "
+        "cached in /var/cache/gosudacon/seccomp",
         "prepare/0 runtime: connect to the seccomp agent at /run/agent.sock",
         *held,
         f"confine/{rank} container: load the seccomp filter, with a notification descriptor (WAIT_KILLABLE_RECV)",
