@@ -32,7 +32,8 @@ def main(entry: str = "") -> NoReturn:
     if "gosudacon" in sys._xoptions:
         _show_environment()
     if sys._xoptions.get("gosudacon") != "tree":
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, (1, 2, 15))  # as the launcher has done: gosudacon.base.interrupt
+        # As the launcher has done: gosudacon.base.interrupt.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM))
         from gosudacon.launcher.start import prepare
 
         prepare(sys.argv[1:], entry or _PACKAGE + "/__main__.py", _PACKAGE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from _stat import S_ISCHR
+from errno import EACCES, EINVAL, ENOENT, EPERM
+
 from gosudacon.api import PIVOT, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
@@ -10,8 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EINVAL, _EPERM, _ENOENT, _EACCES = 22, 1, 2, 13
-_FORMAT, _CHARACTER = 0o170000, 0o020000
 _NULL = posix.makedev(1, 3)
 _AFTERWARDS = {
     "shared": mount.MS_SHARED,
@@ -62,9 +63,9 @@ class MaskHostMounts(Step):
             try:
                 mount.umount(place, mount.MNT_DETACH)
             except OSError as error:
-                if error.errno == _ENOENT:  # went with another mount
+                if error.errno == ENOENT:  # went with another mount
                     continue
-                if error.errno not in (_EINVAL, _EPERM):
+                if error.errno not in (EINVAL, EPERM):
                     raise
                 mount.mount("tmpfs", place, "tmpfs", mount.MS_RDONLY)  # locked: cannot be unmounted
 
@@ -153,7 +154,7 @@ class MakeWorkingDirectory(Step):
         try:
             posix.close(path.mkdir_in_root(context.root, self.path))
         except OSError as error:
-            if error.errno != _EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
+            if error.errno != EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
                 raise
 
 
@@ -167,7 +168,7 @@ def _is_null(fd: int) -> bool:
         status = posix.fstat(fd)
     except OSError:
         return False
-    return status.st_mode & _FORMAT == _CHARACTER and status.st_rdev == _NULL
+    return S_ISCHR(status.st_mode) and status.st_rdev == _NULL
 
 
 def _full_mounts(mountinfo: bytes, own: bytes) -> list[bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import _signal
 
-SIGNALS = {1: "SIGHUP", 2: "SIGINT", 15: "SIGTERM"}
+SIGNALS = {_signal.SIGHUP: "SIGHUP", _signal.SIGINT: "SIGINT", _signal.SIGTERM: "SIGTERM"}
 _received: list[int] = []
 
 

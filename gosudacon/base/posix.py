@@ -7,6 +7,7 @@ built in and already there, and has all that is thin over a system call. The res
 from __future__ import annotations
 
 import sys
+from _stat import S_ISDIR, S_ISLNK
 from posix import *  # noqa: F403 - this module is `posix`, and a little more
 from posix import _exit, environ, fspath, getcwd, lstat, mkdir, readlink, stat, strerror
 
@@ -18,7 +19,6 @@ __all__ = ["_exit", "fsdecode", "fsencode", "getenv", "makedirs", "path", "sep",
 
 sep = "/"
 _ENCODING = sys.getfilesystemencoding()
-_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 
 
 def fsencode(name: str | bytes | os.PathLike[str]) -> bytes:
@@ -115,7 +115,7 @@ class path:
     def isdir(name: str) -> bool:
         """`os.path.isdir`."""
         try:
-            return stat(name).st_mode & _S_IFMT == _S_IFDIR
+            return S_ISDIR(stat(name).st_mode)
         except (OSError, ValueError):
             return False
 
@@ -123,7 +123,7 @@ class path:
     def islink(name: str) -> bool:
         """`os.path.islink`."""
         try:
-            return lstat(name).st_mode & _S_IFMT == _S_IFLNK
+            return S_ISLNK(lstat(name).st_mode)
         except (OSError, ValueError):
             return False
 

@@ -10,8 +10,6 @@ from gosudacon.cli.main import options_of, root_of
 from gosudacon.container.explain import Explanation, Refusal
 from gosudacon.container.process import ExecOptions
 
-_SIGPIPE = 13
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """Print the plan of a bundle, or on stderr everything that is wrong with its configuration."""
-    _signal.signal(_SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
     bundle = posix.path.abspath(invocation.args[0] if invocation.args else ".")
     options, stage = options_of(invocation, ExecOptions), invocation.options["stage"]
     options.process = invocation.options["exec"]

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
             """What is being done."""
 
 
-_SIGCHLD = 17
-
-
 class Caller:
     """Who wants an operation, and what the container's process gets from there.
 
@@ -125,8 +122,8 @@ class Caller:
         """Have the container's process get its descriptors, and close those that are not for it."""
         engine.inherited = self.descriptors
         engine.private = list(self.private)
-        if _signal.getsignal(_SIGCHLD) == _signal.SIG_IGN:  # the kernel would reap our children
-            _signal.signal(_SIGCHLD, _signal.SIG_DFL)
+        if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:  # the kernel would reap our children
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
     def _others(self, there: list[int]) -> list[int]:
         """What is open beside the descriptors that are passed on, as far as these do not take its number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from _signal import SIGKILL
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, StateError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Step
 
-_SIGKILL = 9
 _PATIENCE = 10.0  # seconds for a killed init to go away
 
 
@@ -52,7 +52,7 @@ def delete(root: str, id: str, force: bool = False) -> list[Error]:
             )
         if not force:
             container.steps("lasting")  # says what is missing while init is alive
-        kill_container(container, _SIGKILL)
+        kill_container(container, SIGKILL)
         _await_death(container)
     return remove(container)
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Context, Spec
 
 _ALL = _signal.valid_signals()
-_SIGKILL, _SIGCHLD, _SIGCONT, _SIGURG, _SIGWINCH = 9, 17, 18, 23, 28
-_OUR_OWN = (_SIGCHLD, _SIGURG, _SIGWINCH)
+_OUR_OWN = (_signal.SIGCHLD, _signal.SIGURG, _signal.SIGWINCH)
 
 
 def prepare(caller: Caller, spec: Spec, reaps: bool) -> int:
@@ -90,13 +89,13 @@ def finish(container: Container) -> list[Error]:
     if not container.store.lock():
         return []
     if container.data["shares_pid_namespace"]:
-        kill_container(container, _SIGKILL, every=True)
+        kill_container(container, _signal.SIGKILL, every=True)
     return remove(container)
 
 
 def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:
-    if terminal is not None and signal in (_SIGWINCH, _SIGCONT):
-        terminal.resize() if signal == _SIGWINCH else terminal.resume()
+    if terminal is not None and signal in (_signal.SIGWINCH, _signal.SIGCONT):
+        terminal.resize() if signal == _signal.SIGWINCH else terminal.resume()
     if signal in _OUR_OWN:
         return
     try:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import _signal
+from errno import EINVAL
 
 from gosudacon.base import posix
 from gosudacon.base.errors import StateError, SyscallError
 from gosudacon.container.state import Container, Store
-
-_SIGKILL = 9
-_EINVAL = 22
 
 
 def kill(root: str, id: str, signal: int, every: bool = False) -> None:
@@ -33,13 +31,13 @@ def kill_container(container: Container, signal: int, every: bool = False) -> No
 
     SIGKILL ends a paused container, too, which is thawed for it: on cgroup v1 frozen processes do not die.
     """
-    whole = every or (signal == _SIGKILL and container.data["shares_pid_namespace"])
+    whole = every or (signal == _signal.SIGKILL and container.data["shares_pid_namespace"])
     if whole and container.data.get("cgroups"):
         from gosudacon.linux.cgroup import processes
 
         processes.signal_all(container.data["cgroups"], signal)
     signal_init(container, signal)
-    if signal == _SIGKILL and container.frozen():
+    if signal == _signal.SIGKILL and container.frozen():
         from gosudacon.linux.cgroup import processes
 
         processes.thaw(container.data["cgroups"])
@@ -53,7 +51,7 @@ def signal_init(container: Container, signal: int) -> None:
     except ProcessLookupError:
         return
     except OSError as error:
-        if error.errno == _EINVAL:  # no process any more, but a session still: Linux before 6.16
+        if error.errno == EINVAL:  # no process any more, but a session still: Linux before 6.16
             return
         raise SyscallError(error.errno or 0, "pidfd_open", str(pid)) from None
     try:

@@ -6,12 +6,12 @@ No lock is held: all that changes is a file of the cgroup, and a hook that calls
 from __future__ import annotations
 
 import time
+from errno import ENODEV, ENOENT
 
 from gosudacon.base.errors import Error, StateError, SyscallError
 from gosudacon.container.state import Container, Store
 from gosudacon.linux.cgroup import processes
 
-_ENOENT, _ENODEV = 2, 19
 _PATIENCE = 5.0  # seconds for the kernel to say that all processes go on
 
 
@@ -27,7 +27,7 @@ def pause(root: str, id: str) -> None:
     try:
         processes.freeze(container.data["cgroups"])
     except SyscallError as error:
-        if error.errno in (_ENOENT, _ENODEV) and not container.alive():  # ended, and was deleted, meanwhile
+        if error.errno in (ENOENT, ENODEV) and not container.alive():  # ended, and was deleted, meanwhile
             raise StateError("container not running") from error
         raise
 
@@ -61,6 +61,6 @@ def _still_frozen(cgroups: dict[str, str]) -> bool:
     try:
         return processes.frozen(cgroups)
     except SyscallError as error:
-        if error.errno in (_ENOENT, _ENODEV):  # its processes have ended, and it was deleted
+        if error.errno in (ENOENT, ENODEV):  # its processes have ended, and it was deleted
             return False
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from errno import EACCES, EAGAIN, EIO, EISDIR, ELOOP, ENXIO
 
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error, StateError
@@ -30,7 +31,7 @@ SOCKET = "start.sock"
 ORIGINAL = "original.json"
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _LIMIT = jsonio.SIZE_LIMIT
-_DAMAGED = (5, 6, 11, 13, 21, 40)  # EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP: not a file, or not to be read
+_DAMAGED = (EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP)  # not a file, or not to be read
 _FILE = "state.json"
 _OURS = ("config.json", "cgroups.note", "cgroups.json", SOCKET, "notify")
 _READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC

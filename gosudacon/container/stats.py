@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from errno import ENODEV, ENOENT, ENOTDIR, ENOTSUP
+
 from gosudacon.base import posix
 
 TYPE_CHECKING = False
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     Value = TypeVar("Value")
 
-_ENOENT, _ENOTDIR, _ENODEV, _ENOTSUP = 2, 20, 19, 95
 #: Flags of a cpuset that are always there, on cgroup v2 without a value.
 CPUSET_FLAGS = (
     "cpu_exclusive",
@@ -153,13 +154,13 @@ def _read(path: str) -> str:
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (_ENOENT, _ENOTDIR):
+        if error.errno in (ENOENT, ENOTDIR):
             return ""
         raise
     try:
         with open(fd, "rb", buffering=0) as file:
             return (file.read() or b"").decode(errors="replace")
     except OSError as error:
-        if error.errno in (_ENODEV, _ENOTSUP):  # the cgroup was removed; pressure is not accounted
+        if error.errno in (ENODEV, ENOTSUP):  # the cgroup was removed; pressure is not accounted
             return ""
         raise

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _CHUNK = 65536
 _ATOMIC = 4096  # PIPE_BUF: what a pipe takes without a wait once poll(2) says that it takes something
 _POLLIN, _POLLOUT = 1, 4
-_SIGTTIN, _SIGTTOU = 21, 22
 
 
 def find(caller: Caller) -> int:
@@ -109,11 +108,11 @@ class Keyboard(Pump):
                 raise
         # SIGTTIN is blocked, like all signals, which makes it an error. Let it through: in a process group that
         # nobody could continue it stays one, and is the end of the input.
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_SIGTTIN,))
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTTIN,))
         try:
             return super().take()
         finally:
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGTTIN,))
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTIN,))
 
 
 def in_background(fd: int) -> bool:
@@ -186,13 +185,13 @@ class Terminal:
 
     def _enter_raw_mode(self) -> None:
         """In the background this stops the process (SIGTTOU) until the caller brings it to the foreground."""
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_SIGTTOU,))
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTTOU,))
         try:
             saved = termios.tcgetattr(self.host)
             if self._set(_raw(saved)):
                 self._saved = saved
         finally:
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGTTOU,))
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTOU,))
 
     def _set(self, settings: Settings, when: int = termios.TCSANOW) -> bool:
         """tcsetattr(3); False where the terminal is gone, or not this process's to set."""

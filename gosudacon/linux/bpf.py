@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, EPERM
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
@@ -19,7 +21,6 @@ _ALLOW_MULTI, _REPLACE = 2, 4
 _ATTR_SIZE = 144  # of union bpf_attr; what a kernel does not know must be zero
 _MOST_PROGRAMS = 64  # per cgroup (kernel: BPF_CGROUP_MAX_PROGS)
 _RLIMIT_MEMLOCK, _INFINITY = 8, (1 << 64) - 1
-_EPERM, _EINVAL = 1, 22
 _LICENSE = b"Apache-2.0\0"
 
 # Opcodes (Documentation/bpf/standardization/instruction-set.rst): class | source | operation.
@@ -106,7 +107,7 @@ def load(code: bytes) -> int:
     try:
         return _load(code)
     except SyscallError as error:
-        if error.errno != _EPERM or not _unlimit_locked_memory():
+        if error.errno != EPERM or not _unlimit_locked_memory():
             raise
     return _load(code)
 
@@ -149,7 +150,7 @@ def _replace(cgroup: int, program: int, number: int) -> None:
         _attach(cgroup, program, _ALLOW_MULTI | _REPLACE, old)
         return
     except SyscallError as error:
-        if error.errno != _EINVAL:  # Linux before 5.6 cannot replace, nor any if the old one was attached otherwise
+        if error.errno != EINVAL:  # Linux before 5.6 cannot replace, nor any if the old one was attached otherwise
             raise
     finally:
         posix.close(old)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, EPERM
+
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
 from gosudacon.linux.process import PR_SET_KEEPCAPS, prctl
@@ -57,7 +59,6 @@ _capget = abi.syscall("capget", abi.BUFFER, abi.BUFFER)
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT, _RAISE, _CLEAR_ALL = 47, 2, 4
-_EINVAL, _EPERM = 22, 1
 
 
 def mask(names: list[str]) -> int:
@@ -76,7 +77,7 @@ def drop_bounding(keep: int) -> None:
         try:
             prctl(_PR_CAPBSET_DROP, number, about="PR_CAPBSET_DROP")
         except SyscallError as error:
-            if error.errno == _EINVAL:
+            if error.errno == EINVAL:
                 return
             raise
 
@@ -102,7 +103,7 @@ def set_ambient(wanted: int) -> None:
     try:
         prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, about="PR_CAP_AMBIENT_CLEAR_ALL")
     except SyscallError as error:
-        if error.errno != _EINVAL:
+        if error.errno != EINVAL:
             raise
         return
     for number in range(64):
@@ -110,7 +111,7 @@ def set_ambient(wanted: int) -> None:
             try:
                 prctl(_PR_CAP_AMBIENT, _RAISE, number)
             except SyscallError as error:
-                if error.errno not in (_EINVAL, _EPERM):
+                if error.errno not in (EINVAL, EPERM):
                     raise
 
 

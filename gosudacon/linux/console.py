@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import fcntl
+from _stat import S_ISCHR
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
@@ -17,7 +18,6 @@ _TIOCGPTN = 0x80045430
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _PTMX = posix.makedev(5, 2)
-_FORMAT, _CHARACTER = 0o170000, 0o020000
 _PATH_LIMIT = 107  # bytes that fit sockaddr_un
 _SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
 
@@ -32,7 +32,7 @@ def allocate(devpts: int) -> tuple[int, int]:
     probe = openat2(devpts, "ptmx", posix.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     status = posix.fstat(probe)
     posix.close(probe)
-    if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _PTMX:
+    if not S_ISCHR(status.st_mode) or status.st_rdev != _PTMX:
         raise Error("/dev/pts/ptmx is not the device 5:2")
     master = openat2(devpts, "ptmx", posix.O_RDWR | posix.O_NOCTTY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     try:

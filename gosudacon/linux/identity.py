@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _stat import S_ISREG
+
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
 from gosudacon.linux import mount
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
 NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
 _PASSWD_LIMIT = 1 << 20
-_S_IFMT, _S_IFREG = 0o170000, 0o100000
 _MAP_LIMIT = 4095  # one write(2) must hold the whole map
 
 
@@ -97,4 +98,4 @@ def _read_of_image(root: int, path: str) -> bytes:
 
 
 def _is_plain(fd: int) -> bool:
-    return posix.fstat(fd).st_mode & _S_IFMT == _S_IFREG
+    return S_ISREG(posix.fstat(fd).st_mode)

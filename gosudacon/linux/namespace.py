@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_PYTHONAPI, CFuncPtr
+from _signal import SIGCHLD
+from errno import ENOSYS
 
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -31,8 +33,6 @@ KINDS = {
     "mount": (CLONE_NEWNS, "CLONE_NEWNS", "mnt"),
 }
 
-_SIGCHLD = 17
-_ENOSYS = 38
 _NS_GET_NSTYPE = 0xB703
 
 _unshare = abi.syscall("unshare", abi.INT)
@@ -83,13 +83,13 @@ def clone(flags: int, cgroup: int = -1) -> int:
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
     arguments = bytearray(88)
-    signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    signal = 0 if flags & CLONE_PARENT else SIGCHLD
     fields = ((0, flags), (32, signal), (80, max(cgroup, 0)))
     for offset, value in fields:
         arguments[offset : offset + 8] = value.to_bytes(8, "little")
     _python("PyOS_BeforeFork")
     pid, error = _forking("clone3", (abi.BUFFER, abi.SIZE), arguments, 88)
-    if error == _ENOSYS and cgroup < 0:  # a seccomp filter around us may hide clone3(2)
+    if error == ENOSYS and cgroup < 0:  # a seccomp filter around us may hide clone3(2)
         pid, error = _forking("clone", (abi.ULONG,) * 5, flags | signal, 0, 0, 0, 0)
     _python("PyOS_AfterFork_Child" if pid == 0 else "PyOS_AfterFork_Parent")
     if pid < 0:
@@ -102,7 +102,7 @@ def has_clone3() -> bool:
     try:
         _clone3(None, 0)
     except SyscallError as error:
-        return error.errno != _ENOSYS
+        return error.errno != ENOSYS
     raise AssertionError("clone3 without arguments succeeded")
 
 
@@ -117,7 +117,7 @@ def clone_sibling() -> int:
 
 def clone_child() -> int:
     """Fork a child by one system call, as `clone_sibling`."""
-    return _clone_bare(_SIGCHLD)
+    return _clone_bare(SIGCHLD)
 
 
 def _clone_bare(flags: int) -> int:

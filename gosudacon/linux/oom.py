@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ENODEV, ENOENT
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
@@ -16,7 +18,6 @@ _inotify_add_watch = abi.syscall("inotify_add_watch", abi.INT, abi.PATH, abi.UIN
 
 _IN_MODIFY = 2
 _NONBLOCK_CLOEXEC = posix.O_NONBLOCK | posix.O_CLOEXEC
-_ENOENT, _ENODEV = 2, 19
 
 
 class Watch:
@@ -82,7 +83,7 @@ class Watch:
         try:
             return int(dict(line.split() for line in read(self._directory, "memory.events").splitlines())["oom_kill"])
         except SyscallError as error:
-            if error.errno == _ENODEV and self.fd >= 0:  # removed while it is watched
+            if error.errno == ENODEV and self.fd >= 0:  # removed while it is watched
                 return self._kills
             raise
 
@@ -103,6 +104,6 @@ def watch(cgroups: Mapping[str, str]) -> Watch | None:
     try:
         return Watch(directory, unified)
     except OSError as error:
-        if error.errno in (_ENOENT, _ENODEV):
+        if error.errno in (ENOENT, ENODEV):
             return None
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EAGAIN, ELOOP, ENOENT
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
@@ -13,7 +15,6 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 _openat2 = abi.syscall("openat2", abi.INT, abi.PATH, abi.BUFFER, abi.SIZE)
-_EAGAIN, _ENOENT, _ELOOP = 11, 2, 40
 _TRIES = 128
 _LINKS = 40  # as many as the kernel follows in one path
 
@@ -25,7 +26,7 @@ def openat2(dirfd: int, path: str | bytes, flags: int, resolve: int, mode: int =
         try:
             return _openat2(dirfd, path, how, 24, about=path)
         except SyscallError as error:
-            if error.errno != _EAGAIN or attempt == _TRIES - 1:
+            if error.errno != EAGAIN or attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
@@ -60,7 +61,7 @@ def file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     try:
         return open_in_root(root, path)
     except SyscallError as error:
-        if error.errno != _ENOENT:
+        if error.errno != ENOENT:
             raise
     fd, missing = _reach(root, path, 0)
     umask = posix.umask(0)
@@ -101,14 +102,14 @@ def _reach(root: int, path: str, resolve: int) -> tuple[int, list[str]]:
         if not target:
             if ".." in missing:
                 posix.close(fd)
-                raise SyscallError(_ENOENT, "mkdirat", path)
+                raise SyscallError(ENOENT, "mkdirat", path)
             return fd, missing
         posix.close(fd)  # a link to what is missing: make that
         if resolve & RESOLVE_NO_SYMLINKS:
             break
         rest = [name for name in target.split("/") if name not in ("", ".")] + missing[1:]
         names = rest if target.startswith("/") else names[:count] + rest
-    raise SyscallError(_ELOOP, "openat2", path)
+    raise SyscallError(ELOOP, "openat2", path)
 
 
 def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, int]:
@@ -117,7 +118,7 @@ def _longest_existing(root: int, names: list[str], resolve: int) -> tuple[int, i
             path = "/".join([".", *names[:count]])
             return open_in_root(root, path, posix.O_PATH | posix.O_DIRECTORY, resolve), count
         except SyscallError as error:
-            if error.errno != _ENOENT or count == 0:
+            if error.errno != ENOENT or count == 0:
                 raise
     raise AssertionError("unreachable")
 

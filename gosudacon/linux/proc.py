@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from errno import EACCES, ENOENT, EPERM, ESRCH
+
 from gosudacon.base import posix
 
-_NOT_THERE = (1, 2, 3, 13)  # EPERM, ENOENT, ESRCH, EACCES: gone, or none of ours
+_NOT_THERE = (EPERM, ENOENT, ESRCH, EACCES)  # gone, or none of ours
 _PF_FORKNOEXEC = 0x40  # include/linux/sched.h: "Forked but didn't exec"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal
 import fcntl
+from errno import EINVAL, ENOSYS, EPERM
 
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -29,8 +30,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 CLOSE_RANGE_CLOEXEC = 4
 _ALL = (1 << 32) - 1
-_ENOSYS, _EINVAL, _EPERM = 38, 22, 1
-_FIXED = (9, 19)  # SIGKILL, SIGSTOP
+_FIXED = (_signal.SIGKILL, _signal.SIGSTOP)
 _F_DUPFD_CLOEXEC = 1030
 _OF_GLIBC = (32, 33)  # kept from sigaction(3); posix_spawn(3) leaves them ignored in what it starts
 _SIGACTION_DEFAULT = bytes(32)  # struct kernel_sigaction
@@ -66,7 +66,7 @@ def cloexec_from(first: int) -> None:
     try:
         _close_range(first, _ALL, CLOSE_RANGE_CLOEXEC)
     except SyscallError as error:
-        if error.errno not in (_ENOSYS, _EINVAL, _EPERM):
+        if error.errno not in (ENOSYS, EINVAL, EPERM):
             raise
         for name in posix.listdir("/proc/self/fd"):
             if int(name) >= first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import EFAULT, EINVAL
 
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -22,7 +23,6 @@ INSTRUCTION = 8
 
 # What a kernel that does not know it may leave out, newest first: 5.19, 4.17, 4.14, 3.17.
 _DISPENSABLE = (FLAG_WAIT_KILLABLE_RECV, FLAG_SPEC_ALLOW, FLAG_LOG, FLAG_TSYNC)
-_EFAULT, _EINVAL = 14, 22
 
 _seccomp = abi.syscall("seccomp", abi.UINT, abi.UINT, abi.BUFFER)
 
@@ -44,7 +44,7 @@ def load(program: bytes, flags: int = 0) -> int:
         try:
             return _seccomp(SET_MODE_FILTER, flags, fprog, about="SECCOMP_SET_MODE_FILTER")
         except SyscallError as error:
-            if error.errno != _EINVAL or not droppable:
+            if error.errno != EINVAL or not droppable:
                 raise
             flags &= ~droppable.pop(0)
 
@@ -54,7 +54,7 @@ def knows_flags(flags: int) -> bool:
     try:
         _seccomp(SET_MODE_FILTER, flags, None)
     except SyscallError as error:
-        return error.errno == _EFAULT
+        return error.errno == EFAULT
     raise AssertionError("seccomp without a program succeeded")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from _signal import SIGKILL
+from errno import ESRCH
 
 from gosudacon.base import interrupt, jsonio, posix
 from gosudacon.base.errors import Error, StepError, from_record, reason, shortened
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
 DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
 _PACKET = 65536
-_SIGKILL = 9
-_ESRCH = 3
 
 
 class Channel:
@@ -114,7 +114,7 @@ class RuntimeSide(Engine):
         try:
             run_step(step, self.context, self.observers)
         except Error as error:
-            if error.errno != _ESRCH or not self.context.pid or proc.start_time(self.context.pid):
+            if error.errno != ESRCH or not self.context.pid or proc.start_time(self.context.pid):
                 raise
             self._drain()  # the process was gone that the step was for: why, is the news
 
@@ -155,7 +155,7 @@ class RuntimeSide(Engine):
         self.channel.close()
         if self.context.pid:
             try:
-                posix.kill(self.context.pid, _SIGKILL)
+                posix.kill(self.context.pid, SIGKILL)
                 posix.waitpid(self.context.pid, 0)
             except OSError:  # gone, or it goes by itself: its channel has ended
                 pass
@@ -231,7 +231,7 @@ class ContainerSide(Engine):
         """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
         self._state = state
         try:
-            process.set_pdeathsig(_SIGKILL)
+            process.set_pdeathsig(SIGKILL)
             self.context.side = CONTAINER
             self.context.engine = self
             self._arrange_descriptors()
@@ -269,7 +269,7 @@ class ContainerSide(Engine):
             posix._exit(0)
         self._confined = confined
         if not confined:
-            process.set_pdeathsig(_SIGKILL)
+            process.set_pdeathsig(SIGKILL)
         posix.close(tell)
         if not posix.read(told, 1):
             posix._exit(1)  # the parent was killed before the runtime knew of this process

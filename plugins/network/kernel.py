@@ -8,6 +8,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
+from errno import EEXIST, EINTR, EIO, ENODEV
 
 from gosudacon.api import Error
 from gosudacon.plugins.network.subnets import AF_INET, AF_INET6, Subnet
@@ -43,7 +44,6 @@ MARK = 0x676F7375
 
 _NODAD = 0x02  # IFA_F_NODAD: usable at once; the lease makes sure that it is the only one
 _MAIN_TABLE = 254
-_ENODEV, _EEXIST, _EINTR, _EIO = 19, 17, 4, 5
 _TRIES = 20
 
 
@@ -66,7 +66,7 @@ def netlink(subject: str) -> Iterator[Netlink]:
         with pyroute2.IPRoute() as socket:
             yield socket
     except pyroute2.NetlinkError as error:
-        number = error.code if error.code > 0 else _EIO
+        number = error.code if error.code > 0 else EIO
         raise OSError(number, os.strerror(number), subject) from error
 
 
@@ -123,10 +123,10 @@ class Bridge:
                 links = list(socket.get_links())
                 break
             except require().NetlinkError as error:
-                if error.code not in (-1, _EINTR):  # the list changed while it was read
+                if error.code not in (-1, EINTR):  # the list changed while it was read
                     raise
         else:
-            raise OSError(_EINTR, os.strerror(_EINTR), "the list of links")
+            raise OSError(EINTR, os.strerror(EINTR), "the list of links")
         return [link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_MASTER") == self.index]
 
 
@@ -163,7 +163,7 @@ def remove_link(name: str) -> None:
             if message.get_attr("IFLA_GROUP") == MARK:
                 socket.link("del", index=message["index"])
     except OSError as error:
-        if error.errno != _ENODEV:  # the end of its container's namespace took it away meanwhile
+        if error.errno != ENODEV:  # the end of its container's namespace took it away meanwhile
             raise
 
 
@@ -173,7 +173,7 @@ def add_address(socket: Netlink, index: int, subnet: Subnet, address: str) -> No
     try:
         socket.addr("add", index=index, family=subnet.family, address=address, prefixlen=subnet.prefix, **more)
     except require().NetlinkError as error:
-        if error.code != _EEXIST:
+        if error.code != EEXIST:
             raise
 
 
@@ -199,9 +199,9 @@ def routes(socket: Netlink, family: int) -> list[Message]:
         try:
             return list(socket.get_routes(family=family, table=_MAIN_TABLE))
         except require().NetlinkError as error:
-            if error.code not in (-1, _EINTR):
+            if error.code not in (-1, EINTR):
                 raise
-    raise OSError(_EINTR, os.strerror(_EINTR), "the list of routes")
+    raise OSError(EINTR, os.strerror(EINTR), "the list of routes")
 
 
 def check_free(socket: Netlink, subnets: list[Subnet]) -> None:

@@ -11,6 +11,8 @@ the cgroups is imported when they are made.
 
 from __future__ import annotations
 
+from errno import EACCES, EPERM, EROFS
+
 from gosudacon.api import PREPARE, Context, Step, StepError
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import SyscallError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 _NOTE = "cgroups.note"
 _OLD_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
-_PERMISSION = (1, 13, 30)  # EPERM, EACCES, EROFS
+_PERMISSION = (EPERM, EACCES, EROFS)
 _UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBUSY
+
 from gosudacon.api import ISOLATE, PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 _UNIFIED = ""
 _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
-_AT_FDCWD, _EBUSY = -100, 16
+_AT_FDCWD = -100
 
 
 class _Opened:
@@ -79,7 +81,7 @@ class EnterCgroups(Step):
         try:
             posix.write(fd, b"0")
         except OSError as error:
-            if error.errno != _EBUSY or beside < 0 or name.endswith("/tasks"):
+            if error.errno != EBUSY or beside < 0 or name.endswith("/tasks"):
                 raise SyscallError(error.errno or 0, "write", name) from None
             posix.write(beside, b"0")
 

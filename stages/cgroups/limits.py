@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBUSY, EINVAL, ENOENT
+
 from gosudacon.api import (
     CREATE_CONTAINER,
     CREATE_RUNTIME,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import BlockIO, Resources, ResourcesDevice, WeightDevice
 
-_ENOENT, _EINVAL, _EBUSY = 2, 22, 16
 _DIGITS = frozenset("0123456789")
 _UNITS = ("KB", "MB", "GB")
 
@@ -89,23 +90,23 @@ class Limit(Step):
         try:
             files.write(fd, file, value)
         except SyscallError as error:
-            if error.errno == _ENOENT:
+            if error.errno == ENOENT:
                 raise self._missing(file) from error
-            if error.errno == _EBUSY and file == "memory.limit_in_bytes":
+            if error.errno == EBUSY and file == "memory.limit_in_bytes":
                 raise self._in_use(fd, value) from error
             raise
 
     def _missing(self, file: str) -> StepError:
         return StepError(
             f"cannot {self.describe()}: no such file {file}",
-            errno=_ENOENT,
+            errno=ENOENT,
             hint=f"the kernel lacks it, or the {file.partition('.')[0]} controller is not enabled for this cgroup",
         )
 
     def _in_use(self, fd: int, limit: str) -> StepError:
         used, peak = (files.read(fd, f"memory.{name}usage_in_bytes") for name in ("", "max_"))
         return StepError(
-            f"unable to set memory limit to {limit} (current usage: {used}, peak usage: {peak})", errno=_EBUSY
+            f"unable to set memory limit to {limit} (current usage: {used}, peak usage: {peak})", errno=EBUSY
         )
 
 
@@ -123,7 +124,7 @@ class Write(Limit):
         try:
             self._put(self.directory(context), self.file, self.value)
         except StepError as error:
-            if not self.optional or error.errno != _ENOENT:
+            if not self.optional or error.errno != ENOENT:
                 raise
 
 
@@ -147,7 +148,7 @@ class WriteFirst(Limit):
             try:
                 return files.write(fd, file, value)
             except SyscallError as error:
-                if error.errno != _ENOENT:
+                if error.errno != ENOENT:
                     raise
         raise self._missing(self.choices[0][0])
 
@@ -170,7 +171,7 @@ class WriteTogether(Limit):
         try:
             self._put(fd, file, value)
         except SyscallError as error:
-            if error.errno != _EINVAL:
+            if error.errno != EINVAL:
                 raise
             return False
         return True

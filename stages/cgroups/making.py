@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBUSY, ENOENT
+
 from gosudacon.api import ISOLATE, Context, Error, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -13,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ENOENT, _EBUSY = 2, 16
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 
 
@@ -121,7 +122,7 @@ def _looks_frozen(fd: int, controller: str) -> bool:
     try:
         return files.read(fd, "cgroup.freeze") == "1"
     except SyscallError as error:
-        if error.errno != _ENOENT:  # Linux before 5.2
+        if error.errno != ENOENT:  # Linux before 5.2
             raise
         return False
 
@@ -162,7 +163,7 @@ def enable_controllers(fd: int) -> None:
     try:
         files.write(fd, "cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
     except SyscallError as error:
-        if error.errno != _EBUSY:
+        if error.errno != EBUSY:
             for name in missing:
                 _enable_one(fd, name)
 

@@ -7,6 +7,8 @@ runtime's side.
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 from gosudacon.api import ISOLATE, PREPARE, RUNTIME, Context, Error, Step, StepError
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -17,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.stages.cgroups.properties import Property
 
-_ENOENT = 2
 _INFINITY = (1 << 64) - 1
 
 
@@ -102,7 +103,7 @@ class StartScope(Step):
                 here = below
         except SyscallError as error:
             posix.close(here)
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 raise
             raise StepError(f"{self.unit} has ended: was the container's process killed?") from None
         return here

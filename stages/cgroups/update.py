@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENOENT
+
 from gosudacon.api import Context, Step
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux.cgroup import files
@@ -11,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_ENOENT, _EINVAL = 2, 22
 #: Files with a line for each device, or the like: what to write for one that has no line.
 _KEYED = {
     "io.max": "{} rbps=max wbps=max riops=max wiops=max",
@@ -72,7 +73,7 @@ class RememberLimits(Limit):
             try:
                 before.append((fd, file, _restoring(file, value, files.read(fd, file))))
             except SyscallError as error:
-                if error.errno != _ENOENT:
+                if error.errno != ENOENT:
                     raise
         context.own(_Before).limits = before
 
@@ -88,7 +89,7 @@ def _put_back(fd: int, file: str, value: str) -> bool:
     try:
         files.write(fd, file, value)
     except SyscallError as error:
-        if error.errno != _EINVAL:
+        if error.errno != EINVAL:
             raise
         return False
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EBUSY, ENOENT
+
 from gosudacon.api import ConfigError, Context, Spec, Step, StepError
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -36,7 +38,6 @@ _R = "linux.resources"
 _UNSET_SWAPPINESS = (1 << 64) - 1  # -1 in the callers that say it so
 _THROTTLE_KEYS = {"ReadBps": "rbps", "WriteBps": "wbps", "ReadIOPS": "riops", "WriteIOPS": "wiops"}
 _MOVES_PROCESSES = ("cgroup.procs", "cgroup.threads")
-_ENOENT, _EBUSY = 2, 16
 
 
 class Unified(Driver):
@@ -143,11 +144,11 @@ class CheckUsage(Limit):
         try:
             used = int(files.read(self.directory(context), self.file))
         except SyscallError as error:
-            if error.errno == _ENOENT:  # no swap accounting: nothing in use
+            if error.errno == ENOENT:  # no swap accounting: nothing in use
                 return
             raise
         if used > self.limit:
-            raise StepError(f"limit {self.limit} is below the current usage {used} ({self.file})", errno=_EBUSY)
+            raise StepError(f"limit {self.limit} is below the current usage {used} ({self.file})", errno=EBUSY)
 
 
 class ChownCgroup(Limit):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENOENT, ENOSYS, EPERM, EROFS
+
 from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Rank, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -10,7 +12,6 @@ from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_N
 from gosudacon.stages.handoff.execute import Program
 
 _MOST_CPUS = 1 << 16
-_ENOENT, _EPERM, _EROFS, _ENOSYS, _EINVAL = 2, 1, 30, 38, 22
 
 _keyctl = abi.syscall("keyctl", abi.INT, abi.PATH, abi.ULONG)
 _keyctl_setperm = abi.syscall("keyctl", abi.INT, abi.LONG, abi.ULONG)
@@ -50,7 +51,7 @@ class JoinSessionKeyring(Step):
             permissions = int(bytes(description[: length - 1]).split(b";")[3], 16)
             _keyctl_setperm(5, serial, permissions | 0x80000)  # KEYCTL_SETPERM, user may search
         except SyscallError as error:
-            if error.errno != _ENOSYS:
+            if error.errno != ENOSYS:
                 raise
 
 
@@ -66,7 +67,7 @@ class ResetAffinity(Step):
         try:
             sched.allow_all_cpus()
         except SyscallError as error:
-            if error.errno != _EINVAL:  # none of them is in the cpuset: the kernel has chosen already
+            if error.errno != EINVAL:  # none of them is in the cpuset: the kernel has chosen already
                 raise
 
 
@@ -167,7 +168,7 @@ class _WriteAttribute(Step):
             try:
                 fd = openat2(context.proc, f"{posix.getpid()}/{name}", posix.O_WRONLY, resolve)
             except SyscallError as error:
-                if error.errno != _ENOENT:
+                if error.errno != ENOENT:
                     raise
                 continue
             try:
@@ -266,7 +267,7 @@ class OwnStdio(Step):
                 if status.st_uid != self.uid and status.st_rdev != posix.makedev(1, 3):
                     posix.fchown(fd, self.uid, -1)
             except OSError as error:
-                if error.errno not in (_EPERM, _EROFS, _EINVAL):
+                if error.errno not in (EPERM, EROFS, EINVAL):
                     raise
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from _stat import S_ISDIR, S_ISLNK
+
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, process, sched
 
 _BACKLOG = 1
-_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 
 _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
@@ -218,7 +219,7 @@ def _may_be_of_proc(name: str) -> bool:
 
 def _is_link(path: str) -> bool:
     try:
-        return posix.lstat(path).st_mode & _S_IFMT == _S_IFLNK
+        return S_ISLNK(posix.lstat(path).st_mode)
     except OSError:
         return False
 
@@ -229,7 +230,7 @@ def _problem(path: str) -> str:
     except OSError as error:
         text = posix.strerror(error.errno or 0)
         return f"stat {path}: {text[:1].lower()}{text[1:]}"
-    if mode & _S_IFMT == _S_IFDIR:
+    if S_ISDIR(mode):
         # execve(2) says EACCES; callers that do not know "is a directory" make an exit status of 126 of that.
         return "is a directory: permission denied"
     try:

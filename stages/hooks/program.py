@@ -10,6 +10,7 @@ import _signal
 import fcntl
 import select
 import time
+from errno import EIO
 
 from gosudacon.base import posix
 from gosudacon.linux import process
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 _OUTPUT = 8192  # bytes of each stream kept for the message, the last ones
 _CHUNK = 65536
-_SIGKILL = 9
-_EIO = 5
 _F_DUPFD_CLOEXEC = 1030
 _TICK = 20  # milliseconds between looks at a process for which there is no pidfd
 
@@ -126,16 +125,16 @@ class Program:
             process.restore_signals()
             posix.execve(self.executable, self.args, self.env)
         except OSError as error:
-            posix.write(tell, (error.errno or _EIO).to_bytes(4, "little"))
+            posix.write(tell, (error.errno or EIO).to_bytes(4, "little"))
         except BaseException:  # noqa: BLE001 - this is a copy of the runtime, which must not go on
-            posix.write(tell, _EIO.to_bytes(4, "little"))
+            posix.write(tell, EIO.to_bytes(4, "little"))
         posix._exit(127)
 
 
 def _die_with(parent: int) -> None:
     """SIGKILL when this process's parent dies. What the hook forks does not inherit it: daemons live on (prctl(2))."""
     try:
-        process.set_pdeathsig(_SIGKILL)
+        process.set_pdeathsig(_signal.SIGKILL)
     except OSError:
         return  # under a seccomp filter that forbids it
     if posix.getppid() not in (parent, 0):  # 0: in another pid namespace
@@ -244,9 +243,9 @@ def _read(fd: int, text: bytearray) -> int:
 
 def _kill(pid: int) -> None:
     try:
-        posix.killpg(pid, _SIGKILL)
+        posix.killpg(pid, _signal.SIGKILL)
     except OSError:
-        posix.kill(pid, _SIGKILL)  # it has no group of its own
+        posix.kill(pid, _signal.SIGKILL)  # it has no group of its own
     posix.waitpid(pid, 0)
 
 

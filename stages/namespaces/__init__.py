@@ -9,6 +9,8 @@ Into a pid namespace that others live in, it is born by its very last fork: `bir
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from gosudacon.api import (
     CONFINE,
     ISOLATE,
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 
 _FOR_CHILDREN = ("pid", "time")
-_EPERM = 1
 
 
 class Opened:
@@ -171,7 +172,7 @@ class SetnsWhatCanBe(Step):
         try:
             namespace.setns(fds[kind], namespace.KINDS[kind][0], kind)
         except OSError as error:
-            if error.errno != _EPERM or "user" not in self.kinds:
+            if error.errno != EPERM or "user" not in self.kinds:
                 raise
             return False
         return True
@@ -355,7 +356,7 @@ class OpenProc(Step):
         try:
             context.proc = mount.new_filesystem("proc", {"subset": "pid"})
         except OSError as error:
-            if error.errno not in (_EPERM, 22, 38):
+            if error.errno not in (EPERM, 22, 38):
                 raise
             context.proc = self._existing()
 

@@ -7,6 +7,8 @@ are the container's. Only then it forks, and what its new neighbours see can do 
 
 from __future__ import annotations
 
+from errno import ENOMEM
+
 from gosudacon.api import CONFINE, Context, Rank, Spec, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import StateError, SyscallError
@@ -15,8 +17,6 @@ from gosudacon.linux import memory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_ENOMEM = 12
 
 
 class ForkConfined(Step):
@@ -40,10 +40,10 @@ class ForkConfined(Step):
         try:
             context.engine.fork(confined=True)
         except SyscallError as error:
-            if error.errno != _ENOMEM:  # the kernel's answer for a pid namespace whose init has ended
+            if error.errno != ENOMEM:  # the kernel's answer for a pid namespace whose init has ended
                 raise
             what = "cannot exec in a stopped container" if context.spec.target else "the pid namespace has no init"
-            raise StateError(what, call="clone", errno=_ENOMEM) from None
+            raise StateError(what, call="clone", errno=ENOMEM) from None
 
 
 class NewSession(Step):

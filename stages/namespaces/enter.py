@@ -6,6 +6,8 @@ and is born into the container's pid namespace by its last fork.
 
 from __future__ import annotations
 
+from errno import EBUSY, ESRCH
+
 from gosudacon.api import ISOLATE, PREPARE, Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import StateError, SyscallError
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOIN = 10  # rank in ISOLATE: after the cgroup, whose files are the host's
-_ESRCH, _EBUSY = 3, 16
 _STOPPED = "cannot exec in a stopped container"
 
 
@@ -62,7 +63,7 @@ class OpenTarget(Step):
                 flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
                 opened.root = posix.open(name, flags, dir_fd=directory)
         except OSError as error:
-            if error.errno == _ESRCH or not proc.start_time(self.pid):
+            if error.errno == ESRCH or not proc.start_time(self.pid):
                 raise StateError(_STOPPED) from None
             raise SyscallError(error.errno or 0, "open", f"/proc/{self.pid}/{name}") from None
 
@@ -85,7 +86,7 @@ class SpawnInside(Spawn):
         try:
             super().run(context)
         except SyscallError as error:
-            if error.errno != _EBUSY or self.chosen or context.cgroup_fd < 0:
+            if error.errno != EBUSY or self.chosen or context.cgroup_fd < 0:
                 raise
             self._beside_init(context)
         opened = context.own(Opened)

@@ -8,6 +8,7 @@ CAP_SYS_ADMIN, and a seccomp filter lets it make filesystems without options or 
 from __future__ import annotations
 
 import sys
+from errno import EPERM
 
 from gosudacon.api import ISOLATE, Context, Host, Spec, Step, StepError
 from gosudacon.base import posix
@@ -22,7 +23,7 @@ _OPTION_PIDNS = (6, 17)
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CALLS = ("fsopen", "fsmount", "sendmsg", "close", "brk", "mmap", "munmap", "clone", "wait4", "exit_group")
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_ALLOW, _EPERM, _KILL = 0x7FFF0000, 0x00050001, 0x80000000
+_ALLOW, _EPERM, _KILL = 0x7FFF0000, 0x00050000 | EPERM, 0x80000000
 _OF_NUMBER, _OF_ARCHITECTURE, _OF_SECOND_ARGUMENT = 0, 4, 24  # in struct seccomp_data, linux/seccomp.h
 
 

@@ -10,6 +10,9 @@ kernels before 5.12.
 
 from __future__ import annotations
 
+from _stat import S_ISDIR
+from errno import EINVAL, ENOTDIR, EPERM
+
 from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
         idmap_tree: bool
 
 
-_FORMAT, _DIRECTORY = 0o170000, 0o040000
-_EPERM, _EINVAL, _ENOTDIR = 1, 22, 20
 _LOCKABLE = 0x0F | mount.MOUNT_ATTR_NODIRATIME | mount.MOUNT_ATTR_NOSYMFOLLOW
 _ST = {0x400: mount.MS_NOATIME, 0x800: mount.MS_NODIRATIME, 0x2000: mount.MS_NOSYMFOLLOW}  # statfs(2) -> MS_*
 _ST_RELATIME = 0x1000
@@ -90,7 +91,7 @@ class _BindStep(MountStep):
         try:
             mount.mount_setattr(fd, self.set, self.clear, propagation)
         except OSError as error:
-            if error.errno != _EPERM:
+            if error.errno != EPERM:
                 raise
             # Some flag of the source is locked by a more privileged namespace: keep those it has.
             mount.mount_setattr(fd, *locked(self.set, self.named, mount.mount_flags(fd)), propagation)
@@ -127,15 +128,15 @@ class Bind(MountStep):
     def attach(self, context: Context, fd: int) -> None:
         """Attach a detached copy, which is closed."""
         try:
-            if posix.fstat(fd).st_mode & _FORMAT == _DIRECTORY:
+            if S_ISDIR(posix.fstat(fd).st_mode):
                 below, _ = places.open_directory(context, self.destination, "", fd)
             else:
                 below = places.open_file(context, self.destination, fd)
             try:
                 mount.move_mount(fd, below)
             except OSError as error:
-                if error.errno == _EINVAL and posix.fstat(below).st_mode & _FORMAT == _DIRECTORY:
-                    raise SyscallError(_ENOTDIR, "move_mount", self.source) from None  # what mount(2) says
+                if error.errno == EINVAL and S_ISDIR(posix.fstat(below).st_mode):
+                    raise SyscallError(ENOTDIR, "move_mount", self.source) from None  # what mount(2) says
                 raise
             finally:
                 posix.close(below)
@@ -163,7 +164,7 @@ class BindClassic(_BindStep):
     def mount(self, context: Context) -> None:
         source = posix.open(self.source, posix.O_PATH | posix.O_CLOEXEC)
         try:
-            if posix.fstat(source).st_mode & _FORMAT == _DIRECTORY:
+            if S_ISDIR(posix.fstat(source).st_mode):
                 below, _ = places.open_directory(context, self.destination, "", source)
             else:
                 below = places.open_file(context, self.destination, source)
@@ -187,7 +188,7 @@ class BindClassic(_BindStep):
             try:
                 self._remount(target, self.flags)
             except OSError as error:
-                if error.errno != _EPERM:
+                if error.errno != EPERM:
                     raise
                 held = mount.mount_flags(fd)
                 locked(self.set, self.named, held)
@@ -221,9 +222,9 @@ def locked(set_: int, named: int, held: int) -> tuple[int, int]:
     """
     has = attributes(_as_flags(held))
     if has & named & _LOCKABLE:
-        raise Error("the options clear a flag that the source is locked to have", errno=_EPERM)
+        raise Error("the options clear a flag that the source is locked to have", errno=EPERM)
     if named & mount.MOUNT_ATTR__ATIME and has & mount.MOUNT_ATTR__ATIME != set_ & mount.MOUNT_ATTR__ATIME:
-        raise Error("the options ask for another kind of atime than the source is locked to", errno=_EPERM)
+        raise Error("the options ask for another kind of atime than the source is locked to", errno=EPERM)
     return set_ & ~mount.MOUNT_ATTR__ATIME, 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EACCES, EBUSY, EINVAL, ENOENT, ENOSYS, EPERM
+
 from gosudacon.api import Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
         covers: bool
 
 
-_EPERM, _ENOENT, _EBUSY, _EACCES, _EINVAL, _ENOSYS = 1, 2, 16, 13, 22, 38
 _SAFE = mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
 
 
@@ -55,7 +56,7 @@ class _CgroupStep(MountStep):
         try:
             mount.mount_setattr(below, mount.MOUNT_ATTR_RDONLY, recursive=True)
         except OSError as error:
-            if error.errno not in (_EINVAL, _ENOSYS):  # no mount there; a kernel before 5.12
+            if error.errno not in (EINVAL, ENOSYS):  # no mount there; a kernel before 5.12
                 raise
 
     def attach(self, below: int, fstype: str, data: list[str], flags: int) -> None:
@@ -110,7 +111,7 @@ class MountCgroup2(_CgroupStep):
         try:
             self.attach(below, "cgroup2", self.data, self.flags)
         except OSError as error:
-            if error.errno not in (_EPERM, _EBUSY):
+            if error.errno not in (EPERM, EBUSY):
                 raise
             self._bind(context, below)
 
@@ -119,7 +120,7 @@ class MountCgroup2(_CgroupStep):
         try:
             self.attach_copy(below, own or self.fallback, lambda: places.reopen(context, self.destination, below))
         except OSError as error:
-            if error.errno not in (_ENOENT, _EACCES):
+            if error.errno not in (ENOENT, EACCES):
                 raise
             # Nothing to show, but what /sys may have there must not show either (CVE-2023-25809).
             self.attach(below, "tmpfs", [], _SAFE | mount.MS_RDONLY)

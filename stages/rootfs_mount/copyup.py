@@ -5,11 +5,12 @@ Copied by descriptor, never following a symlink, before the tmpfs can be seen in
 
 from __future__ import annotations
 
+from _stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+
 from gosudacon.api import Error
 from gosudacon.base import posix
 from gosudacon.stages.rootfs_mount.filesystem import MountFilesystem, MountFilesystemClassic
 
-_FORMAT, _DIRECTORY, _FILE, _LINK = 0o170000, 0o040000, 0o100000, 0o120000
 _DEPTH = 256
 _CHUNK = 1 << 20
 
@@ -48,17 +49,17 @@ def copy_tree(source: int, target: int, depth: int = 0) -> None:
 
 def _copy(name: str, source: int, target: int, depth: int) -> None:
     status = posix.stat(name, dir_fd=source, follow_symlinks=False)
-    kind = status.st_mode & _FORMAT
-    if kind == _LINK:
+    kind = S_IFMT(status.st_mode)
+    if kind == S_IFLNK:
         posix.symlink(posix.readlink(name, dir_fd=source), name, dir_fd=target)
-    elif kind == _DIRECTORY:
+    elif kind == S_IFDIR:
         _copy_directory(name, source, target, status, depth)
-    elif kind == _FILE:
+    elif kind == S_IFREG:
         _copy_file(name, source, target, status)
     else:
         posix.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
         posix.chmod(name, status.st_mode & 0o7777, dir_fd=target)
-    if kind in (_DIRECTORY, _FILE):
+    if kind in (S_IFDIR, S_IFREG):
         return
     posix.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
     posix.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import ELOOP, ENOENT, ENOTDIR
+
 from gosudacon.api import ConfigError, Context, Error
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -24,7 +26,6 @@ ALLOWED_IN_PROC = frozenset(
     )
 )
 _PROC_ROOT_INODE = 1
-_ENOENT, _ELOOP, _ENOTDIR = 2, 40, 20
 
 
 def normal(destination: str) -> str:
@@ -50,11 +51,11 @@ def open_directory(context: Context, destination: str, fstype: str = "", source:
         fd = path.open_in_root(context.root, destination, posix.O_PATH | posix.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
         existed, resolved = True, ".." in destination
     except OSError as error:
-        if ordinary and error.errno in (_ELOOP, _ENOTDIR):
+        if ordinary and error.errno in (ELOOP, ENOTDIR):
             raise _not_ordinary(fstype) from None
-        if error.errno not in (_ENOENT, _ELOOP):
+        if error.errno not in (ENOENT, ELOOP):
             raise
-        fd, existed, resolved = _beside(context, destination) if error.errno == _ENOENT else -1, False, False
+        fd, existed, resolved = _beside(context, destination) if error.errno == ENOENT else -1, False, False
         if fd < 0:
             fd, existed = _make(context, destination, ordinary, error.errno)
             resolved = True
@@ -67,7 +68,7 @@ def open_file(context: Context, destination: str, source: int = -1) -> int:
         fd = path.open_in_root(context.root, destination, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         resolved = ".." in destination
     except OSError as error:
-        if error.errno not in (_ENOENT, _ELOOP):
+        if error.errno not in (ENOENT, ELOOP):
             raise
         fd = path.file_in_root(context.root, destination)
         resolved = True
@@ -120,11 +121,11 @@ def _beside(context: Context, destination: str) -> int:
 
 
 def _make(context: Context, destination: str, ordinary: bool, number: int) -> tuple[int, bool]:
-    if number == _ELOOP:
+    if number == ELOOP:
         try:
             return path.open_in_root(context.root, destination, posix.O_PATH | posix.O_DIRECTORY), True
         except OSError as error:
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 raise
     resolve = path.RESOLVE_NO_SYMLINKS if ordinary else 0
     return path.mkdir_in_root(context.root, destination, resolve=resolve), False

@@ -6,6 +6,9 @@ Everything is made with *at() calls below one descriptor, resolved by the kernel
 
 from __future__ import annotations
 
+from _stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT
+from errno import EEXIST
+
 from gosudacon.api import MOUNT, ConfigError, Context, Error, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
@@ -22,9 +25,7 @@ if TYPE_CHECKING:
     #: ``[path, type, major, minor, permissions, uid, gid]``: JSON, for a step's fields.
     Node = list[Any]
 
-_FORMAT, _CHARACTER, _BLOCK, _FIFO = 0o170000, 0o020000, 0o060000, 0o010000
-_KINDS = {"c": _CHARACTER, "u": _CHARACTER, "b": _BLOCK, "p": _FIFO}
-_EPERM, _EEXIST, _ENOENT = 1, 17, 2
+_KINDS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
 
 #: Path, type, major, minor.
 DEFAULT_NODES = (
@@ -100,8 +101,8 @@ class MakeNodes(Step):
 def _check(node: Node, found: posix.stat_result) -> None:
     """A node that is already there, or that somebody put in the place of ours, must be the same device."""
     wanted, number = _KINDS[node[1]], posix.makedev(node[2], node[3]) if node[1] != "p" else 0
-    if found.st_mode & _FORMAT != wanted or (wanted != _FIFO and found.st_rdev != number):
-        raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=_EEXIST)
+    if S_IFMT(found.st_mode) != wanted or (wanted != S_IFIFO and found.st_rdev != number):
+        raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=EEXIST)
 
 
 def _own(context: Context, directory: int, name: str, node: Node) -> None:

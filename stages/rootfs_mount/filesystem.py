@@ -8,6 +8,8 @@ is as safe, but to change anything afterwards the mount must be looked up again;
 
 from __future__ import annotations
 
+from errno import EINVAL, EPERM
+
 from gosudacon.api import MOUNT, Context, Error, Host, Step, StepError
 from gosudacon.base import posix
 from gosudacon.base.errors import reason
@@ -49,7 +51,6 @@ _WITH_FSMOUNT = frozenset(
     ("proc", "sysfs", "tmpfs", "ramfs", "devpts", "mqueue", "cgroup", "cgroup2", "hugetlbfs", "bpf", "tracefs")
 )
 _UNLABELLED = ("proc", "sysfs", "mqueue")
-_EPERM, _EINVAL = 1, 22
 
 
 class Held:
@@ -239,11 +240,11 @@ def _keep(context: Context, step: MountFilesystem | MountFilesystemClassic, fd: 
 
 
 def _hint(fstype: str, number: int) -> str:
-    if fstype == "sysfs" and number == _EPERM:
+    if fstype == "sysfs" and number == EPERM:
         return "a user namespace mounts sysfs only if it has a network namespace of its own; bind /sys instead"
-    if fstype == "proc" and number == _EPERM:
+    if fstype == "proc" and number == EPERM:
         return "a user namespace mounts proc only if it has a pid namespace and sees a proc without overmounts"
-    if fstype == "devpts" and number == _EINVAL:
+    if fstype == "devpts" and number == EINVAL:
         return "is the group of the option gid=… mapped in the user namespace?"
     return ""
 

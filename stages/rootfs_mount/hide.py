@@ -7,6 +7,9 @@ root itself: it is made read-only in place, and cannot be masked.
 
 from __future__ import annotations
 
+from _stat import S_ISCHR, S_ISDIR
+from errno import ELOOP, ENOENT, ENOSPC, ENOTDIR
+
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, PlanWarning, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
@@ -17,8 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_FORMAT, _DIRECTORY, _CHARACTER = 0o170000, 0o040000, 0o020000
-_ENOENT, _ENOTDIR, _ENOSPC, _ELOOP = 2, 20, 28, 40
 _IS_THE_ROOT = "is the container's root, which cannot be masked"
 _NULL = posix.makedev(1, 3)
 _KEYS = ("readonlyPaths", "maskedPaths")
@@ -52,9 +53,9 @@ class _Path(Step):
         try:
             fd = path.open_in_root(context.root, self.path, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         except OSError as error:
-            if error.errno in (_ENOENT, _ENOTDIR):
+            if error.errno in (ENOENT, ENOTDIR):
                 return -1, False
-            if error.errno != _ELOOP:
+            if error.errno != ELOOP:
                 raise
             fd, root = self._follow(context), True  # a link may lead to the root, too
         try:
@@ -70,7 +71,7 @@ class _Path(Step):
         try:
             return path.open_in_root(context.root, self.path)
         except OSError as error:
-            if error.errno in (_ENOENT, _ENOTDIR):
+            if error.errno in (ENOENT, ENOTDIR):
                 return -1
             raise
 
@@ -125,7 +126,7 @@ class Mask(_Path):
 
     def _cover(self, context: Context, below: int) -> None:
         try:
-            directory = posix.fstat(below).st_mode & _FORMAT == _DIRECTORY
+            directory = S_ISDIR(posix.fstat(below).st_mode)
             held = context.own(Held)
             if directory and held.empty < 0:
                 held.empty = empty_tmpfs()
@@ -146,7 +147,7 @@ class Mask(_Path):
 def check_null(fd: int, what: str) -> None:
     """Raise `Error` unless ``fd`` is of the null device."""
     status = posix.fstat(fd)
-    if status.st_mode & _FORMAT != _CHARACTER or status.st_rdev != _NULL:
+    if not S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
         raise Error(f"{what} is not the null device (character device 1:3)")
 
 
@@ -158,7 +159,7 @@ def empty_tmpfs() -> int:
         try:
             return mount.new_filesystem("tmpfs", options | {"nr_inodes": inodes}, attributes, "tmpfs")
         except OSError as error:
-            if error.errno != _ENOSPC or inodes == "2":
+            if error.errno != ENOSPC or inodes == "2":
                 raise
     raise AssertionError("unreachable")
 

@@ -6,14 +6,13 @@ is made the working directory for the moment: the container's own /proc is not t
 
 from __future__ import annotations
 
+from _stat import S_ISDIR
+from errno import ENOENT, ENOTDIR
+
 from gosudacon.api import Context
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
 from gosudacon.stages.rootfs_mount.hide import (
-    _DIRECTORY,
-    _ENOENT,
-    _ENOTDIR,
-    _FORMAT,
     MakeReadOnly,
     Mask,
     check_null,
@@ -47,7 +46,7 @@ class MakeReadOnlyClassic(MakeReadOnly):
         try:
             top = path.open_in_root(context.root, place, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
         except OSError as error:
-            if error.errno in (_ENOENT, _ENOTDIR):
+            if error.errno in (ENOENT, ENOTDIR):
                 return  # under another mount
             raise
         try:
@@ -74,7 +73,7 @@ class MaskClassic(Mask):
         posix.fchdir(context.proc)
         try:
             target = f"self/fd/{below}"
-            if posix.fstat(below).st_mode & _FORMAT == _DIRECTORY:
+            if S_ISDIR(posix.fstat(below).st_mode):
                 flags = mount.MS_RDONLY | mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC
                 mount.mount("tmpfs", target, "tmpfs", flags, "nr_blocks=1,nr_inodes=2", about=self.path)
                 return

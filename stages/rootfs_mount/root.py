@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
@@ -12,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EINVAL = 22
 _SHARED = ("shared", "rshared")
 
 
@@ -46,7 +47,7 @@ class MakeParentPrivate(Step):
             try:
                 mount.set_propagation(place, mount.MS_PRIVATE)
             except OSError as error:
-                if error.errno != _EINVAL or place == "/":  # EINVAL: no mount point, so it is further up
+                if error.errno != EINVAL or place == "/":  # EINVAL: no mount point, so it is further up
                     raise
                 place = posix.path.dirname(place)
             else:

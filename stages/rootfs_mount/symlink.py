@@ -6,6 +6,8 @@ container it means whatever it means there.
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from gosudacon.api import Context, Error
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
@@ -13,8 +15,6 @@ from gosudacon.linux import path
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.bind import Bind, BindClassic, BindHere, OpenSource
 from gosudacon.stages.rootfs_mount.filesystem import Held
-
-_EINVAL = 22
 
 
 class OpenSourceOrLink(OpenSource):
@@ -71,7 +71,7 @@ def read(source: str) -> str:
     try:
         return posix.readlink(source)
     except OSError as error:
-        if error.errno != _EINVAL:
+        if error.errno != EINVAL:
             raise
         return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, namespace, path
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 _IPC = frozenset(
     f"kernel/{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )
-_EPERM = 1
 _PROC_ROOT_INODE = 1
 _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDEV
 
@@ -71,7 +72,7 @@ def _open_proc(context: Context) -> int:
     try:
         return mount.new_filesystem("proc", {})
     except OSError as error:
-        if error.errno != _EPERM:
+        if error.errno != EPERM:
             raise
     fd = path.open_in_root(context.root, "/proc", posix.O_PATH | posix.O_DIRECTORY, path.RESOLVE_NO_SYMLINKS)
     if mount.filesystem_type(fd) != mount.PROC_SUPER_MAGIC or posix.fstat(fd).st_ino != _PROC_ROOT_INODE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import ENAMETOOLONG
 
 from gosudacon.api import CONFINE, CONTAINER, PREPARE, RUNTIME, Context, Step, StepError
 from gosudacon.base import jsonio, posix
@@ -17,8 +18,6 @@ except ImportError:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.schema.types import State
-
-_ENAMETOOLONG = 36  # which `socket` says without a number
 
 
 class ConnectListener(Step):
@@ -88,7 +87,7 @@ def connect(path: str) -> socket:
         connection.connect(path)
     except OSError as error:
         connection.close()
-        raise OSError(error.errno or _ENAMETOOLONG, "", path) from error
+        raise OSError(error.errno or ENAMETOOLONG, "", path) from error
     return connection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from _ctypes import FUNCFLAG_CDECL, CFuncPtr, _SimpleCData, dlopen
+from errno import EEXIST
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
@@ -19,8 +20,6 @@ SCMP_ERROR = -1  # __NR_SCMP_ERROR: no architecture has a system call of this na
 ATTRIBUTE_BAD_ARCHITECTURE = 2  # SCMP_FLTATR_ACT_BADARCH
 ATTRIBUTE_NO_NEW_PRIVILEGES = 3  # SCMP_FLTATR_CTL_NNP
 ATTRIBUTE_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE
-
-_EEXIST = 17
 
 
 class _int(_SimpleCData):  # type: ignore[type-arg]
@@ -118,7 +117,7 @@ class Filter:
         """seccomp_arch_add(3); adding one twice is fine."""
         function = self._library.function(_IntFunction, "seccomp_arch_add", abi.ULONG, abi.UINT)
         result = function(self._context, token)
-        if result and result != -_EEXIST:
+        if result and result != -EEXIST:
             raise _error("seccomp_arch_add", result, name)
 
     def number(self, name: str) -> int:
@@ -135,7 +134,7 @@ class Filter:
     def add_rule(self, action: int, number: int, name: str, comparisons: Sequence[bytes] = ()) -> None:
         """seccomp_rule_add_array(3); ``comparisons`` are `comparison`s, all of which must hold."""
         result = self._add(self._context, action, number, len(comparisons), b"".join(comparisons))
-        if result == -_EEXIST:
+        if result == -EEXIST:
             raise Error(f"two seccomp rules for {name} with the same arguments ask for different actions")
         if result:
             raise _error("seccomp_rule_add", result, name)

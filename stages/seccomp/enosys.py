@@ -8,12 +8,13 @@ A few instructions before the filter answer ENOSYS for every number above the hi
 from __future__ import annotations
 
 import sys
+from errno import ENOSYS
 
 # Opcodes of classic BPF (linux/bpf_common.h, linux/filter.h) and offsets in struct seccomp_data.
 _LOAD, _JUMP, _IF_EQUAL, _IF_GREATER, _IF_BITS, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x45, 0x06
 _NUMBER, _ARCHITECTURE = 0, 4
 
-_ENOSYS = 0x00050000 | 38
+_ENOSYS = 0x00050000 | ENOSYS
 _TRACE, _LOG, _ALLOW = 0x7FF00000, 0x7FFC0000, 0x7FFF0000
 _ACTION = 0xFFFF0000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _stat import S_ISREG
+
 from gosudacon import __version__
 from gosudacon.api import CONFINE, PREPARE, Context, Step, StepError
 from gosudacon.base import jsonio, posix
@@ -184,7 +186,7 @@ def cached(path: str, key: bytes) -> bytes:
         return b""
     try:
         status = posix.fstat(fd)
-        if status.st_mode & 0o170022 != 0o100000 or status.st_uid not in (0, posix.geteuid()):
+        if not S_ISREG(status.st_mode) or status.st_mode & 0o022 or status.st_uid not in (0, posix.geteuid()):
             return b""  # not a regular file, or writable by group or others
         data = posix.read(fd, 2 * _DIGEST + seccomp.MAX_INSTRUCTIONS * seccomp.INSTRUCTION + 1)
     except OSError:

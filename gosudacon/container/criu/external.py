@@ -6,6 +6,8 @@ A bind mount's name is its destination in config.json.
 
 from __future__ import annotations
 
+from _stat import S_ISCHR, S_ISREG
+
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import mount, namespace
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = "descriptors.json"
 NULL = "/dev/null"
-_FORMAT, _REGULAR, _CHARACTER = 0o170000, 0o100000, 0o020000
 _NULL_DEVICE = posix.makedev(1, 3)
 _INHERITED = {"network": 31100, "pid": 31500}  # kinds that CRIU inherits, and since which version
 _DEFAULT_NODES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
@@ -68,7 +69,7 @@ class Mounts:
             return "", 0
         try:
             status = posix.fstat(fd)
-            device = status.st_rdev if status.st_mode & _FORMAT == _CHARACTER else 0
+            device = status.st_rdev if S_ISCHR(status.st_mode) else 0
             return self.points.get(mount_id("self", fd), ""), device
         finally:
             posix.close(fd)
@@ -153,7 +154,7 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
         except OSError:
             names.append("")
             continue
-        if number not in mounts.points and status.st_mode & _FORMAT in (_REGULAR, _CHARACTER):
+        if number not in mounts.points and (S_ISREG(status.st_mode) or S_ISCHR(status.st_mode)):
             target = f"file[{number:x}:{status.st_ino:x}]"
             external.append(target)
         names.append(target)

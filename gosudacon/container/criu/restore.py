@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _signal import SIGKILL
+
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container.create import NewContainer
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Host, Spec, Stage
 
 LOG = "restore.log"
-_SIGKILL = 9
 _LSM = 31600
 #: The version with the new mount engine. It takes a mount's place among the slaves from another mount of the group,
 #: which the kernel refuses if the root filesystem and the source of a bind mount lie side by side in one filesystem.
@@ -230,7 +231,7 @@ def _cgroup_roots(points: dict[str, str], cgroups: dict[str, str]) -> list[dict[
 
 def _end(pid: int) -> None:
     try:
-        posix.kill(pid, _SIGKILL)
+        posix.kill(pid, SIGKILL)
         posix.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         return

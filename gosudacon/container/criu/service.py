@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+from _signal import SIGKILL
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
@@ -26,7 +27,6 @@ ENVIRONMENT = {"PATH": ":".join(DIRECTORIES)}
 OLDEST = 31100  # external network namespaces
 _PACKET = 1 << 16
 _RIGHTS = 8  # descriptors in one message, at most
-_SIGKILL = 9
 _QUOTED = 3  # lines of the log in a hint
 
 
@@ -82,7 +82,7 @@ class Session:
         self.socket.close()
         if self.pid:
             try:
-                posix.kill(self.pid, _SIGKILL)
+                posix.kill(self.pid, SIGKILL)
                 _wait(self.pid)
             except (ProcessLookupError, ChildProcessError):
                 return

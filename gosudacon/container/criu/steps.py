@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _stat import S_ISDIR
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import console, mount, process
@@ -9,7 +11,6 @@ from gosudacon.linux import path as paths
 from gosudacon.linux.namespace import CLONE_INTO_CGROUP, CLONE_NEWNS, flag_names
 from gosudacon.pipeline.step import ISOLATE, MOUNT, PREPARE, RUNTIME, START, Context, Step
 
-_FORMAT, _DIRECTORY = 0o170000, 0o040000
 _PLACE = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -117,7 +118,7 @@ class MakeMountPoints(Step):
             posix.close(fd)
 
     def _make(self, context: Context, place: str, source: str) -> None:
-        file = bool(source) and posix.stat(source).st_mode & _FORMAT != _DIRECTORY
+        file = bool(source) and not S_ISDIR(posix.stat(source).st_mode)
         posix.close(paths.file_in_root(context.root, place) if file else paths.mkdir_in_root(context.root, place))
 
     def _bind(self, context: Context, place: str, source: str) -> None:

@@ -7,6 +7,8 @@ that needs no system call beyond `posix`.
 
 from __future__ import annotations
 
+from errno import ENODEV, ENOENT
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import mount, path
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_XDEV | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _MAGICS = (mount.CGROUP_SUPER_MAGIC, mount.CGROUP2_SUPER_MAGIC)
-_ENOENT, _ENODEV, _ENOSYS = 2, 19, 38
 _NEARLY_A_PAGE = 2048  # the kernel hands out a page of short lines at a time: less than this was the last
 
 
@@ -34,7 +35,7 @@ def open_directory(directory: str) -> int:
     fd = path.openat2(mount.AT_FDCWD, directory, posix.O_RDONLY | posix.O_DIRECTORY, _STRAIGHT)
     if mount.filesystem_type(fd) not in _MAGICS:
         posix.close(fd)
-        raise SyscallError(_ENODEV, "open cgroup", directory)
+        raise SyscallError(ENODEV, "open cgroup", directory)
     return fd
 
 
@@ -56,7 +57,7 @@ def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tupl
         try:
             return _make_one(fd, name)
         except SyscallError as error:
-            if error.errno != _ENOENT:
+            if error.errno != ENOENT:
                 raise
     above, _, leaf = name.rpartition("/")
     parent = _make_parents(fd, above, level)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from errno import EBUSY
+
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 
 DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_EBUSY = 16
 
 
 def open_hierarchy(point: str) -> int:
@@ -29,7 +30,7 @@ def rmdir(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        if error.errno == _EBUSY:
+        if error.errno == EBUSY:
             return False
         raise SyscallError(error.errno or 0, "rmdir", f"cgroup {name}") from None
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal
 import time
+from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_ENOENT, _EBUSY, _ENODEV, _EOPNOTSUPP = 2, 16, 19, 95
-_SIGKILL = 9
 _ROOT_INODE = 1  # of every cgroup filesystem (kernfs)
 _TRIES = 10  # of an operation the kernel answers with EBUSY; the pauses double from 1 ms
 _BATCH = 200  # pidfds held at a time
@@ -36,7 +35,7 @@ def signal_all(cgroups: Mapping[str, str], signal: int) -> None:
     """Send ``signal`` to every process of the container; SIGKILL also reaches what forks meanwhile or is frozen."""
     if not cgroups:
         return
-    if signal == _SIGKILL:
+    if signal == _signal.SIGKILL:
         kill_all(cgroups)
     else:
         _signal_processes(_main(cgroups), signal)
@@ -55,7 +54,7 @@ def _kill_frozen(cgroups: Mapping[str, str]) -> None:
     _try_to_freeze(cgroups)  # so that nothing forks meanwhile; without, the loop has to do
     pause = 0.001
     for _ in range(_TRIES):
-        if not _signal_processes(_main(cgroups), _SIGKILL):
+        if not _signal_processes(_main(cgroups), _signal.SIGKILL):
             return
         thaw(cgroups)
         time.sleep(pause)
@@ -80,7 +79,7 @@ def _cgroup_kill(directory: str | None) -> bool:
         finally:
             posix.close(fd)
     except SyscallError as error:
-        if error.errno in (_ENOENT, _ENODEV, _EOPNOTSUPP):  # gone, an old kernel, a threaded cgroup
+        if error.errno in (ENOENT, ENODEV, EOPNOTSUPP):  # gone, an old kernel, a threaded cgroup
             return False
         raise
     return True
@@ -112,7 +111,7 @@ def _read_processes(directory: str) -> list[int]:
     try:
         top = open_directory(directory)
     except SyscallError as error:
-        if error.errno == _ENOENT:
+        if error.errno == ENOENT:
             return []
         raise
     found: set[int] = set()
@@ -141,9 +140,9 @@ def _add_processes(fd: int, found: set[int]) -> None:
             found.update(int(word) for word in read(fd, name).split())
             return
         except SyscallError as error:
-            if error.errno in (_ENOENT, _ENODEV):
+            if error.errno in (ENOENT, ENODEV):
                 return  # the cgroup has just been removed
-            if error.errno != _EOPNOTSUPP:
+            if error.errno != EOPNOTSUPP:
                 raise
 
 
@@ -191,7 +190,7 @@ def freeze(cgroups: Mapping[str, str]) -> None:
                 break
             time.sleep(min(0.0002 * attempt, 0.01))
         write(fd, *(("cgroup.freeze", "0") if unified else ("freezer.state", "THAWED")))
-        raise Error(f"cannot freeze the processes of {directory}", call="write", errno=_EBUSY)
+        raise Error(f"cannot freeze the processes of {directory}", call="write", errno=EBUSY)
     finally:
         posix.close(fd)
 
@@ -271,8 +270,8 @@ def remove(cgroups: Mapping[str, str]) -> None:
             time.sleep(pause)
             pause *= 2
         for directory in left:
-            _signal_processes(directory, _SIGKILL)
-    raise SyscallError(_EBUSY, "rmdir", left[0])
+            _signal_processes(directory, _signal.SIGKILL)
+    raise SyscallError(EBUSY, "rmdir", left[0])
 
 
 def _rmdir_path(directory: str) -> bool:
@@ -281,7 +280,7 @@ def _rmdir_path(directory: str) -> bool:
     try:
         parent = open_directory(above)
     except SyscallError as error:
-        if error.errno == _ENOENT:
+        if error.errno == ENOENT:
             return True
         raise
     try:
@@ -294,7 +293,7 @@ def _remove_tree(directory: str) -> bool:
     try:
         top = open_directory(directory)
     except SyscallError as error:
-        if error.errno == _ENOENT:
+        if error.errno == ENOENT:
             return True
         raise
     try:
