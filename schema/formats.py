@@ -61,7 +61,7 @@ def hostname(s: str) -> bool:
 
 
 def cpu_list(s: str) -> bool:
-    """The characters of the kernel's list format (cpuset(7)), such as `0-3,8-15:2/4`. May be empty."""
+    """The characters of the kernel's list format (`base/ranges.py`), such as `0-3,8-15:2/4`. May be empty."""
     return not s.strip("0123456789,-:/ ")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from errno import ENODEV, ENOENT, ENOTDIR, ENOTSUP
 
-from gosudacon.base import posix
+from gosudacon.base import posix, ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ CPUSET_FLAGS = (
     "sched_load_balance",
     "sched_relax_domain_level",
 )
+_MOST_CPUS = 1 << 16
 _LINK = ("Bytes", "Packets", "Errors", "Dropped")
 
 
@@ -94,19 +95,9 @@ def table(text: str) -> dict[str, int]:
     return {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value}
 
 
-def ranges(text: str) -> list[int]:
-    """``0-2,7`` as [0, 1, 2, 7] (cpuset(7), list format)."""
-    found: list[int] = []
-    for part in text.strip().split(","):
-        low, _, high = part.partition("-")
-        if low:
-            found += range(int(low), int(high or low) + 1)
-    return found
-
-
 def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, object]:
     """The object ``cpuset``, all of whose flags are always there."""
-    lists = sparse({"cpus": ranges(cpus), "mems": ranges(mems)})
+    lists = sparse({"cpus": ranges.parse(cpus, _MOST_CPUS), "mems": ranges.parse(mems, _MOST_CPUS)})
     return {**lists, **{name: flags.get(name, 0) for name in CPUSET_FLAGS}}
 
 

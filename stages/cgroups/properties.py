@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.api import ConfigError
+from gosudacon.base import ranges
 from gosudacon.stages.cgroups import convert
 
 TYPE_CHECKING = False
@@ -106,21 +107,12 @@ def quota_per_second(quota: int, period: int) -> int:
     return share + -share % _STEP
 
 
-def bitmap(ranges: str) -> list[int]:
-    """``0-2,9`` as bytes, the lowest bit of the first for 0. Raises ValueError for what is no such list."""
-    bits = 0
-    for word in ranges.split(","):
-        first, dash, last = word.strip().partition("-")
-        if not first and not dash:
-            continue
-        low = int(first)
-        high = int(last) if dash else low
-        if not 0 <= low <= high < _MOST_CPUS:
-            raise ValueError(f"invalid range {word!r}")
-        bits |= ((1 << (high - low + 1)) - 1) << low
-    if not bits:
-        raise ValueError(f"no number in {ranges!r}")
-    return list(bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+def bitmap(text: str) -> list[int]:
+    """``0-2,9`` as bytes, the lowest bit of the first for 0. Raises ValueError for what is not such a list."""
+    numbers = ranges.parse(text, _MOST_CPUS)
+    if not numbers:
+        raise ValueError(f"no number in {text!r}")
+    return list(ranges.mask(numbers).to_bytes((numbers[-1] >> 3) + 1, "little"))
 
 
 def _unified(file: str, text: str, where: str) -> Iterator[Property]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
+_MOST_NODES = 1024  # MAX_NUMNODES of any kernel's configuration
 _AFFINITY = "process.execCPUAffinity"
 
 
@@ -276,7 +277,7 @@ def _memory_policy(config: MemoryPolicy) -> confine.SetMemoryPolicy:
     mode = config.get("mode", "")
     if mode not in sched.MEMORY_MODES:
         raise ConfigError(f"unknown memory policy {mode}", where="linux.memoryPolicy.mode")
-    nodes = _node_mask(config.get("nodes") or "")
+    nodes = _nodes(config.get("nodes") or "")
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
         raise ConfigError(f"{mode} takes no nodes", where="linux.memoryPolicy.nodes")
     if mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED") and not nodes:
@@ -289,17 +290,14 @@ def _memory_policy(config: MemoryPolicy) -> confine.SetMemoryPolicy:
     return confine.SetMemoryPolicy(mode=mode, flags=flags, nodes=nodes)
 
 
-def _node_mask(text: str) -> int:
-    mask = 0
-    for part in text.split(",") if text else ():
-        low, _, high = part.strip().partition("-")
-        if not (low.isascii() and low.isdigit() and (not high or (high.isascii() and high.isdigit()))):
-            raise ConfigError(f"{text!r} is no list of nodes such as 0-1,3", where="linux.memoryPolicy.nodes")
-        first, last = int(low), int(high or low)
-        if not first <= last < 1024:
-            raise ConfigError(f"{text!r}: nodes go up to 1023", where="linux.memoryPolicy.nodes")
-        mask |= (1 << last + 1) - (1 << first)
-    return mask
+def _nodes(text: str) -> int:
+    from gosudacon.base import ranges
+
+    try:
+        return ranges.mask(ranges.parse(text, _MOST_NODES))
+    except ValueError as error:
+        what = f"{text!r} is not a list of nodes such as 0-1,3: {error}"
+        raise ConfigError(what, where="linux.memoryPolicy.nodes") from None
 
 
 def _check_mapped(spec: Spec, user: User) -> None:

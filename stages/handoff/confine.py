@@ -75,14 +75,21 @@ class SetAffinity(Step):
     """The CPUs of a process that ``exec`` starts; those to begin with it has from the runtime, which sets its own."""
 
     phase = CONFINE
+    modules = ("gosudacon.base.ranges",)
     cpus: str
 
     def describe(self) -> str:
         return f"sched_setaffinity({self.cpus})"
 
     def run(self, context: Context) -> None:
+        from gosudacon.base import ranges
+
         try:
-            posix.sched_setaffinity(0, _cpus(self.cpus))
+            posix.sched_setaffinity(0, ranges.parse(self.cpus, _MOST_CPUS))
+        except ValueError as error:
+            raise Error(
+                f"{self.cpus!r} is not a list of CPUs such as 0-3,7: {error}", call="sched_setaffinity"
+            ) from None
         except OSError as error:
             raise SyscallError(error.errno or 0, "sched_setaffinity", self.cpus) from None
 
@@ -355,20 +362,6 @@ class DropInheritedCapabilities(Step):
         more = context.held_capabilities
         capability.set_caps(effective | more & permitted, permitted, 0)
         capability.set_ambient(0)
-
-
-def _cpus(text: str) -> list[int]:
-    """The numbers of a list such as ``0-3, 7``. Raises `Error`."""
-    found: list[int] = []
-    for part in text.replace(" ", "").split(","):
-        first, dash, last = part.partition("-")
-        if not part.isascii() or not first.isdecimal() or (dash and not last.isdecimal()):
-            raise Error(f"{text!r} is no list of CPUs such as 0-3,7", call="sched_setaffinity")
-        low, high = int(first), int(last or first)
-        if not low <= high < _MOST_CPUS:
-            raise Error(f"{text!r}: CPUs go from 0 to {_MOST_CPUS - 1}", call="sched_setaffinity")
-        found += range(low, high + 1)
-    return found
 
 
 def _short(names: list[str]) -> str:
