@@ -32,7 +32,6 @@ CPUSET_FLAGS = (
     "sched_load_balance",
     "sched_relax_domain_level",
 )
-_MOST_CPUS = 1 << 16
 _LINK = ("Bytes", "Packets", "Errors", "Dropped")
 
 
@@ -97,7 +96,7 @@ def table(text: str) -> dict[str, int]:
 
 def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, object]:
     """The object ``cpuset``, all of whose flags are always there."""
-    lists = sparse({"cpus": ranges.parse(cpus, _MOST_CPUS), "mems": ranges.parse(mems, _MOST_CPUS)})
+    lists = sparse({"cpus": ranges.parse(cpus, ranges.MOST_CPUS), "mems": ranges.parse(mems, ranges.MOST_NODES)})
     return {**lists, **{name: flags.get(name, 0) for name in CPUSET_FLAGS}}
 
 

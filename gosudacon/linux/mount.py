@@ -6,6 +6,10 @@ from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 0x10, 0x20, 0x40, 0x80
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME = 0x100, 0x400, 0x800
@@ -34,6 +38,8 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2
 MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
 MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOSYMFOLLOW = 0x80, 0x100000, 0x200000
 
+BIND_WORDS = ("bind", "rbind")  # the options of mount(8) that ask for a bind mount
+
 PROC_SUPER_MAGIC = 0x9FA0
 SYSFS_MAGIC = 0x62656572
 DEVPTS_SUPER_MAGIC = 0x1CD1
@@ -53,6 +59,22 @@ _fspick = abi.syscall("fspick", abi.INT, abi.PATH, abi.UINT)
 _fsmount = abi.syscall("fsmount", abi.INT, abi.UINT, abi.UINT)
 _fstatfs = abi.syscall("fstatfs", abi.INT, abi.BUFFER)
 _chroot = abi.syscall("chroot", abi.PATH)
+
+
+def is_bind(fstype: str | None, options: Iterable[str] | None) -> bool:
+    """Whether an entry of ``mounts`` with this type and these options is a bind mount (runtime-spec config.md)."""
+    return fstype == "bind" or any(word in BIND_WORDS for word in options or ())
+
+
+def normal(place: str) -> str:
+    """A path in the container without empty components and ``.``, from its root, whose parent is itself.
+
+    Another ``..`` stays: only the kernel can tell where it leads, since the component before it may be a link.
+    """
+    names = [name for name in place.split("/") if name not in ("", ".")]
+    while names and names[0] == "..":
+        del names[0]
+    return "/" + "/".join(names)
 
 
 def mount(

@@ -7,6 +7,7 @@ configuration, and who did it.
 from __future__ import annotations
 
 from gosudacon.base.errors import Error
+from gosudacon.linux.mount import is_bind
 from gosudacon.pipeline.frozen import FrozenDict, FrozenList, freeze
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 #: Kinds of hooks (runtime-spec config.md, POSIX-platform Hooks).
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-_BINDS = ("bind", "rbind")
 
 
 class Edit:
@@ -76,7 +76,7 @@ class Edit:
     def add_mount(self, destination: str, source: str, type: str = "bind", options: Iterable[str] = ()) -> Edit:
         """A mount, made after those that are there. Of type ``bind`` it is a bind mount with what is mounted below."""
         words = [*options]
-        if type == "bind" and not any(word in words for word in _BINDS):
+        if type == "bind" and not is_bind(None, words):
             words.insert(0, "rbind")
         mount = {"destination": destination, "type": type, "source": source, "options": words}
         return self._at("add_mount", "mounts", lambda old: _once(old, mount))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import CREATE_CONTAINER, ISOLATE, PIVOT, PREPARE, RUNTIME, ConfigError, Context, Spec, Step
 from gosudacon.base import posix
+from gosudacon.linux import mount
 from gosudacon.linux.cgroup import files
 
 TYPE_CHECKING = False
@@ -147,11 +148,12 @@ def allows_everything(rules: list[Rule]) -> bool:
 
 def mounts_block_device(spec: Spec) -> bool:
     """Whether a mount opens a block device, for which the container need not have leave itself."""
-    for mount in spec.config.get("mounts") or ():
-        options = mount.get("options") or ()
-        if (mount.get("source") or "").startswith("/dev/") and not {"bind", "rbind"} & set(options):
-            return mount.get("type") not in ("bind", "none")
-    return False
+    return any(
+        (entry.get("source") or "").startswith("/dev/")
+        and entry.get("type") != "none"
+        and not mount.is_bind(entry.get("type"), entry.get("options"))
+        for entry in spec.config.get("mounts") or ()
+    )
 
 
 def steps(spec: Spec, rules: list[Rule], unified: bool) -> Iterator[Step]:

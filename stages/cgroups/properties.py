@@ -23,7 +23,6 @@ INFINITY = (1 << 64) - 1
 _R = "linux.resources"
 _IDLE = 0  # CPUWeight that makes cpu.idle 1
 _STEP = 10_000  # µs: systemd keeps a quota in percent of a second
-_MOST_CPUS = 1 << 16
 _UNIFIED = {
     "memory.min": "MemoryMin",
     "memory.low": "MemoryLow",
@@ -109,7 +108,7 @@ def quota_per_second(quota: int, period: int) -> int:
 
 def bitmap(text: str) -> list[int]:
     """``0-2,9`` as bytes, the lowest bit of the first for 0. Raises ValueError for what is not such a list."""
-    numbers = ranges.parse(text, _MOST_CPUS)
+    numbers = ranges.parse(text, ranges.MOST_CPUS)
     if not numbers:
         raise ValueError(f"no number in {text!r}")
     return list(ranges.mask(numbers).to_bytes((numbers[-1] >> 3) + 1, "little"))

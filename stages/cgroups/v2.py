@@ -7,6 +7,7 @@ from errno import EBUSY, ENOENT
 from gosudacon.api import ConfigError, Context, Spec, Step, StepError
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
+from gosudacon.linux import mount
 from gosudacon.linux.cgroup import files
 from gosudacon.stages.cgroups import convert, devices
 from gosudacon.stages.cgroups.create import CreateUnifiedCgroup
@@ -225,10 +226,10 @@ def _owner(spec: Spec) -> int:
     if spec.namespaces().get("cgroup") != "":
         return 0
     if not any(
-        mount.get("source") == "cgroup"
-        and mount.get("destination") == "/sys/fs/cgroup"
-        and "ro" not in (mount.get("options") or ())
-        for mount in spec.config.get("mounts") or ()
+        entry.get("source") == "cgroup"
+        and mount.normal(entry["destination"]) == "/sys/fs/cgroup"
+        and "ro" not in (entry.get("options") or ())
+        for entry in spec.config.get("mounts") or ()
     ):
         return 0
     uid = (spec.process.get("user") or {}).get("uid") or 0

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
-_MOST_NODES = 1024  # MAX_NUMNODES of any kernel's configuration
 _AFFINITY = "process.execCPUAffinity"
 
 
@@ -294,7 +293,7 @@ def _nodes(text: str) -> int:
     from gosudacon.base import ranges
 
     try:
-        return ranges.mask(ranges.parse(text, _MOST_NODES))
+        return ranges.mask(ranges.parse(text, ranges.MOST_NODES))
     except ValueError as error:
         what = f"{text!r} is not a list of nodes such as 0-1,3: {error}"
         raise ConfigError(what, where="linux.memoryPolicy.nodes") from None

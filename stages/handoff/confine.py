@@ -11,8 +11,6 @@ from gosudacon.linux import abi, capability, identity, process, sched
 from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, openat2
 from gosudacon.stages.handoff.execute import Program
 
-_MOST_CPUS = 1 << 16
-
 _keyctl = abi.syscall("keyctl", abi.INT, abi.PATH, abi.ULONG)
 _keyctl_setperm = abi.syscall("keyctl", abi.INT, abi.LONG, abi.ULONG)
 _keyctl_describe = abi.syscall("keyctl", abi.INT, abi.LONG, abi.BUFFER, abi.SIZE)
@@ -85,11 +83,10 @@ class SetAffinity(Step):
         from gosudacon.base import ranges
 
         try:
-            posix.sched_setaffinity(0, ranges.parse(self.cpus, _MOST_CPUS))
+            posix.sched_setaffinity(0, ranges.parse(self.cpus, ranges.MOST_CPUS))
         except ValueError as error:
-            raise Error(
-                f"{self.cpus!r} is not a list of CPUs such as 0-3,7: {error}", call="sched_setaffinity"
-            ) from None
+            what = f"{self.cpus!r} is not a list of CPUs such as 0-3,7: {error}"
+            raise Error(what, call="sched_setaffinity") from None
         except OSError as error:
             raise SyscallError(error.errno or 0, "sched_setaffinity", self.cpus) from None
 

@@ -120,7 +120,7 @@ class _Mounts:
             yield CloseHandedOver()
 
     def _entry(self, index: int, entry: Mount, options: Options, where: str) -> Iterator[Step]:
-        destination = places.normal(entry["destination"])
+        destination = mount.normal(entry["destination"])
         fstype = entry.get("type") or ""
         if not options.remount:
             places.check_plan(destination, fstype, options.bind, where)
@@ -195,12 +195,10 @@ def _context(spec: Spec) -> str:
 
 def _bound_dev(spec: Spec) -> bool:
     """Whether /dev is somebody else's, in which nothing is to be made."""
-    for entry in spec.config.get("mounts") or ():
-        if places.normal(entry["destination"]) == "/dev":
-            words = entry.get("options") or ()
-            if "bind" in words or "rbind" in words or entry.get("type") == "bind":
-                return True
-    return False
+    return any(
+        mount.normal(entry["destination"]) == "/dev" and mount.is_bind(entry.get("type"), entry.get("options"))
+        for entry in spec.config.get("mounts") or ()
+    )
 
 
 @hookimpl

@@ -250,7 +250,7 @@ def plan_bind(
     if options.data:
         text = "bind mounts cannot have any filesystem-specific options applied"
         raise ConfigError(f"{text}: {','.join(options.data)}", where=f"{where}.options")
-    destination = places.normal(entry["destination"])
+    destination = mount.normal(entry["destination"])
     common: Fields = {
         "destination": destination,
         "source": "" if options.remount else _source(spec, entry, where),

@@ -179,7 +179,7 @@ class MountCgroup1(_CgroupStep):
 
 def plan_cgroup(spec: Spec, host: Host, entry: Mount, options: Options, trees: list[str], where: str) -> Step:
     """The step for an entry of type ``cgroup``; ``trees`` are the destinations of recursive bind mounts so far."""
-    destination = places.normal(entry["destination"])
+    destination = mount.normal(entry["destination"])
     common: _CgroupFields = {
         "destination": destination,
         "covers": any(f"{destination}/".startswith(f"{tree}/") for tree in trees),

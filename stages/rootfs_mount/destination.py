@@ -28,11 +28,6 @@ ALLOWED_IN_PROC = frozenset(
 _PROC_ROOT_INODE = 1
 
 
-def normal(destination: str) -> str:
-    """An absolute path without empty components and ``.``; ``..`` stays, which only the kernel can resolve."""
-    return "/" + "/".join(name for name in destination.split("/") if name not in ("", "."))
-
-
 def check_plan(destination: str, fstype: str, bind: bool, where: str) -> None:
     """Refuse what the configuration's words alone show to be forbidden. Raises `ConfigError`."""
     problem = _problem(destination, fstype)

@@ -12,7 +12,6 @@ from errno import EEXIST
 from gosudacon.api import MOUNT, ConfigError, Context, Error, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
 
 TYPE_CHECKING = False
@@ -198,7 +197,7 @@ def _node(device: Device, where: str) -> Node:
     kind, mode = device.get("type"), device.get("fileMode")
     if kind not in _KINDS:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")
-    name = places.normal(device.get("path") or "")
+    name = mount.normal(device.get("path") or "")
     if not str(device.get("path")).startswith("/") or name == "/" or ".." in name.split("/"):
         raise ConfigError(f"device path {device.get('path')!r} is not absolute", where=f"{where}.path")
     if kind != "p" and (device.get("major") is None or device.get("minor") is None):

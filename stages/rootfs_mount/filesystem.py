@@ -271,7 +271,7 @@ def plan_filesystem(
     kinds = (MountProcOfOthers, MountFilesystemClassic) if of_others else _kinds(options.copy_up)
     flags = options.flags & ~mount.MS_RDONLY if deferred else options.flags
     common: _NewFields = {
-        "destination": places.normal(entry["destination"]),
+        "destination": mount.normal(entry["destination"]),
         "source": entry.get("source") or "",
         "fstype": fstype,
         "words": options.words,

@@ -13,7 +13,6 @@ from errno import ELOOP, ENOENT, ENOSPC, ENOTDIR
 from gosudacon.api import CONFINE, MOUNT, ConfigError, Context, Error, Host, PlanWarning, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
 TYPE_CHECKING = False
@@ -203,9 +202,7 @@ def _each(paths: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
     for index, written in enumerate(paths):
         if not written.startswith("/"):
             raise ConfigError(f"{written!r} is not an absolute path", where=f"{where}[{index}]")
-        name = places.normal(written)
-        while name == "/.." or name.startswith("/../"):  # the root is its own parent
-            name = name[3:] or "/"
+        name = mount.normal(written)
         if name not in seen:
             seen.add(name)
             yield name, f"{where}[{index}]"
@@ -215,7 +212,7 @@ def _mounted(spec: Spec) -> dict[str, str]:
     """Destination -> filesystem type of everything mounted that no later mount covers."""
     mounted: dict[str, str] = {}
     for entry in spec.config.get("mounts") or ():
-        destination = places.normal(entry["destination"])
+        destination = mount.normal(entry["destination"])
         for other in [each for each in mounted if each.startswith(f"{destination}/")]:
             del mounted[other]
         mounted[destination] = entry.get("type") or ""
@@ -224,15 +221,6 @@ def _mounted(spec: Spec) -> dict[str, str]:
 
 def _magic(name: str, mounted: dict[str, str]) -> int:
     """A path on a procfs or a sysfs of the plan's must be found there, and nowhere a link may lead instead."""
-    if "/.." in name:
-        name = _collapsed(name)
+    name = posix.path.normpath(name)
     holder = max((each for each in mounted if f"{name}/".startswith(f"{each}/")), key=len, default="")
     return _MAGIC.get(mounted.get(holder, ""), 0)
-
-
-def _collapsed(name: str) -> str:
-    """The path without ``..``, as if no component were a link."""
-    names: list[str] = []
-    for each in name.split("/")[1:]:
-        names[-1:] = [] if each == ".." else [*names[-1:], each]
-    return "/" + "/".join(names)

@@ -208,7 +208,7 @@ def attributes(flags: int) -> int:
 def parse(entry: Mount, where: str) -> Options:
     """The options of an entry of ``mounts``. Raises `ConfigError` for what no mount can have."""
     options = Options(list(entry.get("options") or ()), f"{where}.options")
-    if entry.get("type") == "bind":
+    if m.is_bind(entry.get("type"), options.words):
         options.flags |= m.MS_BIND
     if len(",".join(options.data)) > m.DATA_LIMIT:
         raise ConfigError(f"mount data is longer than {m.DATA_LIMIT} bytes", where=f"{where}.options")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import console, mount, path
-from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
 TYPE_CHECKING = False
@@ -155,6 +154,6 @@ def _open(spec: Spec, console: bool) -> OpenTerminal:
 
 def _devpts(spec: Spec) -> str:
     for index, entry in reversed([*enumerate(spec.config.get("mounts") or ())]):
-        if places.normal(entry["destination"]) == DEVPTS and entry.get("type") == "devpts":
+        if mount.normal(entry["destination"]) == DEVPTS and entry.get("type") == "devpts":
             return f"mounts[{index}]"
     return ""

@@ -228,3 +228,19 @@ def test_allow_everything_means_everything() -> None:
     assert not devices.allows_everything(devices.rules_of([]))
     assert not devices.allows_everything([ALLOW_ALL, [False, "c", 1, 3, "r"]])
     assert devices.allows_everything([DENY_ALL, ALLOW_ALL, [True, "c", 1, 3, "r"]])
+
+
+BLOCK: Any = {"destination": "/data", "type": "ext4", "source": "/dev/vda"}
+NONE: Any = {"destination": "/x", "type": "none", "source": "/dev/x"}
+BIND: Any = {"destination": "/y", "type": "bind", "source": "/dev/y"}
+RBIND: Any = {"destination": "/z", "source": "/dev/z", "options": ["ro", "rbind"]}
+PROC: Any = {"destination": "/proc", "type": "proc", "source": "proc"}
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations([BLOCK, NONE, BIND, RBIND, PROC])])
+def test_a_block_device_is_mounted_in_any_order(order: tuple[Any, ...]) -> None:
+    def answer(*mounts: Any) -> bool:
+        return devices.mounts_block_device(Spec({"mounts": [*mounts]}, "c1", "/bundle"))
+
+    assert answer(*order)
+    assert not answer(*(entry for entry in order if entry is not BLOCK))

@@ -26,18 +26,13 @@ _INHERITED = {"network": 31100, "pid": 31500}  # kinds that CRIU inherits, and s
 _DEFAULT_NODES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
 
-def normal(destination: str) -> str:
-    """An absolute path without empty components, ``.`` and ``..``."""
-    return posix.path.normpath(f"/{destination}")
-
-
 def binds(spec: Spec) -> Iterator[tuple[str, str]]:
     """Destination and source of every bind mount of the configuration."""
     for entry in spec.config.get("mounts") or ():
         words = entry.get("options") or ()
-        if "remount" not in words and (entry.get("type") == "bind" or "bind" in words or "rbind" in words):
+        if "remount" not in words and mount.is_bind(entry.get("type"), words):
             source = str(entry.get("source") or "")
-            yield normal(entry["destination"]), source if source.startswith("/") else f"{spec.bundle}/{source}"
+            yield mount.normal(entry["destination"]), source if source.startswith("/") else f"{spec.bundle}/{source}"
 
 
 class Mounts:
@@ -81,7 +76,7 @@ def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
     try:
         found = {mounts.at(destination)[0]: destination for destination, _ in binds(spec)}
         for place in spec.linux.get("maskedPaths") or ():
-            point, device = mounts.at(normal(place))
+            point, device = mounts.at(mount.normal(place))
             if device == _NULL_DEVICE and mounts.at(point)[1] == device:  # a mount of the null device and nothing else
                 found[point] = NULL
         for place in (*_DEFAULT_NODES, *_devices(spec)):  # mounts where mknod(2) is not permitted
@@ -105,7 +100,7 @@ def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict
             if entry.get("type") == "cgroup":
                 for controller, directory in cgroups.items():
                     name = posix.path.basename(host.cgroup_mounts.get(controller, ""))
-                    found[f"{normal(entry['destination'])}/{name}"] = directory
+                    found[f"{mount.normal(entry['destination'])}/{name}"] = directory
     return [{"key": name, "val": path} for name, path in found.items()]
 
 
@@ -193,7 +188,7 @@ def mount_id(pid: int | str, fd: int) -> int:
 
 
 def _devices(spec: Spec) -> list[str]:
-    return [normal(device["path"]) for device in spec.linux.get("devices") or ()]
+    return [mount.normal(device["path"]) for device in spec.linux.get("devices") or ()]
 
 
 def _short(kind: str) -> str:

@@ -9,7 +9,7 @@ from gosudacon.base.errors import Error, StateError
 from gosudacon.container.create import NewContainer
 from gosudacon.container.criu import external, rpc, service, steps
 from gosudacon.container.criu.request import CriuOptions, Directories, common
-from gosudacon.linux import console, proc
+from gosudacon.linux import console, mount, proc
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
@@ -209,11 +209,12 @@ def _places(spec: Spec) -> list[list[str]]:
     """Where something will be mounted, and from where; not what is on a tmpfs, which the images hold."""
     sources = dict(external.binds(spec))
     entries = spec.config.get("mounts") or ()
-    memory = [external.normal(each["destination"]) for each in entries if each.get("type") == "tmpfs"]
+    memory = [mount.normal(each["destination"]) for each in entries if each.get("type") == "tmpfs"]
     places = []
     for entry in entries:
-        place = external.normal(entry["destination"])
-        if place == "/" or any(place.startswith(f"{above}/") for above in memory) or entry.get("type") == "cgroup":
+        place = mount.normal(entry["destination"])
+        text = posix.path.normpath(place)
+        if text == "/" or any(text.startswith(f"{above}/") for above in memory) or entry.get("type") == "cgroup":
             continue
         places.append([place, sources.get(place, "")])
     return places
