@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import gosudacon
+from gosudacon.base import layout
 from gosudacon.base.errors import Error
 from gosudacon.cli import help as helps
 from gosudacon.cli import option_values, output
@@ -29,12 +30,12 @@ _STATUS = (
 )
 _FILES = (
     ("/etc/gosudacon/config.toml", "The administrator's configuration: which stages make containers, and with what."),
-    ("/run/gosudacon", "The state of containers, unless --root names another directory."),
+    (layout.STATE_ROOT, "The state of containers, unless --root names another directory."),
 )
 _ENVIRONMENT = (
     (
         "XDG_RUNTIME_DIR",
-        "For users other than root, the state of containers is in the directory gosudacon below this one.",
+        f"For users other than root, the state of containers is in the directory {layout.USER_STATE_ROOT} below this.",
     ),
     ("LISTEN_FDS, LISTEN_PID", "Descriptors that create and run pass on to the container (sd_listen_fds(3))."),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gosudacon.base import layout
 from gosudacon.container import host
 from gosudacon.container.template import default_spec, write
 
@@ -17,5 +18,5 @@ def run(invocation: Invocation) -> int:
     directory = invocation.options["bundle"] or "."
     rootless = (os.geteuid(), os.getegid()) if invocation.options["rootless"] else None
     config = default_spec(cgroup_v2=host.gather().cgroup_mode == "v2", rootless=rootless)
-    write(os.path.join(directory, "config.json"), config)
+    write(os.path.join(directory, layout.CONFIG), config)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container.state import UnreadableError
 from gosudacon.pipeline.step import Spec
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Config
 
 _LIMIT = 16 << 20
-SAVED = "config.json"
 
 
 def load(id: str, bundle: str, options: Options | None = None) -> Spec:
@@ -28,7 +27,7 @@ def load(id: str, bundle: str, options: Options | None = None) -> Spec:
 
 def read(bundle: str) -> bytes:
     """The bytes of the bundle's config.json."""
-    path = f"{bundle}/config.json"
+    path = f"{bundle}/{layout.CONFIG}"
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
@@ -44,7 +43,7 @@ def read(bundle: str) -> bytes:
     return data
 
 
-def saved(store: Store, file: str = SAVED) -> Config:
+def saved(store: Store, file: str = layout.CONFIG) -> Config:
     """The configuration that a container was made from, as it lies in its state directory. Raises `UnreadableError`."""
     try:
         config = parse(store.read(file))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from gosudacon import __version__
-from gosudacon.base import interrupt, jsonio, posix
+from gosudacon.base import interrupt, jsonio, layout, posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import (
     OCI_VERSION,
-    ORIGINAL,
     VERSION,
     Container,
     Store,
@@ -79,9 +78,9 @@ class NewContainer:
         self.container.save()
         text = self.spec.text or b""
         if self.plan.edits:
-            self.store.write(ORIGINAL, text)
+            self.store.write(layout.ORIGINAL, text)
             text = jsonio.dumps(self.spec.config).encode()
-        self.store.write("config.json", text)
+        self.store.write(layout.CONFIG, text)
 
     def save(self) -> None:
         """Write who init is, and where its cgroups are."""
@@ -164,7 +163,7 @@ class Creation:
 
     def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller) -> None:
         if caller.notify_socket():
-            options.notify_directory = f"{root}/{id}/notify"
+            options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
         self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options))
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container

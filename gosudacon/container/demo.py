@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from gosudacon.base import layout
 from gosudacon.container.template import default_spec, write
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ _READONLY = ["rbind", "ro", "nosuid", "nodev"]
 def make(directory: str, args: Sequence[str], terminal: bool, cgroup_v2: bool) -> None:
     """Write the bundle to ``directory``, which is made if need be. Raises `Error` where there is a bundle, OSError."""
     os.makedirs(directory, 0o755, exist_ok=True)
-    config = os.path.join(directory, "config.json")
+    config = os.path.join(directory, layout.CONFIG)
     write(config, spec(args, terminal=terminal, cgroup_v2=cgroup_v2))
     try:
         make_rootfs(os.path.join(directory, "rootfs"))

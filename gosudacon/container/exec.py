@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container import process as processes
-from gosudacon.container.state import CGROUP_OPTIONS, ORIGINAL, Container, Store
+from gosudacon.container.state import CGROUP_OPTIONS, Container, Store
 from gosudacon.linux import namespace, proc
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
@@ -103,7 +103,7 @@ class Execution:
         edited = self.container.data.get("edited")
         if not edited or not all(plugin in editors for plugin in edited):
             return {}
-        return bundles.saved(self.container.store, ORIGINAL).get("process") or {}
+        return bundles.saved(self.container.store, layout.ORIGINAL).get("process") or {}
 
     def _state(self, status: str, pid: int) -> State:
         """The container's state, whichever of its processes a seccomp agent or a plugin is told of."""

@@ -5,7 +5,7 @@ Nothing is changed, and no container needs to be there.
 
 from __future__ import annotations
 
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
@@ -28,7 +28,7 @@ class Explanation:
         id, process = _id(bundle), options.process
         self.host = hosts.gather()
         if root and not process:
-            options.notify_directory = f"{root}/{id}/notify"
+            options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
         compiler = compile_plan
         try:
             if process:
@@ -42,7 +42,7 @@ class Explanation:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if not process:
                 _locate(error, bundle)
-            raise Refusal(error, process or posix.path.join(bundle, "config.json")) from error
+            raise Refusal(error, process or posix.path.join(bundle, layout.CONFIG)) from error
 
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _socket
 import select
 
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.base.errors import Error, SyscallError
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ _DATAGRAM = 4096
 _PATIENCE = (
     30_000  # milliseconds for the service manager to close its end of the barrier, as sd_notify_barrier(3) has it
 )
-_ENTRY = "notify/notify.sock"
+_ENTRY = f"{layout.NOTIFY}/{layout.NOTIFY_SOCKET}"
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
@@ -118,17 +118,17 @@ def listen(store: Store, address: str) -> Notifier | None:
     if address[:1] not in ("/", "@"):
         raise Error(f"NOTIFY_SOCKET {address}: neither a path nor an abstract AF_UNIX address")
     try:
-        directory = posix.open("notify", _DIRECTORY, dir_fd=store.fd)
+        directory = posix.open(layout.NOTIFY, _DIRECTORY, dir_fd=store.fd)
     except FileNotFoundError:
         return None
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     try:
-        posix.unlink("notify.sock", dir_fd=directory)  # of a start that was killed
+        posix.unlink(layout.NOTIFY_SOCKET, dir_fd=directory)  # of a start that was killed
     except FileNotFoundError:
         pass
     umask = posix.umask(0)  # not chmod(2) afterwards, which follows what might have been put there
     try:
-        listener.bind(f"/proc/self/fd/{directory}/notify.sock")
+        listener.bind(f"/proc/self/fd/{directory}/{layout.NOTIFY_SOCKET}")
     except OSError as error:
         listener.close()
         raise SyscallError(error.errno or 0, "bind", _ENTRY) from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _socket
 
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import StateError, StepError, from_record
-from gosudacon.container.state import SOCKET, Container, Store
+from gosudacon.container.state import Container, Store
 
 _REFUSALS = {
     "running": "cannot start an already running container",
@@ -41,7 +41,7 @@ def _start(container: Container, notify_socket: str) -> None:
 
         notifier = notify.listen(store, notify_socket)
     channel = _connect(store)
-    posix.unlink(SOCKET, dir_fd=store.fd)
+    posix.unlink(layout.START_SOCKET, dir_fd=store.fd)
     await_exec(channel)
     container.check_executed()
     if container.data["started"]:
@@ -68,7 +68,7 @@ def await_exec(channel: _socket.socket) -> None:
 def _connect(store: Store) -> _socket.socket:
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     try:
-        channel.connect(store.path(SOCKET))
+        channel.connect(store.path(layout.START_SOCKET))
     except OSError as error:
         raise StateError("cannot start a container that has stopped", errno=error.errno or 0) from error
     return channel

@@ -11,7 +11,7 @@ import fcntl
 import time
 from errno import EACCES, EAGAIN, EIO, EISDIR, ELOOP, ENXIO
 
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.linux import proc
 
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
 OCI_VERSION = "1.3.0"
 VERSION = 2  # of the form of state.json; `former` has those before
-SOCKET = "start.sock"
-ORIGINAL = "original.json"
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _LIMIT = jsonio.SIZE_LIMIT
 _DAMAGED = (EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP)  # not a file, or not to be read
-_FILE = "state.json"
-_OURS = ("config.json", "cgroups.note", "cgroups.json", SOCKET, "notify")
+_OURS = (layout.CONFIG, layout.CGROUPS_NOTE, layout.OLD_CGROUPS_NOTE, layout.START_SOCKET, layout.NOTIFY)
 _READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
 _MOST_PID = (1 << 31) - 1
 _MEMBERS = {
@@ -67,8 +64,8 @@ def default_root(environment: Mapping[bytes, bytes]) -> str:
     """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
     runtime_dir = posix.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
     if runtime_dir and not _is_host_root(environment):
-        return f"{runtime_dir}/gosudacon"
-    return "/run/gosudacon"
+        return f"{runtime_dir}/{layout.USER_STATE_ROOT}"
+    return layout.STATE_ROOT
 
 
 def _is_host_root(environment: Mapping[bytes, bytes]) -> bool:
@@ -192,7 +189,7 @@ class Store:
         try:
             if self.fd < 0:
                 self._open()
-            for name in sorted(posix.listdir(self.fd), key=_FILE.__eq__):
+            for name in sorted(posix.listdir(self.fd), key=layout.STATE.__eq__):
                 try:
                     posix.unlink(name, dir_fd=self.fd)
                 except IsADirectoryError:  # not ours, and so removed only if there is nothing in it
@@ -233,16 +230,16 @@ class Container:
         Raises `AbsentError` if there is none yet, `NewerError` for one of a newer version, and `UnreadableError`.
         """
         try:
-            data = store.read_json(_FILE)
+            data = store.read_json(layout.STATE)
         except FileNotFoundError:
             raise _without_state(store) from None
         version = data.get("version")
         if type(version) is int and version > VERSION:
             problem = f"its format is {version}, and this version of gosudacon reads formats up to {VERSION}"
-            raise NewerError(store, _FILE, problem, hint="a newer version wrote it: use that")
+            raise NewerError(store, layout.STATE, problem, hint="a newer version wrote it: use that")
         problem = _problem(data, store.id)
         if problem:
-            raise UnreadableError(store, _FILE, problem)
+            raise UnreadableError(store, layout.STATE, problem)
         if version != VERSION:
             from gosudacon.container import former
 
@@ -251,7 +248,7 @@ class Container:
 
     def save(self) -> None:
         """Write state.json."""
-        self.store.write(_FILE, jsonio.dumps(self.data).encode())
+        self.store.write(layout.STATE, jsonio.dumps(self.data).encode())
 
     def alive(self) -> bool:
         """Whether init still is the process that was created: same pid, same start time, no zombie."""
@@ -270,7 +267,7 @@ class Container:
         if self.frozen():
             return "paused"
         try:
-            posix.stat(SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
+            posix.stat(layout.START_SOCKET, dir_fd=self.store.fd, follow_symlinks=False)
         except FileNotFoundError:
             return "running"
         return "created"
@@ -305,10 +302,10 @@ class Container:
 def _without_state(store: Store) -> StateError:
     """What a directory without state.json is: a container being made, one that has lost it, or somebody else's."""
     names = posix.listdir(store.fd)
-    if all(name.startswith(f".{_FILE}.") for name in names):
+    if all(name.startswith(f".{layout.STATE}.") for name in names):
         return AbsentError("container does not exist", hint="its creation was cut short; delete --force cleans up")
     if any(name in _OURS for name in names):
-        return UnreadableError(store, _FILE, "no such file or directory")
+        return UnreadableError(store, layout.STATE, "no such file or directory")
     return StateError(f"{store.root}/{store.id} is not the state of a container")
 
 

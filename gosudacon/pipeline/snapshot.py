@@ -6,13 +6,12 @@ import sys
 from zlib import crc32
 
 from gosudacon import __version__
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_DIRECTORY = "/var/cache/gosudacon"
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # or not written by `save`
 _PACKAGE = posix.path.dirname(posix.path.dirname(posix.path.abspath(__file__)))
 
@@ -113,8 +112,8 @@ def _path(key: list[object]) -> str:
 
 def _directory() -> str:
     if posix.geteuid() == 0:
-        return _DIRECTORY
-    return posix.path.join(posix.getenv("XDG_RUNTIME_DIR") or "/nonexistent", "gosudacon-cache")
+        return layout.CACHE
+    return posix.path.join(posix.getenv("XDG_RUNTIME_DIR") or "/nonexistent", layout.USER_CACHE)
 
 
 def _trusted(status: posix.stat_result) -> bool:

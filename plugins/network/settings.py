@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.api import ConfigError
+from gosudacon.base import layout
 from gosudacon.plugins.network.subnets import Subnet
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ DEFAULTS: dict[str, object] = {
     "nat": False,
     "mtu": 0,
     "interface": "eth0",
-    "leases": "/run/gosudacon-network",
+    "leases": layout.NETWORK_LEASES,
     "nft": "/usr/sbin/nft",
 }
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from errno import EACCES, EPERM, EROFS
 
 from gosudacon.api import PREPARE, Context, Step, StepError
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux.cgroup import hierarchy
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from gosudacon.stages.cgroups.making import Making
     from gosudacon.stages.cgroups.paths import Place
 
-_NOTE = "cgroups.note"
-_OLD_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
 _PERMISSION = (EPERM, EACCES, EROFS)
 _UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
@@ -193,7 +191,7 @@ class Note:
     def drop(self) -> None:
         """There is nothing of this container's any more."""
         self._held.note = b""
-        for name in (_NOTE, _OLD_NOTE) if self._at >= 0 else ():
+        for name in (layout.CGROUPS_NOTE, layout.OLD_CGROUPS_NOTE) if self._at >= 0 else ():
             try:
                 posix.unlink(name, dir_fd=self._at)
             except (FileNotFoundError, IsADirectoryError):
@@ -224,7 +222,7 @@ class Note:
     def _read_lines(self) -> tuple[bool, dict[str, int]] | None:
         """What the last complete line says."""
         try:
-            text = self._held.note if self._at < 0 else self._read(_NOTE)
+            text = self._held.note if self._at < 0 else self._read(layout.CGROUPS_NOTE)
         except FileNotFoundError:
             return self._read_old()
         lines = text.split(b"\n")[:-1]
@@ -235,7 +233,7 @@ class Note:
         return settled, dict(note["owned" if settled else "before"])
 
     def _read_old(self) -> tuple[bool, dict[str, int]]:
-        text = self._read(_OLD_NOTE)
+        text = self._read(layout.OLD_CGROUPS_NOTE)
         if not text:  # killed before the inodes were written: what is empty is removed
             return False, {}
         inodes: Any = jsonio.loads(text)
@@ -247,7 +245,7 @@ class Note:
             self._held.note += line
             return
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        fd = posix.open(_NOTE, flags, 0o600, dir_fd=self._at)
+        fd = posix.open(layout.CGROUPS_NOTE, flags, 0o600, dir_fd=self._at)
         try:
             while line:
                 line = line[posix.write(fd, line) :]

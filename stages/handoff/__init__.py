@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, ConfigError, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
+from gosudacon.base import layout
 from gosudacon.linux import capability, sched
 from gosudacon.linux.identity import NOBODY_VALID
 from gosudacon.stages.handoff import confine, execute
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Capabilities, Features, MemoryPolicy, Process, Rlimit, Scheduler, User
 
 _INFINITY = (1 << 64) - 1
-NOTIFY_SOCKET = "/run/notify/notify.sock"  # where `rootfs-mount` brings it
+NOTIFY_SOCKET = f"{layout.NOTIFY_MOUNT}/{layout.NOTIFY_SOCKET}"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
 _AFFINITY = "process.execCPUAffinity"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _stat import S_ISDIR, S_ISLNK
 
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi, process, sched
 
@@ -33,13 +33,13 @@ class Listen(Step):
     phase = PREPARE
 
     def describe(self) -> str:
-        return "listen on start.sock in the state directory"
+        return f"listen on {layout.START_SOCKET} in the state directory"
 
     def run(self, context: Context) -> None:
         import _socket
 
         listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        listener.bind(f"/proc/self/fd/{context.state_dir}/start.sock")
+        listener.bind(f"/proc/self/fd/{context.state_dir}/{layout.START_SOCKET}")
         listener.listen(_BACKLOG)
         context.start_listener = listener
 

@@ -7,7 +7,7 @@ than that it is ready (`gosudacon.container.notify`). The directory is mounted r
 from __future__ import annotations
 
 from gosudacon.api import PREPARE, Context, Host, Spec, Step
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.stages.rootfs_mount import bind
 from gosudacon.stages.rootfs_mount.options import parse
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import Mount
 
-NAME = "notify"
 _FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
@@ -29,18 +28,18 @@ class MakeNotifyDirectory(Step):
     recorded_as = ("rootfs-mount.make-notify-directory", 1)
 
     def describe(self) -> str:
-        return f"make the directory {NAME} in the state directory, for NOTIFY_SOCKET"
+        return f"make the directory {layout.NOTIFY} in the state directory, for NOTIFY_SOCKET"
 
     def run(self, context: Context) -> None:
-        posix.mkdir(NAME, 0o755, dir_fd=context.state_dir)
-        fd = posix.open(NAME, _FLAGS, dir_fd=context.state_dir)
+        posix.mkdir(layout.NOTIFY, 0o755, dir_fd=context.state_dir)
+        fd = posix.open(layout.NOTIFY, _FLAGS, dir_fd=context.state_dir)
         try:
             posix.fchmod(fd, 0o755)  # whatever the umask was: the container's user must find the socket in it
         finally:
             posix.close(fd)
 
     def undo(self, context: Context) -> None:
-        _remove(context.state_dir, NAME)
+        _remove(context.state_dir, layout.NOTIFY)
 
 
 def _remove(parent: int, name: str) -> None:
@@ -67,7 +66,7 @@ def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: boo
         return
     yield MakeNotifyDirectory()
     entry: Mount = {
-        "destination": "/run/notify",
+        "destination": layout.NOTIFY_MOUNT,
         "type": "bind",
         "source": source,
         "options": ["bind", "ro", "nosuid", "nodev", "noexec"],

@@ -10,6 +10,7 @@ has to be there to pass the agent its descriptor. See docs/seccomp.md.
 from __future__ import annotations
 
 from gosudacon.api import CONFINE, START, ConfigError, Error, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
+from gosudacon.base import layout
 from gosudacon.linux import seccomp
 from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LetSysAdminGo, LoadSeccomp
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Arg, Features, Process, Seccomp, Syscall
 
 _WHERE = "linux.seccomp"
-_CACHE = "/var/cache/gosudacon/seccomp"
-_USER_CACHE = "$XDG_RUNTIME_DIR/gosudacon-cache/seccomp"
+_CACHE = f"{layout.CACHE}/{layout.SECCOMP_CACHE}"
+_USER_CACHE = f"$XDG_RUNTIME_DIR/{layout.USER_CACHE}/{layout.SECCOMP_CACHE}"
 _OTHERS = "otherArchitectures"  # ours: the profile's own word on what the setting other-architectures is about
 _SETTINGS = {"cache": (str, bool), "library": (str,), "other-architectures": (str,)}
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gosudacon.api import ConfigError, Host, Spec
+from gosudacon.base import layout
 from gosudacon.container.create import compile_plan
 from gosudacon.pipeline import explain, snapshot
 from gosudacon.pipeline.registry import registry
@@ -69,7 +70,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     value = World(tmp_path)
-    monkeypatch.setattr(snapshot, "_DIRECTORY", str(value.cache))
+    monkeypatch.setattr(layout, "CACHE", str(value.cache))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # where it is for others than root
     if os.geteuid() != 0:
         value.cache = tmp_path / "gosudacon-cache"

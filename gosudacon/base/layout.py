@@ -1,0 +1,22 @@
+"""Where gosudacon keeps things: names in a container's state directory, and directories of the host."""
+
+from __future__ import annotations
+
+# In a container's state directory.
+STATE = "state.json"
+CONFIG = "config.json"  # in a bundle, too
+ORIGINAL = "original.json"  # the configuration before plugins edited it
+START_SOCKET = "start.sock"
+CGROUPS_NOTE = "cgroups.note"
+OLD_CGROUPS_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
+NOTIFY = "notify"  # a directory, mounted in the container
+NOTIFY_SOCKET = "notify.sock"  # in that directory
+
+# In a container that has a service manager to tell.
+NOTIFY_MOUNT = "/run/notify"
+
+# On the host; for users other than root, below $XDG_RUNTIME_DIR.
+STATE_ROOT, USER_STATE_ROOT = "/run/gosudacon", "gosudacon"
+CACHE, USER_CACHE = "/var/cache/gosudacon", "gosudacon-cache"
+SECCOMP_CACHE = "seccomp"  # in either cache
+NETWORK_LEASES = "/run/gosudacon-network"
