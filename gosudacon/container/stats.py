@@ -1,22 +1,19 @@
 """What a container uses, in the form in which runc's ``events`` prints it.
 
-`stats_v1` and `stats_v2` know the files of cgroup v1 and v2; here is what both need. Parsing is pure: text to data.
+`stats_v1` and `stats_v2` know which file holds what; `gosudacon.linux.cgroup.statistics` reads the files' formats.
 """
 
 from __future__ import annotations
 
-from errno import ENODEV, ENOENT, ENOTDIR, ENOTSUP
-
 from gosudacon.base import posix, ranges
+from gosudacon.linux.cgroup.statistics import page_sizes, read, reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import TypeVar
 
     from gosudacon.container.state import Container
-
-    Files = Callable[[str], str]  # the contents of a cgroup's file, empty where there is none
 
     Value = TypeVar("Value")
 
@@ -51,47 +48,9 @@ def collect(container: Container) -> dict[str, object]:
     return data
 
 
-def reader(directory: str) -> Files:
-    """Read files of one cgroup."""
-
-    def read(name: str) -> str:
-        return _read(f"{directory}/{name}") if directory else ""
-
-    return read
-
-
-def page_sizes() -> list[str]:
-    """The sizes of huge pages that this machine has, as cgroup files name them: ``2MB``."""
-    try:
-        names = posix.listdir("/sys/kernel/mm/hugepages")
-    except FileNotFoundError:
-        return []
-    return sorted(size_name(int(name.removeprefix("hugepages-").removesuffix("kB"))) for name in names)
-
-
-def size_name(kibibytes: int) -> str:
-    """``2MB`` for 2048."""
-    for unit in ("KB", "MB"):
-        if kibibytes < 1024 or kibibytes % 1024:
-            return f"{kibibytes}{unit}"
-        kibibytes //= 1024
-    return f"{kibibytes}GB"
-
-
 def sparse(fields: Mapping[str, Value]) -> dict[str, Value]:
     """The fields without those that are zero or empty."""
     return {key: value for key, value in fields.items() if value}
-
-
-def number(text: str) -> int:
-    """A number of a cgroup file, 0 for none; ``max`` is 2^64 - 1."""
-    text = text.strip()
-    return (1 << 64) - 1 if text == "max" else int(text or 0)
-
-
-def table(text: str) -> dict[str, int]:
-    """Lines ``name number``."""
-    return {name: int(value) for name, _, value in (line.partition(" ") for line in text.splitlines()) if value}
 
 
 def cpuset(cpus: str, mems: str, flags: Mapping[str, int]) -> dict[str, object]:
@@ -105,16 +64,6 @@ def memory_entry(limit: int, usage: int, most: int = 0, failures: int = 0) -> di
     if not (limit or usage or most or failures):
         return {}
     return {"limit": limit, **sparse({"usage": usage, "max": most}), "failcnt": failures}
-
-
-def pressure(text: str) -> dict[str, dict[str, float | int]]:
-    """A file ``*.pressure`` (Documentation/accounting/psi.rst): ``some`` and ``full``; empty without one."""
-    found: dict[str, dict[str, float | int]] = {}
-    for line in text.splitlines():
-        kind, *pairs = line.split()
-        values = dict(pair.split("=") for pair in pairs)
-        found[kind] = {key: int(value) if key == "total" else float(value) for key, value in values.items()}
-    return found
 
 
 def interfaces(text: str) -> list[dict[str, object]]:
@@ -137,20 +86,4 @@ def links(pid: int) -> list[dict[str, object]] | None:
             return None
     except OSError:
         return None
-    return interfaces(_read(f"/proc/{pid}/net/dev")) or None
-
-
-def _read(path: str) -> str:
-    try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (ENOENT, ENOTDIR):
-            return ""
-        raise
-    try:
-        with open(fd, "rb", buffering=0) as file:
-            return (file.read() or b"").decode(errors="replace")
-    except OSError as error:
-        if error.errno in (ENODEV, ENOTSUP):  # the cgroup was removed; pressure is not accounted
-            return ""
-        raise
+    return interfaces(read(f"/proc/{pid}/net/dev")) or None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from gosudacon.base import posix
-from gosudacon.container.stats import CPUSET_FLAGS, cpuset, memory_entry, number, sparse, table
+from gosudacon.container.stats import CPUSET_FLAGS, cpuset, memory_entry, sparse
+from gosudacon.linux.cgroup.statistics import number, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gosudacon.container.stats import Files
+    from gosudacon.linux.cgroup.statistics import Files
 
 _TICK = 1_000_000_000 // posix.sysconf("SC_CLK_TCK")  # nanoseconds
 _MEMORY = ("limit_in_bytes", "usage_in_bytes", "max_usage_in_bytes", "failcnt")

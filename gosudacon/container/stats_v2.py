@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from gosudacon.container.stats import cpuset, memory_entry, number, pressure, sparse, table
+from gosudacon.container.stats import cpuset, memory_entry, sparse
+from gosudacon.linux.cgroup.statistics import number, pressure, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.container.stats import Files
+    from gosudacon.linux.cgroup.statistics import Files
 
 _UNLIMITED = (1 << 64) - 1
 _MICROSECOND = 1000  # nanoseconds

@@ -7,6 +7,7 @@ import pytest
 from gosudacon.base.errors import Error
 from gosudacon.cli.events import duration
 from gosudacon.container import stats, stats_v1, stats_v2
+from gosudacon.linux.cgroup import statistics
 
 UNLIMITED = (1 << 64) - 1
 PRESSURE = """\
@@ -30,7 +31,7 @@ CPUSET = {
 }
 
 
-def files(**contents: str) -> stats.Files:
+def files(**contents: str) -> statistics.Files:
     """Files by name, with ``__`` for the dots."""
     named = {name.replace("__", "."): text for name, text in contents.items()}
     return lambda name: named.get(name, "")
@@ -216,7 +217,7 @@ Inter-|   Receive                                     |  Transmit
 
 @pytest.mark.parametrize(("kibibytes", "name"), [(64, "64KB"), (2048, "2MB"), (1 << 20, "1GB"), (16 << 20, "16GB")])
 def test_page_sizes(kibibytes: int, name: str) -> None:
-    assert stats.size_name(kibibytes) == name
+    assert statistics.size_name(kibibytes) == name
 
 
 @pytest.mark.parametrize(
