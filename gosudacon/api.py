@@ -70,7 +70,7 @@ else:
         Does what ``pluggy.HookimplMarker("gosudacon")`` does, without importing pluggy, which costs more than a
         whole ``gosudacon state``. The plugin enabled last is called first; ``tryfirst`` puts an implementation before
         those that do not say so, ``trylast`` behind them. ``optionalhook``: a gosudacon that does not have this hook
-        is no error. ``specname``: the hook's name, if the function's is another.
+        is not an error. ``specname``: the hook's name, if the function's is another.
         """
 
         def mark(function):

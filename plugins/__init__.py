@@ -1,1 +1,5 @@
-"""Optional plugins that ship with gosudacon and are off until enabled."""
+"""Plugins that ship with gosudacon and are off until enabled.
+
+May use: `api`, `base`, and libraries of their own.
+Start with `seccomp_stub`, the smallest one, and docs/plugins.md.
+"""

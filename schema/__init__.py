@@ -1,1 +1,5 @@
-"""JSON Schemas of config.json, state and features, and their validators."""
+"""JSON Schemas of config.json, process, state and features, and their validators.
+
+May use: `base`.
+Start with `verdict`, the fast validator; `problems` explains, `compiler` makes the fast one.
+"""

@@ -100,7 +100,7 @@ def _map_schemas(word: str, value: Any, change: Any) -> Any:
 
 def _check(node: object, home: str) -> None:
     if not isinstance(node, dict):
-        raise SchemaError(f"{home}: {node!r} is no schema")
+        raise SchemaError(f"{home}: {node!r} is not a schema")
     unknown = node.keys() - KEYWORDS
     if unknown:
         raise SchemaError(f"{home}: unknown keywords {', '.join(sorted(unknown))}")

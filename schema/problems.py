@@ -161,7 +161,7 @@ def _property_names(validator: Any, names: object, instance: object, schema: obj
     if type(instance) is dict:
         for name in instance:
             if not validator.evolve(schema=names).is_valid(name):
-                yield ValidationError(f"{name!r} is no possible name", path=[name])
+                yield ValidationError(f"{name!r} is not a valid name", path=[name])
 
 
 def _unique_by(_: object, member: str, instance: object, schema: object) -> Iterator[ValidationError]:

@@ -1,4 +1,5 @@
-"""What every layer stands on: errors, JSON, and the small `os` of the hot path.
+"""What every layer uses: errors, JSON, and the small `os` of the hot path.
 
-Uses nothing of ours. Start with `errors`.
+May use: the standard library alone.
+Start with `errors`.
 """

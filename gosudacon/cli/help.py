@@ -21,7 +21,7 @@ ABOUT = (
     "of small steps; `explain` prints the plan and `create` carries it out."
 )
 EXAMPLES = """\
-gosudacon spec --bundle /srv/web       write a config.json to begin with
+gosudacon spec --bundle /srv/web       write an example config.json
 gosudacon explain /srv/web             what create would do
 gosudacon run --bundle /srv/web web    run it in the foreground
 gosudacon delete --force web           remove it, running or not

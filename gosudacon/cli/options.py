@@ -103,12 +103,12 @@ _CRIU: tuple[Option, ...] = (
     ),
     Option(
         "network-lock",
-        "how CRIU holds network traffic back",
+        "how CRIU blocks network traffic",
         kind="choice",
         metavar="iptables|nftables|skip",
         default="iptables",
     ),
-    Option("empty-ns", "make this namespace anew, without what it held", kind="list", metavar="network"),
+    Option("empty-ns", "create this namespace empty", kind="list", metavar="network"),
 )
 _INSTALL: tuple[Option, ...] = (
     Option("prefix", "where to install: DIR/bin, DIR/lib/gosudacon, DIR/share", metavar="DIR", default="/usr/local"),
@@ -244,7 +244,7 @@ COMMANDS: dict[str, Command] = {
         example="kill web HUP\nkill web 9",
     ),
     "delete": _command(
-        summary="delete a stopped container and all it holds",
+        summary="delete a stopped container and its resources",
         usage="<container-id>",
         positionals=(1, 1),
         options=(
@@ -261,11 +261,11 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(_HELP,),
-        text="The processes stand still until `gosudacon resume`.",
+        text="The processes are frozen until `gosudacon resume`.",
         example="pause web",
     ),
     "resume": _command(
-        summary="let the processes of a paused container go on",
+        summary="resume the processes of a paused container",
         usage="<container-id>",
         positionals=(1, 1),
         options=(_HELP,),
@@ -277,7 +277,7 @@ COMMANDS: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            Option("resources", "limits as OCI JSON (- is stdin); no other option counts", metavar="FILE", short="r"),
+            Option("resources", "limits as OCI JSON (- is stdin); overrides other options", metavar="FILE", short="r"),
             Option("blkio-weight", "block I/O weight, 10 to 1000", kind="int", metavar="N", default=0),
             Option("cpu-period", "CFS period", metavar="USEC"),
             Option("cpu-quota", "CPU time within a period", metavar="USEC"),
@@ -288,10 +288,10 @@ COMMANDS: dict[str, Command] = {
             Option("cpu-idle", "use idle CPU time only", metavar="0|1"),
             Option("cpuset-cpus", "CPUs, such as 0-2,7", metavar="LIST"),
             Option("cpuset-mems", "memory nodes", metavar="LIST"),
-            Option("memory", "memory limit, such as 512m; -1 is none", metavar="BYTES"),
+            Option("memory", "memory limit, such as 512m; -1 for no limit", metavar="BYTES"),
             Option("memory-reservation", "memory to keep under pressure (soft limit)", metavar="BYTES"),
-            Option("memory-swap", "memory and swap together; -1 is no limit", metavar="BYTES"),
-            Option("pids-limit", "number of processes; -1 is no limit", metavar="N"),
+            Option("memory-swap", "memory and swap together; -1 for no limit", metavar="BYTES"),
+            Option("pids-limit", "number of processes; -1 for no limit", metavar="N"),
             Option("l3-cache-schema", "Intel RDT cache schema", metavar="SCHEMA"),
             Option("mem-bw-schema", "Intel RDT memory bandwidth schema", metavar="SCHEMA"),
             Option("kernel-memory", "", metavar="BYTES"),
@@ -328,8 +328,8 @@ COMMANDS: dict[str, Command] = {
         options=(
             *_CRIU,
             Option("parent-path", "images of a --pre-dump, relative to --image-path", metavar="DIR"),
-            Option("leave-running", "let the container go on"),
-            Option("pre-dump", "save the memory only, and let the container go on"),
+            Option("leave-running", "leave the container running"),
+            Option("pre-dump", "save the memory only, and leave the container running"),
             Option("tcp-skip-in-flight", "skip TCP connections that are being made"),
             Option("link-remap", "remap files that have been unlinked"),
             Option(
@@ -357,7 +357,7 @@ COMMANDS: dict[str, Command] = {
             _NO_SUBREAPER,
             _NO_PIVOT,
             *_CRIU,
-            Option("tcp-close", "restore TCP connections as closed ones"),
+            Option("tcp-close", "restore TCP connections as closed"),
             Option("lsm-profile", "LSM profile of the restored processes", metavar="TYPE:NAME"),
             Option("lsm-mount-context", "LSM context of the restored mounts", metavar="CONTEXT"),
             _HELP,
@@ -366,7 +366,7 @@ COMMANDS: dict[str, Command] = {
         example="restore --image-path /var/lib/web --bundle /srv/web web",
     ),
     "spec": _command(
-        summary="write a config.json to begin with",
+        summary="write an example config.json",
         usage="",
         positionals=(0, 0),
         options=(
@@ -385,8 +385,8 @@ COMMANDS: dict[str, Command] = {
             Option("terminal", "with a terminal; a shell, if no command is given", short="t"),
             _HELP,
         ),
-        text="The root filesystem is the host's /usr, mounted read-only, and a few small files; what can be "
-        "written to is in memory. The default command prints what it sees.",
+        text="The root filesystem is the host's /usr, mounted read-only, and a few small files; "
+        "writable directories are in memory. The default command prints what it sees.",
         example="demo /tmp/demo\ndemo --terminal /tmp/shell",
         stop=True,
     ),
@@ -402,8 +402,8 @@ COMMANDS: dict[str, Command] = {
             _PIDFD,
             _HELP,
         ),
-        text="Plans the bundle (default: the current directory) as `create` does, and prints the plan in "
-        "place of carrying it out. Needs no root. Lists every error of an invalid config.json.",
+        text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
+        "instead of carrying it out. Needs no root. Lists every error of an invalid config.json.",
         example="explain /srv/web\nexplain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
     ),
     "install": _command(
@@ -412,7 +412,7 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 0),
         options=_INSTALL,
         text="Puts the launcher for this interpreter into the prefix, with man pages and completions for bash, zsh "
-        "and fish, and prints what makes containerd, Docker and Podman use it.",
+        "and fish, and prints the configuration for containerd, Docker and Podman.",
         example="install --prefix /usr/local",
     ),
     "uninstall": _command(

@@ -1,4 +1,4 @@
-"""``gosudacon spec``: write a config.json to begin with."""
+"""``gosudacon spec``: write an example config.json."""
 
 from __future__ import annotations
 

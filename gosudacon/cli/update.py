@@ -63,7 +63,7 @@ def _integer(name: str, text: str) -> int:
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) < _MOST:
         return int(text)
-    raise Error(f"invalid value for {name}: {text!r} is no integer")
+    raise Error(f"invalid value for {name}: {text!r} is not an integer")
 
 
 def _size(name: str, text: str) -> int:

@@ -129,7 +129,7 @@ class Caller:
         """What is open beside the descriptors that are passed on, as far as these do not take its number."""
         for fd in self.descriptors:
             if fd not in there:
-                raise Error(f"descriptor {fd}, which is to be passed on, is not open")
+                raise Error(f"descriptor {fd} to pass on is not open")
         return [fd for fd in there if fd >= len(self.descriptors)]
 
 

@@ -103,7 +103,7 @@ class Notifier:
             poller = select.poll()
             poller.register(reader, 0)  # POLLHUP always counts
             if not poller.poll(_PATIENCE):
-                raise Error("timed out waiting for the service manager behind NOTIFY_SOCKET to take notice")
+                raise Error("timed out waiting for the service manager behind NOTIFY_SOCKET to respond")
         finally:
             posix.close(reader)
             if writer >= 0:

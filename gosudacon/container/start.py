@@ -62,7 +62,7 @@ def await_exec(channel: _socket.socket) -> None:
         assert isinstance(record, dict)
         raise from_record(record)
     if packet:
-        raise StepError("container init said something unexpected at its start")
+        raise StepError("container init sent an unexpected message while starting")
 
 
 def _connect(store: Store) -> _socket.socket:

@@ -36,7 +36,7 @@ def find(caller: Caller) -> int:
         if posix.isatty(fd):
             return fd
     if not caller.controlling:
-        raise Error("the process is to have a terminal, and the caller has none", where="process.terminal")
+        raise Error("process.terminal is set, but the caller has no terminal", where="process.terminal")
     try:
         fd = posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
     except OSError as error:

@@ -1,1 +1,5 @@
-"""The sealing launcher: a small static C program that starts the interpreter."""
+"""The launcher, a static C program that starts the interpreter sealed; the seal; what `install` writes.
+
+May use: `base` and `linux`.
+Start with `launcher.c` and `seal`; for `install`, with `archive`.
+"""

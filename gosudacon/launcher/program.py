@@ -66,7 +66,7 @@ def script(interpreter: str, recover: bytes) -> bytes:
     """
     first = f"#!{interpreter} -ISBXutf8\n"
     if len(first) > _SHEBANG_MAX or any(character.isspace() for character in interpreter):
-        raise Error(f"{interpreter} cannot stand in the first line of a script", hint="install a C compiler")
+        raise Error(f"{interpreter} cannot be used in the first line of a script", hint="install a C compiler")
     return first.encode() + _SCRIPT_MARK + b"\n" + recover
 
 

@@ -79,7 +79,7 @@ def ensure(arguments: Sequence[str], entry: str, paths: Sequence[str] = ()) -> N
         return
     claim = sys._xoptions.get(OPTION, "none")
     if claim != "none":
-        raise Error(f"the interpreter was started as sealed by {claim}, and the kernel says it is not")
+        raise Error(f"the interpreter was started as sealed by {claim}, but the kernel says that it is not")
     failures = [_restart(method, make, arguments, entry, paths) for method, make in _LADDER]
     raise Error("cannot seal the interpreter: " + "; ".join(failures))
 

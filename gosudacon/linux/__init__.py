@@ -1,1 +1,5 @@
-"""One thin function per system call or kernel interface; imports nothing of ours."""
+"""One thin function per system call or kernel interface.
+
+May use: `base`.
+Start with `abi`, which all calls go through, then `mount` or `namespace`.
+"""

@@ -28,7 +28,7 @@ def allocate(devpts: int) -> tuple[int, int]:
     Raises `Error` if that is no devpts with a ptmx; opening one that an image made up would hang or mislead.
     """
     if mount.filesystem_type(devpts) != mount.DEVPTS_SUPER_MAGIC:
-        raise Error("/dev/pts is no devpts")
+        raise Error("/dev/pts is not a devpts")
     probe = openat2(devpts, "ptmx", posix.O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     status = posix.fstat(probe)
     posix.close(probe)

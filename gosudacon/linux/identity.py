@@ -25,7 +25,7 @@ def become(uid: int, gid: int, groups: list[int] | None) -> None:
     """
     for number in (uid, gid, *(groups or ())):
         if not 0 <= number < NOBODY_VALID:
-            raise OverflowError(f"{number} is no user or group id")
+            raise OverflowError(f"{number} is not a user or group id")
     if groups is not None:
         posix.setgroups(groups)
     posix.setresgid(gid, gid, gid)

@@ -74,7 +74,7 @@ def _read(path: str, required: bool) -> dict[str, Any]:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-                raise Error(f"{path}: must belong to root and be writable by nobody else")
+                raise Error(f"{path}: must belong to root and be writable only by its owner")
             settings = tomllib.load(file)
     except FileNotFoundError:
         if required:
@@ -104,7 +104,7 @@ def _check_key(path: str, key: str, value: object) -> None:
         try:
             jsonio.dumps(value)  # as the snapshot keeps it
         except (TypeError, ValueError):
-            raise Error(f"{path}: settings of {key}s can be no dates, no inf and no nan") from None
+            raise Error(f"{path}: settings of {key}s cannot be dates, inf or nan") from None
 
 
 def _register(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:
@@ -140,7 +140,7 @@ def _plugin(name: str, files: list[str]) -> ModuleType:
     except Exception as error:
         raise Error(f"plugin {name!r}: cannot import {found[0].module}: {reason(error)}") from error
     if not isinstance(module, ModuleType):
-        raise Error(f"plugin {name!r}: its entry point {found[0].value!r} is no module")
+        raise Error(f"plugin {name!r}: its entry point {found[0].value!r} is not a module")
     return module
 
 
@@ -165,7 +165,7 @@ def _stages(manager: pluggy.PluginManager) -> tuple[dict[str, Stage], dict[str, 
 
 def _check_stage(stage: Stage, plugin: str) -> None:
     if not isinstance(stage, Stage) or not stage.name:
-        raise Error(f"plugin {plugin!r}: gosudacon_stages gave {stage!r}, which is no stage with a name")
+        raise Error(f"plugin {plugin!r}: gosudacon_stages gave {stage!r}, which is not a stage with a name")
     _check_found(type(stage), plugin)
     for attribute in ("after", "before", "keys", "exec_keys"):
         if isinstance(getattr(stage, attribute), str):
@@ -186,10 +186,10 @@ def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[object]]]:
 
 def _check_plain(implementation: pluggy.HookImpl, name: str) -> None:
     if implementation.hookwrapper or implementation.wrapper:
-        raise Error(f"plugin {implementation.plugin_name!r}: {name} must be a plain function, no hook wrapper")
+        raise Error(f"plugin {implementation.plugin_name!r}: {name} must be a plain function, not a hook wrapper")
 
 
 def _check_found(thing: Any, plugin: str) -> None:
     """The snapshot remembers classes and functions by module and name: they must be found there."""
     if getattr(sys.modules.get(thing.__module__), thing.__qualname__, None) is not thing:
-        raise Error(f"plugin {plugin!r}: {thing.__qualname__} must stand in its module {thing.__module__} by that name")
+        raise Error(f"plugin {plugin!r}: {thing.__qualname__} must be a name in its module {thing.__module__}")

@@ -39,7 +39,7 @@ class Edit:
         return self._at("set", path, lambda old: value)
 
     def remove(self, path: str | Sequence[str | int]) -> Edit:
-        """Take away what is at a place; of a list, the elements behind it move up. Nothing there is no error."""
+        """Take away what is at a place; of a list, the elements behind it move up. Nothing there is not an error."""
         return self._at("remove", path, lambda old: None)
 
     def append(self, path: str | Sequence[str | int], value: object) -> Edit:

@@ -195,7 +195,7 @@ class RuntimeSide(Engine):
         A process that shares its pid namespace may be steered by its neighbours, and with it the channel.
         """
         if not self._forks:
-            raise StepError("the container's process claims to have forked, which the plan does not know of")
+            raise StepError("the container's process reports a fork that is not in the plan")
         self._forks -= 1
         try:
             posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
@@ -350,7 +350,7 @@ def _shortened(record: dict[str, object], limit: int) -> dict[str, object]:
 
 def _number(payload: bytes) -> int:
     if not payload.isdigit():
-        raise StepError("the container's process sent a message that makes no sense")
+        raise StepError("the container's process sent an invalid message")
     return int(payload)
 
 
@@ -361,4 +361,4 @@ def _reported(payload: bytes) -> Error:
         assert isinstance(data, dict)
         return from_record(data)
     except (ValueError, TypeError, AssertionError):
-        return StepError("the container's process sent a report that makes no sense")
+        return StepError("the container's process sent an invalid report")

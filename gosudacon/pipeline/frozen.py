@@ -78,7 +78,7 @@ def freeze(value: Any) -> Any:
         return str(value) if isinstance(value, str) else int(value)
     if kind is float and value - value == 0:  # neither nan nor infinite
         return value
-    raise TypeError(f"{value!r} cannot stand in config.json")
+    raise TypeError(f"{value!r} is not allowed in config.json")
 
 
 def freeze_spec(spec: Spec, config: object = None) -> None:

@@ -184,7 +184,7 @@ def make_exec(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
 def check_exec(plan: Plan) -> None:
     """Raise `Error` if a step of a plan of ``exec`` lasts."""
     for step in plan.lasting():
-        raise Error(f"stage {step.stage!r}: a step of exec would last, and nobody would undo it: {step.describe()}")
+        raise Error(f"stage {step.stage!r}: a step of exec must not last: nothing would undo it: {step.describe()}")
 
 
 def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:

@@ -53,7 +53,7 @@ def _read(fd: int) -> bytes:
 
 
 def save(key: list[object], data: dict[str, object], files: list[str]) -> None:
-    """Keep the data with what it depends on; failing to is no error, the next command just looks again."""
+    """Keep the data with what it depends on; failing to is not an error, the next command just looks again."""
     path = _path(key)
     text = jsonio.dumps({"key": key, "files": {file: _stamp(file) for file in files}, "data": data}).encode()
     temporary = f"{path}.{posix.getpid()}"

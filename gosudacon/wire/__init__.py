@@ -1,4 +1,5 @@
-"""What is spoken with other programs: D-Bus with systemd, Protocol Buffers with CRIU.
+"""Protocols of other programs: D-Bus with systemd, Protocol Buffers with CRIU.
 
-Uses `base` and `linux`. Start with `systemd`.
+May use: `base` and `linux`.
+Start with `systemd`.
 """

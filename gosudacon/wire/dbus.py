@@ -129,7 +129,7 @@ def _put_array(buffer: bytearray, of: str, values: Value) -> None:
 def _text(value: str) -> bytes:
     data = value.encode()
     if b"\0" in data:
-        raise ValueError("a string on D-Bus holds no NUL")
+        raise ValueError("a string on D-Bus cannot hold a NUL byte")
     return data
 
 
@@ -160,7 +160,7 @@ def _get(data: bytes, kind: str, at: int, depth: int) -> tuple[Value, int]:
     if first in "sog":
         length, at = _get(data, "y" if first == "g" else "u", at, depth)
         if at + length >= len(data):
-            raise ValueError("a string ends behind the message")
+            raise ValueError("a string is longer than its message")
         return data[at : at + length].decode(), at + length + 1
     if first == "v":
         of, at = _get(data, "g", at, depth)
@@ -182,7 +182,7 @@ def _get_array(data: bytes, of: str, at: int, depth: int) -> tuple[list[object],
     at += -at % _ALIGNMENT[of[0]]
     end = at + length
     if end > len(data):
-        raise ValueError("an array ends behind the message")
+        raise ValueError("an array is longer than its message")
     values = []
     while at < end:
         value, at = _get(data, of, at, depth + 1)
@@ -216,7 +216,7 @@ def lengths(head: bytes) -> tuple[int, int]:
     """How long the header is that begins with these 16 bytes, and the body behind it. Raises ValueError."""
     (order, _, _, version, body, _, fields), _ = unmarshal("yyyyuuu", head)
     if order != ord("l") or version != 1 or body + fields > _LARGEST:
-        raise ValueError("no little-endian message of version 1")
+        raise ValueError("not a little-endian message of version 1")
     return 16 + fields + -fields % 8, body
 
 
@@ -359,7 +359,7 @@ class Connection:
                 raise UnreachableError(f"{self._address} does not answer as D-Bus does")
             answer += byte
         if not answer.startswith(b"OK "):
-            raise UnreachableError(f"{self._address} lets nobody with uid {posix.geteuid()} in")
+            raise UnreachableError(f"{self._address}: authentication rejected for uid {posix.geteuid()}")
 
     def _lost(self, error: OSError) -> UnreachableError:
         reason = posix.strerror(error.errno).lower() if error.errno else str(error)

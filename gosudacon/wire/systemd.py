@@ -62,7 +62,7 @@ class Manager:
                 if error.name != f"{_NAME}.UnitExists":
                     raise _refused(f"start {unit}", error) from error
                 if last:
-                    raise UnitExistsError(f"there is a unit {unit} already") from error
+                    raise UnitExistsError(f"unit {unit} already exists") from error
             self.reset_failed(unit)
         result = self._await(job, unit)
         if result != "done":

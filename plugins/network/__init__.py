@@ -1,5 +1,8 @@
 """Stage ``network``: a container with a network namespace of its own reaches the host and its neighbours.
 
+May use: `api`, `base`, pyroute2.
+Start with `steps`, then `leases` and `kernel`.
+
 It gets a veth pair on a bridge, an address of every configured subnet, default routes and, if wanted, NAT.
 In config.toml::
 

@@ -102,7 +102,7 @@ class Book:
             data = None
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             raise Error(
-                f"{self._name}: no lease file of this version of gosudacon",
+                f"{self._name}: not a lease file of this version of gosudacon",
                 hint="see [stage.network] leases; without the file, addresses in use would be given out again",
             )
         return data
@@ -138,7 +138,7 @@ def _locked(path: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX)
             mine = os.fstat(fd)
             if mine.st_uid != os.geteuid() or mine.st_mode & 0o022:
-                raise Error(f"{path} must belong to root and be writable by nobody else")
+                raise Error(f"{path} must belong to root and be writable only by its owner")
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(mine, os.stat(path)):
                     return fd

@@ -114,7 +114,7 @@ def _load(nft: str, text: str) -> None:
         )
     except FileNotFoundError:
         raise Error(
-            f"nat needs {nft}, which is not there", hint="apt-get install nftables, or [stage.network] nat = false"
+            f"nat needs {nft}, which is not installed", hint="apt-get install nftables, or [stage.network] nat = false"
         ) from None
     except subprocess.TimeoutExpired:
         raise Error(f"{nft} did not end within {_PATIENCE:g} seconds") from None

@@ -37,7 +37,7 @@ class Settings:
         """Raises `ConfigError` that names the setting."""
         for name in given:
             if name not in DEFAULTS:
-                raise _error(name, f"is no setting; there are {', '.join(DEFAULTS)}")
+                raise _error(name, f"is not a setting; known: {', '.join(DEFAULTS)}")
         values = {**DEFAULTS, **given}
         for name, default in DEFAULTS.items():
             if type(values[name]) is not type(default):

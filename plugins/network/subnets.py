@@ -38,7 +38,7 @@ class Subnet:
         self.family = AF_INET6 if ":" in address else AF_INET
         self.bits = _BITS[self.family]
         if not slash or not (prefix.isascii() and prefix.isdigit()) or int(prefix) > self.bits:
-            raise ValueError("is no subnet: ADDRESS/LENGTH is, such as 10.207.0.0/16 or fd67:6f73:7564::/64")
+            raise ValueError("is not a subnet; write ADDRESS/LENGTH, such as 10.207.0.0/16 or fd67:6f73:7564::/64")
         self.prefix = int(prefix)
         self.first = _number(self.family, address)
         if self.first & (self.size - 1):
@@ -46,7 +46,7 @@ class Subnet:
         if self.bits - self.prefix < 2:
             raise ValueError("has no room for a container beside the bridge")
         if self._unfit():
-            raise ValueError("is no subnet that a network of containers can have")
+            raise ValueError("cannot be used for a network of containers")
         self.text = f"{self.at(0)}/{self.prefix}"
 
     @property

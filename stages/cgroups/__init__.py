@@ -1,5 +1,8 @@
 """Stage ``cgroups``: the container's cgroups, the limits in them, and its process inside; see docs/cgroups.md.
 
+May use: `api`, `linux`, `wire`, `base`.
+Start with `create`, then `limits` and `v2`.
+
 `v1` (also for hybrid layouts), `v2` and `systemd` are three implementations of `limits.Driver`.
 """
 

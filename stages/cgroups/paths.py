@@ -73,6 +73,6 @@ def _check(name: str, path: str) -> None:
             f"cgroupsPath {path!r} has a component '..'", where=WHERE, hint="it could lead out of the hierarchy"
         )
     if "\0" in name or "\n" in name:
-        raise ConfigError(f"cgroupsPath {path!r} has a character that no cgroup's name can have", where=WHERE)
+        raise ConfigError(f"cgroupsPath {path!r} has a character that is not allowed in a cgroup's name", where=WHERE)
     if len(name.encode(errors="surrogateescape")) > _LONGEST_NAME:
         raise ConfigError(f"cgroupsPath has a component longer than {_LONGEST_NAME} bytes", where=WHERE)

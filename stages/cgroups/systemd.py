@@ -87,7 +87,7 @@ def check_host(host: Host) -> None:
         raise ConfigError(
             "systemd is not running, so it cannot make the cgroup (--systemd-cgroup)",
             where=WHERE,
-            hint="leave --systemd-cgroup away: cgroupsPath is then a path below /sys/fs/cgroup",
+            hint="omit --systemd-cgroup: cgroupsPath is then a path below /sys/fs/cgroup",
         )
     if host.cgroup_mode != "v2":
         raise ConfigError(

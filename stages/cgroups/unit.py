@@ -59,7 +59,7 @@ def expand(slice_: str) -> list[str]:
 def _check(name: str, what: str) -> None:
     wrong = "".join(sorted(set(name) - _LETTERS))
     if wrong:
-        raise ConfigError(f"invalid {what} name {name!r}: systemd takes no {wrong!r}", where=WHERE)
+        raise ConfigError(f"invalid {what} name {name!r}: systemd does not allow {wrong!r}", where=WHERE)
     if len(name) > _LONGEST:
         raise ConfigError(f"the {what} name is longer than {_LONGEST} bytes: {name[:40]}…", where=WHERE)
     if name.startswith("."):

@@ -127,7 +127,7 @@ def _number(text: str) -> int | float:
     try:
         number = int(digits, 0) if kind != "double" or "." not in digits else float(digits)
     except ValueError:
-        raise ValueError(f"{text!r} is no GVariant text") from None
+        raise ValueError(f"{text!r} is not GVariant text") from None
     low, high = _NUMBERS[kind]
     if not low <= number < high:
         raise ValueError(f"{digits} does not fit {kind}")
@@ -143,7 +143,7 @@ def _list(text: str) -> list[str]:
         if rest.startswith(","):
             rest = rest[1:].lstrip()
         elif not rest.startswith("]"):
-            raise ValueError(f"{text!r} is no list of strings")
+            raise ValueError(f"{text!r} is not a list of strings")
     if rest != "]":
         raise ValueError(f"{rest[1:]!r} is left over")
     return values
@@ -153,7 +153,7 @@ def _string(text: str) -> tuple[str, str]:
     """The string at the beginning, and what follows it without leading blanks."""
     quote = text[:1]
     if quote not in ("'", '"'):
-        raise ValueError(f"{text!r} is no string in quotes")
+        raise ValueError(f"{text!r} is not a string in quotes")
     value = ""
     at = 1
     while at < len(text):

@@ -1,5 +1,8 @@
 """Stage ``handoff``: from a confined interpreter to the container's own process.
 
+May use: `api`, `linux`, `base`.
+Start with `Handoff.plan`, then `confine` and `execute`.
+
 `plan` decides, `confine` holds the steps that take things away, `execute` those around ``start`` and execve(2).
 """
 
@@ -309,7 +312,7 @@ def _check_mapped(spec: Spec, user: User) -> None:
     for key, number, mappings, ranges in checks:
         where = f"process.user.{key}"
         if type(number) is not int or not 0 <= number < NOBODY_VALID:
-            raise ConfigError(f"{number!r} is no id", where=where)
+            raise ConfigError(f"{number!r} is not an id", where=where)
         if ranges and not any(0 <= number - each["containerID"] < each["size"] for each in ranges):
             raise ConfigError(f"{key.partition('[')[0]} {number} is not in linux.{mappings}", where=where)
 

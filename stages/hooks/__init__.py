@@ -1,5 +1,8 @@
 """Stage ``hooks``: programs that config.json wants run at six moments of the container's life (config.md, Hooks).
 
+May use: `api`, `linux`, `base`.
+Start with `RunHook`, then `program`.
+
 Every hook gets the container's state on standard input, exactly the environment it lists, and descriptors 0 to 2
 only. See docs/hooks.md.
 """

@@ -1,5 +1,8 @@
 """Stage ``namespaces``: the container's process comes to be, in new namespaces and joined ones.
 
+May use: `api`, `linux`, `base`.
+Start with `Namespaces.plan`, then `birth`.
+
 Most containers need one clone3(2) with all the flags. The process forks once more when it must first join or
 map a user namespace to which the new ones are to belong, or when only a child enters what was joined or
 unshared (pid and time namespaces, pid_namespaces(7), time_namespaces(7)).
@@ -71,7 +74,7 @@ class OpenNamespace(Step):
             found = 0
         if found != namespace.KINDS[self.kind][0]:
             posix.close(fd)
-            raise Error(f"{self.path} is no {self.kind} namespace", call="ioctl")
+            raise Error(f"{self.path} is not a {self.kind} namespace", call="ioctl")
         if self.kind == "mount" and self._is_ours(fd):
             posix.close(fd)
             raise Error(f"{self.path} is the runtime's own mount namespace, whose root pivot_root(2) would change")

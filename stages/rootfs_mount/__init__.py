@@ -1,5 +1,8 @@
 """Stage ``rootfs-mount``: everything the container sees as its file system, up to what is hidden from it.
 
+May use: `api`, `linux`, `base`.
+Start with `filesystem`, then `options` and `destination`.
+
 `options` reads the words of ``mounts[].options``; `filesystem`, `bind` and `cgroup` mount, `destination` says
 where; `root` prepares and seals the root, `devices` fills /dev, `terminal` brings the console, `hide` masks.
 Modules that few bundles need are imported by the plan that needs them.

@@ -21,7 +21,7 @@ class OpenSourceOrLink(OpenSource):
     """Read the link on the runtime's side, or copy what is none."""
 
     def describe(self) -> str:
-        return f"read the link {self.source} for {self.destination}, or clone the mount of what is none"
+        return f"read the link {self.source} for {self.destination}, or clone its mount if it is not a link"
 
     def mount(self, context: Context) -> None:
         text = read(self.source)
@@ -83,7 +83,7 @@ def make(context: Context, destination: str, text: str) -> None:
     """
     above, _, name = destination.rpartition("/")
     if name in ("", ".."):
-        raise Error(f"{destination} is no place for a symbolic link")
+        raise Error(f"cannot make a symbolic link at {destination}")
     parent = path.mkdir_in_root(context.root, above or "/")
     try:
         places.check_place(context, parent, name)

@@ -1,5 +1,8 @@
 """Stage ``seccomp``: compile the profile while preparing, load the filter as late as the specification allows.
 
+May use: `api`, `linux`, `base`.
+Start with `SeccompStage.plan`, then `steps`.
+
 A profile need not allow what a runtime does: where it does not, the filter is the last thing before startContainer
 hooks and execve(2). Without ``noNewPrivileges`` that means to hold CAP_SYS_ADMIN for so long, and for a process that
 is born among others to be seen by them without its filter. So where the profile allows what is still to come
@@ -310,7 +313,7 @@ def _check_action(action: object, number: object, where: str, where_number: str)
     if limit is None:
         raise ConfigError(f"{action} takes no errno", where=where_number)
     if type(number) is not int or not 0 <= number <= limit:
-        raise ConfigError(f"{number!r} is no errno: an integer from 0 to {limit}", where=where_number)
+        raise ConfigError(f"{number!r} is not an errno: an integer from 0 to {limit}", where=where_number)
 
 
 def _check_argument(argument: Arg, where: str) -> None:

@@ -114,7 +114,7 @@ def _unknown(scratch: Filter, names: list[str], where: str) -> list[str]:
     """What to say of names that are to be held back and that libseccomp does not know; `Error` if it knows none."""
     unknown = [name for name in names if scratch.number(name) == SCMP_ERROR]
     if len(unknown) == len(names):
-        text = f"libseccomp does not know {', '.join(unknown)}, so this rule would hold nothing back"
+        text = f"libseccomp does not know {', '.join(unknown)}, so this rule would block nothing"
         raise Error(text, where=where, hint="is the name spelled right? a newer libseccomp knows more of them")
     return [f"{where}: libseccomp does not know {name}, which is not held back" for name in unknown]
 

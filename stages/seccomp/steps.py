@@ -114,7 +114,7 @@ class LetSysAdminGo(Step):
     sets: list[str]
 
     def describe(self) -> str:
-        return "capset: CAP_SYS_ADMIN is held no longer"
+        return "capset: drop CAP_SYS_ADMIN"
 
     def run(self, context: Context) -> None:
         effective, permitted, inheritable = capability.held()
@@ -173,7 +173,7 @@ def library(chosen: str = "") -> str:
         if path.startswith("/") and posix.access(path, posix.R_OK):
             return path
     raise StepError(
-        f"libseccomp is not there: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
+        f"libseccomp not found: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
         hint="config.json has a seccomp profile; install libseccomp (libseccomp2 on Debian), 2.5 or later",
     )
 

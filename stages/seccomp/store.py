@@ -14,7 +14,7 @@ _FORGOTTEN = 600.0  # seconds after which a file that was never renamed is taken
 def save(directory: str, name: str, data: bytes) -> None:
     """Keep ``data`` as ``name`` in ``directory``, which is made if its parent's parent exists.
 
-    Failing to is no error: the next container compiles again. Nothing is written where others could write.
+    Failing to is not an error: the next container compiles again. Nothing is written where others could write.
     """
     try:
         fd = _open(directory, 0o700, depth=2)

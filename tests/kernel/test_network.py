@@ -245,7 +245,7 @@ def test_a_full_subnet(net: Net, make: Make) -> None:
 def test_malformed_settings(net: Net, make: Make) -> None:
     result = net.configure(subnets=["10.9.8.0/33"]).create(make(), check=False)
     assert result.returncode == 1
-    assert "[stage.network] subnets[0] '10.9.8.0/33' is no subnet" in result.stderr
+    assert "[stage.network] subnets[0] '10.9.8.0/33' is not a subnet" in result.stderr
     net.expect_nothing()
 
 

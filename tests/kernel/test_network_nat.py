@@ -169,7 +169,7 @@ def test_ipv6_is_forwarded_by_link_or_not_at_all(net: Net, make: Make, world: Wo
 def test_without_nft(net: Net, make: Make, world: World) -> None:
     result = net.configure(nat=True, subnets=["10.207.0.0/16"], nft="/nonexistent/nft").create(make(), check=False)
     assert result.returncode == 1
-    assert "nat needs /nonexistent/nft, which is not there" in result.stderr
+    assert "nat needs /nonexistent/nft, which is not installed" in result.stderr
     assert set(links()) == {"lo", "uplink"}
     assert (switches()[0], net.leases.exists()) == ("0", False)
 

@@ -139,7 +139,7 @@ def test_a_caller_without_a_terminal(root: Path, bundle: Bundle, pipes: Pipes) -
     bundle.set("process.terminal", True)
     steps = [["create", {"run": True, "foreground": True}]]
     report = worker.run(root, bundle.id, bundle.path, pipes.streams, steps)
-    assert report["results"] == ["the process is to have a terminal, and the caller has none"]
+    assert report["results"] == ["process.terminal is set, but the caller has no terminal"]
     assert not (root / bundle.id).exists()
 
 

@@ -125,7 +125,7 @@ def test_existing_unit(runtime: Runtime, make_bundle: Any, token: str) -> None:
     assert shown(unit, "ActiveState") == ["failed"]
     pid = runtime.boot(first, options=SYSTEMD)
     refused = runtime.create(second, options=SYSTEMD, check=False)
-    assert refused.returncode == 1 and f"there is a unit {unit} already" in refused.stderr
+    assert refused.returncode == 1 and f"unit {unit} already exists" in refused.stderr
     assert runtime.status(second) == "none"
     os.kill(pid, 0)
     runtime.delete(first, "--force")

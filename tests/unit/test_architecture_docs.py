@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.runtime import CHECKOUT
 
 TEXT = (CHECKOUT / "docs/architecture.md").read_text()
+
+
+def packages() -> list[Path]:
+    """The __init__.py of every package of the program."""
+    return [
+        path for top in ("gosudacon", "stages", "plugins", "schema") for path in (CHECKOUT / top).rglob("__init__.py")
+    ]
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -67,3 +76,10 @@ def test_glossary_is_sorted() -> None:
     """A reader looks up a word by its first letter."""
     words = [word for word, _ in rows("Glossary")]
     assert words == sorted(words)
+
+
+@pytest.mark.parametrize("path", sorted(str(path.relative_to(CHECKOUT)) for path in packages()))
+def test_package_docstring(path: str) -> None:
+    """A package says what it does, what it may use, and where to start reading."""
+    doc = ast.get_docstring(ast.parse((CHECKOUT / path).read_text())) or ""
+    assert re.match(r".+\n\nMay use: .+\nStart with .+", doc)

@@ -67,7 +67,7 @@ def test_a_criu_that_is_none(no_criu: None, tmp_path: Path) -> None:
     with pytest.raises(Error, match="type VERSION: it ended without an answer"):
         service.version()
     program(tmp_path, "ff ff")
-    with pytest.raises(Error, match="something that is no answer"):
+    with pytest.raises(Error, match="criu sent an invalid answer"):
         service.version()
 
 

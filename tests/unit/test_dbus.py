@@ -175,7 +175,7 @@ def test_an_error_reply(peer: Callable[[Peer], str]) -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"REJECTED EXTERNAL\r\n", "lets nobody"),
+        (b"REJECTED EXTERNAL\r\n", "authentication rejected for uid"),
         (b"OK 1\r\nHTTP/1.1 400 Bad Request\r\n\r\n", "does not speak D-Bus"),
         (b"x" * 2000, "does not answer"),
         (b"", "has closed the connection"),

@@ -120,9 +120,9 @@ def test_any_place_by_its_path() -> None:
         (lambda: Edit().set("process[0]", 1), "set process[0]: process is not a list"),
         (lambda: Edit().set("mounts[0].type", "x"), "there is no mounts[0] to change; append adds an element"),
         (lambda: Edit().append("process", 1), "append process: it is not a list"),
-        (lambda: Edit().set("x", object()), "cannot stand in config.json"),
+        (lambda: Edit().set("x", object()), "is not allowed in config.json"),
         (lambda: Edit().set("x", {1: 2}), "the names of members must be strings"),
-        (lambda: Edit().set("x", float("nan")), "cannot stand in config.json"),
+        (lambda: Edit().set("x", float("nan")), "is not allowed in config.json"),
     ],
 )
 def test_what_cannot_be_done(make: Callable[[], Edit], message: str) -> None:

@@ -149,7 +149,7 @@ print([name for name in {heavy!r} if name in sys.modules])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"brigde": "x"}, "brigde is no setting; there are bridge, subnets, nat, mtu, interface, leases, nft"),
+        ({"brigde": "x"}, "brigde is not a setting; known: bridge, subnets, nat, mtu, interface, leases, nft"),
         ({"nat": "yes"}, "nat must be true or false"),
         ({"nat": 1}, "nat must be true or false"),
         ({"mtu": True}, "mtu must be a number"),
@@ -183,7 +183,7 @@ def test_wrong_settings_are_an_error_even_where_they_are_not_needed() -> None:
         plan({"linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]}}, mtu=-1)
 
 
-SHAPE = "is no subnet: ADDRESS/LENGTH is, such as 10.207.0.0/16 or fd67:6f73:7564::/64"
+SHAPE = "is not a subnet; write ADDRESS/LENGTH, such as 10.207.0.0/16 or fd67:6f73:7564::/64"
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,13 @@ SHAPE = "is no subnet: ADDRESS/LENGTH is, such as 10.207.0.0/16 or fd67:6f73:756
         ("fd00::1/64", "has bits set beyond its prefix: fd00::/64?"),
         ("10.0.0.0/31", "has no room for a container beside the bridge"),
         ("fd00::/127", "has no room for a container beside the bridge"),
-        ("0.0.0.0/0", "is no subnet that a network of containers can have"),
-        ("127.0.0.0/24", "is no subnet that a network of containers can have"),
-        ("169.254.0.0/24", "is no subnet that a network of containers can have"),
-        ("239.0.0.0/8", "is no subnet that a network of containers can have"),
-        ("::/0", "is no subnet that a network of containers can have"),
-        ("fe80::/64", "is no subnet that a network of containers can have"),
-        ("ff02::/64", "is no subnet that a network of containers can have"),
+        ("0.0.0.0/0", "cannot be used for a network of containers"),
+        ("127.0.0.0/24", "cannot be used for a network of containers"),
+        ("169.254.0.0/24", "cannot be used for a network of containers"),
+        ("239.0.0.0/8", "cannot be used for a network of containers"),
+        ("::/0", "cannot be used for a network of containers"),
+        ("fe80::/64", "cannot be used for a network of containers"),
+        ("ff02::/64", "cannot be used for a network of containers"),
     ],
 )
 def test_subnets_that_are_refused(text: str, message: str) -> None:

@@ -108,7 +108,7 @@ def test_a_damaged_file_is_not_taken_for_an_empty_one(tmp_path: Path, text: str)
     path = tmp_path / "leases"
     path.mkdir(0o700)
     (path / "br0.json").write_text(text)
-    with pytest.raises(Error, match="no lease file of this version"), opened(str(path), "br0"):
+    with pytest.raises(Error, match="not a lease file of this version"), opened(str(path), "br0"):
         pass
 
 
@@ -117,7 +117,7 @@ def test_a_directory_that_others_write_to_is_refused(tmp_path: Path, mode: int) 
     path = tmp_path / "leases"
     path.mkdir()
     path.chmod(mode)
-    with pytest.raises(Error, match="writable by nobody else"), opened(str(path), "br0"):
+    with pytest.raises(Error, match="writable only by its owner"), opened(str(path), "br0"):
         pass
 
 

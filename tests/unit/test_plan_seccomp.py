@@ -52,7 +52,7 @@ def lines(steps: list[Step]) -> list[str]:
 
 
 HOLD = "confine/0 container: hold CAP_SYS_ADMIN until the seccomp filter is loaded"
-LET_GO = "confine/70 container: capset: CAP_SYS_ADMIN is held no longer"
+LET_GO = "confine/70 container: capset: drop CAP_SYS_ADMIN"
 ALLOWING: Any = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": None}
 
 
@@ -214,8 +214,8 @@ def broken(change: Callable[[dict[str, Any]], object], base: dict[str, Any] = PR
             "defaultErrnoRet",
             "SCMP_ACT_KILL takes no errno",
         ),
-        ({**PROFILE, "defaultErrnoRet": 4095}, "defaultErrnoRet", "4095 is no errno: an integer from 0 to 4094"),
-        ({**PROFILE, "defaultErrnoRet": True}, "defaultErrnoRet", "True is no errno: an integer from 0 to 4094"),
+        ({**PROFILE, "defaultErrnoRet": 4095}, "defaultErrnoRet", "4095 is not an errno: an integer from 0 to 4094"),
+        ({**PROFILE, "defaultErrnoRet": True}, "defaultErrnoRet", "True is not an errno: an integer from 0 to 4094"),
         (
             broken(lambda p: p["syscalls"][0].update(errnoRet=5)),
             "syscalls[0].errnoRet",

@@ -148,7 +148,7 @@ def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) 
         ("plugs = []", "unknown key 'plugs'; known: plugins, disable, replace, stage, plugin"),
         ("plugin = []", "plugin must be a table of tables"),
         ("plugin = {network = 1}", "plugin must be a table of tables"),
-        ("plugin.network.most = nan", "settings of plugins can be no dates, no inf and no nan"),
+        ("plugin.network.most = nan", "settings of plugins cannot be dates, inf or nan"),
         ("[plugin.network]", "[plugin.network] has settings for a plugin that is not enabled"),
         ('plugins = "banner"', "plugins must be a list of names"),
         ("plugins = [1]", "plugins must be a list of names"),
@@ -158,8 +158,8 @@ def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) 
         ('stage = {seccomp = "x"}', "stage must be a table of tables"),
         ("stage = []", "stage must be a table of tables"),
         ("disable = ['hooks', 'hooks']", "disable names the same twice"),
-        ("stage.seccomp.since = 2026-11-23", "settings of stages can be no dates, no inf and no nan"),
-        ("stage.seccomp.most = inf", "settings of stages can be no dates, no inf and no nan"),
+        ("stage.seccomp.since = 2026-11-23", "settings of stages cannot be dates, inf or nan"),
+        ("stage.seccomp.most = inf", "settings of stages cannot be dates, inf or nan"),
         ("plugins = [", "Invalid value"),
     ],
 )
@@ -185,7 +185,7 @@ def test_an_unknown_stage_is_refused_and_the_known_ones_listed(configured: Confi
 
 @pytest.mark.parametrize("mode", [0o646, 0o664, 0o666, 0o602])
 def test_a_file_that_others_can_write_to_is_refused(configured: Configured, mode: int) -> None:
-    assert "must belong to root and be writable by nobody else" in refusal(configured, "", mode)
+    assert "must belong to root and be writable only by its owner" in refusal(configured, "", mode)
 
 
 @pytest.mark.needs("root")
@@ -238,11 +238,11 @@ def test_an_enabled_plugin_that_is_not_installed_is_an_error(configured: Configu
         ),
         (
             "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stages():\n    return ['seccomp']",
-            "plugin 'extra': gosudacon_stages gave 'seccomp', which is no stage with a name",
+            "plugin 'extra': gosudacon_stages gave 'seccomp', which is not a stage with a name",
         ),
         (
             "from gosudacon.api import Stage, hookimpl\n@hookimpl\ndef gosudacon_stages():\n    return [Stage()]",
-            "which is no stage with a name",
+            "which is not a stage with a name",
         ),
         (
             "from gosudacon.api import hookimpl\n@hookimpl\ndef gosudacon_stage():\n    return []",
@@ -255,17 +255,17 @@ def test_an_enabled_plugin_that_is_not_installed_is_an_error(configured: Configu
         (
             "import pluggy\n@pluggy.HookimplMarker('gosudacon')(hookwrapper=True)\n"
             "def gosudacon_amend_plan(plan):\n    yield",
-            "plugin 'extra': gosudacon_amend_plan must be a plain function, no hook wrapper",
+            "plugin 'extra': gosudacon_amend_plan must be a plain function, not a hook wrapper",
         ),
         (
             "from gosudacon.api import hookimpl\ndef make():\n    @hookimpl\n    def gosudacon_amend_plan(plan):\n"
             "        pass\n    return gosudacon_amend_plan\ngosudacon_amend_plan = make()",
-            "must stand in its module gt_extra by that name",
+            "must be a name in its module gt_extra",
         ),
         (
             "from gosudacon.api import Stage, hookimpl\n@hookimpl\ndef gosudacon_stages():\n"
             "    class Inner(Stage):\n        name = 'inner'\n    return [Inner()]",
-            "must stand in its module gt_extra by that name",
+            "must be a name in its module gt_extra",
         ),
         (STAGE.format(kind="Extra", name="extra", after="seccomp", before=(), keys=()), "must be a tuple of names"),
     ],
@@ -277,7 +277,7 @@ def test_a_broken_plugin_is_named(configured: Configured, plugin: Plugin, source
 
 def test_an_entry_point_must_be_a_module(configured: Configured, plugin: Plugin) -> None:
     plugin("extra", value="gt_extra:gosudacon_stages")
-    assert "'gt_extra:gosudacon_stages' is no module" in refusal(configured, 'plugins = ["extra"]')
+    assert "'gt_extra:gosudacon_stages' is not a module" in refusal(configured, 'plugins = ["extra"]')
 
 
 def test_one_plugin_of_two_packages(configured: Configured, plugin: Plugin) -> None:
@@ -473,7 +473,7 @@ def test_an_amendment_of_exec_must_not_last(configured: Configured, plugin: Plug
     plugin("one", text.replace("    phase = MOUNT", "    phase = MOUNT\n    lasts = True"))
     found, spec = configured('plugins = ["one"]'), Spec({}, "x", "/b", operation="exec")
     message = refusal(found.compiled, spec, Host(), lambda stages, spec, host: make([], spec, host))
-    assert message == "stage 'one': a step of exec would last, and nobody would undo it: new"
+    assert message == "stage 'one': a step of exec must not last: nothing would undo it: new"
 
 
 def test_a_stage_is_known_by_both_its_names(configured: Configured, plugin: Plugin) -> None:

@@ -211,7 +211,7 @@ def test_the_fingerprint_follows_every_source(tmp_path: Path) -> None:
         ({"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}, "without a format"),
         ({"type": "object", "properties": {"a": {"type": ["string", "null"]}}}, "needs one type"),
         ({"type": "object", "properties": {"a": {}}}, "needs one type"),
-        ({"type": "object", "properties": {"a": True}}, "True is no schema"),
+        ({"type": "object", "properties": {"a": True}}, "True is not a schema"),
         (
             {"type": "object", "properties": {"a": {"type": "string", "minimum": 1}}},
             "minimum beside type string",

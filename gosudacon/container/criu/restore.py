@@ -193,7 +193,7 @@ class Restoration:
             self._master = master
         else:
             posix.close(master)
-            raise Error("the container has a terminal, and nobody to take it", hint="pass --console-socket")
+            raise Error("the container has a terminal, but no console socket", hint="pass --console-socket")
 
     def _set_init(self, pid: int) -> None:
         if pid:

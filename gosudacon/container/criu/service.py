@@ -112,7 +112,7 @@ class Session:
         try:
             return protobuf.decode(rpc.RESPONSE, data), fds
         except protobuf.ProtobufError as error:
-            raise Error(f"criu said something that is no answer: {error}") from error
+            raise Error(f"criu sent an invalid answer: {error}") from error
 
     def _read(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
         space = _socket.CMSG_SPACE(4 * _RIGHTS)

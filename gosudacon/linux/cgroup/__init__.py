@@ -1,4 +1,5 @@
-"""Cgroups as the kernel shows them: the hierarchy of directories, the files in them, the processes, statistics.
+"""Cgroups as the kernel shows them: the hierarchy of directories, the files in them, their processes.
 
-Uses `base`. Start with `hierarchy`, which is all that `delete` needs.
+May use: `base` and `linux`.
+Start with `hierarchy`, which is all that `delete` needs, then `files`.
 """

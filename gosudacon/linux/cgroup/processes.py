@@ -117,7 +117,7 @@ def _read_processes(directory: str) -> list[int]:
     found: set[int] = set()
     try:
         if posix.fstat(top).st_ino == _ROOT_INODE:  # everything on the machine
-            raise Error(f"{directory} is the root of a hierarchy and no container's cgroup")
+            raise Error(f"{directory} is the root of a hierarchy, not a container's cgroup")
         _add_processes(top, found)
         for parent, name in walk(top):
             try:

@@ -89,7 +89,7 @@ class Banner(Stage):
     after = ("rootfs-mount",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """Raises `ConfigError` if a setting is no string."""
+        """Raises `ConfigError` if a setting is not a string."""
         text = self.settings.get("text", "made by gosudacon\n")
         directory = self.settings.get("directory", "")
         if not isinstance(text, str) or not isinstance(directory, str):
