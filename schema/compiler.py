@@ -10,7 +10,7 @@ its meaning plain; anything else is a SchemaError. The output has one function p
 that several places share. Everything else is written out in place: calls and code objects are what would
 cost time when a runtime that lives for milliseconds loads and runs it.
 
-Semantics shared with the other gear (`problems.py`): types are exact (`true` and `1.0` are no integers), a
+Semantics shared with the other gear (`problems.py`): types are exact (`true` and `1.0` are not integers), a
 null member of an object is absent, a `format` is binding (`formats.py`), `pattern` is only for other tools.
 """
 

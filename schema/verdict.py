@@ -1,7 +1,7 @@
 """The fast gear: is this what the specification allows, yes or no.
 
 The answer comes from `_validator`, which the build compiles from the schemas (`compiler.py`). Without it, in
-a checkout that nobody has compiled it in, the slow gear (`problems.py`) answers, the same but late.
+a checkout in which it is not compiled, the slow gear (`problems.py`) answers, the same but late.
 Nothing here looks whether `_validator` is of the same age as the schemas: installed it cannot be of another,
 and in a checkout a test does (tests/unit/test_schema_gears.py).
 """

@@ -1,4 +1,4 @@
-"""Stage ``pivot-root``: the root filesystem becomes ``/``, and the host's mounts go out of reach."""
+"""Stage ``pivot-root``: the root filesystem becomes ``/``, and the host's mounts are detached."""
 
 from __future__ import annotations
 

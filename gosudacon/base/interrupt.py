@@ -1,7 +1,7 @@
 """The signals that ask a command to end: SIGINT, SIGTERM and SIGHUP become an exception, once.
 
 A command may be interrupted anywhere, since what it makes is on disk before it exists. What must not be interrupted is
-the way back: whoever undoes calls `defer` first, and so does the handler, so that a second signal changes nothing.
+the way back: the code that undoes calls `defer` first, and so does the handler. A second signal then changes nothing.
 
 When a signal comes while a destructor or a callback of an import runs, Python reports that and goes on; `check`, called
 between steps, raises it again.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_LIMIT = 32 * 1024  # characters of a message; nobody reads more
+_LIMIT = 32 * 1024  # characters of a message
 _UNQUOTED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+"
 _SHORT = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
 _STDERR = ("", "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
@@ -35,7 +35,7 @@ class Log:
         self.debugging = debugging
 
     def error(self, error: BaseException | str, prefix: str = "") -> None:
-        """Report the failure that ends this invocation. Never raises OSError: nobody is left to tell."""
+        """Report the failure that ends this invocation. Never raises OSError: it could not be reported."""
         message = prefix + (error if isinstance(error, str) else errors.reason(error))
         message = errors.shortened(message, _LIMIT)
         self._record("error", message)

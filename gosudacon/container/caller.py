@@ -1,7 +1,7 @@
 """The caller of an operation: streams, terminal, environment and log, as values that an operation is given.
 
-An operation takes nothing of this from the process that it runs in, so that a process with three descriptors in hand
-can run it. `Caller` says what there is to give; `of_process` makes the one of a command line.
+An operation takes none of this from the process that it runs in, so that any process with three descriptors can run
+it. `Caller` holds the values; `of_process` makes those of a command line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Deleting a container: undo what its creation left, in reverse, then run poststop."""
+"""Delete a container: undo its lasting steps in reverse order, then run poststop hooks."""
 
 from __future__ import annotations
 

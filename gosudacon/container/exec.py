@@ -1,4 +1,4 @@
-"""Another process in a container: the plan that the same stages make for it, run in the same two lanes."""
+"""Run another process in a container: the same stages plan it, and the same two sides run the plan."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
 
 
 def finish(container: Container) -> list[Error]:
-    """Kill what is left of the container and remove it, unless somebody has; returns what poststop hooks reported."""
+    """Kill what is left of the container and remove it, unless it is gone; returns what poststop hooks reported."""
     from gosudacon.container.delete import remove
     from gosudacon.container.kill import kill_container
 

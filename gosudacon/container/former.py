@@ -1,4 +1,4 @@
-"""state.json as earlier versions wrote it, brought into today's form. Each format that was released stays here."""
+"""Upgrade a state.json of an earlier version to today's format. Every released format stays readable."""
 
 from __future__ import annotations
 

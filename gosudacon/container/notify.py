@@ -1,8 +1,8 @@
 """Telling systemd that the container is ready: sd_notify(3), passed on from the container to NOTIFY_SOCKET.
 
 ``create`` mounts a directory of the state directory on /run/notify in the container; the process that starts the
-container listens there. Of what the container sends only READY=1 counts. The service manager is told of it, and
-that the container's process is the service's main process; then it is asked to say when it has taken notice.
+container listens there. Only READY=1 is passed on. The service manager is also told that the container's process is the
+service's main process, and is asked to confirm (BARRIER=1).
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Notifier:
             posix.close(pidfd)
 
     def tell(self, pid: int = 0) -> None:
-        """Pass READY on; with ``pid``, hand the service over to that process. Raises `Error` if nobody takes notice."""
+        """Pass READY on; with ``pid``, hand the service over to that process. Raises `Error` if it is not confirmed."""
         connection = _connect(self._address)
         try:
             connection.send(b"READY=1\n")

@@ -1,7 +1,7 @@
 """What ``create``, ``run``, ``exec`` and ``restore`` have in common: one transaction around the plan that each runs.
 
 Prepare, run the plan, publish (terminal, pid file), start or hand over, wait in the foreground; undo all of it if any
-of that fails. What is particular to each is its `Work`, in `gosudacon.container.create`, ``exec`` and ``criu.restore``.
+of that fails. What differs is the `Work` of each, in `gosudacon.container.create`, ``exec`` and ``criu.restore``.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Operation:
 
 
 def _check_console(spec: Spec) -> None:
-    """Raise `Error` unless somebody takes the process's terminal, if it has one."""
+    """Raise `Error` if the process has a terminal and the caller cannot take it."""
     terminal, socket = spec.process.get("terminal"), spec.options.console_socket
     foreground = spec.options.foreground
     if terminal and not socket and not foreground:

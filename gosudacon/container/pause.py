@@ -1,4 +1,4 @@
-"""Freezing a container's processes, and letting them go on.
+"""Freeze and thaw a container's processes.
 
 No lock is held: all that changes is a file of the cgroup, and a hook that calls these must not wait for itself.
 """

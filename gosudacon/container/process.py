@@ -1,4 +1,4 @@
-"""The process that ``exec`` runs: read from a file, or the container's own with what the caller wants changed."""
+"""The process that ``exec`` runs: read from a file, or the container's own with the caller's changes."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _with_umask(process: Process, own: Process) -> Process:
 def _with_capabilities(own: Capabilities, more: Sequence[str]) -> Capabilities:
     """More of them in the bounding, effective and permitted sets, and in the ambient if there is an inheritable one.
 
-    The inheritable set stays what it is: nobody is to gain from files' inheritable capabilities (CVE-2022-29162).
+    The inheritable set stays what it is: no process may gain from files' inheritable capabilities (CVE-2022-29162).
     """
     sets: Capabilities = {
         **own,

@@ -1,4 +1,4 @@
-"""The processes of a container: their pids, and what ps(1) says of them."""
+"""The processes of a container: their pids, and what ps(1) prints about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking for containers: the state of one, the list of all."""
+"""The state of one container, and the list of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaying a plan from state.json: the steps that run after ``create`` (poststart, undoing, poststop), rebuilt."""
+"""Rebuild and run the steps recorded in state.json: poststart hooks, undoing, poststop hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resource limits that ``update`` is given: reading them, and merging them with what the container has."""
+"""Read the resource limits given to ``update``, and merge them with the container's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting a container whose state.json cannot be read: what lies beside it tells what to end and to remove."""
+"""Delete a container whose state.json cannot be read, using the other files of its state directory."""
 
 from __future__ import annotations
 

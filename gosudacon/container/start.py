@@ -49,7 +49,7 @@ def _start(container: Container, notify_socket: str) -> None:
 
         run_started(container)
     store.close()
-    if notifier is not None:  # without the lock: whoever waits for too long may delete the container
+    if notifier is not None:  # without the lock: a caller that waits for too long may delete the container
         notifier.wait(container)
         notifier.close()
 

@@ -53,7 +53,7 @@ _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 
 def check_id(id: str) -> None:
-    """Refuse what is no container id: it becomes a file name. Raises `Error`."""
+    """Refuse an invalid container id: it becomes a file name. Raises `Error`."""
     if not id:
         raise Error("container id cannot be empty")
     if id in (".", "..") or len(id) > 255 or not _ID_CHARACTERS.issuperset(id):
@@ -300,7 +300,7 @@ class Container:
 
 
 def _without_state(store: Store) -> StateError:
-    """What a directory without state.json is: a container being made, one that has lost it, or somebody else's."""
+    """What a directory without state.json is: a container being made, one that has lost it, or another program's."""
     names = posix.listdir(store.fd)
     if all(name.startswith(f".{layout.STATE}.") for name in names):
         return AbsentError("container does not exist", hint="its creation was cut short; delete --force cleans up")

@@ -1,4 +1,4 @@
-"""The config.json that ``gosudacon spec`` writes, and writing it: a shell on ``rootfs``, with little that it may do."""
+"""The config.json that ``gosudacon spec`` writes, and writing it: a shell on ``rootfs`` with few privileges."""
 
 from __future__ import annotations
 

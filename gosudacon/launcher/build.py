@@ -22,7 +22,7 @@ _FLAGS = (
 
 
 class Unavailable(Exception):
-    """There is no launcher to be had here; the message says why."""
+    """The launcher cannot be built here; the message says why."""
 
 
 def build(target: str | Path, source: Path = SOURCE) -> None:

@@ -25,7 +25,7 @@ def patch(launcher: bytes, interpreter: str, loader: str, recover: str = "", nam
     what the interpreter is told to be (`gosudacon.launcher.startup_dir`); its own path if empty. ``link`` leads to an
     interpreter for the case that this one is gone.
 
-    Raises `Error` where the file is no launcher, or a path or file does not fit; OSError.
+    Raises `Error` where the file is not a launcher, or a path or file does not fit; OSError.
     """
     content = bytearray(launcher)
     paths = (interpreter, link, name or interpreter, loader, recover or loader)

@@ -1,4 +1,4 @@
-"""Work done in the namespaces of another process: in a child that joins them, so that nothing has to be left again."""
+"""Work done in the namespaces of another process: in a child that joins them; the caller stays in its own."""
 
 from __future__ import annotations
 

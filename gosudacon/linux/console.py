@@ -25,7 +25,7 @@ _SOL_SOCKET, _SCM_RIGHTS = _socket.SOL_SOCKET, _socket.SCM_RIGHTS
 def allocate(devpts: int) -> tuple[int, int]:
     """A new terminal of the devpts mount behind ``devpts``: its master and slave, both close-on-exec.
 
-    Raises `Error` if that is no devpts with a ptmx; opening one that an image made up would hang or mislead.
+    Raises `Error` if that is not a devpts with a ptmx; opening one that an image made up would hang or mislead.
     """
     if mount.filesystem_type(devpts) != mount.DEVPTS_SUPER_MAGIC:
         raise Error("/dev/pts is not a devpts")

@@ -21,7 +21,7 @@ _MAP_LIMIT = 4095  # one write(2) must hold the whole map
 def become(uid: int, gid: int, groups: list[int] | None) -> None:
     """Set supplementary groups (None: leave them), all gids, all uids, and check that the kernel agrees.
 
-    Raises OverflowError for what is no id, OSError for what the kernel refuses.
+    Raises OverflowError for an invalid id, OSError for what the kernel refuses.
     """
     for number in (uid, gid, *(groups or ())):
         if not 0 <= number < NOBODY_VALID:

@@ -1,4 +1,4 @@
-"""What a process remembers of its caller in memory that others may read: environment and arguments (proc(5)).
+"""Erase the caller's environment and arguments from a process's memory, which others may read (proc(5)).
 
 Who may trace a process reads its memory, /proc/PID/environ and /proc/PID/cmdline; a fork has all that its parent had.
 """

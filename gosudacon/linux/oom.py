@@ -1,4 +1,4 @@
-"""Hearing of the kernel's lack of memory in a cgroup: eventfd(2) on cgroup v1, inotify(7) on v2."""
+"""Notifications of the OOM killer in a cgroup: eventfd(2) on cgroup v1, inotify(7) on v2."""
 
 from __future__ import annotations
 

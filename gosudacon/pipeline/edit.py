@@ -1,7 +1,7 @@
 """What plugins change of the configuration before it is validated: gosudacon_edit_spec.
 
-Imported only where a plugin is enabled. An `Edit` is what a plugin wants; `Changes` is what became of the
-configuration, and who did it.
+Imported only where a plugin is enabled. An `Edit` is what a plugin asks for; `Changes` lists what
+changed in the configuration, and which plugin did it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running a plan: the two sides, the baton they pass, and how errors travel between them."""
+"""Running a plan: the two sides, how they wait for each other, and how errors are passed between them."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ class ContainerSide(Engine):
         elif kind == DONE:
             self._expect(wanted)
         elif kind != wanted:
-            posix._exit(1)  # the runtime is gone: nobody to tell
+            posix._exit(1)  # the runtime is gone: the error cannot be reported
 
     def _fail(self, error: Error) -> None:
         try:

@@ -1,8 +1,8 @@
 """The names under which steps are on disk, and where their classes are: classes move, the names stay.
 
-What outlives the process that wrote it is read by whatever version is installed by then. So a step of ours that is
-needed after `create` declares ``recorded_as``, a name and the version of its fields, and stands in `KINDS`. Any other
-step is recorded under ``module:class``, or under the name that it declares, with ``module:class`` as the place to look.
+A record may be read by a later version than the one that wrote it. So a built-in step that is needed
+after `create` declares ``recorded_as``, a name and the version of its fields, and is listed in `KINDS`. Any other step
+is recorded under ``module:class``, or under the name that it declares, with ``module:class`` as the place to look.
 """
 
 from __future__ import annotations

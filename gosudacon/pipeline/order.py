@@ -1,4 +1,4 @@
-"""Which of the stages found take part, in the place of which, and in which order."""
+"""Which stages take part, which they replace, and in which order they run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ordered(
 ) -> list[dict[str, object]]:
     """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
 
-    ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for a name that nobody has, and
+    ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for an unknown name, and
     for an order that is a cycle.
     """
     _check_names(stages, settings, path)

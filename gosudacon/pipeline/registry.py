@@ -1,4 +1,4 @@
-"""Which stages there are and in which order: found through pluggy, or remembered by the snapshot.
+"""The stages and their order: found through pluggy, or read from the snapshot.
 
 Both ways produce the same data, `Registry`, and everything after works on that: behaviour cannot differ.
 """

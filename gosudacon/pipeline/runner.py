@@ -1,4 +1,4 @@
-"""Running and undoing single steps: whatever goes wrong becomes an `Error` that names stage, step, call and place."""
+"""Run and undo single steps: every failure becomes an `Error` that names stage, step, call and place."""
 
 from __future__ import annotations
 

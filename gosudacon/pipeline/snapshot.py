@@ -1,4 +1,4 @@
-"""The registry's data kept in a root-owned file, since finding it anew costs more than the rest of ``create``."""
+"""The registry's data kept in a root-owned file, since building it again costs more than the rest of ``create``."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Step(_Fields):
     `START`) is rebuilt from its fields by another process.
 
     ``by`` is the first phase in which the other side may rely on this step. It defaults to the next phase;
-    a step that nobody waits for so soon (a cgroup limit) names a later one, so that both sides work at once.
+    a step that is needed later (a cgroup limit) names a later one, so that both sides work at once.
     ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
@@ -441,7 +441,7 @@ class Context:
     def own(self, kind: type[Kind]) -> Kind:
         """The one object of the class ``kind`` in this context, made by ``kind()`` when it is first asked for.
 
-        A stage declares a class with what its steps leave for each other; nobody else asks for it.
+        A stage declares a class with what its steps leave for each other; no other stage uses it.
         """
         found = self._own.get(kind)
         if found is None:

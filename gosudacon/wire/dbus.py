@@ -231,7 +231,7 @@ class Connection:
     """A connection to one program, or to a bus and through it to the program called ``destination``.
 
     Signals that arrive while a reply is awaited are kept for `signal`. ``patience`` is in seconds, for each call.
-    Raises `UnreachableError` if nobody answers, `DBusError` for errors that come as replies.
+    Raises `UnreachableError` if there is no answer, `DBusError` for errors that come as replies.
     """
 
     def __init__(self, address: str, destination: str, is_bus: bool, patience: float = 30.0) -> None:
@@ -344,7 +344,7 @@ class Connection:
         return data
 
     def _authenticate(self) -> None:
-        """SASL EXTERNAL: the kernel says who we are; a user namespace's root is somebody else outside.
+        """SASL EXTERNAL: the kernel says who we are; a user namespace's root is another user outside.
 
         BEGIN goes with it: systemd's private socket, if it reads BEGIN and the first message at once, does not look at
         that one before more arrives.

@@ -19,7 +19,7 @@ _LONGEST = 10  # bytes of a varint
 
 
 class ProtobufError(ValueError):
-    """What was received is no message of that schema."""
+    """What was received is not a message of that schema."""
 
 
 def encode(schema: Schema, message: Mapping[str, object]) -> bytes:

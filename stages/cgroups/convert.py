@@ -1,4 +1,4 @@
-"""OCI resource values, which speak cgroup v1, in the terms of cgroup v2. Pure; figures in docs/cgroups.md."""
+"""Convert OCI resource values, which are cgroup v1's, to those of cgroup v2. Pure; figures in docs/cgroups.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step that makes a container's cgroups and, from another process, takes them away again.
+"""The step that makes a container's cgroups and, when undone by another process, removes them.
 
 A cgroup that was there before is used if it is empty, as runc does, and refused if it has processes or is
 frozen. Whose it is must be known when it is removed, possibly by another process after a crash. So the note in the

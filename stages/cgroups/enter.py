@@ -1,4 +1,4 @@
-"""Another process in a container's cgroups, which are there: opened by the runtime, entered by the process itself."""
+"""Put another process into a container's existing cgroups: the runtime opens them, the process enters them."""
 
 from __future__ import annotations
 

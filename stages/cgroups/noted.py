@@ -1,4 +1,4 @@
-"""Removing a container's cgroups by the note in its state directory alone, where state.json cannot be read."""
+"""Remove a container's cgroups by the note in its state directory, where state.json cannot be read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The steps that have systemd make a container's cgroup, a scope, change its limits, and stop it (systemd.scope(5)).
 
 systemd makes a scope around processes, so it is started when the container's process is there, before that one goes
-on, and after its last fork: a limit on processes (TasksMax) stands in nobody's way. Everything here runs on the
+on, and after its last fork: a limit on processes (TasksMax) does not limit the runtime. Everything here runs on the
 runtime's side.
 """
 

@@ -1,4 +1,4 @@
-"""What systemd calls a container's cgroup: ``cgroupsPath`` as ``slice:prefix:name``, made a scope in a slice. Pure."""
+"""The systemd unit of a container: ``cgroupsPath`` as ``slice:prefix:name``, made a scope in a slice. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of a container that exists: what they were is read before they are changed, and put back on failure."""
+"""Change the limits of an existing container: read the old values first, and restore them on failure."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def _refuse_unconvertible(resources: Resources) -> None:
 
 
 def _owner(spec: Spec) -> int:
-    """The host's uid that the cgroup shall belong to; 0 if it stays as it is."""
+    """The host's uid that owns the cgroup; 0 if it stays as it is."""
     if spec.namespaces().get("cgroup") != "":
         return 0
     if not any(

@@ -1,4 +1,4 @@
-"""Taking away: placement, labels, identity and capabilities of the process that becomes the container's."""
+"""Confine the process that becomes the container's: CPUs, scheduling, labels, identity, capabilities."""
 
 from __future__ import annotations
 

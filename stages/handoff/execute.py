@@ -1,4 +1,4 @@
-"""Around ``start``: what init waits on, what it looks up before, and execve(2)."""
+"""From the wait for ``start`` to execve(2): sockets, look-ups, limits, descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage ``namespaces``: the container's process comes to be, in new namespaces and joined ones.
+"""Stage ``namespaces``: create the container's process in new and joined namespaces.
 
 May use: `api`, `linux`, `base`.
 Start with `Namespaces.plan`, then `birth`.
@@ -7,7 +7,7 @@ Most containers need one clone3(2) with all the flags. The process forks once mo
 map a user namespace to which the new ones are to belong, or when only a child enters what was joined or
 unshared (pid and time namespaces, pid_namespaces(7), time_namespaces(7)).
 
-Into a pid namespace that others live in, it is born by its very last fork: `birth`.
+Into a pid namespace with other processes, it is born by its last fork: `birth`.
 """
 
 from __future__ import annotations
@@ -348,7 +348,7 @@ class UnshareCgroup(Step):
 
 
 class OpenProc(Step):
-    """A private proc mount of this pid namespace, reached by its descriptor only: nobody can put a fake there."""
+    """A private proc mount of this pid namespace, reached by its descriptor only, so that it cannot be replaced."""
 
     phase = MOUNT
 

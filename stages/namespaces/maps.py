@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import ConfigError, Spec
 
-_MOST = (1 << 32) - 1  # (uid_t)-1 is no id
+_MOST = (1 << 32) - 1  # (uid_t)-1 is not an id
 
 
 def check(spec: Spec, wanted: dict[str, str]) -> None:

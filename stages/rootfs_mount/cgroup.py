@@ -52,7 +52,7 @@ class _CgroupStep(MountStep):
         raise NotImplementedError
 
     def _seal(self, below: int) -> None:
-        """What is to be seen read-only shall not be writable underneath either (CVE-2023-25809)."""
+        """A mount that is read-only must not be writable underneath either (CVE-2023-25809)."""
         try:
             mount.mount_setattr(below, mount.MOUNT_ATTR_RDONLY, recursive=True)
         except OSError as error:

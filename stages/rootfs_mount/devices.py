@@ -98,7 +98,7 @@ class MakeNodes(Step):
 
 
 def _check(node: Node, found: posix.stat_result) -> None:
-    """A node that is already there, or that somebody put in the place of ours, must be the same device."""
+    """A node that is already there, or that replaced ours, must be the same device."""
     wanted, number = _KINDS[node[1]], posix.makedev(node[2], node[3]) if node[1] != "p" else 0
     if S_IFMT(found.st_mode) != wanted or (wanted != S_IFIFO and found.st_rdev != number):
         raise Error(f"{node[0]} exists and is not the device {node[1]} {node[2]}:{node[3]}", errno=EEXIST)

@@ -34,7 +34,7 @@ class MakeIdMap(Step):
 
 
 class OpenIdMap(Step):
-    """Keep the joined user namespace, whose maps the mount shall have."""
+    """Keep the joined user namespace, whose maps the mount gets."""
 
     phase = PREPARE
     key: str

@@ -1,4 +1,4 @@
-"""The words in ``mounts[].options`` (runtime-spec config.md, "Linux mount options") and what they come to."""
+"""Mount options of ``mounts[].options`` (runtime-spec config.md, "Linux mount options") and their flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root filesystem as a mount of the container's own, cut off from the host's mounts."""
+"""The root filesystem as a mount of the container's own, isolated from mount propagation of the host."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MakeParentPrivate(Step):
 
 
 class BindRoot(Step):
-    """Mount the root filesystem on itself: pivot_root(2) wants a mount, and its flags shall be the container's."""
+    """Mount the root filesystem on itself: pivot_root(2) needs a mount, and its flags belong to the container."""
 
     phase = MOUNT
     where = "root.path"

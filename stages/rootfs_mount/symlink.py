@@ -1,6 +1,6 @@
 """``copy-symlink``: a bind mount whose source is a symbolic link makes the same link, and mounts nothing.
 
-crun's option. What is no link is mounted as ever. The link's text is the host's and is not followed here; in the
+crun's option. Anything but a link is mounted as usual. The link's text is the host's and is not followed here; in the
 container it means whatever it means there.
 """
 

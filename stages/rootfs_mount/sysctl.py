@@ -37,7 +37,7 @@ class CheckNamespace(Step):
 
 
 class WriteSysctls(Step):
-    """Write kernel parameters through a proc mount of the container's namespaces that nobody else can reach."""
+    """Write kernel parameters through a proc mount of the container's namespaces that no other process can reach."""
 
     phase = CONFINE
     where = "linux.sysctl"

@@ -1,4 +1,4 @@
-"""What of a container is not its own, so that CRIU must be told: bind mounts, joined namespaces, standard streams.
+"""External resources of a container, which CRIU must be told of: bind mounts, joined namespaces, standard streams.
 
 At a checkpoint each gets a name, which goes into the images; at a restore the names get their meaning on this host.
 A bind mount's name is its destination in config.json.

@@ -1,4 +1,4 @@
-"""What checkpoint and restore ask of CRIU alike: directories, log, and the options that both have."""
+"""What requests for checkpoint and for restore have in common: directories, log, shared options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container from images: what `create` makes around its processes, and CRIU in the place of init."""
+"""Restore a container from images: the plan of `create` for all but the processes, with CRIU in place of init."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a restore that are CRIU's own: its process, the root it finds, and executing it."""
+"""Steps that only a restore has: make CRIU's process, prepare its root, execute it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tupl
 
     Returns its descriptor, and whether it was not there before. ``level`` is called with the descriptor of
     every cgroup above it, from ``fd`` down. Existing parents are used; missing ones are made (mode 0755),
-    whoever else makes them at the same time.
+    even if another process makes them at the same time.
     """
     if ".." in name.split("/"):
         raise ValueError(f"{name!r} could lead out of the hierarchy")
