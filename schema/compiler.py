@@ -243,7 +243,7 @@ def _indent(lines: list[str], levels: int = 1) -> list[str]:
 
 
 def scalar(schema: Schema, var: str) -> str:
-    """An expression that is true if the value in `var` fits `schema`, which is no array and no object."""
+    """An expression that is true if the value in `var` fits `schema`, which is neither an array nor an object."""
     tests = [f"type({var}) is {_TYPES[schema['type']]}"]
     if "minimum" in schema and "maximum" in schema:
         tests.append(f"{schema['minimum']} <= {var} <= {schema['maximum']}")

@@ -1,7 +1,7 @@
 """Strict JSON for the hot path, straight on CPython's C scanner and encoder.
 
 The module `json` costs about 6 ms to import, nearly all of it for `re`. Its two fast halves live in the C
-module `_json`, which costs next to nothing, so this file drives those. `_json` is no public interface: when
+module `_json`, which costs next to nothing, so this file drives those. `_json` is not a public interface: when
 it is missing, or behaves in a way not expected here, the ordinary `json` takes its place with the same
 results.
 

@@ -18,6 +18,6 @@ def run(invocation: Invocation) -> int:
     options = options_of(invocation, ExecOptions)
     options.foreground = not invocation.options["detach"]
     if "user" in invocation.given:
-        options.user = invocation.options["user"]  # an empty one, too, is no wish for the container's
+        options.user = invocation.options["user"]  # an empty one, too: it does not mean the container's user
     execution = Execution(root_of(invocation), invocation.args[0], invocation.args[1:], options, caller)
     return Operation(execution).run()

@@ -119,7 +119,7 @@ def _option(option: table.Option) -> tuple[str, str]:
 def described(option: table.Option) -> str:
     """What the option does, with its default."""
     words, default = option.help, option.default
-    # Nothing to say where the default is no value (0 descriptors, no file) or stands in the text.
+    # Nothing where the default is empty (0 descriptors, no file) or is in the text.
     if option.kind != "flag" and default not in ("", 0, -1) and "default" not in words:
         words += f" (default: {default})"
     return words

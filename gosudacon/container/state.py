@@ -78,7 +78,7 @@ def _is_host_root(environment: Mapping[bytes, bytes]) -> bool:
 
 
 class AbsentError(StateError):
-    """There is no such container."""
+    """The container does not exist."""
 
 
 class UnreadableError(StateError):

@@ -60,7 +60,7 @@ class Pump:
         self.target = target
         self.buffer = b""
         self.open = True
-        self.lost = False  # nobody takes what comes; it is still read, or whoever writes it would wait for ever
+        self.lost = False  # output is discarded; it is still read, or the process that writes it would wait for ever
 
     def read(self) -> None:
         """Take what is there; at end of file (a terminal's is EIO) there is nothing more to come."""
@@ -141,7 +141,7 @@ class Terminal:
         console.copy_size(self.host, self.master)
 
     def resume(self) -> None:
-        """After SIGCONT: whoever had the terminal meanwhile has changed its settings, and perhaps its size."""
+        """After SIGCONT: another process had the terminal, and may have changed its settings and size."""
         self.resize()
         if self._saved is not None and not in_background(self.host):
             self._set(_raw(self._saved))
@@ -169,7 +169,7 @@ class Terminal:
             if not self.output.buffer:
                 self.output.read()
                 if not self.output.buffer:
-                    break  # nothing more is there, though somebody still holds the terminal open
+                    break  # nothing more is there, though another process still holds the terminal open
             poller = select.poll()
             poller.register(self.output.target, _POLLOUT)
             poller.poll()
@@ -178,7 +178,7 @@ class Terminal:
         posix.close(self.master)
 
     def restore(self) -> None:
-        """Leave raw mode, unless the terminal is somebody else's now, who has settings of their own."""
+        """Leave raw mode, unless another process has the terminal now, with settings of its own."""
         if self._saved is not None and not in_background(self.host):
             self._set(self._saved, termios.TCSADRAIN)
         self._saved = None

@@ -39,7 +39,7 @@ def locked(prefix: str) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(directory)):
                 break
-        os.close(fd)  # whoever had the lock has removed the directory
+        os.close(fd)  # the process that had the lock has removed the directory
     try:
         yield directory
     finally:

@@ -201,7 +201,7 @@ _LADDER: tuple[tuple[str, Callable[[int], int]], ...] = (("tree", _tree), ("memf
 
 def _is_tree() -> bool:
     # The root of a mount that has no namespace, and so no path. A /usr that is merely mounted read-only has
-    # one, and can be made writable while somebody holds a handle to the file.
+    # one, and can be made writable while a process holds a handle to the file.
     link = posix.readlink(_EXE)
     return link in ("/", "/" + _DELETED) and bool(posix.statvfs(_EXE).f_flag & posix.ST_RDONLY)
 

@@ -76,7 +76,7 @@ def home_of(uid: int, root: int) -> str:
 
 
 def _read_of_image(root: int, path: str) -> bytes:
-    """The first MiB of a file of the image, nothing if it is no regular file or one of procfs.
+    """The first MiB of a file of the image, nothing if it is not a regular file, or one of procfs.
 
     It is looked at before it is opened, since opening a device may do something, as reading /proc/kmsg does.
     """

@@ -118,7 +118,7 @@ def clone_tree(fd: int, path: str | bytes = b"", recursive: bool = False, about:
     """A detached copy of the mount at ``path``, or of what ``fd`` is of, from there down; close-on-exec.
 
     open_tree(2) with OPEN_TREE_CLONE. Copies of shared mounts are their peers. Closing the descriptor of a
-    copy that nobody attached costs as much as ten system calls (an RCU grace period): attach the last one.
+    copy that is not attached costs as much as ten system calls (an RCU grace period): attach the last one.
     """
     flags = OPEN_TREE_CLONE | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
     return _open_tree(fd, path, flags | OPEN_TREE_CLOEXEC, about=about or path)

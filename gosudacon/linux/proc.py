@@ -43,7 +43,7 @@ def _stat(pid: int) -> list[bytes]:
     try:
         fd = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
-        if error.errno not in _NOT_THERE:  # too few descriptors are no proof that the process is gone
+        if error.errno not in _NOT_THERE:  # too few descriptors do not prove that the process is gone
             raise
         return []
     try:

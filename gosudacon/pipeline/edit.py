@@ -184,7 +184,7 @@ class Changes(list[Change]):
             if change is None:
                 continue
             text = problem.get("message") or f"found {problem['found']}; allowed: {problem['allowed']}"
-            # There is no such line in the file, or another value stands there.
+            # The file has no such line, or another value in it.
             problem.update(message=f"{text} ({change})", plugin=change.plugin, line=0, column=0)
             said.append(str(change))
         if said:

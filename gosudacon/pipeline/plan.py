@@ -217,7 +217,7 @@ def _compile(
                     steps.append(step)
         except ConfigError as error:
             error.stage = error.stage or stage.name
-            if error.problems:  # config.json is malformed: what others make of it is no news
+            if error.problems:  # config.json is malformed: errors of other stages add nothing
                 raise
             refusals.append(error)
         except Error as error:

@@ -95,7 +95,7 @@ class Manager:
             self._manager("SetUnitProperties", "sba(sv)", unit, True, values)
         except dbus.DBusError as error:
             raise _refused(f"set {', '.join(each[0] for each in properties)} of {unit}", error) from error
-        # The files are written between the answer and the next request's: whoever writes to them after that, is last.
+        # The files are written between the answer and the next request's: a write after that is the last one.
         self.get(unit, "ControlGroup")
 
     def get(self, unit: str, name: str) -> Property:

@@ -40,7 +40,7 @@ _DOCKERS_HOOK = "libnetwork-setkey"
 
 
 class Network(Stage):
-    """Connects new network namespaces; those that are joined or shared belong to somebody else."""
+    """Connects new network namespaces; those that are joined or shared are not ours."""
 
     name = "network"
     after = ("namespaces",)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def namespace_of(pid: int) -> Iterator[int]:
-    """A descriptor of the network namespace of ``pid``: our own child, so nobody else can have got its number.
+    """A descriptor of the network namespace of ``pid``: our own child, so its number cannot be reused.
 
     Raises `Error` if it is the one that this process is in, or the process has died.
     """

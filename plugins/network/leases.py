@@ -1,6 +1,6 @@
 """Who has which address: one file for each bridge, read and written under a lock that all creates and deletes share.
 
-The file also says what was done for the bridge beside making it, so that whoever leaves last can undo it even if
+The file also says what was done for the bridge beside making it, so that the last container can undo it even if
 the settings have changed since. It is written before the effects it speaks of, and again after they are undone:
 a process killed in between leaves a lease, and with it the work, to the next one.
 """
@@ -71,13 +71,13 @@ class Book:
     def reclaim(self) -> None:
         """Drop the leases of containers that are gone without having been deleted.
 
-        A container is gone when neither its state directory nor its link is there: whoever still runs keeps
-        its address, and so does whoever is being created or deleted.
+        A container is gone when neither its state directory nor its link is there: a running one keeps
+        its address, and so does one that is being created or deleted.
         """
         self.leases = {link: lease for link, lease in self.leases.items() if _present(link, lease["owner"])}
 
     def save(self) -> None:
-        """Write the file atomically; remove it when nobody is left."""
+        """Write the file atomically; remove it when no lease is left."""
         if not self.leases:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._name, dir_fd=self._directory)
@@ -115,9 +115,9 @@ def opened(path: str, bridge: str) -> Iterator[Book]:
     try:
         yield Book(fd, bridge)
     finally:
-        with contextlib.suppress(FileNotFoundError):  # of whoever was killed, or could not write it
+        with contextlib.suppress(FileNotFoundError):  # of a process that was killed, or could not write it
             os.unlink(_temporary(bridge), dir_fd=fd)
-        with contextlib.suppress(OSError):  # not empty: somebody's leases
+        with contextlib.suppress(OSError):  # not empty: other leases
             os.rmdir(path)
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""NAT: containers reach what the host reaches, and nobody out there reaches them.
+"""NAT: containers reach what the host reaches, and cannot be reached from outside.
 
 The rules are a table of nftables of our own, loaded by nft(8) in one transaction; they touch no other table and cannot
 overrule one. Forwarding is turned on where packets of containers come in and where the answers do: on the
@@ -82,7 +82,7 @@ def allow_forwarding(book: Book, bridge: str, versions: list[str]) -> None:
 
 
 def restore_forwarding(book: Book) -> None:
-    """Turn off what was turned on, unless somebody has turned on all forwarding since and relies on that."""
+    """Turn off what was turned on, unless another program has turned on all forwarding since and relies on that."""
     for path in book.forwarding:
         if kernel.reads(f"{path[:4]}/conf/all/forwarding") == "0" and kernel.reads(path) == "1":
             kernel.switch(path, "0")

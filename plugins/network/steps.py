@@ -25,7 +25,7 @@ class _Member(Step):
     """A step of a member of the bridge's network: undoing any of them leaves it, and the last one takes it down.
 
     ``bridge`` is its name, ``leases`` the directory of its book, ``link`` the name of the container's link,
-    under which it is booked. The container's side makes its mounts meanwhile: nobody there needs the network
+    under which it is booked. The container's side makes its mounts meanwhile: no step there needs the network
     before createContainer hooks do.
     """
 
@@ -38,7 +38,7 @@ class _Member(Step):
     link: str
 
     def undo(self, context: Context) -> None:
-        """Give up the lease; if nobody else has one, remove what was made for all, first."""
+        """Give up the lease; if it is the last, first remove what was made for all."""
         from gosudacon.plugins.network import kernel, nat
         from gosudacon.plugins.network.leases import opened
 
@@ -86,7 +86,7 @@ class TakeLease(_Member):
 
 
 class MakeBridge(_Member):
-    """Make the bridge, or complete it: whoever made it may have been killed in between.
+    """Make the bridge, or complete it: the process that made it may have been killed in between.
 
     One that others made is used as it is.
     """
@@ -132,7 +132,7 @@ class AllowForwarding(_Member):
 
 
 class Masquerade(_Member):
-    """Let containers speak with the host's address, and let nobody outside begin."""
+    """Let containers use the host's address, and allow no connection from outside."""
 
     modules = (*_Member.modules, "subprocess")
     recorded_as = ("network.masquerade", 1)

@@ -13,7 +13,7 @@ AF_INET6 = int(_socket.AF_INET6)
 
 _BITS = {AF_INET: 32, AF_INET6: 128}
 _NAMES = {AF_INET: "IPv4", AF_INET6: "IPv6"}
-# What is no network of hosts: this host, loopback, link-local and multicast (RFC 6890, RFC 4291).
+# Not networks of hosts: this host, loopback, link-local and multicast (RFC 6890, RFC 4291).
 _UNFIT = (
     ("0.0.0.0", 8),
     ("127.0.0.0", 8),

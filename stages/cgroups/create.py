@@ -133,7 +133,7 @@ class CreateCgroup(Step):
             if settled and known and hierarchy.inode(base, path) == known:
                 return hierarchy.rmdir(base, path)
             if not settled and not known:
-                hierarchy.rmdir(base, path)  # nobody of ours was in yet: if it is not empty, it is not ours
+                hierarchy.rmdir(base, path)  # none of our processes was in yet: if it is not empty, it is not ours
         except SyscallError as error:
             if not self._may_not(error):
                 raise

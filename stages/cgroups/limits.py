@@ -178,7 +178,7 @@ class WriteTogether(Limit):
 
 
 def hugepage_limits(resources: Resources) -> Iterator[tuple[str, str, str]]:
-    """(where, page size, limit) of ``hugepageLimits``. Raises `ConfigError` for what is no page size."""
+    """(where, page size, limit) of ``hugepageLimits``. Raises `ConfigError` for an invalid page size."""
     for index, entry in enumerate(resources.get("hugepageLimits") or ()):
         where = f"linux.resources.hugepageLimits[{index}]"
         size = entry["pageSize"]

@@ -73,7 +73,7 @@ class Making:
         inode = self._inodes[directory] = posix.fstat(fd).st_ino
         if not made:
             self._existing.update((controller, directory) for controller in controllers)
-            if not self._before[directory]:  # made by somebody else since
+            if not self._before[directory]:  # made by another program since
                 self._before[directory] = inode
                 self._note.expect(self._before)
         if "cpuset" in controllers:

@@ -78,7 +78,7 @@ class StartScope(Step):
             try:
                 manager.start_scope(self.unit, [*self.properties, *self._device_properties()], [context.pid])
             except UnitExistsError:
-                note.drop()  # it is somebody else's
+                note.drop()  # it is not ours
                 raise
             group: str = manager.get(self.unit, "ControlGroup")[2]
         if group in ("", "/"):

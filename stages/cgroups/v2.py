@@ -85,7 +85,7 @@ class Unified(Driver):
                     yield CheckUsage(controller=UNIFIED, file=file, limit=most, where=f"{_R}.memory.limit")
         if swap_max is not None:
             value = convert.number(swap_max)
-            # Without swap accounting there is no such file, and no swap to be had or not.
+            # Without swap accounting the file does not exist, and swap cannot be limited.
             yield _write("memory.swap.max", value, f"{_R}.memory.swap", optional=value in ("0", "max"))
         if limit:
             yield _write("memory.max", convert.number(limit), f"{_R}.memory.limit")

@@ -63,7 +63,7 @@ class Handoff(Stage):
         yield from _execution(spec, process)
 
     def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """The same for another process, which waits for nobody but the runtime."""
+        """The same for another process, which waits for the runtime alone."""
         process = spec.process
         if not process.get("args"):
             raise ConfigError("args must not be empty", where="process.args")

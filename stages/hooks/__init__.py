@@ -1,4 +1,4 @@
-"""Stage ``hooks``: programs that config.json wants run at six moments of the container's life (config.md, Hooks).
+"""Stage ``hooks``: programs that config.json lists for six moments of the container's life (config.md, Hooks).
 
 May use: `api`, `linux`, `base`.
 Start with `RunHook`, then `program`.

@@ -1,4 +1,4 @@
-"""Running a program beside the interpreter: fork(2), execve(2) and a wait with a limit. `subprocess` costs 10 ms.
+"""Run a program as a child: fork(2), execve(2) and a wait with a limit. `subprocess` costs 10 ms.
 
 posix_spawn(3) would save half a millisecond, but cannot make the program die with the runtime: a hook of a create that
 was killed would go on while ``delete --force`` cleans up after it.

@@ -1,4 +1,4 @@
-"""The last fork of a process that is to live in a pid namespace in which others live already.
+"""The last fork of a process into a pid namespace that has other processes.
 
 The kernel moves only children into a pid namespace (pid_namespaces(7)). So the process stays where the container cannot
 see it until root, descriptors, user, capabilities, limits and, if the profile allows what follows, the seccomp filter

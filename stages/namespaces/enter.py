@@ -1,4 +1,4 @@
-"""Another process in a running container: into its namespaces, before anybody in there can look at it.
+"""Another process in a running container: join its namespaces before its processes can look at the new one.
 
 The process joins every namespace while it is still in the host's pid namespace, where the container cannot see it,
 and is born into the container's pid namespace by its last fork.

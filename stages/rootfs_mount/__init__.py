@@ -197,7 +197,7 @@ def _context(spec: Spec) -> str:
 
 
 def _bound_dev(spec: Spec) -> bool:
-    """Whether /dev is somebody else's, in which nothing is to be made."""
+    """Whether /dev is not ours, so that nothing is made in it."""
     return any(
         mount.normal(entry["destination"]) == "/dev" and mount.is_bind(entry.get("type"), entry.get("options"))
         for entry in spec.config.get("mounts") or ()

@@ -1,4 +1,4 @@
-"""Where something is mounted: made and opened inside the root, and refused where it would defeat the isolation."""
+"""Mount destinations: made and opened inside the root, refused where a mount would defeat the isolation."""
 
 from __future__ import annotations
 

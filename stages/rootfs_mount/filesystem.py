@@ -261,7 +261,7 @@ def plan_filesystem(
     of_others: bool,
     context: str = "context",
 ) -> Iterator[Step]:
-    """The step for an entry that is no bind mount.
+    """The step for an entry that is not a bind mount.
 
     ``deferred``: stays writable until `stages.rootfs_mount.hide.RemountReadOnly`; ``keep`` as in the step;
     ``of_others``: the container joins a pid namespace, which a proc filesystem is to show.

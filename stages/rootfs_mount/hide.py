@@ -47,7 +47,7 @@ class _Path(Step):
     magic: int  # the path must be on this kind of filesystem; 0: on any
 
     def open(self, context: Context) -> tuple[int, bool]:
-        """The path's descriptor, or -1 if there is no such thing, and whether it is the root itself."""
+        """The path's descriptor, or -1 if it does not exist, and whether it is the root itself."""
         root = self.path == "/" or ".." in self.path
         try:
             fd = path.open_in_root(context.root, self.path, posix.O_PATH, path.RESOLVE_NO_SYMLINKS)

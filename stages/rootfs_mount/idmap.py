@@ -1,4 +1,4 @@
-"""Mounts with other ids: a user namespace that does nothing but hold a mapping (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
+"""Id-mapped mounts: a user namespace that only holds a mapping (mount_setattr(2), MOUNT_ATTR_IDMAP)."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _make_readonly(context: Context, fd: int, about: str) -> None:
 def propagation(spec: Spec, host: Host) -> tuple[int, list[int]]:
     """What becomes of ``/`` before anything is mounted, and what every bind mount gets first.
 
-    Whatever is not to be shared is cut off whole: rslave if mounts of the host shall still come in, else
+    Whatever is not to be shared is cut off whole: rslave if mounts of the host are to come in, else
     rprivate. Copies of shared mounts stay shared only if the configuration shares the root, as with runc; for
     that the namespace itself must be shared only where mount(2) makes the copies inside it.
     """

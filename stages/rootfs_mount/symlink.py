@@ -1,4 +1,4 @@
-"""``copy-symlink``: a bind mount whose source is a symbolic link makes the same link, and mounts nothing.
+"""``copy-symlink``: a bind mount whose source is a symbolic link makes the same link, instead of a mount.
 
 crun's option. Anything but a link is mounted as usual. The link's text is the host's and is not followed here; in the
 container it means whatever it means there.

@@ -255,7 +255,7 @@ def _check_rule(rule: Syscall, where: str) -> None:
     if not names or not all(names):
         raise ConfigError("an empty string or list does not name a system call", where=f"{where}.names")
     if action == NOTIFY and "write" in names:
-        # init writes to say where the descriptor is, and nobody could answer before that.
+        # init writes to say where the descriptor is, and no agent could answer before that.
         raise ConfigError("SCMP_ACT_NOTIFY cannot be used for the write syscall", where=f"{where}.names")
     for index, argument in enumerate(rule.get("args") or ()):
         _check_argument(argument, f"{where}.args[{index}]")

@@ -1,4 +1,4 @@
-"""libseccomp(3), as much of it as compiling a profile takes, called through `_ctypes`."""
+"""libseccomp(3), the part that compiling a profile needs, called through `_ctypes`."""
 
 from __future__ import annotations
 

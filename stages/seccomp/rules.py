@@ -1,4 +1,4 @@
-"""Whether a profile allows a system call, judged by its rules before anything is compiled.
+"""Whether a profile allows a system call, decided from its rules before anything is compiled.
 
 Cautious: what libseccomp might understand in two ways counts as denied.
 """

@@ -1,4 +1,4 @@
-"""Putting a compiled program into the cache, and keeping the cache small. Only after a compilation."""
+"""Put a compiled program into the cache, and keep the cache small. Runs only after a compilation."""
 
 from __future__ import annotations
 
