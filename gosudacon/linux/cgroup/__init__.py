@@ -1,4 +1,4 @@
-"""Cgroups as the kernel shows them: the hierarchy of directories, the files in them, their processes.
+"""Cgroups as the kernel shows them: the hierarchy of directories, the files in them, processes, statistics.
 
 May use: `base` and `linux`.
 Start with `hierarchy`, which is all that `delete` needs, then `files`.
