@@ -35,14 +35,9 @@ from gosudacon.linux import identity, mount, namespace, process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypedDict
 
-    from gosudacon.schema.types import Features, IdMapping, TimeOffset
+    from gosudacon.schema.types import Features, TimeOffset
     from gosudacon.schema.types import TimeOffsets as Offsets
-
-    class _Maps(TypedDict):
-        uids: list[IdMapping]
-        gids: list[IdMapping]
 
 
 _FOR_CHILDREN = ("pid", "time")
@@ -192,73 +187,6 @@ class Unshare(Step):
 
     def run(self, context: Context) -> None:
         namespace.unshare(self.flags)
-
-
-class WriteIdMaps(Step):
-    """Map the ids of a new user namespace."""
-
-    phase = ISOLATE
-    side = RUNTIME
-    by = ISOLATE
-    uids: list[IdMapping]
-    gids: list[IdMapping]
-    privileged: bool
-
-    def describe(self) -> str:
-        return f"map ids: uid_map {_ranges(self.uids)}, gid_map {_ranges(self.gids)}"
-
-    def run(self, context: Context) -> None:
-        if self.privileged:
-            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
-            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
-        elif len(self.uids) == len(self.gids) == 1:
-            identity.write_proc(context.pid, "setgroups", b"deny")
-            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
-            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
-        else:
-            self._with_helpers(context.pid)
-
-    def _with_helpers(self, pid: int) -> None:
-        for program, mappings in (("/usr/bin/newuidmap", self.uids), ("/usr/bin/newgidmap", self.gids)):
-            numbers = identity.map_text(mappings).decode().split()
-            child = posix.posix_spawn(program, [program, str(pid), *numbers], {})
-            if posix.waitpid(child, 0)[1]:
-                raise Error(f"{program} failed", hint="do /etc/subuid and /etc/subgid allow these ranges?")
-
-
-class SetRootIdentity(Step):
-    """Be the root of the user namespace that was made or joined."""
-
-    phase = ISOLATE
-    groups: bool
-
-    def describe(self) -> str:
-        return ("setgroups(), " if self.groups else "") + "setresgid(0), setresuid(0) in the user namespace"
-
-    def run(self, context: Context) -> None:
-        identity.become(0, 0, [] if self.groups else None)
-
-
-class CheckIdMaps(Step):
-    """A joined user namespace must have the mappings that the configuration states.
-
-    Read by the runtime: init may have joined a mount namespace, whose /proc is anybody's.
-    """
-
-    phase = ISOLATE
-    side = RUNTIME
-    by = ISOLATE
-    uids: list[IdMapping]
-    gids: list[IdMapping]
-
-    def describe(self) -> str:
-        return f"check that the joined user namespace maps {_ranges(self.uids)}"
-
-    def run(self, context: Context) -> None:
-        for name, wanted in (("uid_map", self.uids), ("gid_map", self.gids)):
-            found = identity.read_proc(context.pid, name)
-            if wanted and _map_lines(found) != _map_lines(identity.map_text(wanted)):
-                raise Error(f"the joined user namespace's {name} is not the one configured", where="linux.uidMappings")
 
 
 class TimeOffsets(Step):
@@ -448,12 +376,14 @@ class Namespaces(Stage):
         if shows_others and host.euid == 0:
             yield from _plan_proc(spec, host)
         if "user" in joined:
-            maps = _maps(spec)
-            checked = bool(maps["uids"] or maps["gids"])
+            from gosudacon.stages.namespaces import maps
+
+            ids = maps.ids(spec)
+            checked = bool(ids["uids"] or ids["gids"])
             yield SetnsWhatCanBe(kinds=list(joined), by=ISOLATE if checked else "", where="linux.namespaces")
             if checked:
-                yield CheckIdMaps(**maps)
-            yield SetRootIdentity(groups=host.euid == 0)
+                yield maps.CheckIdMaps(**ids)
+            yield maps.SetRootIdentity(groups=host.euid == 0)
             if shows_others and host.euid != 0:
                 yield from _plan_proc(spec, host)
         else:
@@ -481,8 +411,10 @@ class Namespaces(Stage):
             yield Fork(kinds=children)
 
     def _map(self, spec: Spec, host: Host) -> Iterator[Step]:
-        yield WriteIdMaps(**_maps(spec), privileged=host.euid == 0, where="linux.uidMappings")
-        yield SetRootIdentity(groups=host.euid == 0)
+        from gosudacon.stages.namespaces import maps
+
+        yield maps.WriteIdMaps(**maps.ids(spec), privileged=host.euid == 0, where="linux.uidMappings")
+        yield maps.SetRootIdentity(groups=host.euid == 0)
 
     def _names(self, spec: Spec, wanted: dict[str, str]) -> Iterator[Step]:
         hostname, domainname = spec.config.get("hostname"), spec.config.get("domainname")
@@ -515,17 +447,13 @@ def _wanted(spec: Spec) -> dict[str, str]:
         if path and not path.startswith("/"):
             raise ConfigError(f"namespace path {path!r} is not absolute", where=f"{where}.path")
         wanted[entry["type"]] = path
-    if "user" in wanted or any(_maps(spec).values()):
+    if "user" in wanted or spec.linux.get("uidMappings") or spec.linux.get("gidMappings"):
         from gosudacon.stages.namespaces import maps
 
         maps.check(spec, wanted)
     if spec.linux.get("timeOffsets") and wanted.get("time") != "":
         raise ConfigError("timeOffsets need a new time namespace", where="linux.timeOffsets")
     return {kind: wanted[kind] for kind in namespace.KINDS if kind in wanted}
-
-
-def _maps(spec: Spec) -> _Maps:
-    return {"uids": spec.linux.get("uidMappings") or [], "gids": spec.linux.get("gidMappings") or []}
 
 
 def _clocks(offsets: Offsets) -> Iterator[tuple[str, TimeOffset]]:
@@ -546,14 +474,6 @@ def _where(spec: Spec, kind: str) -> str:
         if entry["type"] == kind:
             return f"linux.namespaces[{index}]"
     return "linux.namespaces"
-
-
-def _map_lines(text: bytes) -> list[list[int]]:
-    return sorted([int(number) for number in line.split()] for line in text.splitlines())
-
-
-def _ranges(mappings: list[IdMapping]) -> str:
-    return ", ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings) or "unchecked"
 
 
 @hookimpl

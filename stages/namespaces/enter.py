@@ -13,7 +13,7 @@ from gosudacon.base import posix
 from gosudacon.base.errors import StateError, SyscallError
 from gosudacon.linux import mount, namespace, proc
 from gosudacon.linux.cgroup import files
-from gosudacon.stages.namespaces import Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, SetRootIdentity, Setsid, Spawn
+from gosudacon.stages.namespaces import Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, Setsid, Spawn
 from gosudacon.stages.namespaces.birth import plan_birth
 
 TYPE_CHECKING = False
@@ -130,6 +130,8 @@ def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
     if kinds:
         yield SetnsWhatCanBe(kinds=kinds, rank=JOIN)
     if "user" in kinds:
+        from gosudacon.stages.namespaces.maps import SetRootIdentity
+
         yield SetRootIdentity(groups=host.euid == 0, rank=JOIN)
     if own_root:
         yield EnterRoot(rank=JOIN)

@@ -1,10 +1,97 @@
-"""What ``linux.uidMappings`` and ``linux.gidMappings`` must be (user_namespaces(7))."""
+"""The id maps of a user namespace: what ``linux.uidMappings`` and ``gidMappings`` must be, and how they are written.
+
+See user_namespaces(7).
+"""
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Spec
+from gosudacon.api import ISOLATE, RUNTIME, ConfigError, Context, Error, Spec, Step
+from gosudacon.base import posix
+from gosudacon.linux import identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from gosudacon.schema.types import IdMapping
+
+    class _Maps(TypedDict):
+        uids: list[IdMapping]
+        gids: list[IdMapping]
+
 
 _MOST = (1 << 32) - 1  # (uid_t)-1 is not an id
+
+
+class WriteIdMaps(Step):
+    """Map the ids of a new user namespace."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = ISOLATE
+    uids: list[IdMapping]
+    gids: list[IdMapping]
+    privileged: bool
+
+    def describe(self) -> str:
+        return f"map ids: uid_map {_ranges(self.uids)}, gid_map {_ranges(self.gids)}"
+
+    def run(self, context: Context) -> None:
+        if self.privileged:
+            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
+            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
+        elif len(self.uids) == len(self.gids) == 1:
+            identity.write_proc(context.pid, "setgroups", b"deny")
+            identity.write_proc(context.pid, "uid_map", identity.map_text(self.uids))
+            identity.write_proc(context.pid, "gid_map", identity.map_text(self.gids))
+        else:
+            self._with_helpers(context.pid)
+
+    def _with_helpers(self, pid: int) -> None:
+        for program, mappings in (("/usr/bin/newuidmap", self.uids), ("/usr/bin/newgidmap", self.gids)):
+            numbers = identity.map_text(mappings).decode().split()
+            child = posix.posix_spawn(program, [program, str(pid), *numbers], {})
+            if posix.waitpid(child, 0)[1]:
+                raise Error(f"{program} failed", hint="do /etc/subuid and /etc/subgid allow these ranges?")
+
+
+class SetRootIdentity(Step):
+    """Be the root of the user namespace that was made or joined."""
+
+    phase = ISOLATE
+    groups: bool
+
+    def describe(self) -> str:
+        return ("setgroups(), " if self.groups else "") + "setresgid(0), setresuid(0) in the user namespace"
+
+    def run(self, context: Context) -> None:
+        identity.become(0, 0, [] if self.groups else None)
+
+
+class CheckIdMaps(Step):
+    """A joined user namespace must have the mappings that the configuration states.
+
+    Read by the runtime: init may have joined a mount namespace, whose /proc is anybody's.
+    """
+
+    phase = ISOLATE
+    side = RUNTIME
+    by = ISOLATE
+    uids: list[IdMapping]
+    gids: list[IdMapping]
+
+    def describe(self) -> str:
+        return f"check that the joined user namespace maps {_ranges(self.uids)}"
+
+    def run(self, context: Context) -> None:
+        for name, wanted in (("uid_map", self.uids), ("gid_map", self.gids)):
+            found = identity.read_proc(context.pid, name)
+            if wanted and _map_lines(found) != _map_lines(identity.map_text(wanted)):
+                raise Error(f"the joined user namespace's {name} is not the one configured", where="linux.uidMappings")
+
+
+def ids(spec: Spec) -> _Maps:
+    return {"uids": spec.linux.get("uidMappings") or [], "gids": spec.linux.get("gidMappings") or []}
 
 
 def check(spec: Spec, wanted: dict[str, str]) -> None:
@@ -31,3 +118,11 @@ def _check_ranges(ranges: list[tuple[int, int]], where: str, side: str) -> None:
                 text = f"{side} {max(first, low)} is mapped twice, here and in {where}[{other}]"
                 raise ConfigError(text, where=f"{place}.{side}")
         taken.append((first, last))
+
+
+def _map_lines(text: bytes) -> list[list[int]]:
+    return sorted([int(number) for number in line.split()] for line in text.splitlines())
+
+
+def _ranges(mappings: list[IdMapping]) -> str:
+    return ", ".join(f"{each['containerID']}={each['hostID']}+{each['size']}" for each in mappings) or "unchecked"
