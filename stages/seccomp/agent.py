@@ -107,4 +107,5 @@ def send(connection: socket, listener: int, state: State, pid: int, metadata: st
     data = jsonio.dumps(message).encode()
     descriptors = [(SOL_SOCKET, SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))]
     sent = connection.sendmsg([data], descriptors)
-    connection.sendall(data[sent:])
+    if sent < len(data):  # an empty send would fail if the agent has closed the connection already
+        connection.sendall(data[sent:])
