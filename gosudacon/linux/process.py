@@ -134,6 +134,12 @@ def restore_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
+def end_on(signals: Iterable[int]) -> None:
+    """Exit when one of these signals comes, with the status that a shell gives a process that it ended."""
+    for number in signals:
+        _signal.signal(number, lambda caught, _frame: posix._exit(128 + caught))
+
+
 def raw_getcwd() -> bytes:
     """getcwd(2) as the kernel says it: does not start with ``/`` when the directory is outside the root."""
     buffer = bytearray(4096)

@@ -167,7 +167,7 @@ def _execution(spec: Spec, process: Process) -> Iterator[Step]:
     environment = _environment(process, spec)
     born = spec.joins_pid_namespace
     yield execute.LookUp(name=process["args"][0], search_path=_search_path(environment), outside=born)
-    yield execute.RestoreSignals()
+    yield execute.RestoreSignals(waits=spec.target is None and not spec.options.run)
     if spec.options.pidfd_socket:
         from gosudacon.stages.handoff import pidfd
 

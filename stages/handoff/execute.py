@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _signal import SIGHUP, SIGINT, SIGTERM
 from _stat import S_ISDIR, S_ISLNK
 
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
@@ -106,15 +107,11 @@ class LookUp(Step):
             if problem and not (self.outside and _may_be_of_proc(self.name)):
                 raise Error(f'exec: "{self.name}": {problem}', call="execve")
             return self.name
-        forbidden = ""
         for directory in self.search_path.split(":") if self.search_path else ():
             path = f"{directory or '.'}/{self.name}"
-            problem = _problem(path)
-            if not problem:
+            if not _problem(path):  # a file without the x bit is passed over, as a shell does
                 return path
-            if problem == "permission denied":
-                forbidden = problem
-        raise Error(f'exec: "{self.name}": {forbidden or "executable file not found in $PATH"}', call="execve")
+        raise Error(f'exec: "{self.name}": executable file not found in $PATH', call="execve")
 
 
 class WaitForStart(Step):
@@ -135,12 +132,15 @@ class RestoreSignals(Step):
 
     phase = CONFINE
     rank = Rank.LOOK_UP
+    waits: bool  # for start: the first process of a pid namespace ends on a signal only if it handles it
 
     def describe(self) -> str:
-        return "default signal dispositions, none blocked"
+        return "default signal dispositions, none blocked" + ("; SIGHUP, SIGINT, SIGTERM end it" if self.waits else "")
 
     def run(self, context: Context) -> None:
         process.restore_signals()
+        if self.waits:
+            process.end_on((SIGHUP, SIGINT, SIGTERM))  # until execve(2), which takes handlers away
 
 
 class WaitForRuntime(WaitForStart):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -194,6 +195,26 @@ def test_create_reports_what_cannot_be_executed(
     assert record["msg"].endswith(message)
     assert bundle.stderr == record["msg"] + "\n"
     assert runtime.status(bundle) == "none"
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "TERM"])
+def test_what_was_created_ends_on_a_signal(runtime: Runtime, bundle: Bundle, name: str) -> None:
+    """Although it is the first of its pid namespace, to which the kernel delivers only what is handled."""
+    runtime.create(bundle)
+    pid = runtime.pid(bundle)
+    runtime.call("kill", bundle.id, name)
+    assert runtime.wait(pid) == 128 + signal.Signals[f"SIG{name}"]
+    runtime.delete(bundle)
+
+
+def test_a_file_that_is_not_executable_is_passed_over_on_the_path(runtime: Runtime, bundle: Bundle) -> None:
+    (bundle.rootfs / "first").mkdir()
+    for name in ("cat", "only-there"):
+        (bundle.rootfs / "first" / name).write_text("not a program\n")
+    bundle.set("process.env", ["PATH=/first:/bin"]).set("process.args", ["cat", "/first/cat"])
+    assert runtime.output(bundle) == "not a program\n"
+    result = runtime.create(bundle.set("process.args", ["only-there"]), check=False)
+    assert r"exec: \"only-there\": executable file not found in $PATH" in result.stderr
 
 
 def test_list(runtime: Runtime, bundle: Bundle) -> None:
