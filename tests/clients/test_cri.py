@@ -255,7 +255,7 @@ def test_process_namespace_of_the_pod(cri: Cri) -> None:
     assert "sleep 1000000" in out.split("\n", 3)[1] or "trap" in out.split("\n", 3)[1]
 
 
-def test_a_shared_process_namespace_shows_nothing_of_the_host(cri: Cri, scratch: Path) -> None:
+def test_hunt_in_a_shared_pid_namespace(cri: Cri, scratch: Path) -> None:
     """To a container that may trace the processes it sees, of those that come in (tests/security/test_birth.py)."""
     mark = scratch / "of-the-host"
     mark.touch()

@@ -191,9 +191,8 @@ def test_whoever_asks(runtime: Runtime, bundle: Bundle, name: str) -> None:
 
 @pytest.mark.parametrize("damage", FILES.values(), ids=FILES)
 @pytest.mark.parametrize("before", [False, True], ids=["made", "there-before"])
-def test_where_no_note_is_left_either_the_container_is_kept(
-    runtime: Runtime, bundle: Bundle, damage: Damage, before: bool
-) -> None:
+def test_no_note_left(runtime: Runtime, bundle: Bundle, damage: Damage, before: bool) -> None:
+    """Where no note is left either the container is kept."""
     for hierarchy in hierarchies() if before and mode() != "v2" else ():
         (hierarchy.mountpoint / bundle.cgroups_path.strip("/")).mkdir(parents=True)
     pid = runtime.boot(bundle)
@@ -288,7 +287,8 @@ def test_a_create_that_was_cut_short_is_no_container(runtime: Runtime, healthy: 
 
 
 @pytest.mark.parametrize("state", ["created", "paused", "stopped", "shared-pid", "nested"])
-def test_all_processes_end_whatever_state_cannot_be_read(runtime: Runtime, bundle: Bundle, state: str) -> None:
+def test_processes_end(runtime: Runtime, bundle: Bundle, state: str) -> None:
+    """All processes end whatever state cannot be read."""
     if state == "shared-pid":
         bundle.drop_namespace("pid").set("process.args", ["sh", "-c", "sleep 1001 & exec sleep 1000"])
     runtime.create(bundle)

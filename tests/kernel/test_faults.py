@@ -353,7 +353,7 @@ def test_create_killed_while_unwinding(fixture: Fixture, where: str) -> None:
     finish_undoing(fixture)
 
 
-def test_a_create_that_cannot_be_undone_is_tried_again_by_delete(fixture: Fixture) -> None:
+def test_create_cannot_be_undone(fixture: Fixture) -> None:
     """It stays listed until then, and poststop hooks wait for its end."""
     note, over = fixture.notes / fixture.bundle.id, fixture.bundle.path / "over"
     script = f"rm {note} && mkdir {note} && exit 1"

@@ -188,7 +188,7 @@ def test_a_build_in_use_stays(with_launcher: Installation) -> None:
 
 
 @needs("compiler")
-def test_everything_of_ours_and_what_it_needs_comes_from_the_build(with_launcher: Installation) -> None:
+def test_build_is_complete(with_launcher: Installation) -> None:
     """Every module of ours can be imported without the package, and so can what they need of others."""
     paths = (path.relative_to(with_launcher.package).with_suffix("") for path in with_launcher.package.rglob("*.py"))
     apart = ("__main__", "loader", "recover", "encoding")
@@ -216,7 +216,7 @@ def test_a_package_that_is_incomplete_is_not_installed(installation: Installatio
     assert (installation.command.read_bytes(), _builds(installation)) == before
 
 
-def test_the_installed_command_installs_the_package_that_it_was_made_from(installation: Installation) -> None:
+def test_installed_command_installs(installation: Installation) -> None:
     """It has a copy of the old one, which is not what an administrator wants after an upgrade."""
     installation.install()
     (installation.package / "__init__.py").write_text('__version__ = "9.9.9"\n')
@@ -354,7 +354,7 @@ _START = (
 
 
 @needs("compiler")
-def test_the_startup_directory_changes_nothing_but_the_time_of_a_start(with_launcher: Installation) -> None:
+def test_startup_directory(with_launcher: Installation) -> None:
     """The library, its codecs and what `sys` says are the same with it, without it, and where it is broken."""
     _probe(with_launcher, _START)
     home = _build(with_launcher) / "startup"

@@ -146,7 +146,8 @@ def test_too_few_descriptors_leave_nothing(runtime: Runtime, bundle: Bundle, lef
 # What a killed command leaves beside the state directory.
 
 
-def test_a_pid_file_that_was_half_written_is_no_obstacle(runtime: Runtime, bundle: Bundle) -> None:
+def test_half_written_pid_file(runtime: Runtime, bundle: Bundle) -> None:
+    """A pid file that was half written is no obstacle."""
     path = bundle.path / "pid"
     (bundle.path / ".pid").write_text("12")
     runtime.create(bundle, "--pid-file", path)

@@ -207,7 +207,8 @@ def test_what_was_created_ends_on_a_signal(runtime: Runtime, bundle: Bundle, nam
     runtime.delete(bundle)
 
 
-def test_a_file_that_is_not_executable_is_passed_over_on_the_path(runtime: Runtime, bundle: Bundle) -> None:
+def test_path_without_x_bit(runtime: Runtime, bundle: Bundle) -> None:
+    """A file that is not executable is passed over on the path."""
     (bundle.rootfs / "first").mkdir()
     for name in ("cat", "only-there"):
         (bundle.rootfs / "first" / name).write_text("not a program\n")

@@ -77,9 +77,8 @@ def stages(plan: dict[str, Any]) -> set[str]:
     return {step["stage"] for step in plan["steps"]}
 
 
-def test_an_added_stage_shows_in_the_plan_in_the_container_and_on_the_host_and_goes_with_the_container(
-    site: Site, notes: Path, bundle: Bundle
-) -> None:
+def test_added_stage(site: Site, notes: Path, bundle: Bundle) -> None:
+    """An added stage shows in the plan in the container and on the host and goes with the container."""
     site.install("banner")
     runtime = site.runtime(BANNER.format(notes=notes))
     bundle.set("process.args", ["cat", "/run/banner"])
@@ -116,7 +115,8 @@ def test_a_step_of_a_plugin_that_fails_is_named(site: Site, scratch: Path, bundl
     )
 
 
-def test_an_amendment_is_run_and_explain_says_who_made_it(site: Site, notes: Path, bundle: Bundle) -> None:
+def test_amendment(site: Site, notes: Path, bundle: Bundle) -> None:
+    """An amendment is run and explain says who made it."""
     site.install("banner")
     runtime = site.runtime(BANNER.format(notes=notes))
     bundle.set("process.args", ["echo", "world"]).set("annotations", {"org.example.banner.announce": "true"})
@@ -134,16 +134,16 @@ def test_a_stage_in_the_place_of_a_built_in_one(site: Site, bundle: Bundle) -> N
     assert runtime.output(bundle) == "web.example.org\n"
 
 
-def test_a_package_that_is_merely_installed_is_not_loaded(site: Site, bundle: Bundle) -> None:
+def test_installed_but_not_enabled(site: Site, bundle: Bundle) -> None:
+    """A package that is merely installed is not loaded."""
     site.install("banner", "site_hostname", "faults")
     plan = explain(site.runtime(""), bundle)
     assert "banner" not in stages(plan)
     assert plan["amended"] == []
 
 
-def test_an_enabled_plugin_is_found_as_soon_as_it_is_installed_and_missed_when_it_is_gone(
-    site: Site, notes: Path, bundle: Bundle
-) -> None:
+def test_installed_and_removed(site: Site, notes: Path, bundle: Bundle) -> None:
+    """An enabled plugin is found as soon as it is installed and missed when it is gone."""
     runtime = site.runtime(BANNER.format(notes=notes))
     result = runtime.create(bundle, check=False)
     assert result.returncode == 1
@@ -161,7 +161,8 @@ def test_an_enabled_plugin_is_found_as_soon_as_it_is_installed_and_missed_when_i
     assert list(notes.iterdir()) == []
 
 
-def test_a_newer_version_of_a_plugin_takes_effect_at_once(site: Site, bundle: Bundle) -> None:
+def test_newer_version(site: Site, bundle: Bundle) -> None:
+    """A newer version of a plugin takes effect at once."""
     site.install("banner")
     runtime = site.runtime('plugins = ["banner"]')
     assert "banner" in stages(explain(runtime, bundle))
@@ -235,7 +236,8 @@ def test_a_device_a_variable_and_a_mount(gpu: Runtime, bundle: Bundle) -> None:
         assert gpu.run(bundle.set("process.args", LOOK), container_id=f"{bundle.id}-{name[0]}").stdout == SEEN
 
 
-def test_a_container_that_does_not_ask_has_nothing_of_it(gpu: Runtime, bundle: Bundle) -> None:
+def test_nothing_without_asking(gpu: Runtime, bundle: Bundle) -> None:
+    """A container that does not ask has nothing of it."""
     assert explain(gpu, bundle)["edited"] == []
     result = gpu.run(bundle.set("process.args", ["sh", "-c", "env | grep GPU; ls /opt/gpu /dev/gpu5"]))
     assert result.returncode != 0 and result.stdout == ""
@@ -310,7 +312,8 @@ def test_a_stage_that_is_disabled_does_nothing(site: Site, scratch: Path, bundle
     assert not (scratch / "hooked").exists()
 
 
-def test_a_plan_without_a_process_is_refused_and_leaves_nothing(site: Site, bundle: Bundle) -> None:
+def test_plan_without_a_process(site: Site, bundle: Bundle) -> None:
+    """A plan without a process is refused and leaves nothing."""
     for name, message in (
         ("namespaces", "nothing in the plan creates the container's process"),
         ("handoff", "the plan ended without starting the container's process"),
@@ -339,7 +342,8 @@ def lifecycle(runtime: Runtime, bundle: Bundle, round: int) -> list[object]:
     return [*seen, result.returncode, result.stdout]
 
 
-def test_a_life_is_the_same_with_and_without_the_snapshot(site: Site, notes: Path, bundle: Bundle) -> None:
+def test_with_and_without_snapshot(site: Site, notes: Path, bundle: Bundle) -> None:
+    """A life is the same with and without the snapshot."""
     site.install("banner")
     bundle.set("process.args", ["sleep", "1000"]).set("hooks", {"poststop": [{"path": "/bin/true"}]})
     config = BANNER.format(notes=notes)
@@ -396,7 +400,8 @@ def test_observers_see_a_create_that_is_undone(site: Site, bundle: Bundle) -> No
     assert seen(bundle, "started", "delete") == POSTSTOP
 
 
-def test_what_observers_raise_is_the_step_s_failure_later_too(site: Site, bundle: Bundle) -> None:
+def test_observer_fails_later(site: Site, bundle: Bundle) -> None:
+    """What observers raise is the step's failure later too."""
     runtime = witnessed(site, bundle)
     runtime.create(bundle)
     (bundle.path / "refuse").write_text("started")
@@ -419,9 +424,8 @@ def test_an_observer_that_was_removed(site: Site, bundle: Bundle) -> None:
 
 
 @needs("criu")
-def test_a_container_that_is_restored_is_edited_as_when_it_was_created(
-    gpu: Runtime, bundle: Bundle, scratch: Path
-) -> None:
+def test_restored_is_edited(gpu: Runtime, bundle: Bundle, scratch: Path) -> None:
+    """A container that is restored is edited as when it was created."""
     asking(gpu, bundle)
     pid = gpu.pid(bundle)
     gpu.call("checkpoint", "--image-path", scratch / "images", bundle.id, limit=60)

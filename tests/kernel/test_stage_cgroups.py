@@ -58,7 +58,8 @@ def nested(jail: Jail, name: str) -> list[Path]:
 # Create and join.
 
 
-def test_the_process_is_in_the_cgroup_of_every_hierarchy(make_jail: MakeJail) -> None:
+def test_member_of_every_hierarchy(make_jail: MakeJail) -> None:
+    """The process is in the cgroup of every hierarchy."""
     jail = make_jail()
     pid = jail.start()
     assert jail.directories() == set(everywhere(jail.path))
@@ -68,7 +69,8 @@ def test_the_process_is_in_the_cgroup_of_every_hierarchy(make_jail: MakeJail) ->
         assert (Path(directory) / "cgroup.procs").read_text() == f"{pid}\n", controller
 
 
-def test_the_process_keeps_no_descriptor_of_the_host_s_cgroups(make_jail: MakeJail) -> None:
+def test_no_descriptor_is_kept(make_jail: MakeJail) -> None:
+    """The process keeps no descriptor of the host's cgroups."""
     pid = make_jail().start()
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     assert not [link for link in links if link.startswith("/sys/fs/cgroup")]
@@ -81,7 +83,8 @@ def test_a_process_in_a_new_user_namespace_joins_too(make_jail: MakeJail) -> Non
     assert all((path / "cgroup.procs").read_text() == f"{pid}\n" for path in everywhere(jail.path))
 
 
-def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: MakeJail) -> None:
+def test_cgroup_namespace_after_joining(make_jail: MakeJail) -> None:
+    """A cgroup namespace made after joining has its root there."""
     reader, writer = os.pipe()
 
     def body() -> None:
@@ -98,7 +101,8 @@ def test_a_cgroup_namespace_made_after_joining_has_its_root_there(make_jail: Mak
     os.close(reader)
 
 
-def test_without_clone3_into_a_cgroup_the_process_joins_by_itself(make_jail: MakeJail, monkeypatch: Any) -> None:
+def test_without_clone_into_cgroup(make_jail: MakeJail, monkeypatch: Any) -> None:
+    """Without clone3 into a cgroup the process joins by itself."""
     jail = make_jail()
     monkeypatch.setattr(jail.host, "clone3", False)
     pid = jail.start()
@@ -143,7 +147,8 @@ def test_a_limit_in_force(make_jail: MakeJail) -> None:
     os.close(reader)
 
 
-def test_a_refused_limit_is_an_error_that_names_its_place(make_jail: MakeJail) -> None:
+def test_refused_limit(make_jail: MakeJail) -> None:
+    """A refused limit is an error that names its place."""
     with pytest.raises(Error, match=r"write 4096 to cpuset\.cpus") as caught:
         make_jail({"cpu": {"cpus": "4096"}}).start()
     assert caught.value.where == "linux.resources.cpu.cpus"
@@ -173,7 +178,9 @@ def test_undo_of_an_empty_cgroup(make_jail: MakeJail) -> None:
     jail.undo()
 
 
-def test_undo_ends_what_is_left_in_it_and_removes_what_the_container_made(make_jail: MakeJail) -> None:
+def test_undo_of_a_used_cgroup(make_jail: MakeJail) -> None:
+    """Undo ends what is left in it and removes what the container made."""
+
     def body() -> None:
         for _ in range(3):
             if os.fork() == 0:
@@ -217,7 +224,8 @@ def test_undo_of_processes_that_fork_all_the_time(make_jail: MakeJail) -> None:
     assert jail.directories() == set()
 
 
-def test_undo_of_cgroups_nested_deeper_than_descriptors_allow(make_jail: MakeJail) -> None:
+def test_undo_of_deep_nesting(make_jail: MakeJail) -> None:
+    """Undo of cgroups nested deeper than descriptors allow."""
     jail = make_jail()
     jail.prepare()
     deep = everywhere(jail.path)[0]
@@ -288,7 +296,8 @@ def test_a_create_killed_before_it_used_what_was_there(make_jail: MakeJail) -> N
 
 
 @pytest.mark.parametrize("text", ["", '{"before": {"/sys/fs/cg'])
-def test_a_create_killed_before_its_note_was_written_has_made_nothing(make_jail: MakeJail, text: str) -> None:
+def test_killed_before_the_note(make_jail: MakeJail, text: str) -> None:
+    """A create killed before its note was written has made nothing."""
     jail = make_jail()
     (jail.state / "cgroups.note").write_text(text)
     there = everywhere(jail.path)
@@ -314,7 +323,7 @@ def test_the_note_of_0_1_0(make_jail: MakeJail, settled: bool) -> None:
     assert list(jail.state.iterdir()) == []
 
 
-def test_a_cgroup_that_somebody_else_makes_meanwhile_is_not_removed(make_jail: MakeJail, monkeypatch: Any) -> None:
+def test_foreign_cgroup_meanwhile(make_jail: MakeJail, monkeypatch: Any) -> None:
     """It was not there when the note was written, and was when it was to be made; then making fails."""
     jail = make_jail()
     theirs = everywhere(jail.path)[0]
@@ -361,7 +370,8 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
     assert jail.directories() == set()
 
 
-def test_a_cgroup_made_anew_by_somebody_else_is_left_alone(make_jail: MakeJail) -> None:
+def test_undo_spares_a_new_cgroup(make_jail: MakeJail) -> None:
+    """A cgroup made anew by somebody else is left alone."""
     mine = make_jail(name="contested")
     mine.prepare()
     for path in mine.directories():
@@ -376,7 +386,8 @@ def test_a_cgroup_made_anew_by_somebody_else_is_left_alone(make_jail: MakeJail) 
 # Cgroups that are there already.
 
 
-def test_a_cgroup_in_use_is_refused_and_its_processes_stay_alive(make_jail: MakeJail) -> None:
+def test_cgroup_in_use(make_jail: MakeJail) -> None:
+    """A cgroup in use is refused and its processes stay alive."""
     first = make_jail(name="taken")
     pid = first.start()
     second = make_jail(name="taken")
@@ -388,7 +399,8 @@ def test_a_cgroup_in_use_is_refused_and_its_processes_stay_alive(make_jail: Make
     assert first.directories() == set(everywhere(first.path))
 
 
-def test_a_cgroup_in_use_below_is_refused_and_half_made_ones_are_removed(make_jail: MakeJail) -> None:
+def test_cgroup_in_use_below(make_jail: MakeJail) -> None:
+    """A cgroup in use below is refused and half made ones are removed."""
     other = os.fork()
     if other == 0:
         signal.pause()
@@ -435,7 +447,8 @@ def test_a_frozen_cgroup_is_refused(make_jail: MakeJail) -> None:
 # Many at a time.
 
 
-def test_concurrent_creates_below_a_parent_that_none_has_made(make_jail: MakeJail, token: str, scratch: Path) -> None:
+def test_concurrent_creates_below_new_parent(make_jail: MakeJail, token: str, scratch: Path) -> None:
+    """Concurrent creates below a parent that none has made."""
     parent = f"/gosudacon-test/{token}/crowd-{scratch.name}"
     (gate, opener) = os.pipe()
     children = []
@@ -472,7 +485,8 @@ def test_paths_that_escape_create_nothing(path: str, scratch: Path, token: str) 
     assert list((scratch / "state").iterdir()) == []
 
 
-def test_the_directory_functions_do_not_leave_the_hierarchy() -> None:
+def test_directory_functions_stay_inside() -> None:
+    """The directory functions do not leave the hierarchy."""
     base = files.open_hierarchy(str(cgroups.hierarchy("pids").mountpoint))
     try:
         with pytest.raises(ValueError, match="could lead out"):
@@ -494,7 +508,8 @@ def test_only_cgroup_filesystems_are_taken_for_such(scratch: Path) -> None:
         files.open_directory(str(link))
 
 
-def test_no_process_of_a_whole_hierarchy_is_ever_signalled() -> None:
+def test_root_is_never_signalled() -> None:
+    """No process of a whole hierarchy is ever signalled."""
     with pytest.raises(Error, match="root of a hierarchy"):
         cgroup.signal_all({"pids": str(cgroups.hierarchy("pids").mountpoint)}, 0)
 
@@ -546,7 +561,8 @@ def test_kill_all(make_jail: MakeJail, way: str) -> None:
     assert jail.wait() == 128 + signal.SIGKILL
 
 
-def test_what_is_gone_has_no_processes_and_can_be_removed_again(make_jail: MakeJail) -> None:
+def test_remove_again(make_jail: MakeJail) -> None:
+    """What is gone has no processes and can be removed again."""
     jail = make_jail()
     jail.start()
     kept = jail.context.cgroups
@@ -584,7 +600,8 @@ def test_oom_kills_are_counted(make_jail: MakeJail) -> None:
 # Without privileges.
 
 
-def test_a_caller_without_permission_gets_no_cgroup_unless_it_wants_limits(token: str, scratch: Path) -> None:
+def test_caller_without_permission(token: str, scratch: Path) -> None:
+    """A caller without permission gets no cgroup unless it wants limits."""
     scratch.chmod(0o777)
 
     def child() -> list[str]:

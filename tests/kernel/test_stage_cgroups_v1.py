@@ -95,7 +95,7 @@ def test_throttles(make_jail: MakeJail) -> None:
         assert jail.read("blkio", f"blkio.throttle.{name}_device") == f"{device} 1048576"
 
 
-def test_limits_that_bound_each_other_are_set_in_a_cgroup_that_has_lower_ones(make_jail: MakeJail) -> None:
+def test_limits_that_bound_each_other(make_jail: MakeJail) -> None:
     """Enlarging needs the other order: first memory and swap together, the quota before its burst."""
     first = make_jail({"memory": {"limit": 8 << 20, "swap": 16 << 20}, "cpu": {"quota": 5000, "burst": 1000}})
     first.start()
@@ -216,7 +216,8 @@ def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail, without_
     assert len(bpf.attached(fd)) == 1
 
 
-def test_joining_is_by_tasks_which_waits_for_no_grace_period(make_jail: MakeJail) -> None:
+def test_joining_is_by_tasks(make_jail: MakeJail) -> None:
+    """Joining is by tasks which waits for no grace period."""
     jail = make_jail()
     jail.prepare()
     assert {os.path.basename(path) for path in jail.context.own(Held).joins} == {"tasks"}

@@ -99,7 +99,8 @@ def test_io_weight_goes_where_the_kernel_has_it(make_jail: MakeJail) -> None:
         assert jail.read("", "io.weight") == "default 4950"
 
 
-def test_several_lines_for_one_file_are_written_one_by_one(make_jail: MakeJail) -> None:
+def test_one_line_a_write(make_jail: MakeJail) -> None:
+    """Several lines for one file are written one by one."""
     jail = make_jail({"unified": {"cgroup.max.descendants": "7\n8\n"}})
     jail.start()
     assert jail.read("", "cgroup.max.descendants") == "8"
@@ -126,7 +127,7 @@ def test_controllers_are_handed_down_all_the_way(make_jail: MakeJail) -> None:
     here.parent.parent.rmdir()
 
 
-def test_a_parent_with_processes_hands_nothing_down_and_the_limit_s_error_says_so(make_jail: MakeJail) -> None:
+def test_parent_with_processes(make_jail: MakeJail) -> None:
     """No internal processes: cgroups(7). Without limits that is no obstacle."""
     outer = make_jail()
     outer.start()
@@ -152,7 +153,8 @@ def test_threaded_cgroups_are_refused(make_jail: MakeJail) -> None:
     assert caught.value.where == "linux.cgroupsPath"
 
 
-def test_a_limit_below_the_usage_is_refused_before_it_kills(make_jail: MakeJail) -> None:
+def test_limit_below_the_usage(make_jail: MakeJail) -> None:
+    """A limit below the usage is refused before it kills."""
     with pytest.raises(Error, match="limit 4096 is below the current usage"):
         make_jail({"memory": {"limit": 4096, "checkBeforeUpdate": True}}).start()
 
@@ -220,7 +222,8 @@ def test_a_program_takes_the_place_of_those_before(make_jail: MakeJail) -> None:
 # Ownership.
 
 
-def test_the_container_s_user_owns_what_may_be_delegated(make_jail: MakeJail) -> None:
+def test_delegation(make_jail: MakeJail) -> None:
+    """The container's user owns what may be delegated."""
     mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}
     jail = make_jail(linux={"namespaces": [{"type": "cgroup"}]}, mounts=[mount], process={"user": {"uid": 1234}})
     jail.start()

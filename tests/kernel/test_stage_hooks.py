@@ -119,14 +119,16 @@ def test_without_env_the_environment_is_empty(scratch: Path) -> None:
     assert (scratch / "environ").read_bytes() == b""
 
 
-def test_of_an_environment_what_getenv_would_find_is_passed(scratch: Path) -> None:
+def test_environment_as_getenv_finds_it(scratch: Path) -> None:
+    """Of an environment what getenv would find is passed."""
     entries = ["B=x=y", "A=1", "no value", "=x", "ä=ö", "A=2", "E="]
     hook = {"path": str(busybox.static_busybox()), "args": ["cp", "/proc/self/environ", str(scratch / "environ")]}
     run("prestart", {**hook, "env": entries})
     assert (scratch / "environ").read_text().split("\0") == ["B=x=y", "A=2", "ä=ö", "E=", ""]
 
 
-def test_args_0_is_what_is_configured_and_else_the_path(scratch: Path) -> None:
+def test_args_0(scratch: Path) -> None:
+    """Args[0] is what is configured and else the path."""
     script = scratch / "hook"
     script.write_text(f'#!/bin/sh\ntr "\\0" "\\n" < /proc/$$/cmdline > {scratch}/cmdline\n')
     script.chmod(0o755)
@@ -137,7 +139,9 @@ def test_args_0_is_what_is_configured_and_else_the_path(scratch: Path) -> None:
     assert (scratch / "touched").exists()
 
 
-def test_a_hook_that_ignores_its_input_is_fine_even_where_sigpipe_kills() -> None:
+def test_input_is_ignored() -> None:
+    """A hook that ignores its input is fine even where SIGPIPE kills."""
+
     def caller() -> str:
         process.restore_signals()
         run("prestart", {"path": str(busybox.static_busybox()), "args": ["true"]})
@@ -175,7 +179,8 @@ def test_a_status_is_reported_with_what_the_hook_said() -> None:
     assert (error.stage, error.where) == ("hooks", "hooks.prestart[0]")
 
 
-def test_the_index_counts_from_0_and_later_hooks_do_not_run(scratch: Path) -> None:
+def test_index_of_the_failing_hook(scratch: Path) -> None:
+    """The index counts from 0 and later hooks do not run."""
     context = context_in("/")
     steps = steps_of("createRuntime", shell("true"), shell("exit 1"), shell('touch "$1"', str(scratch / "ran")))
     with pytest.raises(Error, match="error running createRuntime hook #1: exit status 1, stdout: , stderr: "):
@@ -197,7 +202,8 @@ def test_a_missing_hook(kind: str) -> None:
     )
 
 
-def test_a_missing_create_container_hook_is_found_while_preparing() -> None:
+def test_missing_create_container_hook() -> None:
+    """A missing create container hook is found while preparing."""
     steps = steps_of("createContainer", {"path": "/nonexistent/hook"})
     with pytest.raises(Error, match="error running createContainer hook #0: fork/exec /nonexistent/hook: no such"):
         run_step(steps[0], context_in("/"))
@@ -225,7 +231,8 @@ def test_output_that_is_no_text_is_shown_somehow() -> None:
 # Time.
 
 
-def test_a_hook_past_its_time_is_killed_with_what_it_started(scratch: Path) -> None:
+def test_timeout(scratch: Path) -> None:
+    """A hook past its time is killed with what it started."""
     script = f"echo $$ > {scratch}/pids; sleep 1000 & echo $! >> {scratch}/pids; wait"
     error = failure("prestart", shell(script, timeout=1))
     assert error.message == "error running prestart hook #0: hook ran past specified timeout of 1.0s"
@@ -238,7 +245,8 @@ def test_a_hook_within_its_time_is_not() -> None:
     run("prestart", shell("true", timeout=1000))
 
 
-def test_a_daemon_that_holds_the_pipes_is_not_waited_for(scratch: Path) -> None:
+def test_daemon_that_holds_the_pipes(scratch: Path) -> None:
+    """A daemon that holds the pipes is not waited for."""
     pidfile = scratch / "pid"
     run("prestart", shell(f"sleep 1000 & echo $! > {pidfile}"))
     pid = int(pidfile.read_text())
@@ -246,7 +254,8 @@ def test_a_daemon_that_holds_the_pipes_is_not_waited_for(scratch: Path) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_seccomp_filter_that_hides_pidfds_does_no_harm(scratch: Path) -> None:
+def test_without_pidfds(scratch: Path) -> None:
+    """A seccomp filter that hides pidfds does no harm."""
     from gosudacon.stages.seccomp import SeccompStage
 
     names = ["pidfd_open", "setpgid", "close_range", "execveat"]
@@ -303,7 +312,8 @@ def libc_unshare(flags: int) -> None:
     namespace.unshare(flags)
 
 
-def test_create_container_runs_in_the_root_with_nothing_of_the_process(scratch: Path, busybox_rootfs: Path) -> None:
+def test_create_container_surroundings(scratch: Path, busybox_rootfs: Path) -> None:
+    """Create container runs in the root with nothing of the process."""
     (scratch / "root").mkdir()
     pid = as_init(scratch / "root", shell(REPORT, str(scratch), env=["PATH=/bin"]))
     state = json.loads((scratch / "stdin").read_text())
@@ -313,7 +323,7 @@ def test_create_container_runs_in_the_root_with_nothing_of_the_process(scratch: 
     assert (scratch / "fds").read_text().split() == ["0", "1", "2", "3"]
 
 
-def test_a_create_container_hook_is_what_the_host_calls_by_its_path(scratch: Path) -> None:
+def test_create_container_path_is_the_hosts(scratch: Path) -> None:
     """Also where the container has mounted something else over it."""
     (scratch / "host").mkdir()
     (scratch / "container").mkdir()
@@ -347,7 +357,8 @@ def test_a_script_runs_as_long_as_its_path_is_its_own(scratch: Path) -> None:
     assert not (scratch / "said").exists()
 
 
-def test_what_is_to_be_passed_to_the_container_is_not_passed_to_hooks(scratch: Path) -> None:
+def test_preserved_descriptors_are_not_passed(scratch: Path) -> None:
+    """What is to be passed to the container is not passed to hooks."""
     leaked = [os.open("/dev/null", os.O_RDONLY) for _ in range(2)]
     context = context_in("/")
     context.spec.options.preserve_fds = max(leaked) - 2
@@ -414,7 +425,8 @@ def test_every_kind_is_tested_here() -> None:
     assert set(KINDS) == {*RUNTIME_KINDS, "createContainer", "startContainer"}
 
 
-def test_a_hook_dies_with_the_runtime_and_its_daemons_do_not(scratch: Path) -> None:
+def test_runtime_dies(scratch: Path) -> None:
+    """A hook dies with the runtime and its daemons do not."""
     script = (
         'echo $$ >"$1/hook"; (setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! >"$1/daemon"); exec sleep 1000'
     )

@@ -109,7 +109,7 @@ def run_inside_cgroup(bundle: Bundle, own: dict[str, str], kernel: tuple[int, in
 
 @needs("cgroup-v1")
 @BOTH
-def test_v1_hierarchies_of_several_controllers_have_links(
+def test_v1_links(
     bare: Bundle, own: dict[str, str], kernel: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on distributions that mount cpu and cpuacct together; here one stands for both."""
@@ -148,7 +148,7 @@ def test_v2(
 
 @BOTH
 @pytest.mark.parametrize("there", [True, False], ids=["directory", "nothing"])
-def test_v2_in_a_user_namespace_without_a_cgroup_namespace(
+def test_v2_in_a_user_namespace(
     bare: Bundle,
     own: dict[str, str],
     kernel: tuple[int, int] | None,
@@ -173,7 +173,7 @@ def test_v2_in_a_user_namespace_without_a_cgroup_namespace(
 
 
 @pytest.mark.parametrize("users", [False, True], ids=["root", "user namespace"])
-def test_the_hosts_cgroups_that_came_with_sys_are_read_only_too(bare: Bundle, own: dict[str, str], users: bool) -> None:
+def test_cgroups_below_bound_sys(bare: Bundle, own: dict[str, str], users: bool) -> None:
     """Rootless containers get /sys bound with all below it; the container's cgroups only cover the host's."""
     bare.config["mounts"] = [each for each in bare.config["mounts"] if each["destination"] != "/sys"]
     if users:

@@ -116,7 +116,8 @@ def test_the_root_cannot_be_masked(bare: Bundle, kernel: tuple[int, int] | None,
 
 
 @BOTH
-def test_a_mount_hidden_by_another_below_a_read_only_path(bare: Bundle, kernel: tuple[int, int] | None) -> None:
+def test_hidden_mount_below_read_only_path(bare: Bundle, kernel: tuple[int, int] | None) -> None:
+    """A mount hidden by another below a read only path."""
     bare.add_mount("/mnt", "tmpfs", "t").add_mount("/mnt/sub", "tmpfs", "t").add_mount("/mnt", "tmpfs", "t")
     bare.set("linux.readonlyPaths", ["/mnt"])
     assert run_inside(bare, lambda _: error_of(lambda: os.mkdir("/mnt/x")), kernel=kernel) == 30

@@ -116,7 +116,8 @@ def test_deadly_actions(action: str) -> None:
     assert caught.value.status == -SIGSYS
 
 
-def test_kill_process_as_the_default_still_answers_enosys_for_what_the_profile_does_not_know() -> None:
+def test_unknown_calls_under_kill_process() -> None:
+    """Kill process as the default still answers ENOSYS for what the profile does not know."""
     names = ["write", "exit_group", "brk", "mmap", "munmap", "futex", "getppid", "close"]
     profile = {
         "defaultAction": "SCMP_ACT_KILL_PROCESS",
@@ -191,14 +192,16 @@ def test_operators(op: str, value: int, second: int, denied: list[int], let_thro
     assert results == [DENIED] * len(denied) + [EBADF] * len(let_through)
 
 
-def test_conditions_on_different_arguments_must_all_hold() -> None:
+def test_conditions_on_several_arguments() -> None:
+    """Conditions on different arguments must all hold."""
     conditions = (condition(0, "EQ", 99), condition(1, "GT", 5), condition(2, "NE", 1))
     profile = denying(rule("lseek", "SCMP_ACT_ERRNO", *conditions, errnoRet=DENIED))
     asked = ((99, 6, 0), (98, 6, 0), (99, 5, 0), (99, 6, 1))
     assert under(profile, lambda: [lseek(*each) for each in asked]) == [DENIED, EBADF, EBADF, EBADF]
 
 
-def test_two_conditions_on_one_argument_are_alternatives() -> None:
+def test_conditions_on_one_argument() -> None:
+    """Two conditions on one argument are alternatives."""
     conditions = (condition(1, "EQ", 5), condition(1, "EQ", 7), condition(2, "EQ", 1))
     profile = denying(rule("lseek", "SCMP_ACT_ERRNO", *conditions, errnoRet=DENIED))
     asked = ((99, 5, 0), (99, 7, 0), (99, 0, 1), (99, 6, 0))

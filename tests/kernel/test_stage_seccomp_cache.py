@@ -66,7 +66,8 @@ def test_the_second_container_does_not_compile(cache: Path, compilations: Compil
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
-def test_whatever_the_program_depends_on_makes_another_entry(cache: Path, compilations: Compilations) -> None:
+def test_key_of_an_entry(cache: Path, compilations: Compilations) -> None:
+    """Whatever the program depends on makes another entry."""
     compiled(cache)
     compiled(cache, {**PROFILE, "defaultAction": "SCMP_ACT_LOG"})
     compiled(cache, PROFILE, **{"other-architectures": "SCMP_ACT_LOG"})
@@ -129,7 +130,8 @@ def _of_another_profile(path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil", [_other_owner, _writable, _symlink, _fifo, _truncated, _empty, _flipped, _of_another_profile]
 )
-def test_an_entry_that_cannot_be_trusted_is_compiled_again(cache: Path, compilations: Compilations, spoil: Any) -> None:
+def test_untrusted_entry(cache: Path, compilations: Compilations, spoil: Any) -> None:
+    """An entry that cannot be trusted is compiled again."""
     first = compiled(cache)
     spoil(only(cache))
     before = compilations.count
@@ -148,14 +150,16 @@ def test_nothing_is_written_where_others_could_write(cache: Path, compilations: 
     assert compilations.count == 2
 
 
-def test_nothing_is_written_into_another_user_s_directory(cache: Path) -> None:
+def test_directory_of_another_user(cache: Path) -> None:
+    """Nothing is written into another user's directory."""
     cache.mkdir(parents=True)
     os.chown(cache, 1000, 1000)
     compiled(cache)
     assert list(cache.iterdir()) == []
 
 
-def test_nothing_is_made_below_another_user_s_directory(cache: Path) -> None:
+def test_parent_of_another_user(cache: Path) -> None:
+    """Nothing is made below another user's directory."""
     cache.parent.mkdir()
     os.chown(cache.parent, 1000, 1000)
     compiled(cache)
@@ -199,7 +203,8 @@ def only_new(cache: Path, profile: dict[str, Any]) -> str:
     return name
 
 
-def test_a_profile_that_does_not_compile_leaves_nothing(cache: Path) -> None:
+def test_profile_that_does_not_compile(cache: Path) -> None:
+    """A profile that does not compile leaves nothing."""
     rules = [
         {
             "names": ["personality"],

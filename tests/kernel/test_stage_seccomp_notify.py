@@ -139,7 +139,8 @@ def test_an_agent_that_goes_away_does_not_hold_init_up(agent: Agent) -> None:
     engine.kill()
 
 
-def test_no_agent_is_an_error_before_there_is_a_process(scratch: Path) -> None:
+def test_no_agent(scratch: Path) -> None:
+    """No agent is an error before there is a process."""
     path = str(scratch / "nobody.sock")
     engine = creation(path)
     with pytest.raises(Error, match=r"connect to the seccomp agent .*no such file or directory") as caught:
@@ -153,7 +154,8 @@ def test_a_path_too_long_for_a_socket_is_an_error(scratch: Path) -> None:
         creation(f"{scratch}/{'x' * 120}").run()
 
 
-def test_an_init_that_may_not_write_is_an_error_and_not_a_hang(agent: Agent) -> None:
+def test_init_may_not_write(agent: Agent) -> None:
+    """An init that may not write is an error and not a hang."""
     rules = [*PROFILE["syscalls"], {"names": ["write"], "action": "SCMP_ACT_ERRNO"}]
     engine = creation(str(agent.path), profile={**PROFILE, "syscalls": rules})
     with pytest.raises(Error):

@@ -249,7 +249,7 @@ def test_a_container_of_a_release_lives_on(old: Old) -> None:
 
 
 @pytest.mark.parametrize("sample", sample_ids())
-def test_a_container_of_a_release_lives_on_when_modules_have_moved(old: Old, scratch: Path) -> None:
+def test_modules_have_moved(old: Old, scratch: Path) -> None:
     """With code in which the modules and classes that the release named cannot be imported."""
     tree = states.moved(scratch / "moved")
     for module, name in (place.split(":") for place in KINDS.values()):

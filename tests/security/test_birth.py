@@ -108,9 +108,7 @@ def test_exec_of_a_user(runtime: Runtime, bundle: Bundle, plant: Plant, mark: Pa
             runtime.call("exec", "--user", "1000:1000", bundle.id, "/bin/true", **caller())
 
 
-def test_exec_under_a_filter_that_refuses_the_last_fork(
-    runtime: Runtime, bundle: Bundle, plant: Plant, mark: Path
-) -> None:
+def test_exec_where_the_filter_refuses_forks(runtime: Runtime, bundle: Bundle, plant: Plant, mark: Path) -> None:
     """The process is born without its filter and with what it takes to load it, as docs/security.md says."""
     bundle = privileged(bundle, "CAP_SYS_PTRACE").set("linux.seccomp", REFUSES_FORKS)
     known = ("without a filter", "more capabilities: permitted", "more capabilities: effective")

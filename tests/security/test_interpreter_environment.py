@@ -212,7 +212,7 @@ def test_a_script_starts_over_without_it(name: str, command: list[str], place: P
 @needs("program:strace")
 @pytest.mark.parametrize("verb", ["state", "run"])
 @pytest.mark.parametrize("name", ["PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"])
-def test_python_run_by_hand_starts_over_with_a_clean_environment(name: str, verb: str) -> None:
+def test_python_run_by_hand(name: str, verb: str) -> None:
     """No launcher, no script: ``python -m gosudacon``, whatever the command."""
     environment = {"PATH": os.environ["PATH"], name: PYTHON, "PYTHONPATH": str(CHECKOUT)}
     words = ["strace", "-qq", "-v", "-s999", "-etrace=execve,execveat", PYTHON, "-B", "-m", "gosudacon", verb, "none"]

@@ -274,6 +274,7 @@ def test_warnings(always: bool, debug: bool, count: int, tmp_path: Path, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
-def test_warnings_do_not_reach_what_may_be_the_containers_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_warnings_and_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """Warnings do not reach what may be the containers stderr."""
     Log().warning("odd", always=True)
     assert capfd.readouterr() == ("", "")

@@ -204,7 +204,8 @@ def test_unknown_command(word: str) -> None:
     assert refused("help", word).exit_code == 3
 
 
-def test_options_end_at_the_first_argument_of_some_commands() -> None:
+def test_options_end_at_first_argument() -> None:
+    """Options end at the first argument of some commands."""
     assert parse(["kill", "--all", "x", "-9"]).args == ["x", "-9"]
     assert parse(["exec", "-d", "x", "ls", "-l", "--help"]).args == ["x", "ls", "-l", "--help"]
     assert parse(["exec", "x", "--", "ls"]).args == ["x", "--", "ls"]

@@ -211,7 +211,8 @@ def compiled(hooks: Plugins, stage: Stage, config: Any, **settings: Any) -> plan
 
 
 @pytest.mark.parametrize(("place", "blamed"), [("mounts[0].type", True), ("mounts", True), ("hostname", False)])
-def test_an_error_names_the_plugin_that_added_what_is_wrong(place: str, blamed: bool) -> None:
+def test_error_names_the_plugin(place: str, blamed: bool) -> None:
+    """An error names the plugin that added what is wrong."""
     with pytest.raises(ConfigError) as caught:
         compiled({"gpu": lambda **_: Edit().add_mount("/m", "/s")}, Refusing(place), {"hostname": "h"})
     assert caught.value.message == "it is wrong" + " (plugin 'gpu' added mounts[0])" * blamed
@@ -258,7 +259,9 @@ def test_a_step_that_fails_names_the_plugin_too() -> None:
 # Hooks.
 
 
-def test_each_sees_what_those_before_did_and_its_settings() -> None:
+def test_order_and_settings() -> None:
+    """Each sees what those before did and its settings."""
+
     def second(spec: Spec, settings: Any, **_: Any) -> Edit:
         return Edit().add_env("B", f"{settings['b']} after {spec.process['env'][-1]}")
 
@@ -291,7 +294,8 @@ def test_a_plugin_that_fails_is_named(hook: Callable[..., Any], message: str) ->
     assert caught.value.message.startswith(message)
 
 
-def test_a_plugin_that_fails_over_a_malformed_configuration_is_not_the_news() -> None:
+def test_malformed_configuration() -> None:
+    """A plugin that fails over a malformed configuration is not the news."""
     with pytest.raises(ConfigError, match="it is wrong"):
         compiled({"one": lambda spec, **_: spec.config["process"]["env"]}, Refusing("process"), {})
 
@@ -355,7 +359,8 @@ def _delete(spec: Spec) -> None:
         lambda spec: spec.replace(id="x").config["a"].clear(),
     ],
 )
-def test_a_stage_that_changes_the_configuration_is_refused(what: Callable[[Spec], Any]) -> None:
+def test_stage_changes_the_configuration(what: Callable[[Spec], Any]) -> None:
+    """A stage that changes the configuration is refused."""
     config = {"a": {"b": [1]}}
     with pytest.raises(Error, match="the configuration is read-only while a plan is made") as caught:
         compiled({"one": lambda **_: None}, Writing(what), config)
@@ -451,7 +456,7 @@ def planned(config: Any, data: dict[str, Any]) -> object:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
-def test_built_in_stages_plan_the_same_with_a_configuration_that_is_read_only(path: Path) -> None:
+def test_read_only_configuration(path: Path) -> None:
     """They change nothing of it, and take it for what it is."""
     data = registry(use_snapshot=False).data
     enabled: tuple[dict[str, Any], ...] = ({}, {"one": {}})

@@ -51,7 +51,9 @@ def test_one_that_got_lost_is_raised_between_steps() -> None:
     armed(body)
 
 
-def test_what_came_before_there_was_a_handler_is_raised_then() -> None:
+def test_signal_before_the_handler() -> None:
+    """What came before there was a handler is raised then."""
+
     def body() -> None:
         interrupt.defer()
         os.kill(os.getpid(), signal.SIGINT)
@@ -71,7 +73,8 @@ def test_an_ignored_signal_stays_ignored() -> None:
     in_child(body)
 
 
-def test_the_limit_on_descriptors_is_raised_as_far_as_it_may_be() -> None:
+def test_limit_on_descriptors() -> None:
+    """The limit on descriptors is raised as far as it may be."""
     import resource
 
     def body() -> None:
@@ -85,7 +88,8 @@ def test_the_limit_on_descriptors_is_raised_as_far_as_it_may_be() -> None:
     in_child(body)
 
 
-def test_a_state_directory_that_cannot_be_opened_is_not_left(tmp_path: os.PathLike[str]) -> None:
+def test_state_directory_cannot_be_opened(tmp_path: os.PathLike[str]) -> None:
+    """A state directory that cannot be opened is not left."""
     store = Store(os.fspath(tmp_path), "a")
 
     def fail() -> None:

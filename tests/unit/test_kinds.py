@@ -48,7 +48,8 @@ def fields(kind: type[Step]) -> list[str]:
     return sorted(names - ANYWHERE)
 
 
-def test_every_step_that_is_recorded_has_a_name_of_its_own_in_the_table() -> None:
+def test_names_in_the_table() -> None:
+    """Every step that is recorded has a name of its own in the table."""
     found = {vars(kind)["recorded_as"][0]: f"{kind.__module__}:{kind.__qualname__}" for kind in recorded()}
     assert len(found) == len(recorded())
     assert found == KINDS
@@ -127,7 +128,8 @@ def test_a_plugin_s_own_name_comes_with_the_place() -> None:
         rebuild(["sample.named", 4, {"word": "x"}, f"{__name__}:Named"])
 
 
-def test_a_plugin_s_step_that_moved_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_step_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's step that moved is found by its name."""
     asked: list[dict[str, str]] = []
 
     def entry_points(**wanted: str) -> list[Any]:
@@ -165,14 +167,15 @@ def test_a_class_that_is_gone_is_named_with_its_stage(place: str, reason: str) -
     assert "of 'banner', which made this container" in caught.value.message and caught.value.hint
 
 
-def test_a_plugin_that_raises_at_import_is_an_error_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plugin_raises_at_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A plugin that raises at import is an error too."""
     (tmp_path / "raising_plugin.py").write_text("raise RuntimeError('not today')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(Error, match="not today"):
         rebuild(["raising_plugin:Thing", 1, {}])
 
 
-def test_a_record_does_not_need_the_name_of_our_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_without_class_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a class is, is looked up by its name on disk."""
     kind: Any = next(kind for kind in recorded() if kind.recorded_as[0] == "cgroups.create")
     record = kind(places=[]).record()

@@ -51,7 +51,8 @@ def waits(plan: Plan) -> dict[str, str]:
     return result
 
 
-def test_steps_are_ordered_by_phase_and_rank_and_stay_in_their_order_otherwise() -> None:
+def test_order() -> None:
+    """Steps are ordered by phase and rank and stay in their order otherwise."""
     plan = Plan([step("b", MOUNT), step("late", PREPARE, rank=5), step("c", MOUNT), step("a", PREPARE)])
     assert [each.describe() for each in plan.steps] == ["a", "late", "b", "c"]
 
@@ -92,13 +93,15 @@ def test_the_steps_of_update_stay_in_their_order() -> None:
     assert {each.stage for each in plan.steps[:2]} == {"updating"}
 
 
-def test_the_container_side_begins_when_it_is_spawned_and_waits_for_nothing_before() -> None:
+def test_container_side_begins_at_spawn() -> None:
+    """The container side begins when it is spawned and waits for nothing before."""
     spawn = step("spawn", ISOLATE, side=RUNTIME, spawns=True)
     plan = Plan([step("open", PREPARE), spawn, step("mount", MOUNT)])
     assert waits(plan) == {}
 
 
-def test_a_phase_waits_for_the_other_side_s_earlier_phases() -> None:
+def test_phase_waits_for_earlier_phases() -> None:
+    """A phase waits for the other side's earlier phases."""
     plan = Plan(
         [
             step("spawn", ISOLATE, side=RUNTIME, spawns=True),
@@ -110,7 +113,8 @@ def test_a_phase_waits_for_the_other_side_s_earlier_phases() -> None:
     assert waits(plan) == {"hook": "mount", "createContainer hook": "hook"}
 
 
-def test_a_step_that_is_needed_later_lets_the_other_side_go_on() -> None:
+def test_step_needed_later() -> None:
+    """A step that is needed later lets the other side go on."""
     plan = Plan(
         [
             step("spawn", ISOLATE, side=RUNTIME, spawns=True),
@@ -158,14 +162,17 @@ class Refusing(Stage):
         raise ConfigError(f"{self.name} refuses", where=f"linux.{self.name}")
 
 
-def test_the_refusals_of_all_stages_are_reported_together() -> None:
+def test_refusals_of_all_stages() -> None:
+    """The refusals of all stages are reported together."""
     with pytest.raises(ConfigError) as caught:
         make([Refusing("one"), Refusing("two")], Spec({}, "id", "/bundle"), Host())
     assert caught.value.message == "linux.one: one refuses; linux.two: two refuses"
     assert [each["where"] for each in caught.value.problems] == ["linux.one", "linux.two"]
 
 
-def test_a_stage_that_stumbles_over_the_configuration_is_a_config_error() -> None:
+def test_stage_stumbles_over_config() -> None:
+    """A stage that stumbles over the configuration is a config error."""
+
     class Stumbling(Stage):
         name = "stumbling"
 

@@ -42,7 +42,8 @@ def notify_steps(given: Spec, host: Host) -> list[str]:
 
 
 @pytest.mark.parametrize(("target", "word"), [(None, "standard"), (Target(7), "setns")])
-def test_a_pidfd_is_sent_by_the_runtime_before_the_process_waits(target: Target | None, word: str) -> None:
+def test_pidfd_is_sent_before_waiting(target: Target | None, word: str) -> None:
+    """A pidfd is sent by the runtime before the process waits."""
     steps = handoff(spec(target, pidfd_socket="/s"))
     names = [type(step).__name__ for step in steps]
     step = steps[names.index("SendPidfd")]
@@ -56,7 +57,8 @@ def test_no_annotation_makes_a_step() -> None:
     assert "SendPidfd" not in [type(step).__name__ for step in handoff(given)]
 
 
-def test_the_notify_directory_is_made_and_mounted_read_only() -> None:
+def test_notify_directory() -> None:
+    """The notify directory is made and mounted read only."""
     assert notify_steps(spec(notify_directory=NOTIFY), Host()) == [
         "prepare runtime: make the directory notify in the state directory, for NOTIFY_SOCKET (lasts)",
         f"prepare runtime: clone the mount of {NOTIFY} for /run/notify, with its options",
@@ -76,7 +78,8 @@ def test_the_process_is_told_where_the_socket_is() -> None:
     assert "NOTIFY_SOCKET=/other" in environment(spec())
 
 
-def test_without_a_mount_namespace_there_is_no_place_for_it() -> None:
+def test_notify_without_mount_namespace() -> None:
+    """Without a mount namespace there is no place for it."""
     given = spec(mount=False, notify_directory=NOTIFY)
     assert notify_steps(given, Host()) == []
     assert "NOTIFY_SOCKET=/other" in environment(given)

@@ -138,7 +138,8 @@ def test_v1_plan() -> None:
     ]
 
 
-def test_hybrid_plan_has_the_unified_hierarchy_for_grouping_only() -> None:
+def test_hybrid() -> None:
+    """Hybrid plan has the unified hierarchy for grouping only."""
     assert shown(plan({"memory": {"limit": 1 << 20}}, HYBRID)) == [
         "prepare          runtime   create cgroup /jail/c1 in memory, cpu, unified",
         "isolate          container join the cgroup: write 0 to tasks of memory, cpu",
@@ -190,13 +191,15 @@ def test_steps_are_data() -> None:
             assert json.loads(json.dumps(step.record())) == step.record()
 
 
-def test_the_container_side_waits_for_limits_only_before_create_container() -> None:
+def test_limits_are_needed_by_create_container() -> None:
+    """The container side waits for limits only before create container."""
     for host in (V1, V2):
         late = [step for step in plan(LIMITS, host) if step.runs_on() == "runtime" and step.phase != "prepare"]
         assert {step.by for step in late} == {"create-container"}
 
 
-def test_a_container_that_says_nothing_gets_a_cgroup_and_the_default_devices() -> None:
+def test_nothing_configured() -> None:
+    """A container that says nothing gets a cgroup and the default devices."""
     assert [type(step).__name__ for step in plan(host=V1, path=None)] == ["CreateCgroup", "LimitDevices", "JoinCgroup"]
 
 
@@ -222,17 +225,20 @@ def test_where_the_cgroup_is(path: str | None, v1: tuple[str, str], v2: str) -> 
     assert places(path, V2) == [("/sys/fs/cgroup", v2)]
 
 
-def test_controllers_mounted_together_share_a_directory() -> None:
+def test_controllers_mounted_together() -> None:
+    """Controllers mounted together share a directory."""
     made = vars(plan(host=V1)[0])["places"]
     assert ["/sys/fs/cgroup/cpu,cpuacct", "jail/c1", ["cpu", "cpuacct"]] in made
     assert len(made) == 11
 
 
-def test_other_peoples_named_hierarchies_are_left_alone() -> None:
+def test_named_hierarchies() -> None:
+    """Other people's named hierarchies are left alone."""
     assert not any("elogind" in point for point, _ in places("/x", V1))
 
 
-def test_a_caller_outside_of_its_cgroup_namespace_counts_from_the_root() -> None:
+def test_caller_outside_of_its_namespace() -> None:
+    """A caller outside of its cgroup namespace counts from the root."""
     assert places("x", Host(own_cgroups={"": "/../../other"})) == [("/sys/fs/cgroup", "x")]
 
 
@@ -407,7 +413,8 @@ def test_memory(memory: dict[str, Any], v1: list[str], v2: list[str]) -> None:
     assert writes({"memory": memory}, V2) == v2
 
 
-def test_check_before_update_on_v2_looks_at_the_usage_first() -> None:
+def test_check_before_update_on_v2() -> None:
+    """Check before update on v2 looks at the usage first."""
     steps = plan({"memory": {"limit": 100, "swap": 150, "checkBeforeUpdate": True}})
     assert [step.describe() for step in steps if type(step).__name__ == "CheckUsage"] == [
         "check that memory.current is at most 100",
@@ -452,9 +459,8 @@ ROOTLESS = [
 
 
 @pytest.mark.parametrize(("host", "options"), ROOTLESS)
-def test_without_privileges_permission_may_be_missing_and_devices_are_left_out(
-    host: Host, options: dict[str, Any]
-) -> None:
+def test_without_privileges(host: Host, options: dict[str, Any]) -> None:
+    """Without privileges permission may be missing and devices are left out."""
     steps = plan({"devices": [DENY_ALL]}, host, options=options)
     assert [type(step).__name__.replace("Unified", "") for step in steps] == ["CreateCgroup", "JoinCgroup"]
     assert vars(steps[0])["rootless"] is True
@@ -550,7 +556,7 @@ def test_what_a_note_tells(tmp_path: Path, text: str | None, complete: bool, exp
     os.close(context.state_dir)
 
 
-def test_a_note_that_cannot_be_opened_now_is_not_a_damaged_one(tmp_path: Path) -> None:
+def test_note_cannot_be_opened(tmp_path: Path) -> None:
     """What fails for want of descriptors is tried again, and nothing is forgotten meanwhile."""
     (tmp_path / "cgroups.note").mkdir()
     context = Context(Spec({}, "id", "/b"), Host())

@@ -175,7 +175,8 @@ def test_devices() -> None:
         ],
     ],
 )
-def test_device_rules_that_systemd_cannot_have_are_left_to_ebpf(rules: list[dict[str, Any]]) -> None:
+def test_device_rules_for_ebpf(rules: list[dict[str, Any]]) -> None:
+    """Device rules that systemd cannot have are left to eBPF."""
     (start,) = (vars(step) for step in plan({"devices": rules}) if type(step).__name__ == "StartScope")
     assert start["devices"] is None
 

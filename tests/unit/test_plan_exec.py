@@ -95,7 +95,8 @@ def what(registry: Registry, given: Spec, host: Host | None = None, phase: str =
     return [step.describe() for step in steps_of(registry, given, host) if step.phase == phase]
 
 
-def test_a_user_namespace_is_joined_in_the_order_that_privileges_allow(registry: Registry) -> None:
+def test_user_namespace(registry: Registry) -> None:
+    """A user namespace is joined in the order that privileges allow."""
     found = what(registry, spec(target=Target(7, 9, ["user", *KINDS])))
     assert found[2:] == [
         "setns(user, pid, network, ipc, uts, mount), in the order that privileges allow",
@@ -115,7 +116,8 @@ def test_without_privileges_the_way_is_the_same(registry: Registry) -> None:
     ]
 
 
-def test_a_container_without_namespaces_is_a_root_and_cgroups(registry: Registry) -> None:
+def test_container_without_namespaces(registry: Registry) -> None:
+    """A container without namespaces is a root and cgroups."""
     steps = what(registry, spec(target=Target(7, 9, [], V1)), phase="prepare") + what(registry, spec(target=Target(7)))
     assert steps == [
         "open the root of init, process 7",
@@ -127,7 +129,7 @@ def test_a_container_without_namespaces_is_a_root_and_cgroups(registry: Registry
     ]
 
 
-def test_labels_are_written_through_a_proc_mount_of_the_host(registry: Registry) -> None:
+def test_labels_through_the_hosts_proc(registry: Registry) -> None:
     """That is where the process has a number; a user namespace would take the right to mount it."""
     given = spec({"apparmorProfile": "p"}, target=Target(7, 9, ["user", *KINDS]))
     found = what(registry, given, Host(apparmor=True))
@@ -135,7 +137,8 @@ def test_labels_are_written_through_a_proc_mount_of_the_host(registry: Registry)
     assert found.index("clone3(0): the container's process") == 0
 
 
-def test_umask_keyring_and_listening_are_those_of_an_exec(registry: Registry) -> None:
+def test_umask_keyring_and_listening(registry: Registry) -> None:
+    """Umask keyring and listening are those of an exec."""
     found = " ".join(lines(steps_of(registry, spec(no_new_keyring=True))))
     assert "umask" not in found and "keyring" not in found and "start.sock" not in found
     assert "umask(007)" in " ".join(lines(steps_of(registry, spec({"user": {"uid": 0, "gid": 0, "umask": 7}}))))
@@ -259,7 +262,8 @@ def test_what_the_registry_knows_of_a_stage() -> None:
     assert entry([wanting])["exec"] == []
 
 
-def test_a_stage_that_is_replaced_goes_on_to_do_exec_for_one_that_does_not() -> None:
+def test_replaced_stage_does_exec() -> None:
+    """A stage that is replaced goes on to do exec for one that does not."""
     plain, own = Plain(), Own()
     assert entry([plain, own], replace={"own": "plain"})["exec"] == ["linux.x"]
     assert [step.describe() for step in plain.plan_exec(spec(), Host())] == ["stay"]
@@ -311,7 +315,8 @@ def test_options_change_the_container_s_process() -> None:
     assert OWN["user"]["uid"] == 5 and OWN["env"] == ["A=1"]
 
 
-def test_more_capabilities_become_ambient_only_beside_an_inheritable_set() -> None:
+def test_ambient_capabilities() -> None:
+    """More capabilities become ambient only beside an inheritable set."""
     own: Any = {**OWN, "capabilities": {**CAPABILITIES, "inheritable": ["CAP_KILL"]}}
     assert processes.build(own, ["x"], ExecOptions(cap=["CAP_CHOWN"]))["capabilities"]["ambient"] == ["CAP_CHOWN"]
     assert "capabilities" not in processes.build({"args": ["x"]}, ["x"], ExecOptions(cap=["CAP_CHOWN"]))
@@ -364,7 +369,8 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_says_everything_but_what_is_the_container_s(file: Path) -> None:
+def test_process_file(file: Path) -> None:
+    """A file says everything but what is the container's."""
     found = processes.build(OWN, ["ignored"], ExecOptions(process=str(file), cwd="/ignored"))
     kept = {key: OWN[key] for key in ("capabilities", "rlimits", "apparmorProfile", "selinuxLabel")}
     assert found == {"args": ["a"], "cwd": "/", "user": {"uid": 0, "gid": 0, "umask": 63}, **kept}

@@ -69,13 +69,15 @@ def test_one_version_is_enough() -> None:
     ]
 
 
-def test_all_of_it_is_the_runtimes_work_while_the_container_makes_its_mounts() -> None:
+def test_runs_beside_the_mounts() -> None:
+    """All of it is the runtime's work while the container makes its mounts."""
     for step in plan(nat=True):
         assert (step.phase, step.runs_on(), step.by) == (CREATE_RUNTIME, RUNTIME, CREATE_CONTAINER)
         assert step.where == "linux.namespaces[1]"
 
 
-def test_what_outlives_the_process_can_be_rebuilt_from_its_record() -> None:
+def test_lasting_steps_are_records() -> None:
+    """What outlives the process can be rebuilt from its record."""
     lasting = [step for step in plan(nat=True) if step.lasts]
     assert [type(step).__name__ for step in lasting] == [
         "TakeLease",
@@ -88,7 +90,8 @@ def test_what_outlives_the_process_can_be_rebuilt_from_its_record() -> None:
         assert vars(rebuild(step.record())) == vars(step)
 
 
-def test_it_comes_after_the_namespaces_and_before_the_hooks() -> None:
+def test_place_in_the_plan() -> None:
+    """It comes after the namespaces and before the hooks."""
     config: Any = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
     steps = make([Namespaces(), Network(), HooksStage()], Spec(config, "web", "/srv/web"), Host()).steps
     stages = [step.stage for step in steps if step.runs_on() == RUNTIME]
@@ -178,7 +181,8 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
     assert caught.value.stage == "network"
 
 
-def test_wrong_settings_are_an_error_even_where_they_are_not_needed() -> None:
+def test_wrong_settings_where_not_needed() -> None:
+    """Wrong settings are an error even where they are not needed."""
     with pytest.raises(ConfigError, match="mtu"):
         plan({"linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]}}, mtu=-1)
 
@@ -229,7 +233,8 @@ def test_what_a_subnet_knows() -> None:
 
 
 @pytest.mark.parametrize(("subnet", "hosts"), [("10.0.0.0/29", 5), ("10.0.0.0/30", 1), ("fd00::/126", 2)])
-def test_every_address_is_given_out_once_and_none_that_is_reserved(subnet: str, hosts: int) -> None:
+def test_addresses(subnet: str, hosts: int) -> None:
+    """Every address is given out once and none that is reserved."""
     net = Subnet(subnet)
     used: list[str] = []
     while address := net.next_free(used, used[-1] if used else ""):
@@ -237,7 +242,8 @@ def test_every_address_is_given_out_once_and_none_that_is_reserved(subnet: str, 
     assert used == [net.at(offset) for offset in range(2, hosts + 2)]
 
 
-def test_a_freed_address_is_given_out_again_after_all_others() -> None:
+def test_freed_address() -> None:
+    """A freed address is given out again after all others."""
     net = Subnet("10.0.0.0/29")
     assert net.next_free(["10.0.0.2", "10.0.0.4"], "10.0.0.4") == "10.0.0.5"
     assert net.next_free(["10.0.0.2"], "10.0.0.6") == "10.0.0.3"

@@ -184,7 +184,7 @@ def test_a_process_that_dies_inside_gives_up_the_lock(tmp_path: Path) -> None:
     assert not os.path.exists(path)
 
 
-def test_what_a_killed_process_half_wrote_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_half_written_lease_book(tmp_path: Path) -> None:
     """Also where that one has no lease of its own: it undoes one that was never booked."""
     path = tmp_path / "leases"
     path.mkdir(mode=0o700)

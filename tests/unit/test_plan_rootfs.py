@@ -461,7 +461,8 @@ def test_a_sysctl_of_a_user_namespace() -> None:
         ("user", "user.max_ipc_namespaces"),
     ],
 )
-def test_a_joined_namespace_is_compared_with_the_hosts_first(kind: str, key: str) -> None:
+def test_joined_namespace_compared_first(kind: str, key: str) -> None:
+    """A joined namespace is compared with the host's first."""
     made = config(sysctl={key: "1"})
     made["linux"]["namespaces"] = [{"type": "mount"}, {"type": kind, "path": "/run/ns/x"}]
     (step,) = steps(plan_of(made), "CheckNamespace")

@@ -56,7 +56,7 @@ LET_GO = "confine/70 container: capset: drop CAP_SYS_ADMIN"
 ALLOWING: Any = {**PROFILE, "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": None}
 
 
-def test_a_profile_that_refuses_what_follows_is_loaded_last() -> None:
+def test_loaded_last() -> None:
     """What it costs is to hold the right to load it until then."""
     assert lines(plan(PROFILE, nnp=False)) == [
         "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls; "
@@ -66,7 +66,8 @@ def test_a_profile_that_refuses_what_follows_is_loaded_last() -> None:
     ]
 
 
-def test_a_profile_that_allows_what_follows_is_loaded_early() -> None:
+def test_loaded_early() -> None:
+    """A profile that allows what follows is loaded early."""
     assert lines(plan(ALLOWING, nnp=False))[1:] == [
         HOLD,
         "confine/70 container: load the seccomp filter (SPEC_ALLOW)",
@@ -95,7 +96,8 @@ def test_who_has_cap_sys_admin_need_not_hold_it(sets: Any, held: bool) -> None:
     assert (HOLD in found, LET_GO in found) == (held, held)
 
 
-def test_among_others_the_filter_comes_before_the_birth() -> None:
+def test_filter_before_the_birth() -> None:
+    """Among others the filter comes before the birth."""
     namespaces: Any = [{"type": "pid", "path": "/proc/7/ns/pid"}]
     given = Spec(
         {"process": {"noNewPrivileges": True}, "linux": {"seccomp": ALLOWING, "namespaces": namespaces}}, "c", "/b"
@@ -137,7 +139,8 @@ def test_what_a_profile_allows(rule: dict[str, Any], allowed: bool) -> None:
     assert rules.allows(profile, *CLONE) is allowed
 
 
-def test_a_condition_on_unknown_arguments_decides_nothing() -> None:
+def test_condition_on_unknown_arguments() -> None:
+    """A condition on unknown arguments decides nothing."""
     condition = [{"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}]
     allow: Any = {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": condition}
     assert not rules.allows({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [allow]}, "ioctl")
@@ -146,7 +149,8 @@ def test_a_condition_on_unknown_arguments_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize("nnp", [False, True], ids=["with-cap-sys-admin", "no-new-privileges"])
-def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool) -> None:
+def test_notifying_profile(nnp: bool) -> None:
+    """A notifying profile is loaded while create is there."""
     steps = plan(NOTIFYING, nnp)
     rank = 90 if nnp else 70
     held, let_go = ([], []) if nnp else ([HOLD], [LET_GO])
@@ -162,7 +166,8 @@ def test_a_notifying_profile_is_loaded_while_create_is_there(nnp: bool) -> None:
     ]
 
 
-def test_the_agent_has_the_descriptor_before_init_goes_on() -> None:
+def test_agent_gets_the_descriptor_first() -> None:
+    """The agent has the descriptor before init goes on."""
     lanes = Plan(plan(NOTIFYING)).lanes()
     assert lanes["runtime"][-1].wait == 1  # the first step of the container side
     assert lanes[CONTAINER][0].tell
@@ -410,6 +415,7 @@ def test_what_holds_is_accepted(made: dict[str, Any]) -> None:
         (profile("ERRNO"), []),
     ],
 )
-def test_a_filter_that_lets_everything_through_is_accepted_with_a_word(made: dict[str, Any], where: list[str]) -> None:
+def test_filter_without_effect(made: dict[str, Any], where: list[str]) -> None:
+    """A filter that lets everything through is accepted with a word."""
     warnings = make([SeccompStage()], spec(made), Host()).warnings
     assert [each.where for each in warnings] == where

@@ -121,9 +121,8 @@ def test_built_in_stages_in_their_order(configured: Configured) -> None:
     assert configured().names() == BUILT_IN
 
 
-def test_no_configuration_file_is_an_empty_one_unless_it_was_asked_for(
-    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_configuration_file(configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration file is an empty one unless it was asked for."""
     monkeypatch.setattr("gosudacon.pipeline.registry.CONFIG", str(tmp_path / "missing.toml"))
     assert registry(use_snapshot=False).data == configured().data
     assert refusal(registry, str(tmp_path / "missing.toml"), False) == (
@@ -131,7 +130,8 @@ def test_no_configuration_file_is_an_empty_one_unless_it_was_asked_for(
     )
 
 
-def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) -> None:
+def test_needed_stages_are_loaded(configured: Configured) -> None:
+    """Only the stages that a bundle needs are loaded."""
     bare = Spec({}, "x", "/b")
     hooked = Spec({"hooks": {"poststop": [{"path": "/bin/true"}]}, "linux": {"seccomp": {}}}, "x", "/b")
     names = [stage.name for stage in configured().stages(bare)]
@@ -163,7 +163,8 @@ def test_only_the_stages_that_a_bundle_needs_are_loaded(configured: Configured) 
         ("plugins = [", "Invalid value"),
     ],
 )
-def test_a_mistake_in_the_file_is_refused_with_its_name(configured: Configured, text: str, message: str) -> None:
+def test_mistake_in_the_file(configured: Configured, text: str, message: str) -> None:
+    """A mistake in the file is refused with its name."""
     refused = refusal(configured, text)
     assert message in refused
     assert "config.toml: " in refused
@@ -178,7 +179,8 @@ def test_a_mistake_in_the_file_is_refused_with_its_name(configured: Configured, 
         "[stage.nosuch]\nkey = 1",
     ],
 )
-def test_an_unknown_stage_is_refused_and_the_known_ones_listed(configured: Configured, text: str) -> None:
+def test_unknown_stage(configured: Configured, text: str) -> None:
+    """An unknown stage is refused and the known ones listed."""
     refused = refusal(configured, text)
     assert "config.toml names the unknown stage 'nosuch'; known: cgroups, handoff, hooks, " in refused
 
@@ -210,13 +212,15 @@ def test_an_enabled_plugin_takes_part(configured: Configured, plugin: Plugin) ->
     assert names == [*BUILT_IN[:2], "extra", *BUILT_IN[2:]]
 
 
-def test_a_plugin_that_is_merely_installed_is_not_even_imported(configured: Configured, plugin: Plugin) -> None:
+def test_installed_but_not_enabled(configured: Configured, plugin: Plugin) -> None:
+    """A plugin that is merely installed is not even imported."""
     plugin("extra", "raise SystemExit('imported')")
     assert configured().names() == BUILT_IN
     assert "gt_extra" not in sys.modules
 
 
-def test_an_enabled_plugin_that_is_not_installed_is_an_error(configured: Configured) -> None:
+def test_enabled_but_not_installed(configured: Configured) -> None:
+    """An enabled plugin that is not installed is an error."""
     with pytest.raises(Error) as caught:
         configured('plugins = ["extra"]')
     assert caught.value.message == "plugin 'extra' is enabled but not installed"
@@ -287,7 +291,8 @@ def test_one_plugin_of_two_packages(configured: Configured, plugin: Plugin) -> N
     assert refused == "plugin 'extra' comes from two packages: gt_one, gt_two"
 
 
-def test_a_plugin_cannot_take_the_name_of_a_built_in_one(configured: Configured, plugin: Plugin) -> None:
+def test_name_of_a_built_in_stage(configured: Configured, plugin: Plugin) -> None:
+    """A plugin cannot take the name of a built in one."""
     plugin("seccomp", stage="other")
     assert refusal(configured, 'plugins = ["seccomp"]') == "plugin 'seccomp' has the name of another one"
 
@@ -314,7 +319,8 @@ def test_ties_are_broken_by_name(configured: Configured, plugin: Plugin) -> None
     assert configured('plugins = ["a", "c", "b"]').names()[-3:] == ["a", "b", "c"]
 
 
-def test_a_circle_is_shown_with_the_plugins_it_goes_through(configured: Configured, plugin: Plugin) -> None:
+def test_cycle(configured: Configured, plugin: Plugin) -> None:
+    """A circle is shown with the plugins it goes through."""
     plugin("early", stage="first", before=("cgroups",), after=("last",))
     plugin("late", stage="last", after=("cgroups",))
     plugin("apart", after=("cgroups",))
@@ -340,13 +346,15 @@ def test_an_unknown_name_in_an_order_names_the_plugin(configured: Configured, pl
 # Disable and replace.
 
 
-def test_a_disabled_stage_is_gone_and_may_still_be_named(configured: Configured, plugin: Plugin) -> None:
+def test_disabled_stage(configured: Configured, plugin: Plugin) -> None:
+    """A disabled stage is gone and may still be named."""
     plugin("extra", after=("hooks",), before=("seccomp",))
     names = configured('plugins = ["extra"]\ndisable = ["hooks", "seccomp"]').names()
     assert "hooks" not in names and "seccomp" not in names and "extra" in names
 
 
-def test_a_replacement_takes_the_place_and_knows_whom_it_replaced(configured: Configured, plugin: Plugin) -> None:
+def test_replacement(configured: Configured, plugin: Plugin) -> None:
+    """A replacement takes the place and knows whom it replaced."""
     plugin("mine", keys=("linux.seccomp",))
     text = 'plugins = ["mine"]\n[replace]\nseccomp = "mine"\n[stage.seccomp]\na = 1\n[stage.mine]\nb = 2\n'
     found = configured(text)
@@ -390,7 +398,8 @@ def test_replacements_do_not_go_in_chains(configured: Configured, plugin: Plugin
 
 
 @pytest.mark.parametrize("name", ["seccomp", "mine"])
-def test_what_is_replaced_or_replaces_cannot_be_disabled(configured: Configured, plugin: Plugin, name: str) -> None:
+def test_replaced_and_disabled(configured: Configured, plugin: Plugin, name: str) -> None:
+    """What is replaced or replaces cannot be disabled."""
     plugin("mine")
     refused = refusal(configured, f'plugins = ["mine"]\ndisable = ["{name}"]\n[replace]\nseccomp = "mine"\n')
     assert "cannot be replaced and disabled at the same time" in refused
@@ -415,9 +424,8 @@ def gosudacon_amend_plan({arguments}):
 
 
 @pytest.mark.parametrize("arguments", ["plan", "plan, spec", "host, plan, spec"])
-def test_hooks_take_the_arguments_they_name_the_last_plugin_first(
-    configured: Configured, plugin: Plugin, arguments: str
-) -> None:
+def test_hook_arguments_and_order(configured: Configured, plugin: Plugin, arguments: str) -> None:
+    """Hooks take the arguments they name the last plugin first."""
     plugin("one", AMENDING.format(arguments=arguments, name="of one"))
     plugin("two", AMENDING.format(arguments="plan", name="of two"))
     plan = make([], Spec({}, "x", "/b"), Host())
@@ -449,7 +457,8 @@ def gosudacon_edit_spec(spec, settings):
 """
 
 
-def test_plugins_edit_one_after_the_other_with_their_settings(configured: Configured, plugin: Plugin) -> None:
+def test_plugins_edit_in_order(configured: Configured, plugin: Plugin) -> None:
+    """Plugins edit one after the other with their settings."""
     for name in ("one", "two"):
         plugin(name, EDITING.format(name=name))
     spec = Spec({}, "x", "/b")

@@ -104,7 +104,8 @@ def test_every_phase_is_described_with_its_side() -> None:
     assert described == [(constants[phase], side) for phase, side in PHASES.items()]
 
 
-def test_the_order_of_built_in_stages_is_the_one_described() -> None:
+def test_order_of_built_in_stages() -> None:
+    """The order of built in stages is the one described."""
     described = re.search(r"The built-in stages, in order: (.*?)\.", PLUGINS, re.DOTALL)
     assert described
     assert re.findall(r"`(.+?)`", described[1]) == registry(use_snapshot=False).names()

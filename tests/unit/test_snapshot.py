@@ -88,7 +88,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     sys.modules.pop("gt_snapshot", None)
 
 
-def test_the_second_look_needs_no_discovery_and_sees_the_same(world: World) -> None:
+def test_second_look(world: World) -> None:
+    """The second look needs no discovery and sees the same."""
     first = world.look()
     assert world.discoveries == 1
     assert world.look() == first
@@ -99,7 +100,8 @@ def test_the_second_look_needs_no_discovery_and_sees_the_same(world: World) -> N
     assert first["hooks"]["gosudacon_amend_plan"] == [["extra", "gt_snapshot", "gosudacon_amend_plan", ["plan"]]]
 
 
-def test_what_is_loaded_is_of_the_very_types_that_are_found(world: World) -> None:
+def test_types(world: World) -> None:
+    """What is loaded is of the very types that are found."""
     assert repr(world.look()) == repr(world.look()) == repr(world.look(use_snapshot=False))
 
 
@@ -108,7 +110,8 @@ def test_without_a_snapshot_none_is_written(world: World) -> None:
     assert not world.cache.exists()
 
 
-def test_it_belongs_to_the_caller_and_nobody_else_can_write_to_it(world: World) -> None:
+def test_owner_and_mode(world: World) -> None:
+    """It belongs to the caller and nobody else can write to it."""
     before = os.umask(0)
     try:
         world.look()
@@ -209,7 +212,8 @@ def test_somebody_else_s_is_looked_past_and_replaced(world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
-def test_in_a_directory_that_others_can_write_to_none_is_kept(world: World, mode: int) -> None:
+def test_writable_directory(world: World, mode: int) -> None:
+    """In a directory that others can write to none is kept."""
     world.cache.mkdir()
     world.cache.chmod(mode)
     first = world.look()
@@ -218,7 +222,8 @@ def test_in_a_directory_that_others_can_write_to_none_is_kept(world: World, mode
     assert list(world.cache.iterdir()) == []
 
 
-def test_where_none_can_be_written_every_look_is_a_discovery(world: World) -> None:
+def test_unwritable_directory(world: World) -> None:
+    """Where none can be written every look is a discovery."""
     world.cache.write_text("a file where the directory should be")
     assert world.look() == world.look()
     assert world.discoveries == 2
