@@ -12,7 +12,7 @@ from errno import EINVAL, EPERM
 
 from gosudacon.api import MOUNT, Context, Error, Host, Step, StepError
 from gosudacon.base import posix
-from gosudacon.base.errors import reason
+from gosudacon.base.errors import SyscallError, reason
 from gosudacon.linux import mount
 from gosudacon.stages.rootfs_mount import destination as places
 from gosudacon.stages.rootfs_mount.options import PROPAGATION_NAMES, Options
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
         keep: bool
 
 
+#: What a copy of another mount may have from that one; besides the kind of access times.
+_OF_FIRST = (
+    mount.MOUNT_ATTR_RDONLY
+    | mount.MOUNT_ATTR_NOSUID
+    | mount.MOUNT_ATTR_NODEV
+    | mount.MOUNT_ATTR_NOEXEC
+    | mount.MOUNT_ATTR_NODIRATIME
+)
 BY_DESCRIPTOR = (5, 12)  # mount_setattr(2); the rest of the family is older
 
 #: Filesystems mounted with fsmount(2). Others get their data in one piece, as they have always got it, with mount(2):
@@ -160,17 +168,26 @@ class MountFilesystem(MountStep):
 
 
 class MountProcOfOthers(MountFilesystem):
-    """proc of a pid namespace that the process joins, and is not in yet: a copy of the mount that was made for it."""
+    """proc of a pid namespace that the process joins, and is not in yet: a copy of the mount that was made for it.
+
+    Before Linux 6.15, a mount that is attached nowhere cannot be copied (open_tree(2)). There the first proc of a
+    container is that mount itself, and any further one a copy of it.
+    """
 
     how = " [of the pid namespace to join]"
 
     def _new(self, context: Context, below: int) -> int:
-        fd = mount.clone_tree(context.proc_of_others, about="proc")
+        made = context.proc_of_others
+        try:
+            fd = mount.clone_tree(made, about="proc")
+        except SyscallError as error:
+            if error.errno != EINVAL:
+                raise
+            fd = posix.dup(made)
         try:
             if self.parameters:
                 mount.reconfigure(fd, {str(name): value for name, value in self.parameters})
-            if self.attributes:
-                mount.mount_setattr(fd, self.attributes)
+            mount.mount_setattr(fd, self.attributes, _OF_FIRST & ~self.attributes | mount.MOUNT_ATTR__ATIME)
         except BaseException:
             posix.close(fd)
             raise

@@ -120,7 +120,7 @@ DOES = {
     "BindRootClassic": "mount",
     "MountFilesystem": _NEW_MOUNT,
     "MountFilesystemClassic": _CLASSIC,
-    "MountProcOfOthers": f"open_tree {_ATTACH}",
+    "MountProcOfOthers": f"{_ATTACH} open_tree",
     "MountCopy": f"{_NEW_MOUNT} write:*",
     "MountCopyClassic": f"{_CLASSIC} write:*",
     "MountCgroup1": f"{_NEW_MOUNT} symlinkat",

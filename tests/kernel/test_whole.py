@@ -187,3 +187,18 @@ def test_time_namespace(runtime: Runtime, make_bundle: Bundles) -> None:
     bundle = make_bundle("cut -d. -f1 /proc/uptime").add_namespace("time")
     bundle.update({"linux": {"timeOffsets": {"boottime": {"secs": 1000000}}}})
     assert int(runtime.output(bundle)) > 1000000
+
+
+@needs("kernel>=5.12")
+def test_proc_of_a_pid_namespace_that_is_joined(runtime: Runtime, make_bundle: Bundles) -> None:
+    """Mounted twice, each with its own options. Linux before 6.15 copies no mount that is attached nowhere."""
+    pid = runtime.boot(make_bundle("sleep 1000"))
+    bundle = make_bundle(
+        "grep -c sleep /proc/1/cmdline /other/1/cmdline; grep ' proc ' /proc/self/mounts | cut -d' ' -f2,4"
+    )
+    bundle.add_namespace("pid", f"/proc/{pid}/ns/pid").set("linux.maskedPaths", []).set("linux.readonlyPaths", [])
+    bundle.config["mounts"][0]["options"] = ["nosuid", "noexec", "noatime"]
+    bundle.add_mount("/other", "proc", "proc", "nodev")
+    lines = runtime.output(bundle).splitlines()
+    assert lines[:2] == ["/proc/1/cmdline:1", "/other/1/cmdline:1"]
+    assert lines[2:] == ["/proc rw,nosuid,noexec,noatime", "/other rw,nodev,relatime"]
