@@ -7,6 +7,7 @@ and that the next ``create`` gets its id, shows that neither is held any more.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -132,7 +133,7 @@ def fixture(leftovers: Watch, scratch: Path, bundle: Bundle, site: Path) -> Iter
     config = CONFIG.format(notes=scratch / "notes")
     runtime = plugins.runtime(entry, scratch / "config.toml", config, scratch / "root")
     bundle.config["mounts"] += MOUNTS
-    bundle.update(RICH)
+    bundle.update(copy.deepcopy(RICH))  # tests change it
     (bundle.rootfs / "run").chmod(0o777)
     yield Fixture(runtime, bundle, leftovers, scratch)
     runtime.clean()

@@ -209,7 +209,7 @@ def _moved(installation: Installation) -> None:
     for package, old, new in (
         ("container", "query", "look_up"),
         ("linux", "console", "terminal"),
-        ("stages.cgroups", "owned", "kept"),
+        ("stages.cgroups", "create", "kept"),
     ):
         directory = installation.package / package.replace(".", "/")
         (directory / f"{old}.py").rename(directory / f"{new}.py")

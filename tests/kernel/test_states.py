@@ -134,7 +134,8 @@ class Old:
         """From here on, the code in another directory is used."""
         entry = self.scratch / "entry.py"
         if entry.exists():
-            entry.write_text(entry.read_text().replace(str(CHECKOUT), str(tree)))
+            # The environment's packages may lie below the checkout.
+            entry.write_text(entry.read_text().replace(repr(str(CHECKOUT)), repr(str(tree))))
         else:
             self.runtime.command = [sys.executable, "-B", str(tree / "gosudacon/__main__.py")]
 
