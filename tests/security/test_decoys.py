@@ -74,8 +74,8 @@ def files_of(runtime: Runtime) -> Iterator[Path]:
     """The code of the runtime under test: of this checkout, or what an installed launcher runs."""
     yield from (CHECKOUT / "gosudacon").rglob("*.py")
     yield from CHECKOUT.glob("stages/**/*.py")
-    for name in ("system", "errors", "abi"):
-        yield CHECKOUT / f"gosudacon/linux/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
+    for folder, name in (("base", "posix"), ("base", "errors"), ("linux", "abi")):
+        yield CHECKOUT / f"gosudacon/{folder}/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
     for word in runtime.command:
         if os.path.isabs(word):
             builds = Path(word).resolve().parents[1] / "lib/gosudacon"

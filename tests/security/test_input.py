@@ -173,7 +173,7 @@ def test_a_long_namespace_path(runtime: Runtime, bundle: Bundle, kind: str) -> N
     assert "name too long" in result.stderr
     bundle.add_namespace(kind, "/" * 3000 + "/proc/self/ns/uts")
     result = runtime.run(bundle)
-    assert result.returncode == 1 and f"no {kind} namespace" in result.stderr
+    assert result.returncode == 1 and f"not a {kind} namespace" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,8 @@ namespace.unshare(0x00020000)
 mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
 mount.mount({str(scratch)!r}, {str(scratch)!r}, None, mount.MS_BIND)
 mount.mount(None, {str(scratch)!r}, None, mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY)
-code = "import sys; sys.path.append({str(HERE.parents[1])!r}); from gosudacon.linux import seal; print(seal.verified())"
+code = "from gosudacon.launcher import seal; print(seal.verified())"
+code = "import sys; sys.path.append({str(HERE.parents[1])!r}); " + code
 os.execv({str(scratch / "python")!r}, [{str(PYTHON)!r}, "-ISB", "-Xgosudacon=tree", "-c", code])
 """
     shutil.copy(PYTHON, scratch / "python")

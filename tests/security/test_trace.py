@@ -169,10 +169,13 @@ def _arguments(line: str) -> str:
     return line.partition(" = ")[0]
 
 
+_FOUND = re.compile(r"openat2\(.*O_PATH.*RESOLVE_NO_MAGICLINKS\|(RESOLVE_NO_SYMLINKS\|)?RESOLVE_IN_ROOT")
+
+
 def _proc_by_descriptor(init: Trace, pivot: int, last: int) -> None:
     """Behind the change of root /proc is the container's: no path leads there, only descriptors of a private mount."""
     for line in init.lines[pivot:last]:
-        if line.startswith("readlink") or re.match(r"openat2\(.*O_PATH.*RESOLVE_NO_MAGICLINKS\|RESOLVE_IN_ROOT", line):
+        if line.startswith("readlink") or _FOUND.match(line):
             continue  # the second is how a path to mask is found: nothing can be read or written through it
         named = [path for path in paths(_arguments(line)) if path.startswith("/proc")]
         assert not named, line
