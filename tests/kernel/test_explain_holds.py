@@ -25,7 +25,7 @@ from tests.support.runtime import Runtime
 from tests.support.timing import eventually, seconds
 from tests.support.trace import CALLS, Ran, Trace
 
-pytestmark = [needs("program:strace", "runtime:gosudacon", "kernel>=5.12"), pytest.mark.timeout(120), pytest.mark.vm]
+pytestmark = [needs("program:strace", "runtime:gosudacon", "kernel>=5.12"), pytest.mark.timeout(120)]
 
 
 #: What is done outside of steps: when (see `Call`), calls, and what for.

@@ -90,9 +90,9 @@ def share() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2100)
 def test_plain_machine(kernel: Kernel, share: Path) -> None:
-    run_marked("vm", kernel, share, systemd=False, timeout=1500)
+    run_marked("vm", kernel, share, systemd=False, timeout=1800)
 
 
 @pytest.mark.timeout(1200)
