@@ -316,7 +316,7 @@ def rich(bundle: Bundle) -> Bundle:
                 "args": ["/bin/sleep", "1000"],
                 "terminal": True,
                 "consoleSize": {"height": 30, "width": 100},
-                "cwd": "/work/made",
+                "cwd": "/srv/made",
                 "user": {"uid": 1000, "gid": 1000, "additionalGids": [5, 6], "umask": 0o027},
                 "oomScoreAdj": 100,
                 "scheduler": {"policy": "SCHED_BATCH", "nice": 3},
