@@ -146,6 +146,7 @@ def test_threaded_cgroups_are_refused(make_jail: MakeJail) -> None:
     (here.parent / "cgroup.type").write_text("threaded")
     with pytest.raises(Error, match="cannot enter cgroup") as caught:
         jail.prepare()
+    jail.undo()
     there = here.exists()
     here.parent.rmdir()
     here.parent.parent.rmdir()
