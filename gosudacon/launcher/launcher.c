@@ -11,7 +11,7 @@
  * The interpreter gets an environment that cannot steer it: -I does not cover all that it and the C
  * library read. So every name is hidden: the first byte of each entry gets its high bit. Nothing
  * looks for a name that begins like that. gosudacon.__main__ shows them again before anything reads
- * them. Nothing is copied, and nobody else sees it: /proc/<pid>/environ is as private as before.
+ * them. Nothing is copied, and /proc/<pid>/environ is as private as before.
  *
  * If the interpreter is not the file that was there at the installation, or the loader is damaged,
  * the interpreter runs "recover" in its place, a source file that any Python 3 can read.
