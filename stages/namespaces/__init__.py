@@ -374,7 +374,7 @@ class Namespaces(Stage):
         yield Spawn(flags=0, where="linux.namespaces")
         shows_others = "pid" in joined and _mounts_proc(spec)
         if shows_others and host.euid == 0:
-            yield from _plan_proc(spec, host)
+            yield from _plan_proc(host)
         if "user" in joined:
             from gosudacon.stages.namespaces import maps
 
@@ -385,7 +385,7 @@ class Namespaces(Stage):
                 yield maps.CheckIdMaps(**ids)
             yield maps.SetRootIdentity(groups=host.euid == 0)
             if shows_others and host.euid != 0:
-                yield from _plan_proc(spec, host)
+                yield from _plan_proc(host)
         else:
             for kind, path in joined.items():
                 if kind == "pid":
@@ -431,10 +431,10 @@ def _mounts_proc(spec: Spec) -> bool:
     return any(entry.get("type") == "proc" for entry in spec.config.get("mounts") or ())
 
 
-def _plan_proc(spec: Spec, host: Host) -> Iterator[Step]:
+def _plan_proc(host: Host) -> Iterator[Step]:
     from gosudacon.stages.namespaces import proc
 
-    yield proc.plan_proc(spec, host)
+    yield proc.plan_proc(host)
 
 
 def _wanted(spec: Spec) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A proc filesystem of a pid namespace that is joined, made by a process that is not in it.
 
 proc shows the pid namespace of the process that mounts it, unless it is told another one, which Linux 6.17 can be.
-On older kernels a helper is born into the namespace, where the container may get hold of it. It has a socket and
-CAP_SYS_ADMIN, and a seccomp filter lets it make filesystems without options or source, and nothing else.
+On older kernels a helper is born into the namespace, where the container may get hold of it. It has an empty root, a
+socket and CAP_SYS_ADMIN, and a seccomp filter lets it make filesystems without options or source, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import sys
 from errno import EPERM
 
-from gosudacon.api import ISOLATE, Context, Host, Spec, Step, StepError
+from gosudacon.api import ISOLATE, Context, Host, Step, StepError
 from gosudacon.base import posix
-from gosudacon.linux import abi, capability, console, mount, namespace, process, seccomp
+from gosudacon.linux import abi, capability, console, memory, mount, namespace, process, seccomp
 from gosudacon.stages.namespaces import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_OPTION_PIDNS = (6, 17)
+OPTION_PIDNS = (6, 17)
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CALLS = ("fsopen", "fsmount", "sendmsg", "close", "brk", "mmap", "munmap", "clone", "wait4", "exit_group")
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -32,7 +32,6 @@ class MakeProc(Step):
 
     phase = ISOLATE
     helper: bool
-    root: str
 
     def describe(self) -> str:
         how = "by a helper in it" if self.helper else "pidns="
@@ -40,40 +39,44 @@ class MakeProc(Step):
 
     def run(self, context: Context) -> None:
         fd = context.own(Opened).namespaces["pid"]
-        context.proc_of_others = by_helper(fd, self.root) if self.helper else mount.new_proc(fd)
+        context.proc_of_others = by_helper(fd) if self.helper else mount.new_proc(fd)
 
 
-def plan_proc(spec: Spec, host: Host) -> Step:
-    """The step for a spec that joins a pid namespace and mounts proc."""
-    return MakeProc(helper=host.kernel < _OPTION_PIDNS, root=spec.rootfs)
+def plan_proc(host: Host) -> Step:
+    """The step for a container that joins a pid namespace and mounts proc."""
+    return MakeProc(helper=host.kernel < OPTION_PIDNS)
 
 
-def by_helper(pid_namespace: int, root: str) -> int:
-    """A detached proc mount of the namespace, made by a process that is born in it, with ``root`` as its root.
+def by_helper(pid_namespace: int) -> int:
+    """A detached proc mount of the namespace, made by a process that is born in it.
 
-    Raises `StepError` if the helper fails.
+    Raises `StepError` if the helper fails, or sends something else: those it is born among may have made it do so.
     """
     ours, theirs = console.socketpair()
     pid = namespace.clone(0)
     if pid == 0:
-        _help(pid_namespace, root, theirs)
+        _help(pid_namespace, theirs)
     posix.close(theirs)
     try:
-        return console.receive(ours, "proc filesystem")
+        made = console.receive(ours, "proc filesystem")
     except OSError as error:
         raise StepError(f"the helper that makes proc failed: {posix.strerror(error.errno or 0)}") from None
     finally:
         posix.close(ours)
         posix.waitpid(pid, 0)
+    if mount.filesystem_type(made) != mount.PROC_SUPER_MAGIC:
+        posix.close(made)
+        raise StepError("the helper that makes proc has sent something else")
+    return made
 
 
-def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
+def _help(pid_namespace: int, connection: int) -> NoReturn:
     """In a process of its own: give up everything but what it takes to mount, then fork into the namespace."""
     try:
         process.set_dumpable(False)
+        memory.forget_caller(b"gosudacon proc")
         namespace.setns(pid_namespace, namespace.CLONE_NEWPID, "pid")
-        posix.chdir(root)
-        mount.chroot(".")
+        _enter_empty_root()
         for fd in range(3):
             posix.close(fd)
         process.close_from(3, connection)
@@ -88,6 +91,16 @@ def _help(pid_namespace: int, root: str, connection: int) -> NoReturn:
         posix.waitpid(pid, 0)
     finally:
         posix._exit(1)
+
+
+def _enter_empty_root() -> None:
+    """Make an empty filesystem the root. It is attached to nothing, so no ".." leads out of it.
+
+    A directory of the host would not do: who follows /proc/PID/root walks on from there by its own root's rules.
+    """
+    empty = mount.new_filesystem("tmpfs", {"mode": "0555"}, mount.MOUNT_ATTR_RDONLY)
+    posix.chdir(empty)
+    mount.chroot(".")
 
 
 def _filter() -> bytes:

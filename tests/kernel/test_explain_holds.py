@@ -93,7 +93,7 @@ DOES = {
     "EnterRoot": "fchdir chroot",
     "ForkConfined": "clone",
     "NewSession": "setsid; ioctl:TIOCSCTTY",
-    "MakeProc": "fsopen fsconfig fsmount; clone3 clone setns chdir chroot capset prctl:* seccomp:* setsid",
+    "MakeProc": "fsopen fsconfig fsmount; clone3 clone setns fchdir chroot capset prctl:* seccomp:* setsid",
     # cgroups
     "CreateCgroup": f"{_CGROUP}; write:*/cpuset.cpus write:*/cpuset.mems",
     "CreateUnifiedCgroup": f"{_CGROUP}; write:*/cgroup.subtree_control",

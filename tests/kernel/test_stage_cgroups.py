@@ -365,7 +365,7 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
     monkeypatch.setattr(module, call, failing)
     with pytest.raises(Error, match="too many open files"):
         jail.prepare()
-    assert (call == "mkdir" and at == 1) or jail.directories()
+    assert at == 1 or jail.directories()  # on v2 the first openat2(2) is of the directory above
     jail.undo()
     assert jail.directories() == set()
 
