@@ -65,6 +65,21 @@ _SLOW = frozenset(
 _EXTENSIONS = ("_ctypes", "_json", "_struct", "_socket", "fcntl")
 # The commands whose modules the loader itself has the index of. The rest is larger, and not read for them.
 _SHORT = tuple(f"gosudacon.cli.{name}" for name in ("main", "start", "state", "kill", "delete"))
+# Modules that are read together, each group with all that they import and no group before it has: one read, and what
+# they have in common, such as names, is made once. For every command; those that run or undo steps; those that undo
+# cgroups; those that make a process; a container; `exec`. Held against what is imported by test_import_budget.py.
+TOGETHER = (
+    "__main__ cli.main container.state linux.proc",
+    "api linux.cgroup.hierarchy pipeline.runner stages.cgroups",
+    "stages.cgroups.create",
+    "container.bundle container.caller container.host container.operation linux.capability linux.cgroup.files "
+    "linux.identity linux.namespace linux.path pipeline.executor pipeline.plan pipeline.snapshot schema._validator "
+    "schema.verdict stages.handoff.confine stages.handoff.execute stages.namespaces stages.validate_config",
+    "container.create linux.cgroup.processes stages.cgroups.devices stages.cgroups.limits stages.cgroups.making "
+    "stages.pivot_root stages.rootfs_mount.destination stages.rootfs_mount.devices stages.rootfs_mount.filesystem "
+    "stages.rootfs_mount.hide stages.rootfs_mount.options stages.rootfs_mount.root",
+    "cli.exec linux.memory stages.cgroups.enter stages.namespaces.birth stages.namespaces.enter",
+)
 # What the interpreter takes from where it is started from, and must be as without the startup directory.
 _OF_THE_PLACE = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")
 _IMPORT = re.compile(r"^ *(?:from|import) (gosudacon[\w.]*)(?: import (?:\(([^)]*)\)|([\w, ]+)))?", re.MULTILINE)
@@ -101,15 +116,17 @@ def _make(directory: str, paths: Sequence[str]) -> tuple[dict[str, bytes], dict[
     mark = os.urandom(8)
     modules: list[tuple[str, Known]] = []
     data = bytearray()
-    fast = {name: (path, tree) for name, path in sources.items() if _is_fast(tree := ast.parse(_read(path)))}
-    for name, (path, tree) in fast.items():
-        folder = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
-        needs = tuple(_needs(tree, fast))
-        content = marshal.dumps(_compile(tree, path))
-        modules.append((name, (path, folder, len(data), len(content), needs)))
+    fast = _fast(sources)
+    wanted = _imports_of(fast)
+    for group in groups(wanted):
+        content = marshal.dumps({name: _compile(fast[name], sources[name]) for name in group})
+        for name in group:
+            path = sources[name]
+            folder = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else ""
+            modules.append((name, (path, folder, len(data), len(content), wanted[name])))
         data += content + mark
     extensions = [(name, (path, "", 0, 0, _stamp(path))) for name, path in _extensions()]
-    first = _closure(modules)
+    first = _closure(["gosudacon", "gosudacon.__main__", *_SHORT], wanted)
     rest = marshal.dumps(tuple(known for known in modules if known[0] not in first))
     values: dict[str, object] = {"REST": (len(data), len(rest))}
     data += rest + mark
@@ -162,17 +179,49 @@ def _recover(package: str, place: str, loader: bytes, paths: Sequence[str]) -> b
     return text.encode()
 
 
-def _closure(modules: Sequence[tuple[str, Known]]) -> set[str]:
-    """The names of all modules that the commands of `_SHORT` import when they are imported."""
-    known = dict(modules)
-    found = {"gosudacon", "gosudacon.__main__"}
-    waiting = [*found, *_SHORT]
+def imports(package: str) -> dict[str, tuple[str, ...]]:
+    """What every module of the archive imports when it is imported, packages and all; ``package``: our directory."""
+    return _imports_of(_fast(dict(_sources(package))))
+
+
+def _imports_of(trees: Mapping[str, ast.Module]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(_needs(tree, trees)) for name, tree in trees.items()}
+
+
+def _fast(sources: Mapping[str, str]) -> dict[str, ast.Module]:
+    trees = {name: ast.parse(_read(path)) for name, path in sources.items()}
+    return {name: tree for name, tree in trees.items() if _is_fast(tree)}
+
+
+def groups(imports: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """The modules, as they are read: those of `TOGETHER`, every other one by itself.
+
+    ``imports``: as the function of this name gives it.
+    """
+    found = []
+    grouped: set[str] = set()
+    for words in TOGETHER:
+        roots = [f"gosudacon.{word}" for word in words.split()]
+        found.append(sorted(_closure(["gosudacon", *roots], imports) - grouped))
+        grouped.update(found[-1])
+    return found + [[name] for name in imports if name not in grouped]
+
+
+def _closure(roots: Sequence[str], imports: Mapping[str, Sequence[str]]) -> set[str]:
+    """The modules that are imported when ``roots`` are, packages and all."""
+    waiting = [part for root in roots for part in _with_packages(root)]
+    found: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in known:
-            waiting += [need for need in known[name][4] if need not in found]
+        if name in imports and name not in found:
             found.add(name)
+            waiting += imports[name]
     return found
+
+
+def _with_packages(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _startup(package: str, loader: str) -> dict[str, bytes]:
@@ -211,9 +260,7 @@ def _needs(tree: ast.Module, known: Container[str]) -> dict[str, None]:
     """
     found: dict[str, None] = {}
     for name in _imports(tree):
-        parts = name.split(".")
-        for count in range(1, len(parts) + 1):
-            part = ".".join(parts[:count])
+        for part in _with_packages(name):
             if part not in known:
                 break
             found[part] = None
@@ -223,7 +270,7 @@ def _needs(tree: ast.Module, known: Container[str]) -> dict[str, None]:
 def _sources(package: str) -> Iterator[tuple[str, str]]:
     """Name and path of every module."""
     top = os.path.dirname(package)
-    for directory, folders, files in os.walk(package):
+    for directory, folders, files in os.walk(package, followlinks=True):  # in a checkout some folders are links
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         prefix = os.path.relpath(directory, top).replace(os.sep, ".")
         for file in sorted(files):

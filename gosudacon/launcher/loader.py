@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-# name: path, directory if a package else "", offset and size in ARCHIVE (0 if an extension module), those of our
-# modules that it imports first of all; of an extension module, time of change and size of the file
+# name: path, directory if a package else "", offset and size of its group in ARCHIVE (0 if an extension module), those
+# of our modules that it imports first of all; of an extension module, time of change and size of the file
 MODULES: "tuple[tuple[str, tuple[str, str, int, int, tuple[Any, ...]]], ...]" = ()
 ARCHIVE = ""
-# What follows each module's code in ARCHIVE: another installation's has another.
+# What follows each group's code in ARCHIVE: another installation's has another.
 MARK = b""
 # Offset and size in ARCHIVE of more of the same: MODULES has what the shortest commands need.
 REST: "tuple[int, int]" = (0, 0)
@@ -41,14 +41,17 @@ PYTHON: "tuple[tuple[str, str], ...]" = ()
 
 _known = dict(MODULES)
 _rest = [REST]
+_codes: "dict[str, CodeType]" = {}
 
 
 class Loader(SourceFileLoader):
     """The ordinary loader of a source file, except that the code is at hand."""
 
     def get_code(self, fullname: str) -> "CodeType | None":
-        """The code object of the module."""
-        code: CodeType | None = _read(*_known[fullname][2:4])
+        """The code object of the module. That of the modules that are read with it is kept for them."""
+        if fullname not in _codes:
+            _codes.update(_read(*_known[fullname][2:4]) or ())
+        code = _codes.pop(fullname, None)
         return super().get_code(fullname) if code is None else code
 
     def exec_module(self, module: "ModuleType") -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gosudacon.launcher import archive
 from tests.support.bundle import Bundle
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
@@ -23,6 +24,16 @@ pytestmark = needs("root", "busybox")
 
 BUDGET = Path(__file__).with_name("import_budget.txt")
 COMMANDS = ("create", "start", "state", "exec", "kill", "delete", "run")
+READ_BY = (
+    COMMANDS,
+    ("create", "exec", "run", "delete"),
+    ("create", "run", "delete"),
+    ("create", "exec", "run"),
+    ("create", "run"),
+    ("exec",),
+)
+"""The commands that read each group of modules in the archive."""
+NOT_EVERYWHERE = {f"gosudacon.stages.cgroups.{name}" for name in ("paths", "v1", "v2")}
 FORBIDDEN = {
     *("site", "pluggy", "jsonschema", "rich", "pyroute2", "argparse", "typing", "dataclasses", "enum", "re"),
     *("pathlib", "json", "subprocess", "logging", "inspect", "importlib", "importlib.metadata", "contextlib"),
@@ -71,6 +82,16 @@ def budget() -> dict[str, set[str]]:
     found = by_command(BUDGET.read_text())
     common = found.pop("every command")
     return {command: names | common for command, names in found.items()}
+
+
+@pytest.mark.parametrize("number", range(len(archive.TOGETHER)))
+def test_modules_that_are_read_together(number: int) -> None:
+    """A command reads no module that it does not import, and what the readers of a group share is in a group."""
+    groups = archive.groups(archive.imports(str(CHECKOUT / "gosudacon")))[: number + 1]
+    budgets = [budget()[command] for command in READ_BY[number]]
+    needed = {name for name in set.intersection(*budgets) if name.startswith("gosudacon")}
+    assert [name for name in groups[number] if any(name not in names for names in budgets)] == []
+    assert needed - NOT_EVERYWHERE - {name for group in groups for name in group} == set()
 
 
 @pytest.fixture
