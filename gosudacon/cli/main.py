@@ -37,17 +37,41 @@ def main(argv: list[str]) -> int:
 def _run(invocation: parser.Invocation, log: logs.Log) -> int:
     try:
         arm()
-        name = f"gosudacon.cli.{invocation.command}"
-        __import__(name)
-        status: int = sys.modules[name].run(invocation)
-        return status
+        if invocation.options.get("trace"):
+            return _traced(invocation)
+        return _command(invocation)
     except (Error, OSError) as error:
         log.error(error, invocation.prefix)
+    except SystemExit:  # rich, whose reader has gone: `gosudacon explain | head`
+        pass
     except Interrupted as interrupted:
         log.error(str(interrupted), invocation.prefix)
     except BaseException as error:  # noqa: BLE001 - a bug, too, must reach the caller as one line
         log.error(error, invocation.prefix + "internal error: ")
     return invocation.failure
+
+
+def _command(invocation: parser.Invocation) -> int:
+    name = f"gosudacon.cli.{invocation.command}"
+    __import__(name)
+    status: int = sys.modules[name].run(invocation)
+    return status
+
+
+def _traced(invocation: parser.Invocation) -> int:
+    """Run the command and write its trace at the very end, whether it succeeds or fails."""
+    from gosudacon.trace.record import Recording
+
+    recording = Recording(invocation.options["trace"], invocation.command, invocation.args[0])
+    invocation.recorder = recording.recorder
+    try:
+        return _command(invocation)
+    except BaseException as error:
+        recording.failed(error)
+        raise
+    finally:
+        for message in recording.write():
+            invocation.log.notice(message)
 
 
 def _usage(error: parser.UsageError) -> int:
@@ -96,4 +120,5 @@ def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:
     from gosudacon.container.caller import of_process
 
     log = invocation.log
-    return of_process(log, log.fd, int(invocation.options.get("preserve-fds") or 0), listen)
+    count = int(invocation.options.get("preserve-fds") or 0)
+    return of_process(log, log.fd, count, listen, invocation.recorder)

@@ -84,7 +84,8 @@ _NO_SUBREAPER = Option("no-subreaper", "do not reap the container's orphans")
 _NO_PIVOT = Option("no-pivot", "do not use pivot_root (for a root on a ramdisk)")
 _NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 _FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
-_CREATE = (_BUNDLE, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE)
+_TRACE = Option("trace", "write what took how long to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
+_CREATE = (_BUNDLE, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE, _TRACE)
 _CRIU: tuple[Option, ...] = (
     Option("image-path", "directory of the images (default: ./checkpoint)", metavar="DIR"),
     Option("work-path", "directory of the work files and logs", metavar="DIR"),
@@ -156,7 +157,7 @@ COMMANDS: dict[str, Command] = {
         summary="start the process of a created container",
         usage="<container-id>",
         positionals=(1, 1),
-        options=(_HELP,),
+        options=(_TRACE, _HELP),
         text="Lets the waiting container execute the process of its config.json.",
         example="start web",
     ),
@@ -201,6 +202,7 @@ COMMANDS: dict[str, Command] = {
             Option("cgroup", "existing cgroup below the container's", kind="list", metavar="[CTRL:]PATH"),
             Option("ignore-paused", "join a paused container, too"),
             _PRESERVE,
+            _TRACE,
             _HELP,
         ),
         text="Options end at the container id; what follows the id is the command.",
@@ -249,12 +251,26 @@ COMMANDS: dict[str, Command] = {
         positionals=(1, 1),
         options=(
             Option("force", "kill it first; no error if there is none", short="f"),
+            _TRACE,
             _HELP,
         ),
         text="Undoes what the plan did on the host: cgroups, mounts, network, the state directory. A "
         "container that was created and not started is deleted without --force. What cannot be undone keeps "
         "the container, and the exit status is 1: try again when the cause is gone.",
         example="delete --force web",
+    ),
+    "trace": _command(
+        summary="show what a command did and when",
+        usage="<file> [<file>]",
+        positionals=(1, 2),
+        options=(
+            Option("all", "a line for every span, however short", short="a"),
+            Option("width", "columns (default: the terminal's)", kind="int", metavar="N", default=0),
+            _HELP,
+        ),
+        text="Shows a trace that --trace has written as .json or .jsonl: both sides, processor time and waiting, the "
+        "critical path. With two files, what differs between them.",
+        example="trace web.json\ntrace before.json after.json",
     ),
     "pause": _command(
         summary="freeze all processes of a container",
@@ -296,6 +312,7 @@ COMMANDS: dict[str, Command] = {
             Option("mem-bw-schema", "Intel RDT memory bandwidth schema", metavar="SCHEMA"),
             Option("kernel-memory", "", metavar="BYTES"),
             Option("kernel-memory-tcp", "", metavar="BYTES"),
+            _TRACE,
             _HELP,
         ),
         text="Limits that are not given stay as they are.",
@@ -360,6 +377,7 @@ COMMANDS: dict[str, Command] = {
             Option("tcp-close", "restore TCP connections as closed"),
             Option("lsm-profile", "LSM profile of the restored processes", metavar="TYPE:NAME"),
             Option("lsm-mount-context", "LSM context of the restored mounts", metavar="CONTEXT"),
+            _TRACE,
             _HELP,
         ),
         text="Uses CRIU.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Values = dict[str, Any]  # name of an option -> bool, int, str or a list of str
 
     from gosudacon.cli.log import Log
+    from gosudacon.trace.record import Recorder
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
 _FALSE = ("false", "0", "f", "F", "FALSE", "False")
@@ -30,10 +31,10 @@ class Invocation:
     ``command`` is a key of `options.COMMANDS`, or ``version``. ``globals`` and ``options`` hold a value for
     every option there is, its default unless its name is in ``given``. ``args`` are the positional
     arguments; for ``help`` the only one, if any, is the command that help is wanted on. ``log`` is where
-    warnings go, once it is open.
+    warnings go, once it is open. ``recorder`` takes the times of a command that is traced.
     """
 
-    __slots__ = ("args", "command", "given", "globals", "log", "options")
+    __slots__ = ("args", "command", "given", "globals", "log", "options", "recorder")
 
     log: Log
 
@@ -43,6 +44,7 @@ class Invocation:
         self.options: Values = {}
         self.args: list[str] = []
         self.given: set[str] = set()
+        self.recorder: Recorder | None = None
 
     @property
     def prefix(self) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from gosudacon.pipeline.executor import RuntimeSide
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Context, Step
@@ -44,7 +45,7 @@ class Caller:
     them, as 3, 4, …, the first ``listening`` of which LISTEN_FDS announces (sd_listen_fds(3)). ``terminal``: the
     descriptor of the caller's terminal, for a process in the foreground that is to have one; -1: the first of standard
     error, output and input that is a terminal, else, with ``controlling``, /dev/tty. ``environment``: NOTIFY_SOCKET is
-    looked for in it. ``observers``: called before and after each step, as plugins are.
+    looked for in it. ``observers``: called before and after each step, as plugins are. ``recorder``: takes the times.
 
     ``private``: what the container's process closes at once. By default that is every other descriptor that this
     process has open now; each of them must stay open until `close`, which the end of a ``with`` block calls and which
@@ -68,6 +69,7 @@ class Caller:
         environment: Mapping[bytes, bytes] | None = None,
         observers: Observers = ((), ()),
         private: Sequence[int] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         seal.require()
         self.streams = streams
@@ -77,6 +79,7 @@ class Caller:
         self.controlling = controlling
         self.environment = environment or {}
         self.log = log
+        self.recorder = recorder
         self.observers = _tracing(log, observers) if log.debugging else observers
         self._before: list[int] | None = None
         if private is None:
@@ -104,6 +107,11 @@ class Caller:
                 if fd not in self._before:
                     posix.close(fd)
 
+    def mark(self, name: str) -> None:
+        """For a trace: what the operation has done since the last mark."""
+        if self.recorder is not None:
+            self.recorder.mark(name)
+
     def count_descriptors(self, options: Options) -> None:
         """Note in the options how many descriptors there are to pass on."""
         options.preserve_fds = len(self.descriptors) - len(self.streams)
@@ -122,6 +130,7 @@ class Caller:
         """Have the container's process get its descriptors, and close those that are not for it."""
         engine.inherited = self.descriptors
         engine.private = list(self.private)
+        engine.recorder = self.recorder
         if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:  # the kernel would reap our children
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
@@ -133,7 +142,9 @@ class Caller:
         return [fd for fd in there if fd >= len(self.descriptors)]
 
 
-def of_process(log: Log, log_fd: int, preserve: int = 0, listen: bool = False) -> Caller:
+def of_process(
+    log: Log, log_fd: int, preserve: int = 0, listen: bool = False, recorder: Recorder | None = None
+) -> Caller:
     """The caller whose process this is: a command's, which has its streams as 0 to 2 and its environment.
 
     Closes what the caller leaked: close-on-exec would not do, since init waits for ``start`` before it calls execve(2).
@@ -154,6 +165,7 @@ def of_process(log: Log, log_fd: int, preserve: int = 0, listen: bool = False) -
         controlling=True,
         environment=posix.environ,
         private=[log_fd] if log_fd >= 0 else [],
+        recorder=recorder,
     )
 
 

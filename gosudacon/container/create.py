@@ -56,10 +56,14 @@ class NewContainer:
     def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller, compile: Compiler) -> None:
         check_id(id)
         caller.count_descriptors(options)
+        self.caller = caller
         self.spec = bundles.load(id, bundle, options)
+        caller.mark("read config.json")
         self.host = hosts.gather()
+        caller.mark("look at the host")
         self.store = Store(root, id)
         self.plan, stages = compile(self.spec, self.host)
+        caller.mark("check the configuration, plan")
         self.observers = caller.watching(stages)
         self._recorded_observers = stages.observers()
         self.context = Context(self.spec, self.host)
@@ -81,6 +85,7 @@ class NewContainer:
             self.store.write(layout.ORIGINAL, text)
             text = jsonio.dumps(self.spec.config).encode()
         self.store.write(layout.CONFIG, text)
+        self.caller.mark("write the state: how to undo the plan")
 
     def save(self) -> None:
         """Write who init is, and where its cgroups are."""
@@ -89,6 +94,7 @@ class NewContainer:
         data["start_time"] = proc.start_time(self.context.pid)
         data["cgroups"] = self.context.cgroups
         self.container.save()
+        self.caller.mark("write the state: init, cgroups")
 
     def undo(self) -> list[Error]:
         """Undo every step that lasts, init being dead; what could not be undone is returned.
@@ -98,7 +104,8 @@ class NewContainer:
         """
         if self.store.fd < 0:
             return []
-        failures = undo_steps(self.plan.lasting(), self.context)
+        recorder = self.caller.recorder
+        failures = undo_steps(self.plan.lasting(), self.context, recorder.undone if recorder else None)
         if failures:
             return failures
         try:
@@ -218,7 +225,9 @@ class Creation:
 
         self._engine.await_exec()
         self.container.check_executed()
-        run_started(self.container, self._new.observers)
+        if self.caller.recorder is not None:
+            self.caller.recorder.executed()
+        run_started(self.container, self._new.observers, self.caller.recorder)
 
     def _blame_memory(self, error: InitDied) -> None:
         """Say so if the kernel killed init for lack of memory: callers look for these words."""

@@ -8,20 +8,21 @@ from _signal import SIGKILL
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container.kill import kill_container
-from gosudacon.container.replay import detached_context, recorded_observers
+from gosudacon.container.replay import detached_context, recorded_observers, watched
 from gosudacon.container.state import AbsentError, Container, NewerError, Store, UnreadableError
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.runner import run_step, undo_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Step
 
 _PATIENCE = 10.0  # seconds for a killed init to go away
 
 
-def delete(root: str, id: str, force: bool = False) -> list[Error]:
+def delete(root: str, id: str, force: bool = False, recorder: Recorder | None = None) -> list[Error]:
     """Delete the container; returns what poststop hooks reported, for the log.
 
     ``force`` kills a running one first, cleans up after a create that was cut short, and does not mind a
@@ -54,10 +55,10 @@ def delete(root: str, id: str, force: bool = False) -> list[Error]:
             container.steps("lasting")  # says what is missing while init is alive
         kill_container(container, SIGKILL)
         _await_death(container)
-    return remove(container)
+    return remove(container, recorder)
 
 
-def remove(container: Container) -> list[Error]:
+def remove(container: Container, recorder: Recorder | None = None) -> list[Error]:
     """Undo and forget a container whose init is dead; returns what poststop hooks reported.
 
     What cannot be undone does not keep the rest from it; it is raised in the end, and the container kept.
@@ -65,7 +66,9 @@ def remove(container: Container) -> list[Error]:
     context = detached_context(container)
     context.pid = 0
     lasting, failures = _rebuilt(container, "lasting")
-    failures += undo_steps(lasting, context)
+    if recorder is not None:
+        recorder.mark("read the state, end what runs")
+    failures += undo_steps(lasting, context, recorder.undone if recorder else None)
     if failures:
         failures[0].message = "; ".join([failure.message for failure in failures])
         raise failures[0]
@@ -79,7 +82,7 @@ def remove(container: Container) -> list[Error]:
     container.store.remove()
     for step in poststop:
         try:
-            run_step(step, context, observers)
+            run_step(step, context, watched(observers, recorder))
         except Error as error:
             warnings.append(error)
     return warnings

@@ -38,11 +38,13 @@ class Execution:
     def __init__(self, root: str, id: str, args: list[str], options: ExecOptions, caller: Caller) -> None:
         self.caller = caller
         self.container = _enterable(Store(root, id), options.ignore_paused)
+        caller.mark("read the state")
         stages = registry(options.config, not options.no_snapshot)
         caller.count_descriptors(options)
         self.spec = self._spec(args, options, stages)
         host = hosts.gather()
         plan = stages.compiled(self.spec, host, plans.make_exec)
+        caller.mark("check the process, plan")
         self.context = Context(self.spec, host)
         self._engine = RuntimeSide(plan, self.context, self._state, caller.watching(stages))
         self._engine.child = "the process"
@@ -64,6 +66,8 @@ class Execution:
         """Have the process executed and wait until it is. Raises `Error` if it could not be."""
         self._engine.go()
         self._engine.await_exec()
+        if self.caller.recorder is not None:
+            self.caller.recorder.executed()
         if proc.never_executed(self.context.pid, self._started):
             raise StateError("the process was killed before it was executed")
 

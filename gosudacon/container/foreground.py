@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gosudacon.container.notify import Notifier
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.step import Context, Spec
 
 _ALL = _signal.valid_signals()
@@ -81,7 +82,7 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
             terminal.finish()
 
 
-def finish(container: Container) -> list[Error]:
+def finish(container: Container, recorder: Recorder | None = None) -> list[Error]:
     """Kill what is left of the container and remove it, unless it is gone; returns what poststop hooks reported."""
     from gosudacon.container.delete import remove
     from gosudacon.container.kill import kill_container
@@ -90,7 +91,7 @@ def finish(container: Container) -> list[Error]:
         return []
     if container.data["shares_pid_namespace"]:
         kill_container(container, _signal.SIGKILL, every=True)
-    return remove(container)
+    return remove(container, recorder)
 
 
 def _handle(signal: int, pid: int, terminal: Terminal | None) -> None:

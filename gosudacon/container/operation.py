@@ -99,10 +99,11 @@ class Operation:
         self._launch(host)
         self._work.release()
         status = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
+        self._caller.mark("wait for the process to end")
         if self._notifier is not None and self._notifier.failure is not None:
             self._caller.log.warning(self._notifier.failure.message)
         if not self._keep:
-            for warning in foreground.finish(self._work.container):
+            for warning in foreground.finish(self._work.container, self._caller.recorder):
                 self._caller.log.warning(warning.message)
         return status
 
@@ -116,7 +117,9 @@ class Operation:
             path = work.spec.options.pid_file
             if path:
                 write_pid_file(path, work.context.pid)
+            self._caller.mark("publish: terminal, pid file")
             work.commit()
+            self._caller.mark("let the process go")
         except BaseException as error:
             failures = self._abort()
             if failures and isinstance(error, Error):

@@ -9,11 +9,12 @@ from gosudacon.pipeline.step import Context, Engine, Host, Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.state import Container
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.runner import Observers
     from gosudacon.schema.types import State
 
 
-def run_started(container: Container, observers: Observers | None = None) -> None:
+def run_started(container: Container, observers: Observers | None = None, recorder: Recorder | None = None) -> None:
     """Run the recorded `STARTED` steps (poststart hooks); a failure stops the container, as runtime-spec 1.3 wants.
 
     ``observers`` are the recorded ones unless the caller has them at hand.
@@ -23,7 +24,7 @@ def run_started(container: Container, observers: Observers | None = None) -> Non
         return
     context = detached_context(container)
     try:
-        watching = recorded_observers(container) if observers is None else observers
+        watching = watched(recorded_observers(container) if observers is None else observers, recorder)
         for step in steps:
             run_step(step, context, watching)
     except Error:
@@ -31,6 +32,14 @@ def run_started(container: Container, observers: Observers | None = None) -> Non
 
         kill_container(container, 9, every=True)
         raise
+
+
+def watched(observers: Observers, recorder: Recorder | None) -> Observers:
+    """The observers, and the recorder if there is one."""
+    if recorder is None:
+        return observers
+    before, after = recorder.observers()
+    return [*observers[0], *before], [*observers[1], *after]
 
 
 def recorded_observers(container: Container) -> Observers:

@@ -8,6 +8,10 @@ from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import StateError, StepError, from_record
 from gosudacon.container.state import Container, Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.pipeline.recorder import Recorder
+
 _REFUSALS = {
     "running": "cannot start an already running container",
     "paused": "cannot start a container in the paused state",
@@ -15,7 +19,7 @@ _REFUSALS = {
 }
 
 
-def start(root: str, id: str, notify_socket: str = "") -> None:
+def start(root: str, id: str, notify_socket: str = "", recorder: Recorder | None = None) -> None:
     """Start the container; where there is a service manager to tell (NOTIFY_SOCKET), wait until it is ready.
 
     Raises `StateError` if it is not created, `Error` if its process could not be executed.
@@ -23,12 +27,12 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
     store = Store(root, id)
     store.open(exclusive=True)
     try:
-        _start(Container.load(store), notify_socket)
+        _start(Container.load(store), notify_socket, recorder)
     finally:
         store.close()
 
 
-def _start(container: Container, notify_socket: str) -> None:
+def _start(container: Container, notify_socket: str, recorder: Recorder | None) -> None:
     store = container.store
     status = container.status()
     if status != "created":
@@ -40,23 +44,32 @@ def _start(container: Container, notify_socket: str) -> None:
         from gosudacon.container import notify
 
         notifier = notify.listen(store, notify_socket)
+    if recorder is not None:
+        recorder.follow(container.data["pid"])
+        recorder.mark("read the state")
     channel = _connect(store)
     posix.unlink(layout.START_SOCKET, dir_fd=store.fd)
-    await_exec(channel)
+    await_exec(channel, recorder)
+    if recorder is not None:
+        recorder.executed()
     container.check_executed()
     if container.data["started"]:
         from gosudacon.container.replay import run_started
 
-        run_started(container)
+        run_started(container, recorder=recorder)
     store.close()
     if notifier is not None:  # without the lock: a caller that waits for too long may delete the container
         notifier.wait(container)
         notifier.close()
 
 
-def await_exec(channel: _socket.socket) -> None:
+def await_exec(channel: _socket.socket, recorder: Recorder | None = None) -> None:
     """Wait for the end of the channel, which execve(2) closes; an error that comes first is raised."""
     packet = channel.recv(65536)
+    if packet[:1] == b"T":  # times, of a container whose creation was traced
+        if recorder is not None:
+            recorder.receive(packet[1:])
+        packet = channel.recv(65536)
     if packet[:1] == b"E":
         record = jsonio.loads(packet[1:])
         assert isinstance(record, dict)

@@ -6,7 +6,7 @@ from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
-from gosudacon.container.replay import detached_context
+from gosudacon.container.replay import detached_context, watched
 from gosudacon.container.resources import merge
 from gosudacon.container.state import Container, Store
 from gosudacon.linux.cgroup import files
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gosudacon.pipeline.plan import Plan
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.step import Context, Host, Stage, Step
     from gosudacon.schema.types import Resources
 
 
-def update(root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True) -> None:
+def update(
+    root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True, recorder: Recorder | None = None
+) -> None:
     """Set the limits ``given`` (``linux.resources`` of config.json) of a container; the others stay as they are.
 
     Raises `StateError` ("container not running") for a stopped container, and `Error` for a limit that is invalid
@@ -44,7 +47,9 @@ def update(root: str, id: str, given: Resources, config: str = "", use_snapshot:
     context = detached_context(container)
     context.cgroup_dirs = directories = _open(container.data["cgroups"])
     try:
-        _run(steps, context)
+        if recorder is not None:
+            recorder.mark("read the state, plan")
+        _run(steps, context, recorder)
         container.data["resources"] = merged
         container.save()
     finally:
@@ -86,15 +91,15 @@ def _open(cgroups: dict[str, str]) -> dict[str, int]:
     return {controller: opened[directory] for controller, directory in cgroups.items()}
 
 
-def _run(steps: list[Step], context: Context) -> None:
+def _run(steps: list[Step], context: Context, recorder: Recorder | None) -> None:
     done: list[Step] = []
     try:
         for step in steps:
             done.append(step)
-            run_step(step, context)
+            run_step(step, context, watched(((), ()), recorder))
     except BaseException as error:
         interrupt.defer()
-        failures = undo_steps(done, context)
+        failures = undo_steps(done, context, recorder.undone if recorder else None)
         if failures and isinstance(error, Error):
             error.message += f"; the limits before could not be restored: {failures[0].message}"
         raise

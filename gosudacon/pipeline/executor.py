@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from gosudacon.pipeline.plan import Move, Plan
+    from gosudacon.pipeline.recorder import Lane, Recorder
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Context, Step
     from gosudacon.schema.types import State
 
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
-DONE, FAILED, FORKED, READY, GO = b"D", b"E", b"P", b"R", b"G"
+DONE, FAILED, FORKED, READY, GO, TIMES = b"D", b"E", b"P", b"R", b"G", b"T"
 _PACKET = 65536
 
 
@@ -85,8 +86,11 @@ class RuntimeSide(Engine):
         self.inherited: Sequence[int] = ()  # what the container's process gets as 0, 1, 2, …
         self.private: list[int] = []  # descriptors that it closes at once
         self.child = "container init"  # for what is said about it
+        self.recorder: Recorder | None = None
         self._state = state
+        self._plan = plan
         self._lanes = plan.lanes()
+        self._times: dict[str, Lane] = {}
         self._peer_done = 0
         self._position = 0
         self._peer_ready = False
@@ -99,14 +103,35 @@ class RuntimeSide(Engine):
             for move in lane:
                 for module in move.step.modules:
                     __import__(module)
+        if self.recorder is not None:
+            self._times = self.recorder.watch(self._plan, self._lanes)
+        try:
+            self._run_lane(self._times.get(RUNTIME))
+        finally:
+            if self.recorder is not None:
+                self.recorder.follow(self.context.pid)
+                self.recorder.finish()
+
+    def _run_lane(self, times: Lane | None) -> None:
         for position, move in enumerate(self._lanes[RUNTIME], 1):
             interrupt.check()
             self._position = position
-            while self._peer_done < move.wait:
-                self._receive()
+            if self._peer_done < move.wait:
+                if times is not None:
+                    times.waits(position)
+                while self._peer_done < move.wait:
+                    self._receive()
+            if times is not None:
+                times.begins(position)
             self._run_step(move.step)
+            if times is not None:
+                times.ends(position)
             if move.tell and self.channel.fd >= 0:
                 self._tell(position)
+                if times is not None:
+                    times.told(position)
+        if times is not None:
+            times.waits(len(self._lanes[RUNTIME]) + 1)
         while not self._peer_ready:
             self._receive()
 
@@ -129,6 +154,7 @@ class RuntimeSide(Engine):
         if pid == 0:
             side = ContainerSide(self._lanes[CONTAINER], self.context, Channel(theirs), self._position)
             side.observers = self.observers
+            side.times = self._times.get(CONTAINER)
             side.inherited, side.private = self.inherited, [mine, *self.private]
             side.main(self._state)
         posix.close(theirs)
@@ -216,6 +242,7 @@ class ContainerSide(Engine):
     """Runs the container's lane in the new process, behind the wall; `main` never returns."""
 
     observers: Observers = ((), ())
+    times: Lane | None = None
     inherited: Sequence[int] = ()
     private: Sequence[int] = ()
 
@@ -226,6 +253,7 @@ class ContainerSide(Engine):
         self._peer_done = peer_done  # what the runtime did before this process existed
         self._told: tuple[int, int] | None = None  # tells a child that the runtime knows of it
         self._confined = False
+        self._started = False  # by another process, `start`
 
     def main(self, state: Callable[[str, int], State]) -> NoReturn:
         """Run the lane, whose last step is expected to execve(2); leave with status 1 otherwise."""
@@ -280,6 +308,8 @@ class ContainerSide(Engine):
         if not self._confined:  # a child that was born confined has never set it
             process.set_pdeathsig(0)  # from here on the end of the channel tells that the runtime is gone
         self.channel.send(READY)
+        if self.times is not None:
+            self.times.ready()
         self._expect(GO)
         listener, self.context.start_listener = self.context.start_listener, None
         if listener is not None:
@@ -287,6 +317,9 @@ class ContainerSide(Engine):
             fd, _ = listener._accept()  # type: ignore[attr-defined]
             listener.close()
             self.channel = Channel(fd)
+            self._started = True
+        if self.times is not None:
+            self.times.goes_on()
 
     def descriptors(self) -> list[int]:
         listener = self.context.start_listener
@@ -296,12 +329,24 @@ class ContainerSide(Engine):
         return self._state(status, posix.getpid() if pid is None else pid)
 
     def _run(self) -> None:
+        times = self.times
         for position, move in enumerate(self.lane, 1):
-            while self._peer_done < move.wait:
-                self._expect(DONE)
+            if self._peer_done < move.wait:
+                if times is not None:
+                    times.waits(position)
+                while self._peer_done < move.wait:
+                    self._expect(DONE)
+            if times is not None:
+                times.begins(position)
+                if self._started and times.reports_before(position):
+                    self.channel.send(TIMES, times.report(position))
             run_step(move.step, self.context, self.observers)
+            if times is not None:
+                times.ends(position)
             if move.tell:
                 self.channel.send(DONE, b"%d" % position)
+                if times is not None:
+                    times.told(position)
 
     def _expect(self, wanted: bytes) -> None:
         kind, payload = self.channel.receive()

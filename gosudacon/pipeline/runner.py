@@ -57,16 +57,23 @@ def _observe(hooks: Hooks, **given: Any) -> None:
             raise StepError(f"plugin {plugin!r}, observing {step}: {reason(error)}", stage=plugin, step=step) from error
 
 
-def undo_steps(steps: Iterable[Step], context: Context) -> list[Error]:
-    """Undo in reverse order, going on after failures, which are returned."""
+def undo_steps(
+    steps: Iterable[Step], context: Context, undone: Callable[[Step, Error | None], None] | None = None
+) -> list[Error]:
+    """Undo in reverse order, going on after failures, which are returned. ``undone`` is called after each step."""
     failures = []
     for step in reversed(list(steps)):
+        failure: Error | None = None
         try:
             step.undo(context)
         except Error as error:
-            failures.append(error)
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not stop the others' undoing
-            failures.append(_step_error(step, error, "undo "))
+            failure = _step_error(step, error, "undo ")
+        if failure is not None:
+            failures.append(failure)
+        if undone is not None:
+            undone(step, failure)
     return failures
 
 

@@ -115,6 +115,7 @@ class Step(_Fields):
     into_cgroup: bool = False  # of the one that spawns: with CLONE_INTO_CGROUP
     joins_by_clone: bool = False
     forks: bool = False  # container side: goes on as a child of the runtime's
+    filters: bool = False  # container side: behind it the kernel may refuse system calls
     lasts: bool = False  # the effect outlives the process, and `undo` removes it
     recorded_as: tuple[str, int] = ("", 1)
 
@@ -128,6 +129,10 @@ class Step(_Fields):
 
     def undo(self, context: Context) -> None:
         """Remove the effect; must succeed where there is none, since it also follows a run that was cut short."""
+
+    def moves_clock(self) -> bool:
+        """Whether the process is in another time namespace when the step has run, where CLOCK_MONOTONIC differs."""
+        return False
 
     def runs_on(self) -> str:
         """`RUNTIME` or `CONTAINER`."""

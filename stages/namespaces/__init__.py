@@ -122,6 +122,9 @@ class Setns(Step):
     def describe(self) -> str:
         return f"setns({self.path}, {namespace.KINDS[self.kind][1]})"
 
+    def moves_clock(self) -> bool:
+        return self.kind == "time"
+
     def run(self, context: Context) -> None:
         fd = context.own(Opened).namespaces.pop(self.kind)
         namespace.setns(fd, namespace.KINDS[self.kind][0], self.path)
@@ -154,6 +157,9 @@ class SetnsWhatCanBe(Step):
 
     def describe(self) -> str:
         return f"setns({', '.join(self.kinds)}), in the order that privileges allow"
+
+    def moves_clock(self) -> bool:
+        return "time" in self.kinds
 
     def run(self, context: Context) -> None:
         fds = context.own(Opened).namespaces
@@ -222,6 +228,9 @@ class Fork(Step):
 
     def describe(self) -> str:
         return f"fork into the {' and '.join(self.kinds)} namespace"
+
+    def moves_clock(self) -> bool:
+        return "time" in self.kinds
 
     def run(self, context: Context) -> None:
         assert context.engine is not None

@@ -34,6 +34,9 @@ class ForkConfined(Step):
     def describe(self) -> str:
         return f"fork: the process is born into the {' and '.join(self.kinds)} namespace"
 
+    def moves_clock(self) -> bool:
+        return "time" in self.kinds
+
     def run(self, context: Context) -> None:
         assert context.engine is not None
         memory.forget_caller(b"gosudacon init")

@@ -128,6 +128,7 @@ class LetSysAdminGo(Step):
 class LoadSeccomp(Step):
     """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls."""
 
+    filters = True
     flags: list[str]
     notify: bool = False
 

@@ -49,6 +49,7 @@ def test_defaults() -> None:
         "no-pivot": False,
         "no-new-keyring": False,
         "preserve-fds": 0,
+        "trace": "",
     }
     assert invocation.globals["root"] == ""
     assert invocation.globals["rootless"] == "auto"
