@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """Delete a container; failed poststop hooks are warnings, as runtime-spec runtime.md wants."""
-    for warning in delete(root_of(invocation), invocation.args[0], invocation.options["force"], invocation.recorder):
+    for warning in delete(root_of(invocation), invocation.args[0], invocation.options["force"], invocation):
         invocation.log.notice(warning.message)
     return 0

@@ -37,8 +37,6 @@ def main(argv: list[str]) -> int:
 def _run(invocation: parser.Invocation, log: logs.Log) -> int:
     try:
         arm()
-        if invocation.options.get("trace"):
-            return _traced(invocation)
         return _command(invocation)
     except (Error, OSError) as error:
         log.error(error, invocation.prefix)
@@ -52,26 +50,24 @@ def _run(invocation: parser.Invocation, log: logs.Log) -> int:
 
 
 def _command(invocation: parser.Invocation) -> int:
-    name = f"gosudacon.cli.{invocation.command}"
-    __import__(name)
-    status: int = sys.modules[name].run(invocation)
-    return status
+    """Run the command. A trace of it is written at the very end, whether it succeeds or fails."""
+    if invocation.options.get("trace"):
+        from gosudacon.trace import record
 
-
-def _traced(invocation: parser.Invocation) -> int:
-    """Run the command and write its trace at the very end, whether it succeeds or fails."""
-    from gosudacon.trace.record import Recording
-
-    recording = Recording(invocation.options["trace"], invocation.command, invocation.args[0])
-    invocation.recorder = recording.recorder
+        record.begin(invocation, invocation.options["trace"])
     try:
-        return _command(invocation)
+        name = f"gosudacon.cli.{invocation.command}"
+        __import__(name)
+        status: int = sys.modules[name].run(invocation)
+        return status
     except BaseException as error:
-        recording.failed(error)
+        if invocation.recording is not None:
+            invocation.recording.failed(error)
         raise
     finally:
-        for message in recording.write():
-            invocation.log.notice(message)
+        if invocation.recording is not None:
+            for message in invocation.recording.write():
+                invocation.log.notice(message)
 
 
 def _usage(error: parser.UsageError) -> int:
@@ -121,4 +117,4 @@ def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:
 
     log = invocation.log
     count = int(invocation.options.get("preserve-fds") or 0)
-    return of_process(log, log.fd, count, listen, invocation.recorder)
+    return of_process(log, log.fd, count, listen, invocation)

@@ -12,13 +12,13 @@ from gosudacon.cli import options as table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     Values = dict[str, Any]  # name of an option -> bool, int, str or a list of str
 
     from gosudacon.cli.log import Log
-    from gosudacon.trace.record import Recorder
+    from gosudacon.trace.record import Recorder, Recording
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
 _FALSE = ("false", "0", "f", "F", "FALSE", "False")
@@ -31,10 +31,10 @@ class Invocation:
     ``command`` is a key of `options.COMMANDS`, or ``version``. ``globals`` and ``options`` hold a value for
     every option there is, its default unless its name is in ``given``. ``args`` are the positional
     arguments; for ``help`` the only one, if any, is the command that help is wanted on. ``log`` is where
-    warnings go, once it is open. ``recorder`` takes the times of a command that is traced.
+    warnings go, once it is open. ``recorder`` takes the times of a command that is traced, ``recording`` writes them.
     """
 
-    __slots__ = ("args", "command", "given", "globals", "log", "options", "recorder")
+    __slots__ = ("args", "command", "given", "globals", "log", "options", "recorder", "recording")
 
     log: Log
 
@@ -45,6 +45,15 @@ class Invocation:
         self.args: list[str] = []
         self.given: set[str] = set()
         self.recorder: Recorder | None = None
+        self.recording: Recording | None = None
+
+    def wanted_by(self, settings: Mapping[str, object] | None) -> Recorder | None:
+        """The recorder of this command, begun now if these settings of the administrator's ask for it."""
+        if settings and self.recorder is None:
+            from gosudacon.trace import record
+
+            record.begin_by(self, settings)
+        return self.recorder
 
     @property
     def prefix(self) -> str:

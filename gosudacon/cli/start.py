@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation) -> int:
     """Start a created container's process."""
-    start(root_of(invocation), invocation.args[0], posix.getenv("NOTIFY_SOCKET"), invocation.recorder)
+    start(root_of(invocation), invocation.args[0], posix.getenv("NOTIFY_SOCKET"), invocation)
     return 0

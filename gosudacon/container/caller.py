@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Context, Step
 
+    class Tracing(Protocol):
+        """The trace of a command: ``recorder`` takes the times, None if nobody wants them."""
+
+        recorder: Recorder | None
+
+        def wanted_by(self, settings: Mapping[str, object] | None) -> Recorder | None:
+            """The recorder, begun now if these settings of the administrator's ask for it."""
+
     class Log(Protocol):
         """Where warnings go, and with ``debugging`` the steps that begin."""
 
@@ -45,7 +53,8 @@ class Caller:
     them, as 3, 4, …, the first ``listening`` of which LISTEN_FDS announces (sd_listen_fds(3)). ``terminal``: the
     descriptor of the caller's terminal, for a process in the foreground that is to have one; -1: the first of standard
     error, output and input that is a terminal, else, with ``controlling``, /dev/tty. ``environment``: NOTIFY_SOCKET is
-    looked for in it. ``observers``: called before and after each step, as plugins are. ``recorder``: takes the times.
+    looked for in it. ``observers``: called before and after each step, as plugins are. ``tracing``: of a command that
+    may be traced.
 
     ``private``: what the container's process closes at once. By default that is every other descriptor that this
     process has open now; each of them must stay open until `close`, which the end of a ``with`` block calls and which
@@ -69,7 +78,7 @@ class Caller:
         environment: Mapping[bytes, bytes] | None = None,
         observers: Observers = ((), ()),
         private: Sequence[int] | None = None,
-        recorder: Recorder | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         seal.require()
         self.streams = streams
@@ -79,7 +88,8 @@ class Caller:
         self.controlling = controlling
         self.environment = environment or {}
         self.log = log
-        self.recorder = recorder
+        self.tracing = tracing
+        self.recorder = None if tracing is None else tracing.recorder
         self.observers = _tracing(log, observers) if log.debugging else observers
         self._before: list[int] | None = None
         if private is None:
@@ -106,6 +116,11 @@ class Caller:
             for fd in process.descriptors():
                 if fd not in self._before:
                     posix.close(fd)
+
+    def trace(self, settings: Mapping[str, object] | None) -> None:
+        """Take times from here on if the administrator wants a trace of every command."""
+        if settings and self.tracing is not None:
+            self.recorder = self.tracing.wanted_by(settings)
 
     def mark(self, name: str) -> None:
         """For a trace: what the operation has done since the last mark."""
@@ -143,7 +158,7 @@ class Caller:
 
 
 def of_process(
-    log: Log, log_fd: int, preserve: int = 0, listen: bool = False, recorder: Recorder | None = None
+    log: Log, log_fd: int, preserve: int = 0, listen: bool = False, tracing: Tracing | None = None
 ) -> Caller:
     """The caller whose process this is: a command's, which has its streams as 0 to 2 and its environment.
 
@@ -165,7 +180,7 @@ def of_process(
         controlling=True,
         environment=posix.environ,
         private=[log_fd] if log_fd >= 0 else [],
-        recorder=recorder,
+        tracing=tracing,
     )
 
 

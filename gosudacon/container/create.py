@@ -63,6 +63,8 @@ class NewContainer:
         caller.mark("look at the host")
         self.store = Store(root, id)
         self.plan, stages = compile(self.spec, self.host)
+        self._trace = stages.trace
+        caller.trace(self._trace)
         caller.mark("check the configuration, plan")
         self.observers = caller.watching(stages)
         self._recorded_observers = stages.observers()
@@ -136,6 +138,8 @@ class NewContainer:
     def _initial_data(self) -> dict[str, object]:
         config = self.spec.config
         data: dict[str, object] = {"observers": self._recorded_observers} if self._recorded_observers else {}
+        if self._trace:
+            data["trace"] = self._trace
         if self.plan.edits:
             data["edited"] = self.plan.edits.plugins()
         return {

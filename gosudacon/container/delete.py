@@ -15,6 +15,7 @@ from gosudacon.pipeline.runner import run_step, undo_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.container.caller import Tracing
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Step
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PATIENCE = 10.0  # seconds for a killed init to go away
 
 
-def delete(root: str, id: str, force: bool = False, recorder: Recorder | None = None) -> list[Error]:
+def delete(root: str, id: str, force: bool = False, tracing: Tracing | None = None) -> list[Error]:
     """Delete the container; returns what poststop hooks reported, for the log.
 
     ``force`` kills a running one first, cleans up after a create that was cut short, and does not mind a
@@ -55,7 +56,7 @@ def delete(root: str, id: str, force: bool = False, recorder: Recorder | None = 
             container.steps("lasting")  # says what is missing while init is alive
         kill_container(container, SIGKILL)
         _await_death(container)
-    return remove(container, recorder)
+    return remove(container, container.recorder(tracing))
 
 
 def remove(container: Container, recorder: Recorder | None = None) -> list[Error]:

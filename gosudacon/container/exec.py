@@ -40,6 +40,7 @@ class Execution:
         self.container = _enterable(Store(root, id), options.ignore_paused)
         caller.mark("read the state")
         stages = registry(options.config, not options.no_snapshot)
+        caller.trace(stages.trace)
         caller.count_descriptors(options)
         self.spec = self._spec(args, options, stages)
         host = hosts.gather()

@@ -10,6 +10,7 @@ from gosudacon.container.state import Container, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.container.caller import Tracing
     from gosudacon.pipeline.recorder import Recorder
 
 _REFUSALS = {
@@ -19,7 +20,7 @@ _REFUSALS = {
 }
 
 
-def start(root: str, id: str, notify_socket: str = "", recorder: Recorder | None = None) -> None:
+def start(root: str, id: str, notify_socket: str = "", tracing: Tracing | None = None) -> None:
     """Start the container; where there is a service manager to tell (NOTIFY_SOCKET), wait until it is ready.
 
     Raises `StateError` if it is not created, `Error` if its process could not be executed.
@@ -27,12 +28,12 @@ def start(root: str, id: str, notify_socket: str = "", recorder: Recorder | None
     store = Store(root, id)
     store.open(exclusive=True)
     try:
-        _start(Container.load(store), notify_socket, recorder)
+        _start(Container.load(store), notify_socket, tracing)
     finally:
         store.close()
 
 
-def _start(container: Container, notify_socket: str, recorder: Recorder | None) -> None:
+def _start(container: Container, notify_socket: str, tracing: Tracing | None) -> None:
     store = container.store
     status = container.status()
     if status != "created":
@@ -44,6 +45,7 @@ def _start(container: Container, notify_socket: str, recorder: Recorder | None) 
         from gosudacon.container import notify
 
         notifier = notify.listen(store, notify_socket)
+    recorder = container.recorder(tracing)
     if recorder is not None:
         recorder.follow(container.data["pid"])
         recorder.mark("read the state")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Data = dict[str, Any]  # what state.json holds: see `Container`
 
+    from gosudacon.container.caller import Tracing
+    from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.step import Options, Step
     from gosudacon.schema.types import State
 
@@ -215,8 +217,8 @@ class Container:
 
     ``data`` holds ``id``, ``bundle``, ``rootfs``, ``created`` (RFC 3339, UTC), ``annotations``, ``pid`` and
     ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
-    `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), and as step
-    records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
+    `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), ``trace``
+    (settings of traces, if any), and as step records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
     def __init__(self, store: Store, data: Data) -> None:
@@ -249,6 +251,10 @@ class Container:
     def save(self) -> None:
         """Write state.json."""
         self.store.write(layout.STATE, jsonio.dumps(self.data).encode())
+
+    def recorder(self, tracing: Tracing | None) -> Recorder | None:
+        """What takes the times of a command on this container, if its caller or the administrator wants a trace."""
+        return None if tracing is None else tracing.wanted_by(self.data.get("trace"))
 
     def alive(self) -> bool:
         """Whether init still is the process that was created: same pid, same start time, no zombie."""

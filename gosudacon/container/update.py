@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gosudacon.container.caller import Tracing
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def update(
-    root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True, recorder: Recorder | None = None
+    root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True, tracing: Tracing | None = None
 ) -> None:
     """Set the limits ``given`` (``linux.resources`` of config.json) of a container; the others stay as they are.
 
@@ -47,6 +48,7 @@ def update(
     context = detached_context(container)
     context.cgroup_dirs = directories = _open(container.data["cgroups"])
     try:
+        recorder = container.recorder(tracing)
         if recorder is not None:
             recorder.mark("read the state, plan")
         _run(steps, context, recorder)

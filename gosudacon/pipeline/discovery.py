@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
 _SHIPPED = "gosudacon.plugins"
-_KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plugin": dict}
+_KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plugin": dict, "trace": dict}
+_TRACE = {"directory": str, "format": str, "keep": int}
+_TRACE_FORMATS = ("json", "jsonl", "svg", "html")
 _TABLES = ("stage", "plugin")
 _CALLED_DIRECTLY = ("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
 
@@ -54,6 +56,8 @@ def discover(config_path: str, required: bool) -> tuple[dict[str, object], list[
         "hooks": hooks,
         "plugins": {name: settings["plugin"].get(name, {}) for name in settings["plugins"]},
     }
+    if settings["trace"]:
+        data["trace"] = settings["trace"]
     return data, files
 
 
@@ -93,6 +97,9 @@ def _read(path: str, required: bool) -> dict[str, Any]:
 def _check_key(path: str, key: str, value: object) -> None:
     if key not in _KEYS:
         raise Error(f"{path}: unknown key {key!r}; known: {', '.join(_KEYS)}")
+    if key == "trace":
+        _check_trace(path, value)
+        return
     inner = dict if key in _TABLES else str
     each = value.values() if isinstance(value, dict) else value
     if not isinstance(value, _KEYS[key]) or not all(isinstance(item, inner) for item in each):
@@ -105,6 +112,23 @@ def _check_key(path: str, key: str, value: object) -> None:
             jsonio.dumps(value)  # as the snapshot keeps it
         except (TypeError, ValueError):
             raise Error(f"{path}: settings of {key}s cannot be dates, inf or nan") from None
+
+
+def _check_trace(path: str, value: object) -> None:
+    """``[trace]``: where the traces of every command go, in which format, and how many are kept."""
+    if not isinstance(value, dict):
+        raise Error(f"{path}: trace must be a table")
+    for name, setting in value.items():
+        if name not in _TRACE:
+            raise Error(f"{path}: unknown key {name!r} in [trace]; known: {', '.join(_TRACE)}")
+        if type(setting) is not _TRACE[name]:
+            raise Error(f"{path}: [trace] {name} must be {'a number' if _TRACE[name] is int else 'a string'}")
+    if not str(value.get("directory", "")).startswith("/"):
+        raise Error(f"{path}: [trace] needs directory, an absolute path")
+    if value.get("format", "json") not in _TRACE_FORMATS:
+        raise Error(f"{path}: [trace] format must be one of {', '.join(_TRACE_FORMATS)}")
+    if value.get("keep", 1) < 1:
+        raise Error(f"{path}: [trace] keep must be 1 or more")
 
 
 def _register(manager: pluggy.PluginManager, name: str, module: ModuleType) -> None:

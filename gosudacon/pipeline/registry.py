@@ -32,11 +32,16 @@ class Registry:
     an entry or None, ``own`` the name of a stage that is in the place of another, ``exec`` are the keys for plans of
     ``exec``, None if the stage takes no part in them.
     ``hooks``: hook name -> ``[plugin, module, function, names of its arguments]`` in calling order.
-    ``plugins``: the enabled plugins -> their settings.
+    ``plugins``: the enabled plugins -> their settings. ``trace``: the settings of traces, if there are any.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
+
+    @property
+    def trace(self) -> dict[str, Any] | None:
+        """The administrator's settings for traces of every command; None: none are wanted."""
+        return self.data.get("trace")
 
     def names(self) -> list[str]:
         """The names of all stages in order."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import time
 
 from gosudacon.base.errors import Error, reason
 from gosudacon.pipeline.recorder import BEGAN, ENDED, PROCESSOR, TOLD, WAITED
@@ -26,11 +29,14 @@ from gosudacon.trace.model import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any, Protocol
 
     from gosudacon.pipeline.step import Step
 
 _OTHER = {RUNTIME: CONTAINER, CONTAINER: RUNTIME}
+_KEPT = 100  # traces, unless the settings say otherwise
+_NAME = re.compile(r".*-[a-z]+-([0-9]{13,})\.(?:json|jsonl|svg|html)")
 _JUMP = 10**10  # nanoseconds: no step takes that long where the clock moves
 _DIED = "before it was ready"  # how `executor.InitDied` ends
 
@@ -45,6 +51,7 @@ class Recording:
         self._error: BaseException | None = None
         self._id = id
         self.recorder = Recorder(command)
+        self.keep = 0  # traces in the directory; 0: as many as there are
 
     def failed(self, error: BaseException) -> None:
         """The command ends with this error."""
@@ -68,6 +75,62 @@ class Recording:
         except BaseException:
             os.unlink(temporary)
             raise
+        if self.keep:
+            _prune(self._path, self.keep)
+
+
+class Unwritable(Recording):
+    """No trace: the directory of the administrator's settings cannot be used."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def write(self) -> list[str]:
+        """The reason."""
+        return [self._message]
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing is written."""
+
+
+if TYPE_CHECKING:
+
+    class Command(Protocol):
+        """What is traced: a command of the command line."""
+
+        command: str
+        args: list[str]
+        recorder: Recorder | None
+        recording: Recording | None
+
+
+def begin(command: Command, path: str) -> None:
+    """Trace the command to a file. Raises `Error` for a file that could not be written."""
+    command.recording = Recording(path, command.command, command.args[0])
+    command.recorder = command.recording.recorder
+
+
+def begin_by(command: Command, settings: Mapping[str, Any]) -> None:
+    """Trace the command as ``[trace]`` of config.toml says. A directory that cannot be used is told at the end."""
+    directory, suffix = settings["directory"], settings.get("format", "json")
+    name = f"{command.args[0]}-{command.command}-{time.time_ns() // 10**6}.{suffix}"
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        begin(command, os.path.join(directory, name))
+    except (Error, OSError) as error:
+        command.recording = Unwritable(f"cannot write a trace: {reason(error)}")
+        return
+    assert command.recording is not None
+    command.recording.keep = settings.get("keep", _KEPT)
+
+
+def _prune(path: str, keep: int) -> None:
+    """Remove the oldest traces in the file's directory beyond ``keep``; others' files are not touched."""
+    directory = os.path.dirname(path)
+    found = [name for name in os.listdir(directory) if _NAME.fullmatch(name)]
+    for name in sorted(found, key=lambda name: int(_NAME.fullmatch(name)[1]), reverse=True)[keep:]:  # type: ignore[index]
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
 
 
 def _check_place(path: str) -> None:

@@ -145,7 +145,7 @@ def test_needed_stages_are_loaded(configured: Configured) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("plugs = []", "unknown key 'plugs'; known: plugins, disable, replace, stage, plugin"),
+        ("plugs = []", "unknown key 'plugs'; known: plugins, disable, replace, stage, plugin, trace"),
         ("plugin = []", "plugin must be a table of tables"),
         ("plugin = {network = 1}", "plugin must be a table of tables"),
         ("plugin.network.most = nan", "settings of plugins cannot be dates, inf or nan"),
