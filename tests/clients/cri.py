@@ -8,16 +8,19 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its handlers are not for tests that fork
 
 import grpc
 
-from tests.clients.cri_types import EXITED, TYPES
-from tests.clients.protobuf import Message, decode, encode
+from gosudacon.wire.protobuf import decode, encode
+from tests.clients.cri_types import EXITED, SCHEMAS
 from tests.support import cgroups
 from tests.support.timing import eventually, seconds
+
+if TYPE_CHECKING:
+    from gosudacon.wire.protobuf import Message
 
 Failure = grpc.RpcError
 
@@ -36,8 +39,8 @@ class Cri:
         service = "ImageService" if "Image" in method else "RuntimeService"
         function = self._channel.unary_unary(
             f"/runtime.v1.{service}/{method}",
-            request_serializer=lambda message: encode(TYPES, f"{method}Request", message),
-            response_deserializer=lambda data: decode(TYPES, f"{method}Response", data),
+            request_serializer=lambda message: encode(SCHEMAS[f"{method}Request"], message),
+            response_deserializer=lambda data: decode(SCHEMAS[f"{method}Response"], data),
         )
         answer: Message = function(fields, timeout=seconds(limit), wait_for_ready=True)
         return answer

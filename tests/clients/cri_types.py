@@ -1,8 +1,15 @@
-"""Messages of Kubernetes' Container Runtime Interface, version ``runtime.v1``, as far as the tests use them."""
+"""Messages of Kubernetes' Container Runtime Interface, version ``runtime.v1``, as far as the tests use them.
+
+A kind is ``string``, ``bytes``, ``int``, ``bool``, ``map`` (of strings to strings) or the name of another type;
+``[KIND]`` is repeated.
+"""
 
 from __future__ import annotations
 
-from tests.clients.protobuf import Types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gosudacon.wire.protobuf import Kind, Schema
 
 POD, CONTAINER, NODE, TARGET = range(4)
 """NamespaceMode: whose namespace a container is in."""
@@ -15,7 +22,7 @@ PRIVATE, FROM_THE_HOST, BOTH_WAYS = range(3)
 READY, NOT_READY = range(2)
 """PodSandboxState."""
 
-TYPES: Types = {
+TYPES: dict[str, dict[str, tuple[int, str]]] = {
     # Pods.
     "PodSandboxMetadata": {
         "name": (1, "string"),
@@ -188,3 +195,26 @@ TYPES: Types = {
     "ImageStatusResponse": {"image": (1, "Image")},
 }
 """Message types by name; numbers are those of the interface's definition."""
+
+
+_SCALARS: dict[str, Kind] = {
+    "string": "string",
+    "bytes": "bytes",
+    "int": "int64",
+    "bool": "bool",
+    "map": ("string", "string"),
+}
+
+
+def _schemas() -> dict[str, Schema]:
+    schemas: dict[str, dict[str, tuple[int, Kind]]] = {name: {} for name in TYPES}
+    kinds: dict[str, Kind] = {**schemas, **_SCALARS}
+    for type_name, fields in TYPES.items():
+        for name, (number, kind) in fields.items():
+            inner = kinds[kind.strip("[]")]
+            schemas[type_name][name] = (number, [inner] if kind.startswith("[") else inner)
+    return {**schemas}
+
+
+SCHEMAS = _schemas()
+"""The same, as `gosudacon.wire.protobuf` reads and writes them."""

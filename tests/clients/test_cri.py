@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,7 +30,6 @@ from tests.clients.cri_types import (
     RUNTIME_DEFAULT,
 )
 from tests.clients.daemon import Containerd, wrapper
-from tests.clients.protobuf import Message
 from tests.conftest import PARENT
 from tests.security import programs
 from tests.support import cgroups, namespaces, processes
@@ -38,6 +37,9 @@ from tests.support.leftovers import Watch
 from tests.support.needs import missing, needs
 from tests.support.runtime import runtime_command
 from tests.support.timing import eventually
+
+if TYPE_CHECKING:
+    from gosudacon.wire.protobuf import Message
 
 pytestmark = needs("program:containerd", "program:/usr/lib/cni/ptp")
 
