@@ -13,6 +13,7 @@ pytest.importorskip("google.protobuf", reason="needs protobuf")
 from google.protobuf.message import DecodeError
 
 from gosudacon.container.criu import rpc
+from gosudacon.wire import ttrpc
 from gosudacon.wire.protobuf import ProtobufError, decode, encode
 from tests.support.messages import as_ours, library_class, random_message
 from tests.unit.test_protobuf import RECURSIVE, SCHEMA
@@ -25,6 +26,8 @@ SCHEMAS: dict[str, Schema] = {
     "recursive": RECURSIVE,
     "criu request": rpc.REQUEST,
     "criu response": rpc.RESPONSE,
+    "ttrpc request": ttrpc.REQUEST_SCHEMA,
+    "ttrpc response": ttrpc.RESPONSE_SCHEMA,
 }
 
 
