@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("google.protobuf", reason="needs protobuf")
+pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from google.protobuf.message import DecodeError
 
