@@ -90,7 +90,7 @@ def memory(files: Files) -> dict[str, object]:
     return sparse({**found, "raw": raw})
 
 
-def blkio(files: Files) -> dict[str, object]:
+def blkio(files: Files) -> dict[str, list[dict[str, object]]]:
     """``blkio``: of the scheduler that accounts, else of throttling, which counts what any of them passes."""
     for family in ("blkio.bfq.", "blkio."):
         found = {key: operations(files(family + name)) for key, name in _BLKIO.items()}
@@ -112,9 +112,9 @@ def operations(text: str) -> list[dict[str, object]]:
     return found
 
 
-def hugetlb(files: Files, sizes: list[str]) -> dict[str, object]:
+def hugetlb(files: Files, sizes: list[str]) -> dict[str, dict[str, int]]:
     """``hugetlb``, bytes, by page size."""
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, int]] = {}
     for size in sizes:
         usage = files(f"hugetlb.{size}.usage_in_bytes")
         if usage:

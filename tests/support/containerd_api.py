@@ -87,6 +87,71 @@ containerd.runtime.bootstrap.v1.BootstrapParams: 1 instance_id string, 2 namespa
   7 containerd_binary string, 8 extensions containerd.runtime.bootstrap.v1.Extension+, 9 socket_dir string
 containerd.runtime.bootstrap.v1.BootstrapResult: 1 version int32, 2 address string, 3 protocol string, \
   4 capabilities int32+, 5 metadata {}
+
+io.containerd.cgroups.v1.HugetlbStat: 1 usage uint64, 2 max uint64, 3 failcnt uint64, 4 pagesize string
+io.containerd.cgroups.v1.PidsStat: 1 current uint64, 2 limit uint64
+io.containerd.cgroups.v1.CPUUsage: 1 total uint64, 2 kernel uint64, 3 user uint64, 4 per_cpu uint64+
+io.containerd.cgroups.v1.Throttle: 1 periods uint64, 2 throttled_periods uint64, 3 throttled_time uint64
+io.containerd.cgroups.v1.CPUStat: 1 usage io.containerd.cgroups.v1.CPUUsage, \
+  2 throttling io.containerd.cgroups.v1.Throttle
+io.containerd.cgroups.v1.MemoryEntry: 1 limit uint64, 2 usage uint64, 3 max uint64, 4 failcnt uint64
+io.containerd.cgroups.v1.MemoryStat: 1 cache uint64, 2 rss uint64, 3 rss_huge uint64, 4 mapped_file uint64, \
+  5 dirty uint64, 6 writeback uint64, 7 pg_pg_in uint64, 8 pg_pg_out uint64, 9 pg_fault uint64, \
+  10 pg_maj_fault uint64, 11 inactive_anon uint64, 12 active_anon uint64, 13 inactive_file uint64, \
+  14 active_file uint64, 15 unevictable uint64, 16 hierarchical_memory_limit uint64, \
+  17 hierarchical_swap_limit uint64, 18 total_cache uint64, 19 total_rss uint64, 20 total_rss_huge uint64, \
+  21 total_mapped_file uint64, 22 total_dirty uint64, 23 total_writeback uint64, 24 total_pg_pg_in uint64, \
+  25 total_pg_pg_out uint64, 26 total_pg_fault uint64, 27 total_pg_maj_fault uint64, 28 total_inactive_anon uint64, \
+  29 total_active_anon uint64, 30 total_inactive_file uint64, 31 total_active_file uint64, \
+  32 total_unevictable uint64, 33 usage io.containerd.cgroups.v1.MemoryEntry, \
+  34 swap io.containerd.cgroups.v1.MemoryEntry, 35 kernel io.containerd.cgroups.v1.MemoryEntry, \
+  36 kernel_tcp io.containerd.cgroups.v1.MemoryEntry
+io.containerd.cgroups.v1.BlkIOEntry: 1 op string, 2 device string, 3 major uint64, 4 minor uint64, 5 value uint64
+io.containerd.cgroups.v1.BlkIOStat: 1 io_service_bytes_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  2 io_serviced_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  3 io_queued_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  4 io_service_time_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  5 io_wait_time_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  6 io_merged_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  7 io_time_recursive io.containerd.cgroups.v1.BlkIOEntry+, \
+  8 sectors_recursive io.containerd.cgroups.v1.BlkIOEntry+
+io.containerd.cgroups.v1.RdmaEntry: 1 device string, 2 hca_handles uint32, 3 hca_objects uint32
+io.containerd.cgroups.v1.RdmaStat: 1 current io.containerd.cgroups.v1.RdmaEntry+, \
+  2 limit io.containerd.cgroups.v1.RdmaEntry+
+io.containerd.cgroups.v1.MemoryOomControl: 1 oom_kill_disable uint64, 2 under_oom uint64, 3 oom_kill uint64
+io.containerd.cgroups.v1.Metrics: 1 hugetlb io.containerd.cgroups.v1.HugetlbStat+, \
+  2 pids io.containerd.cgroups.v1.PidsStat, 3 cpu io.containerd.cgroups.v1.CPUStat, \
+  4 memory io.containerd.cgroups.v1.MemoryStat, 5 blkio io.containerd.cgroups.v1.BlkIOStat, \
+  6 rdma io.containerd.cgroups.v1.RdmaStat, 9 memory_oom_control io.containerd.cgroups.v1.MemoryOomControl
+
+io.containerd.cgroups.v2.PidsStat: 1 current uint64, 2 limit uint64
+io.containerd.cgroups.v2.PSIData: 1 avg10 double, 2 avg60 double, 3 avg300 double, 4 total uint64
+io.containerd.cgroups.v2.PSIStats: 1 some io.containerd.cgroups.v2.PSIData, 2 full io.containerd.cgroups.v2.PSIData
+io.containerd.cgroups.v2.CPUStat: 1 usage_usec uint64, 2 user_usec uint64, 3 system_usec uint64, \
+  4 nr_periods uint64, 5 nr_throttled uint64, 6 throttled_usec uint64, 7 psi io.containerd.cgroups.v2.PSIStats, \
+  8 nr_bursts uint64, 9 burst_usec uint64
+io.containerd.cgroups.v2.MemoryStat: 1 anon uint64, 2 file uint64, 3 kernel_stack uint64, 4 slab uint64, \
+  5 sock uint64, 6 shmem uint64, 7 file_mapped uint64, 8 file_dirty uint64, 9 file_writeback uint64, \
+  10 anon_thp uint64, 11 inactive_anon uint64, 12 active_anon uint64, 13 inactive_file uint64, \
+  14 active_file uint64, 15 unevictable uint64, 16 slab_reclaimable uint64, 17 slab_unreclaimable uint64, \
+  18 pgfault uint64, 19 pgmajfault uint64, 20 workingset_refault uint64, 21 workingset_activate uint64, \
+  22 workingset_nodereclaim uint64, 23 pgrefill uint64, 24 pgscan uint64, 25 pgsteal uint64, 26 pgactivate uint64, \
+  27 pgdeactivate uint64, 28 pglazyfree uint64, 29 pglazyfreed uint64, 30 thp_fault_alloc uint64, \
+  31 thp_collapse_alloc uint64, 32 usage uint64, 33 usage_limit uint64, 34 swap_usage uint64, 35 swap_limit uint64, \
+  36 max_usage uint64, 37 swap_max_usage uint64, 38 psi io.containerd.cgroups.v2.PSIStats
+io.containerd.cgroups.v2.MemoryEvents: 1 low uint64, 2 high uint64, 3 max uint64, 4 oom uint64, 5 oom_kill uint64, \
+  6 oom_group_kill uint64
+io.containerd.cgroups.v2.RdmaEntry: 1 device string, 2 hca_handles uint32, 3 hca_objects uint32
+io.containerd.cgroups.v2.RdmaStat: 1 current io.containerd.cgroups.v2.RdmaEntry+, \
+  2 limit io.containerd.cgroups.v2.RdmaEntry+
+io.containerd.cgroups.v2.IOEntry: 1 major uint64, 2 minor uint64, 3 rbytes uint64, 4 wbytes uint64, 5 rios uint64, \
+  6 wios uint64
+io.containerd.cgroups.v2.IOStat: 1 usage io.containerd.cgroups.v2.IOEntry+, 2 psi io.containerd.cgroups.v2.PSIStats
+io.containerd.cgroups.v2.HugeTlbStat: 1 current uint64, 2 max uint64, 3 pagesize string, 4 failcnt uint64
+io.containerd.cgroups.v2.Metrics: 1 pids io.containerd.cgroups.v2.PidsStat, 2 cpu io.containerd.cgroups.v2.CPUStat, \
+  4 memory io.containerd.cgroups.v2.MemoryStat, 5 rdma io.containerd.cgroups.v2.RdmaStat, \
+  6 io io.containerd.cgroups.v2.IOStat, 7 hugetlb io.containerd.cgroups.v2.HugeTlbStat+, \
+  8 memory_events io.containerd.cgroups.v2.MemoryEvents
 """.replace("\\\n", "")
 
 #: Method of the task service -> its request and its response, without the service's name.

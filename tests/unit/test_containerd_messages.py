@@ -11,7 +11,7 @@ pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from google.protobuf.descriptor import Descriptor
 
-from gosudacon.wire import containerd, protobuf, ttrpc
+from gosudacon.wire import containerd, metrics, protobuf, ttrpc
 from tests.support import containerd_api
 from tests.support.messages import as_ours, library_class, random_message
 
@@ -33,6 +33,8 @@ def schemas() -> dict[str, Schema]:
         f"{BOOTSTRAP}Result": containerd.BOOTSTRAP_RESULT,
         "containerd.task.v2.DeleteResponse": containerd.DELETE_RESPONSE,
         "ttrpc.Request": ttrpc.REQUEST_SCHEMA,
+        metrics.V1_TYPE: metrics.V1,
+        metrics.V2_TYPE: metrics.V2,
         **containerd.IN_ANY,
     }
     for method, pair in containerd.TASK.items():
