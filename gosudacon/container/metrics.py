@@ -47,7 +47,7 @@ _BLKIO = {
 
 
 def collect(cgroups: Mapping[str, str]) -> Message | None:
-    """The statistics of a container now, as the fields of an Any; None if its cgroups are gone.
+    """The statistics of a container now, as the fields of `ANY`; None if its cgroups are gone.
 
     ``cgroups`` has the directory of each controller; the unified hierarchy's key is empty. Raises OSError.
     """

@@ -173,7 +173,7 @@ CHECKPOINT_OPTIONS: Schema = {
 PROCESS_DETAILS: Schema = {"exec_id": (1, "string")}
 #: What the options table of a runtime becomes that is not runc's.
 RUNTIME_OPTIONS: Schema = {"type_url": (1, "string"), "config_path": (2, "string"), "config_body": (3, "bytes")}
-#: Name -> message, of those that travel in an Any. JSON does so, too: its types end with `Spec`, `Process`, ….
+#: Name -> message, of those that travel in `ANY`. JSON does so, too: its types end with `Spec`, `Process`, ….
 IN_ANY: Mapping[str, Schema] = {
     "containerd.runc.v1.Options": RUNC_OPTIONS,
     "containerd.runc.v1.CheckpointOptions": CHECKPOINT_OPTIONS,
@@ -214,19 +214,19 @@ RUNTIME_INFO: Schema = {
 
 
 def pack(name: str, message: Mapping[str, object]) -> Message:
-    """A message of `IN_ANY` as the fields of an Any."""
+    """A message of `IN_ANY` as the fields of `ANY`."""
     return {"type_url": name, "value": protobuf.encode(IN_ANY[name], message)}
 
 
 def unpack(packed: Message | None, name: str) -> Message | None:
-    """The message of `IN_ANY` in an Any, if it is this one. Raises `protobuf.ProtobufError`."""
+    """The message of `IN_ANY` that is packed, if it is this one. Raises `protobuf.ProtobufError`."""
     if packed is None or type_name(packed) != name:
         return None
     return protobuf.decode(IN_ANY[name], packed["value"])
 
 
 def type_name(packed: Message) -> str:
-    """What is in an Any: ``containerd.runc.v1.Options``, or ``Process`` for JSON."""
+    """What is packed in it: ``containerd.runc.v1.Options``, or ``Process`` for JSON."""
     name: str = packed["type_url"]
     return name.rpartition("/")[2]
 
@@ -251,7 +251,7 @@ def forward_request(namespace: str, name: str, message: Mapping[str, object], mo
 def read_bootstrap(data: bytes, instance_id: str) -> Message:
     """What `start` reads, as the fields of `BOOTSTRAP_PARAMS`; ``instance_id`` is what its arguments say.
 
-    Before version 2.3 containerd sends nothing, or an Any with options: then all is empty but the extensions, which
+    Before version 2.3 containerd sends nothing, or packed options: then all is empty but the extensions, which
     hold the options. Both begin with two strings, so the first one decides. Raises `protobuf.ProtobufError`.
     """
     try:

@@ -52,7 +52,7 @@ class Frame:
 
 
 class Frames:
-    """Cuts what arrives into frames. Any bytes are frames; it keeps those of one frame at most."""
+    """Cuts what arrives into frames. There are no bytes that it refuses; it keeps those of one frame at most."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

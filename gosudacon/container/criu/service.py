@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    Response = dict[str, Any]  # the members of message criu_resp (images/rpc.proto)
+    from gosudacon.wire.protobuf import Message as Response  # criu_resp of images/rpc.proto
 
     Notify = Callable[[str, int, list[int]], None]
 
