@@ -1,0 +1,149 @@
+"""A shim without containerd, under load and at bad moments: many processes, much data, an end in between, noise."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
+
+from tests.clients.test_shim_alone import RUNNING, Task, events, kind, program, refused, task
+from tests.clients.ttrpc_client import NOT_FOUND, REQUEST, Client, Failure, Lost, frame
+from tests.support.needs import needs
+from tests.support.timing import eventually, seconds
+
+__all__ = ["events", "kind", "program", "task"]  # fixtures
+
+pytestmark = needs("root", "busybox", "program:containerd-shim-runc-v2", "program:runc")
+
+
+def test_much_data(task: Task, scratch: Path) -> None:
+    """64 MiB in and out, as it was."""
+    paths = {name: scratch / name for name in ("stdin", "stdout", "stderr")}
+    for path in paths.values():
+        os.mkfifo(path, 0o700)
+    chunk = random.Random(1).randbytes(1 << 20)
+    came = hashlib.sha256()
+
+    def write() -> None:
+        with paths["stdin"].open("wb") as file:
+            for _ in range(64):
+                file.write(chunk)
+        with task.shim.client() as client:
+            client.call("CloseIO", id=task.id, stdin=True)
+
+    def read() -> None:
+        with paths["stdout"].open("rb") as file:
+            while data := file.read(1 << 16):
+                came.update(data)
+
+    others = [threading.Thread(target=each, daemon=True) for each in (write, read, paths["stderr"].read_bytes)]
+    for thread in others:
+        thread.start()
+    task.run("exec cat", **{name: str(path) for name, path in paths.items()})
+    for thread in others:
+        thread.join(seconds(60))
+    assert task.client.call("Wait", id=task.id).exit_status == 0
+    assert came.digest() == hashlib.sha256(chunk * 64).digest()
+
+
+def test_a_hundred_processes_at_once(task: Task) -> None:
+    """Each has its own pid, and its own exit status. The reference takes minutes for so many."""
+    task.run()
+    count = 10 if task.kind == "runc" else 100
+    names = [f"e{number}" for number in range(count)]
+    for number, name in enumerate(names):
+        task.exec(name, f"exit {number}")
+    starts = [task.client.begin("Start", id=task.id, exec_id=name) for name in names]
+    waits = [task.client.begin("Wait", id=task.id, exec_id=name) for name in names]
+    assert len({task.client.finish(stream).pid for stream in starts}) == count
+    assert [task.client.finish(stream).exit_status for stream in waits] == list(range(count))
+    for number, name in enumerate(names):
+        assert task.client.call("Delete", id=task.id, exec_id=name).exit_status == number
+
+
+@pytest.mark.parametrize("tenths", [2, 4])
+def test_processes_that_start_as_the_container_ends(task: Task, tenths: int) -> None:
+    """Of each that was started an exit is told, once and before the container's."""
+    task.run(f"sleep 0.{tenths}")
+    streams = {}
+    for number in range(20):
+        try:
+            task.exec(f"e{number}", "exec sleep 1000")
+        except Failure:
+            break
+        streams[f"e{number}"] = task.client.begin("Start", id=task.id, exec_id=f"e{number}")
+    started = set()
+    for name, stream in streams.items():
+        try:
+            task.client.finish(stream)
+            started.add(name)
+        except Failure:
+            continue
+    assert task.client.call("Wait", id=task.id).exit_status == 0
+    for name in started:
+        task.client.call("Wait", id=task.id, exec_id=name)
+
+    def exits() -> list[str]:
+        return [event.id for topic, event in task.events.seen if topic == "/tasks/exit"]
+
+    eventually(lambda: task.id in exits(), 20, "the container's exit")
+    assert exits()[-1] == task.id
+    assert started <= set(exits())
+    assert len(exits()) == len(set(exits()))
+
+
+def test_a_hook_that_hangs(task: Task) -> None:
+    """Others are answered meanwhile; what containerd does when it gives up ends all of it.
+
+    The reference holds a lock meanwhile, and answers nobody.
+    """
+    if task.kind == "runc":
+        return
+    task.bundle.set("hooks", {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]})
+    with task.shim.client() as other:
+        creating = other.begin("Create", id=task.id, bundle=str(task.bundle.path), options=task.options)
+        assert not other.answered(creating, 1)
+        assert task.client.call("Connect", id=task.id).shim_pid > 0
+        refused(NOT_FOUND, lambda: task.client.call("State", id=task.id))
+        refused(NOT_FOUND, lambda: task.client.call("Delete", id=task.id))
+        task.client.call("Shutdown", id=task.id)
+        with pytest.raises((Failure, Lost)):
+            other.finish(creating)
+
+
+def test_noise(task: Task) -> None:
+    """Clients that send anything and leave: nothing of them stays, and the container does not notice."""
+    pid = task.run()
+    shim = task.client.call("Connect", id=task.id).shim_pid
+    before = len(os.listdir(f"/proc/{shim}/fd"))
+    generator = random.Random(1)
+    for _ in range(100):
+        with task.shim.client() as client:
+            try:
+                for number in range(generator.randrange(6)):
+                    noise(generator, client, 2 * number + 1)
+            except Lost:
+                continue
+    assert task.client.call("Connect", id=task.id).task_pid == pid
+    assert task.state() == RUNNING
+    if task.kind != "runc":  # which keeps some of them
+        eventually(lambda: len(os.listdir(f"/proc/{shim}/fd")) <= before + 4, what="their descriptors are closed")
+
+
+def noise(generator: random.Random, client: Client, stream: int) -> None:
+    """Bytes, a frame, or a request with any payload."""
+    methods = ("State", "Create", "Exec", "Update", "Kill", "ResizePty", "CloseIO", "Stats", "Wait", "Checkpoint")
+    what = generator.randrange(3)
+    if what == 0:
+        client.send(generator.randbytes(generator.randrange(200)))
+    elif what == 1:
+        kind = generator.choice((REQUEST, generator.randrange(256)))
+        client.send(frame(stream, kind, generator.randbytes(generator.randrange(60))))
+    else:
+        client.begin_raw(generator.choice(methods), generator.randbytes(generator.randrange(40)))
