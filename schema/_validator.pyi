@@ -3,3 +3,4 @@ from collections.abc import Callable
 
 SOURCE: str
 CHECKS: dict[str, Callable[[object], bool]]
+SHAPES: dict[str, tuple[object, ...]]

@@ -29,7 +29,10 @@ FOLDER = Path(__file__).resolve().parent
 KINDS = ("config", "process", "state", "features")
 """What can be validated; the schema of each is `KIND.schema.json`."""
 
-NOTES = frozenset({"$schema", "$comment", "$defs", "title", "description", "pattern", "allowed"})
+SHAPED = ("config", "process")
+"""Those of them that callers write, and of which `shape` is wanted."""
+
+NOTES = frozenset({"$schema", "$comment", "$defs", "title", "description", "pattern", "allowed", "default", "read"})
 """Keywords without influence on the verdict."""
 
 _BY_TYPE = {
@@ -215,8 +218,8 @@ class _Writer:
             lines.append(f"if {var}.get({name!r}) is None: return False")
         lines += self.others(schema, var, depth)
         for name, needed in schema.get("dependentRequired", {}).items():
-            absent = " or ".join(f"{var}.get({other!r}) is None" for other in needed)
-            lines.append(f"if {var}.get({name!r}) is not None and ({absent}): return False")
+            absent = " or ".join(f"not {var}.get({other!r})" for other in needed)
+            lines.append(f"if {var}.get({name!r}) and ({absent}): return False")
         if "anyOf" in schema:
             choices = " or ".join(f"({condition(choice, var)})" for choice in schema["anyOf"])
             lines.append(f"if not ({choices}): return False")
@@ -288,6 +291,27 @@ def condition(schema: Schema, var: str) -> str:
     return " and ".join(tests)
 
 
+def shape(schema: Schema) -> tuple[object, ...] | None:
+    """What `verdict.normal` has to know of values that fit `schema`; None if there is nothing to know.
+
+    Of an object: ``("object", {name: shape of the member}, {name: what it is if absent}, {name: {value: what it is read
+    as}})``; of an array or a map: ``("each", shape of what is in it)``.
+    """
+    if schema.get("type") == "array":
+        inner = shape(schema.get("items", {}))
+        return inner and ("each", inner)
+    if "properties" not in schema:
+        inner = shape(schema["additionalProperties"]) if "additionalProperties" in schema else None
+        return inner and ("each", inner)
+    members = schema["properties"]
+    return (
+        "object",
+        {name: shape(part) for name, part in members.items()},
+        {name: part["default"] for name, part in members.items() if "default" in part},
+        {name: dict(part["read"]) for name, part in members.items() if "read" in part},
+    )
+
+
 def function_name(format_name: str) -> str:
     """The name of the function in `formats.py` for the format `format_name`."""
     return format_name.replace("-", "_")
@@ -328,6 +352,7 @@ def source(folder: Path = FOLDER) -> str:
         _TEXTS,
         *writer.functions,
         "CHECKS = {" + ", ".join(checks) + "}",
+        "SHAPES = {" + ", ".join(f"{kind!r}: {shape(schemas[kind])!r}" for kind in SHAPED) + "}",
     ]
     return "\n".join(parts) + "\n"
 

@@ -28,15 +28,14 @@ def absolute_path(s: str) -> bool:
     return s[:1] == "/" and text(s)
 
 
+def absolute_path_or_none(s: str) -> bool:
+    """Text that begins with a slash, or none at all."""
+    return s == "" or absolute_path(s)
+
+
 def env_entry(s: str) -> bool:
     """KEY=VALUE with a KEY that is not empty (environ(7))."""
     return s.find("=") > 0 and text(s)
-
-
-def capability(s: str) -> bool:
-    """CAP_ and upper-case letters or underscores; whether the kernel knows it is a later question."""
-    name = s[4:].replace("_", "A")
-    return s[:4] == "CAP_" and name.isascii() and name.isalpha() and name.isupper()
 
 
 def component(s: str) -> bool:
@@ -55,6 +54,11 @@ def interface_name(s: str) -> bool:
     return component(s) and ":" not in s and len(s.encode()) <= 15
 
 
+def interface_name_or_none(s: str) -> bool:
+    """As `interface_name`, or empty."""
+    return s == "" or interface_name(s)
+
+
 def hostname(s: str) -> bool:
     """What sethostname(2) and setdomainname(2) take: at most 64 bytes. May be empty."""
     return len(s) <= 64 and text(s) and len(s.encode()) <= 64
@@ -69,11 +73,6 @@ def hugepage_size(s: str) -> bool:
     """A number and KB, MB or GB, as in the names of the hugetlb controller's files."""
     number = s[:-2]
     return s[-2:] in ("KB", "MB", "GB") and number[:1] != "0" and number.isascii() and number.isdigit()
-
-
-def device_access(s: str) -> bool:
-    """One to three of the letters r, w and m."""
-    return 0 < len(s) <= 3 and not s.strip("rwm")
 
 
 def mb_schema(s: str) -> bool:

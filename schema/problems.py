@@ -153,8 +153,9 @@ def _dependent_required(
     validator: object, needed: dict[str, list[str]], instance: object, schema: object
 ) -> Iterator[ValidationError]:
     for name, others in needed.items():
-        if type(instance) is dict and name in instance:
-            yield from _required(validator, others, instance, schema)
+        if type(instance) is dict and instance.get(name):
+            given = {other: value for other, value in instance.items() if value}  # what is empty counts as absent
+            yield from _required(validator, others, given, schema)
 
 
 def _property_names(validator: Any, names: object, instance: object, schema: object) -> Iterator[ValidationError]:

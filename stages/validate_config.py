@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, PlanWarning, Spec, Stage, Step, hookimpl
 from gosudacon.base import posix
 from gosudacon.base.errors import reason
 from gosudacon.schema import verdict
@@ -62,6 +62,7 @@ class ValidateConfig(Stage):
             raise ConfigError(f"{name} is not supported: {REFUSED[name]}", where=f"annotations.{name}")
         if spec.rootfs == "/":
             raise ConfigError("invalid rootfs: / of the host", where="root.path")
+        yield from _warnings(spec)
         yield OpenRoot(path=spec.rootfs)
 
     def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
@@ -80,6 +81,31 @@ class ValidateConfig(Stage):
         if not verdict.accepts(checked.plain()):
             raise _problems(checked)
         yield from ()
+
+
+def _warnings(spec: Spec) -> Iterator[Step]:
+    """What is read in a way that its author may not have meant."""
+    for place, name in spec.renamed:
+        yield PlanWarning(message=f"read as {place.rpartition('.')[2]}, though it is written {name}", where=place)
+    if spec.config.get("ociVersion") is None:
+        yield PlanWarning(message="absent", where="ociVersion")
+    if "" in (spec.config.get("annotations") or {}):
+        yield PlanWarning(message="an annotation without a name", where="annotations")
+    for where, path in _paths(spec):
+        if path[:1] != "/":
+            yield PlanWarning(message=f"not absolute, read as /{path}" if path else "empty: ignored", where=where)
+
+
+def _paths(spec: Spec) -> Iterator[tuple[str, str]]:
+    """(place, path) of paths in the container that its / is put before, if they are relative."""
+    for index, mount in enumerate(spec.config.get("mounts") or ()):
+        yield f"mounts[{index}].destination", mount["destination"]
+    for index, device in enumerate(spec.linux.get("devices") or ()):
+        yield f"linux.devices[{index}].path", device["path"]
+    hidden = (("maskedPaths", spec.linux.get("maskedPaths")), ("readonlyPaths", spec.linux.get("readonlyPaths")))
+    for key, paths in hidden:
+        for index, path in enumerate(paths or ()):
+            yield f"linux.{key}[{index}]", path
 
 
 def _problems(spec: Spec, kind: str = "config") -> ConfigError:

@@ -6,6 +6,7 @@ from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container.state import UnreadableError
 from gosudacon.pipeline.step import Spec
+from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def load(id: str, bundle: str, options: Options | None = None) -> Spec:
     Raises `Error` if there is none, `ConfigError` if it is no JSON object.
     """
     text = read(bundle)
-    return Spec(parse(text), id, bundle, options, text)
+    renamed: list[tuple[str, str]] = []
+    return Spec(parse(text, renamed), id, bundle, options, text, renamed=renamed)
 
 
 def read(bundle: str) -> bytes:
@@ -57,8 +59,11 @@ def saved(store: Store, file: str = layout.CONFIG) -> Config:
     return config
 
 
-def parse(text: bytes) -> Config:
-    """config.json's object. Raises `ConfigError` with line and column for broken JSON."""
+def parse(text: bytes, renamed: list[tuple[str, str]] | None = None) -> Config:
+    """config.json's object, in the form that the specification describes (`schema.verdict.normal`).
+
+    ``renamed`` gets what that says. Raises `ConfigError` with line and column for broken JSON.
+    """
     try:
         config = jsonio.loads(text)
     except jsonio.JSONError as error:
@@ -69,4 +74,7 @@ def parse(text: bytes) -> Config:
         config = jsonio.without_nulls(config)
     if not isinstance(config, dict):
         raise ConfigError("invalid config.json: not a JSON object")
+    found = verdict.normal(config)
+    if renamed is not None:
+        renamed += found
     return config  # type: ignore[return-value]  # for the validator to say

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.pipeline.step import Options
+from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def load(path: str) -> Process:
         process = jsonio.without_nulls(process)
     if not isinstance(process, dict):
         raise ConfigError(f"invalid process file {path}: not a JSON object")
+    verdict.normal(process, "process")
     return process  # type: ignore[return-value]  # for the validator to say
 
 
@@ -103,7 +105,7 @@ def change(own: Process, args: list[str], options: ExecOptions) -> Process:
     process.pop("terminal", None)
     user: User = {**(own.get("user") or {})}
     process["user"] = user
-    if options.user is not None:
+    if options.user:
         uid, colon, gid = options.user.partition(":")
         user["uid"] = _id(uid, options.user)
         if colon:
@@ -113,11 +115,11 @@ def change(own: Process, args: list[str], options: ExecOptions) -> Process:
         user["additionalGids"] = [*(user.get("additionalGids") or ()), *more]
     if options.env:
         process["env"] = [*(own.get("env") or ()), *options.env]
-    if options.cwd is not None:
+    if options.cwd:
         process["cwd"] = options.cwd
-    if options.process_label is not None:
+    if options.process_label:
         process["selinuxLabel"] = options.process_label
-    if options.apparmor is not None:
+    if options.apparmor:
         process["apparmorProfile"] = options.apparmor
     if options.no_new_privs:
         process["noNewPrivileges"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import ConfigError, Error
+from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _LIMIT = 16 << 20
 _R = "linux.resources"
 #: Values that the kernel takes together: who changes one states the other again.
 _PAIRS = {"memory": ("limit", "swap"), "cpu": ("quota", "period")}
+_SECTIONS = ("memory", "cpu", "pids", "blockIO", "network", "rdma", "unified")
 _ZERO_COUNTS = ("burst", "idle", "swappiness")
 #: Lists of which an entry replaces the one with the same key.
 _KEYS = {
@@ -43,7 +45,9 @@ def read(path: str, stdin: int = 0) -> Resources:
         raise Error(f"invalid resources in {what}: {error}") from error
     if not isinstance(value, dict):
         raise Error(f"invalid resources in {what}: not a JSON object")
-    return jsonio.without_nulls(value)  # type: ignore[return-value]  # for the validator to say
+    value = jsonio.without_nulls(value)
+    verdict.normal(value, "config", _R)
+    return value  # type: ignore[return-value]  # for the validator to say
 
 
 def merge(current: Mapping[str, object], given: Mapping[str, object]) -> tuple[Resources, Resources]:
@@ -56,11 +60,13 @@ def merge(current: Mapping[str, object], given: Mapping[str, object]) -> tuple[R
     merged = dict(current)
     changed: Members = {}
     for name, value in given.items():
-        if value is None or name == "devices":
+        if value is None:
             continue
         if name == "hugepageLimits":
             changed[name] = value
             merged[name] = _upsert(current.get(name), value, _KEYS[name], f"{_R}.{name}")
+        elif name not in _SECTIONS:  # device rules, and what a newer caller may know
+            continue
         elif not isinstance(value, dict):
             raise ConfigError(f"{name} must be an object", where=f"{_R}.{name}")
         else:

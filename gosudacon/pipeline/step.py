@@ -236,6 +236,8 @@ class Spec:
 
     ``operation`` is what the plan is for: `CREATE`, `EXEC`, `RESTORE` or `UPDATE`. For ``exec``, ``target`` is the
     container to enter and ``config`` the one it was made from, with the process to be executed in it as ``process``.
+
+    ``renamed`` has each name that was written in other letters than the specification's: (place, as written).
     """
 
     def __init__(
@@ -247,6 +249,7 @@ class Spec:
         text: bytes | None = None,
         target: Target | None = None,
         operation: str = "",
+        renamed: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.config = config
         self.id = id
@@ -255,6 +258,7 @@ class Spec:
         self.text = text
         self.target = target
         self.operation = operation or (CREATE if target is None else EXEC)
+        self.renamed = renamed
 
     def replace(self, **changes: object) -> Spec:
         """A spec with other attributes, named as the constructor names them; this one stays as it is."""

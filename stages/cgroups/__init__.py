@@ -125,8 +125,13 @@ def _warnings(spec: Spec, host: Host, resources: Resources) -> Iterator[Step]:
         if value:
             text = "ignored: kernel memory is part of a container's memory"
             yield PlanWarning(message=text, where=f"linux.resources.memory.{key}")
-    if resources.get("devices") and (not host.cgroup_mounts or _manager(spec) == DISABLED):
+    rules = resources.get("devices") or []
+    if rules and (not host.cgroup_mounts or _manager(spec) == DISABLED):
         yield PlanWarning(message="ignored: there is no cgroup", where="linux.resources.devices")
+    elif any((entry.get("access") or "").strip("rwm") for entry in rules):
+        from gosudacon.stages.cgroups import devices
+
+        yield from devices.warnings(rules)
 
 
 def _driver(spec: Spec, host: Host) -> Driver:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CREATE_CONTAINER, ISOLATE, PIVOT, PREPARE, RUNTIME, ConfigError, Context, Spec, Step
+from gosudacon.api import (
+    CREATE_CONTAINER,
+    ISOLATE,
+    PIVOT,
+    PREPARE,
+    RUNTIME,
+    ConfigError,
+    Context,
+    PlanWarning,
+    Spec,
+    Step,
+)
 from gosudacon.base import posix
 from gosudacon.linux import mount
 from gosudacon.linux.cgroup import files
@@ -41,11 +52,14 @@ DEFAULTS: tuple[tuple[str, int, int, str], ...] = (
 def rules_of(entries: list[ResourcesDevice]) -> list[Rule]:
     """The rules of config.json and the defaults, in the order they apply; before the first, nothing is allowed.
 
+    A rule without any of the letters that there are says nothing, unless it is for all devices: then it is for all
+    access, as in runc.
+
     A rule that denies a whole type of devices, as the first of most configurations does, does not deny the default
     ones, which the specification wants to be there. A narrower denial after the last of those does.
     Raises `ConfigError` for an entry that the kernel could not enforce.
     """
-    rules = [_rule(index, entry) for index, entry in enumerate(entries)]
+    rules = [rule for index, entry in enumerate(entries) if (rule := _rule(index, entry))[-1]]
     narrow = len(rules)
     for index in range(len(rules) - 1, -1, -1):
         allow, _, *what = rules[index]
@@ -63,15 +77,23 @@ def _rule(index: int, entry: ResourcesDevice) -> Rule:
     access = entry.get("access") or ""
     if not access:
         raise ConfigError(f"device access at {index} field cannot be empty", where=f"{where}.access")
-    if not set(access) <= set(_ALL):
-        raise ConfigError(f"invalid device access {access!r}", where=f"{where}.access", hint="of r, w and m")
     numbers = []
     for key, number in (("major", entry.get("major")), ("minor", entry.get("minor"))):
         number = ANY if number is None else number
         if not ANY <= number <= _LARGEST:
             raise ConfigError(f"invalid device {key} {number}", where=f"{where}.{key}")
         numbers.append(number)
-    return [bool(entry["allow"]), kind, *numbers, "".join(mode for mode in _ALL if mode in access)]
+    letters = "".join(mode for mode in _ALL if mode in access)
+    return [bool(entry.get("allow")), kind, *numbers, letters or (_ALL if kind == "a" else "")]
+
+
+def warnings(entries: list[ResourcesDevice]) -> Iterator[Step]:
+    """Which letters of the rules say nothing."""
+    for index, entry in enumerate(entries):
+        others = "".join(dict.fromkeys(letter for letter in entry.get("access") or "" if letter not in _ALL))
+        if others:
+            text = f"ignored: {others} is none of r, w and m"
+            yield PlanWarning(message=text, where=f"{WHERE}[{index}].access")
 
 
 def show(rule: Rule) -> str:

@@ -24,6 +24,7 @@ _INFINITY = (1 << 64) - 1
 NOTIFY_SOCKET = f"{layout.NOTIFY_MOUNT}/{layout.NOTIFY_SOCKET}"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
 _AFFINITY = "process.execCPUAffinity"
+_NICE = ("SCHED_OTHER", "SCHED_BATCH")
 
 
 class Handoff(Stage):
@@ -108,6 +109,8 @@ def _placement(process: Process, spec: Spec) -> Iterator[Step]:
     yield from _affinity(process, spec)
     if process.get("scheduler"):
         scheduler = _scheduler(process["scheduler"])
+        if scheduler.nice and scheduler.policy not in _NICE:
+            yield PlanWarning(message=f"ignored: {scheduler.policy} has no nice value", where="process.scheduler.nice")
         if spec.joins_pid_namespace:
             scheduler.side, scheduler.rank = RUNTIME, Rank.BORN
         yield scheduler
@@ -155,8 +158,9 @@ def _identity(spec: Spec, host: Host, process: Process, user: User) -> Iterator[
     privileged = host.euid == 0
     if groups and not privileged:
         raise ConfigError("additional groups need root", where="process.user.additionalGids")
-    sets = _capabilities(process.get("capabilities"))
-    yield from _warnings(sets, uid)
+    unknown: list[str] = []
+    sets = _capabilities(process.get("capabilities"), unknown)
+    yield from _warnings(sets, uid, unknown)
     keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
     yield confine.SetIdentity(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
     yield confine.ChangeDirectory(cwd=process["cwd"])
@@ -213,8 +217,11 @@ def _rlimits(entries: list[Rlimit]) -> list[list[int | str]]:
     return list(limits.values())
 
 
-def _capabilities(config: Capabilities | None) -> dict[str, list[str]] | None:
-    """None when the configuration says nothing: then, as with runc, all but what could be inherited stays as it is."""
+def _capabilities(config: Capabilities | None, unknown: list[str]) -> dict[str, list[str]] | None:
+    """None when the configuration says nothing: then, as with runc, all but what could be inherited stays as it is.
+
+    Names of capabilities that are not known, since they are newer than this program, go to ``unknown``.
+    """
     if config is None:
         return None
     sets = {
@@ -224,19 +231,20 @@ def _capabilities(config: Capabilities | None) -> dict[str, list[str]] | None:
         "inheritable": list(config.get("inheritable") or ()),
         "ambient": list(config.get("ambient") or ()),
     }
-    for kind, names in sets.items():
-        for index, name in enumerate(names):
-            if name not in capability.NUMBERS:
-                raise ConfigError(f"unknown capability {name}", where=f"process.capabilities.{kind}[{index}]")
     for index, name in enumerate(sets["effective"]):
-        if name not in sets["permitted"]:
+        if name in capability.NUMBERS and name not in sets["permitted"]:
             raise ConfigError(f"{name} is not permitted", where=f"process.capabilities.effective[{index}]")
+    for kind, names in sets.items():
+        unknown += [name for name in names if name not in capability.NUMBERS and name not in unknown]
+        sets[kind] = [name for name in names if name in capability.NUMBERS]
     return sets
 
 
-def _warnings(sets: dict[str, list[str]] | None, uid: int) -> Iterator[Step]:
-    """What capabilities(7) makes of the sets at execve(2), where that is more than they say."""
+def _warnings(sets: dict[str, list[str]] | None, uid: int, unknown: list[str]) -> Iterator[Step]:
+    """What is left out; and what capabilities(7) makes of the sets at execve(2), where that is more than they say."""
     where = "process.capabilities"
+    if unknown:
+        yield PlanWarning(message=f"ignoring unknown or unavailable capabilities: [{' '.join(unknown)}]", where=where)
     if sets is None:
         yield PlanWarning(message="absent: no capability is taken away from root", where=where)
     elif uid == 0 and not set(sets["bounding"]) <= set(sets["permitted"]):
@@ -251,7 +259,6 @@ def _scheduler(config: Scheduler) -> confine.SetScheduler:
     nice, priority = config.get("nice") or 0, config.get("priority") or 0
     runtime, deadline, period = config.get("runtime") or 0, config.get("deadline") or 0, config.get("period") or 0
     rules = (
-        ("nice", nice, ("SCHED_OTHER", "SCHED_BATCH")),
         ("priority", priority, ("SCHED_FIFO", "SCHED_RR")),
         ("runtime", runtime, ("SCHED_DEADLINE",)),
         ("deadline", deadline, ("SCHED_DEADLINE",)),

@@ -236,10 +236,10 @@ class SetUmask(Step):
     umask: int
 
     def describe(self) -> str:
-        return f"umask({self.umask:03o})"
+        return f"umask({self.umask & 0o777:03o})"
 
     def run(self, context: Context) -> None:
-        posix.umask(self.umask)
+        posix.umask(self.umask & 0o777)
 
 
 class SetNoNewPrivileges(Step):

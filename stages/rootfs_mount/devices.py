@@ -198,10 +198,8 @@ def _node(device: Device, where: str) -> Node:
     if kind not in _KINDS:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")
     name = mount.normal(device.get("path") or "")
-    if not str(device.get("path")).startswith("/") or name == "/" or ".." in name.split("/"):
-        raise ConfigError(f"device path {device.get('path')!r} is not absolute", where=f"{where}.path")
-    if kind != "p" and (device.get("major") is None or device.get("minor") is None):
-        raise ConfigError(f"device {name} needs major and minor", where=where)
+    if name == "/" or ".." in name.split("/"):
+        raise ConfigError(f"device path {device.get('path')!r} is none of a file", where=f"{where}.path")
     permissions = 0o666 if mode is None else mode & 0o7777
     return [
         name,

@@ -166,7 +166,7 @@ def empty_tmpfs() -> int:
 def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps for linux.readonlyPaths and linux.maskedPaths.
 
-    Raises `ConfigError` without a mount namespace, and for a path that is not absolute or would mask the root.
+    Raises `ConfigError` without a mount namespace, and for a path that would mask the root.
     """
     readonly = list(_each(spec.linux.get("readonlyPaths") or [], f"linux.{_KEYS[0]}"))
     masked = list(_each(spec.linux.get("maskedPaths") or [], f"linux.{_KEYS[1]}"))
@@ -197,13 +197,14 @@ def plan_hidden(spec: Spec, host: Host) -> Iterator[Step]:
 
 
 def _each(paths: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
-    """Every path once, without what means nothing in it (``//``, ``/./``, a slash at the end), and its place."""
+    """Every path once, without what means nothing in it (``//``, ``/./``, a slash at the end), and its place.
+
+    A relative one is taken from the container's root; an empty one is none.
+    """
     seen = set()
     for index, written in enumerate(paths):
-        if not written.startswith("/"):
-            raise ConfigError(f"{written!r} is not an absolute path", where=f"{where}[{index}]")
         name = mount.normal(written)
-        if name not in seen:
+        if written and name not in seen:
             seen.add(name)
             yield name, f"{where}[{index}]"
 

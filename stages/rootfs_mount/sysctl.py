@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, Spec, Step
+from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, PlanWarning, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, namespace, path
 
@@ -89,7 +89,10 @@ def plan_sysctl(spec: Spec) -> Iterator[Step]:
     for key, value in (spec.linux.get("sysctl") or {}).items():
         where = f"linux.sysctl[{key}]"
         name = _path(key, where)
-        if not value or "\0" in value or "\n" in value:
+        if not value:  # the kernel takes a write of nothing, and leaves the value as it is
+            yield PlanWarning(message="empty: ignored", where=where)
+            continue
+        if "\0" in value or "\n" in value:
             raise ConfigError(f"sysctl {key!r}: {value!r} is not a value of one line", where=where)
         kind = _namespace(key, name, where)
         if kind not in namespaces:

@@ -110,10 +110,11 @@ class SeccompStage(Stage):
         if not profile.get("defaultAction") and not profile.get("syscalls"):  # what runc takes for "no profile"
             text = "an empty action and no rules: no system call is filtered"
             return [PlanWarning(message=text, where=f"{_WHERE}.defaultAction")] if profile else []
+        profile, warnings = _meant(profile)
         notifies = _check(profile)
         lacking = _lacking(spec.process)
         early = bool(lacking or spec.joins_pid_namespace) and _allows_what_follows(spec, profile, bool(lacking))
-        steps: list[Step] = [self._compile(profile, host)]
+        steps: list[Step] = [*warnings, self._compile(profile, host)]
         if not _restricts(profile):
             steps.append(PlanWarning(message="the filter lets every system call through", where=_WHERE))
         if lacking:
@@ -181,6 +182,25 @@ def _notifying(profile: Seccomp, flags: list[str], rank: int) -> list[Step]:
         agent.SendListener(rank=rank, metadata=metadata, where=where),
         agent.CloseListener(rank=rank, where=where),
     ]
+
+
+def _meant(profile: Seccomp) -> tuple[Seccomp, list[Step]]:
+    """The profile without rules that name no system call, and what is ignored in it."""
+    warnings: list[Step] = []
+    rules: list[Syscall] = []
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        where = f"{_WHERE}.syscalls[{index}]"
+        if not rule.get("names"):
+            warnings.append(PlanWarning(message="ignored: the rule names no system call", where=f"{where}.names"))
+            continue
+        rules.append(rule)
+        if rule.get("errnoRet") is not None and rule["action"] not in (ERRNO, TRACE):
+            text = f"ignored: {rule['action']} takes no errno"
+            warnings.append(PlanWarning(message=text, where=f"{where}.errnoRet"))
+    default = profile.get("defaultAction")
+    if profile.get("defaultErrnoRet") is not None and default not in (ERRNO, TRACE):
+        warnings.append(PlanWarning(message=f"ignored: {default} takes no errno", where=f"{_WHERE}.defaultErrnoRet"))
+    return {**profile, "syscalls": rules}, warnings
 
 
 def _compiled(profile: Seccomp) -> Seccomp:
@@ -253,7 +273,7 @@ def _check_rule(rule: Syscall, where: str) -> None:
     _check_action(action, rule.get("errnoRet"), f"{where}.action", f"{where}.errnoRet")
     names = rule.get("names")
     if not names or not all(names):
-        raise ConfigError("an empty string or list does not name a system call", where=f"{where}.names")
+        raise ConfigError("an empty string does not name a system call", where=f"{where}.names")
     if action == NOTIFY and "write" in names:
         # init writes to say where the descriptor is, and no agent could answer before that.
         raise ConfigError("SCMP_ACT_NOTIFY cannot be used for the write syscall", where=f"{where}.names")
@@ -311,7 +331,7 @@ def _check_action(action: object, number: object, where: str, where_number: str)
         return
     limit = {ERRNO: _MAX_ERRNO, TRACE: _MAX_TRACE}.get(str(action))
     if limit is None:
-        raise ConfigError(f"{action} takes no errno", where=where_number)
+        return
     if type(number) is not int or not 0 <= number <= limit:
         raise ConfigError(f"{number!r} is not an errno: an integer from 0 to {limit}", where=where_number)
 

@@ -95,13 +95,13 @@ def test_every_error_at_once_with_its_place(bundle: Path, config: dict[str, Any]
 
 def test_what_stages_refuse_has_a_line_too(bundle: Path, config: dict[str, Any]) -> None:
     config["linux"]["namespaces"].append({"type": "user"})
-    config["process"]["capabilities"]["bounding"].append("CAP_NOSUCH")
+    config["process"]["capabilities"]["effective"].append("CAP_SYS_BOOT")
     write(bundle, config)
     lines = explain(bundle).stderr.splitlines()
     assert len(lines) == 2
     assert lines[0].endswith("a new user namespace needs uidMappings and gidMappings")
     row = int(lines[1].split(":")[1])
-    assert "CAP_NOSUCH" in (bundle / "config.json").read_text().splitlines()[row - 1]
+    assert "CAP_SYS_BOOT" in (bundle / "config.json").read_text().splitlines()[row - 1]
 
 
 @pytest.mark.parametrize(

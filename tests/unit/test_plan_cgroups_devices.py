@@ -156,7 +156,6 @@ def test_v1_lets_what_may_not_be_opened_be_made() -> None:
     [
         ({"allow": True}, "access", "device access at 1 field cannot be empty"),
         ({"allow": True, "access": ""}, "access", "device access at 1 field cannot be empty"),
-        ({"allow": True, "access": "rx"}, "access", "invalid device access 'rx'"),
         ({"allow": True, "type": "p", "access": "r"}, "type", "invalid device type 'p'"),
         ({"allow": True, "major": -2, "access": "r"}, "major", "invalid device major -2"),
         ({"allow": True, "minor": 1 << 31, "access": "r"}, "minor", "invalid device minor"),
@@ -166,6 +165,21 @@ def test_entries_that_are_refused(entry: Any, where: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         devices.rules_of([{"allow": False, "access": "rwm"}, entry])
     assert caught.value.where == f"linux.resources.devices[1].{where}"
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ({"access": "a"}, DENY_ALL),
+        ({"allow": True, "access": "a"}, ALLOW_ALL),
+        ({"allow": True, "type": "c", "major": 10, "minor": 232, "access": "awr"}, [True, "c", 10, 232, "rw"]),
+        ({"type": "c", "major": 10, "minor": 232, "access": "a"}, None),
+    ],
+)
+def test_letters_that_are_no_access(entry: Any, rule: Rule | None) -> None:
+    """As runc has it: a rule for all devices is for all access, another one without letters says nothing."""
+    found = devices.rules_of([{"allow": False, "access": "rwm"}, entry])
+    assert found == devices.rules_of([{"allow": False, "access": "rwm"}]) if rule is None else rule in found
 
 
 @pytest.mark.parametrize(

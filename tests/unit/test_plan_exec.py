@@ -201,7 +201,6 @@ def test_a_cgroup_that_is_not_the_container_s(registry: Registry, below: dict[st
         ({"user": {"uid": -1, "gid": 0}}, "user.uid"),
         ({"user": {"uid": (1 << 32) - 1, "gid": 0}}, "user.uid"),
         ({"user": {"uid": 1 << 32, "gid": 0}}, "user.uid"),
-        ({"capabilities": {"bounding": ["CAP_NONE"]}}, "process.capabilities.bounding[0]"),
         ({"execCPUAffinity": {"initial": "x"}}, "execCPUAffinity.initial"),
     ],
 )
@@ -346,10 +345,18 @@ NO_USERS = [
 ]
 
 
+@pytest.mark.parametrize("option", ["user", "cwd", "process_label", "apparmor"])
+def test_an_empty_option_is_none(option: str) -> None:
+    options = ExecOptions()
+    setattr(options, option, "")
+    assert processes.build(OWN, ["x"], options) == processes.build(OWN, ["x"], ExecOptions())
+
+
 @pytest.mark.parametrize("user", [*NO_USERS, "1 ", "1:-1"])
 def test_what_is_no_user(user: str) -> None:
-    with pytest.raises(Error, match="invalid user or group id"):
-        processes.build(OWN, ["x"], ExecOptions(user=user))
+    if user:  # an empty one is none
+        with pytest.raises(Error, match="invalid user or group id"):
+            processes.build(OWN, ["x"], ExecOptions(user=user))
     with pytest.raises(Error, match="invalid user or group id"):
         processes.build(OWN, ["x"], ExecOptions(additional_gids=[user]))
 

@@ -67,7 +67,7 @@ def test_merge(current: R, given: R, merged: R, changed: R) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"memory": 5}, {"cpu": "all"}, {"nosuch": 1}, {"hugepageLimits": {}}, {"blockIO": {"weightDevice": [1]}}],
+    [{"memory": 5}, {"cpu": "all"}, {"hugepageLimits": {}}, {"blockIO": {"weightDevice": [1]}}],
 )
 def test_what_cannot_be_merged(given: R) -> None:
     with pytest.raises(ConfigError):
@@ -117,6 +117,17 @@ def test_resources_that_are_no_object(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(Error, match="invalid resources in"):
         read(str(path))
+
+
+def test_what_nobody_knows_is_ignored(tmp_path: Path) -> None:
+    """Unknown names at any depth, names in other letters, and numbers that say "unset"."""
+    path = tmp_path / "resources"
+    path.write_text(
+        '{"nosuch": 1, "CPU": {"Shares": 5, "new": 1, "burst": -1}, "memory": {"limit": 18446744073709551615}}'
+    )
+    given = read(str(path))
+    assert given == {"nosuch": 1, "cpu": {"shares": 5, "new": 1}, "memory": {"limit": -1}}
+    assert merge({}, given) == ({key: given[key] for key in ("cpu", "memory")},) * 2
 
 
 def test_null_is_absent(tmp_path: Path) -> None:
