@@ -9,6 +9,9 @@ ORIGINAL = "original.json"  # the configuration before plugins edited it
 START_SOCKET = "start.sock"
 CGROUPS_NOTE = "cgroups.note"
 OLD_CGROUPS_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a newline
+INTEL_RDT_NOTE = "intel-rdt.note"
+NETWORK_NAMESPACE = "netns"  # a file that the container's network namespace is bound on
+NET_DEVICES_NOTE = "net-devices.note"
 NOTIFY = "notify"  # a directory, mounted in the container
 NOTIFY_SOCKET = "notify.sock"  # in that directory
 

@@ -40,7 +40,10 @@ def run(invocation: Invocation) -> int:
     options = invocation.options
     for name, what in (("l3-cache-schema", "l3 cache"), ("mem-bw-schema", "memory bandwidth")):
         if options[name]:
-            raise Error(f"Intel RDT: {what} schema is not enabled", hint="gosudacon does not support linux.intelRdt")
+            raise Error(
+                f"Intel RDT: {what} schema is not enabled",
+                hint="create sets what linux.intelRdt says; update cannot change it",
+            )
     for name in ("kernel-memory", "kernel-memory-tcp"):
         if options[name]:
             invocation.log.warning(f"--{name} has no effect: kernel memory is part of a container's memory")

@@ -19,6 +19,10 @@ KINDS = {
     "cgroups.noted": "gosudacon.stages.cgroups.noted:NotedCgroups",
     "cgroups.start-scope": "gosudacon.stages.cgroups.scope:StartScope",
     "hooks.run": "gosudacon.stages.hooks:RunHook",
+    "intel-rdt.make-class": "gosudacon.stages.intel_rdt:MakeClass",
+    "intel-rdt.monitor": "gosudacon.stages.intel_rdt:Monitor",
+    "net-devices.hold-namespace": "gosudacon.stages.net_devices:HoldNamespace",
+    "net-devices.move-device": "gosudacon.stages.net_devices:MoveDevice",
     "network.allow-forwarding": "gosudacon.plugins.network.steps:AllowForwarding",
     "network.make-bridge": "gosudacon.plugins.network.steps:MakeBridge",
     "network.make-link": "gosudacon.plugins.network.steps:MakeLink",
@@ -27,7 +31,7 @@ KINDS = {
     "rootfs-mount.make-notify-directory": "gosudacon.stages.rootfs_mount.notify:MakeNotifyDirectory",
 }
 #: What is undone, in this order, where state.json cannot be read: the state directory itself tells of it.
-SALVAGE = ("cgroups.noted", "rootfs-mount.make-notify-directory")
+SALVAGE = ("cgroups.noted", "net-devices.hold-namespace", "rootfs-mount.make-notify-directory")
 _GONE = "install the plugin again until its containers are deleted"
 
 

@@ -105,8 +105,6 @@ def _manager(spec: Spec) -> str:
 
 def _refuse(spec: Spec, host: Host, resources: Resources) -> None:
     """Refuse limits where there will be no cgroup to have them, and kinds of limits that are none of ours."""
-    if spec.has("linux.intelRdt"):
-        raise ConfigError("Intel RDT (cache and memory bandwidth allocation) is not supported", where="linux.intelRdt")
     if _manager(spec) == DISABLED:
         asked = [key for key, value in resources.items() if key != "devices" and value]
         if asked:

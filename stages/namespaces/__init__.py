@@ -347,8 +347,6 @@ class Namespaces(Stage):
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for namespaces that contradict each other or the rest of the configuration."""
-        if spec.has("linux.netDevices"):
-            raise ConfigError("moving network devices into the container is not supported", where="linux.netDevices")
         wanted = _wanted(spec)
         joined = {kind: path for kind, path in wanted.items() if path}
         new = [kind for kind, path in wanted.items() if not path]

@@ -113,6 +113,13 @@ DOES = {
     "ExpectScope": "",
     "StartScope": "create:*/cgroups.note write:*/cgroups.note",
     "SetUnitProperties": "",
+    # intel-rdt
+    "MakeClass": "mkdirat mkdir write:*/schemata create:*/intel-rdt.note write:*/intel-rdt.note",
+    "JoinClass": "write:*/tasks create:*/intel-rdt.note write:*/intel-rdt.note",
+    "Monitor": "mkdirat mkdir write:*/tasks create:*/intel-rdt.note write:*/intel-rdt.note",
+    # net-devices
+    "HoldNamespace": "create:*/netns mount",
+    "MoveDevice": "create:*/net-devices.note write:*/net-devices.note sendto clone setns; create:*/net-devices.note",
     # rootfs-mount
     "SetPropagation": "mount",
     "MakeParentPrivate": "mount",
@@ -197,13 +204,14 @@ DOES = {
     "PrepareExecve": "",
     "Execve": "execve",
 }
-BASES = "Limit MountStep _BindStep _CgroupStep _Path _WriteAttribute"
+BASES = "Limit _Group MountStep _BindStep _CgroupStep _Path _WriteAttribute"
 
 #: What a path that is not there, or a bind mount that has its flags already, leaves to do: nothing.
 MAY_BE_NEEDLESS = ("Mask", "MaskClassic", "MakeReadOnly", "MakeReadOnlyClassic")
 
 #: Steps of which these containers need not have any, and why.
 NOT_HERE = {
+    "network devices and resctrl, with tests of their own": "MakeClass JoinClass Monitor HoldNamespace MoveDevice",
     "other kernels": "BindRootClassic MountFilesystemClassic MountCopyClassic BindClassic BindClassicOrLink "
     "MaskClassic MakeReadOnlyClassic",
     "callers without privileges": "BindHere BindHereOrLink",

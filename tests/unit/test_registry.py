@@ -21,7 +21,7 @@ Plugin = Callable[..., None]
 Configured = Callable[..., Registry]
 
 BUILT_IN = [
-    *("validate-config", "namespaces", "cgroups", "hooks"),
+    *("validate-config", "namespaces", "cgroups", "intel-rdt", "net-devices", "hooks"),
     *("rootfs-mount", "pivot-root", "seccomp", "handoff"),
 ]
 STAGE = """
