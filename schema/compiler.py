@@ -32,7 +32,9 @@ KINDS = ("config", "process", "state", "features")
 SHAPED = ("config", "process")
 """Those of them that callers write, and of which `shape` is wanted."""
 
-NOTES = frozenset({"$schema", "$comment", "$defs", "title", "description", "pattern", "allowed", "default", "read"})
+NOTES = frozenset(
+    {"$schema", "$comment", "$defs", "title", "description", "pattern", "allowed", "default", "read", "warns"}
+)
 """Keywords without influence on the verdict."""
 
 _BY_TYPE = {

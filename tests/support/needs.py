@@ -77,6 +77,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "selinux": lambda: Path("/sys/fs/selinux/enforce").exists(),
     "userns": lambda: Path("/proc/self/ns/user").exists(),
     "timens": lambda: Path("/proc/self/ns/time").exists(),
+    "numa": lambda: Path("/proc/self/numa_maps").exists(),
     "idmapped-mounts": _idmapped_mounts,
     "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
