@@ -2,7 +2,8 @@
 
     python tools/pages.py
 
-What is outside of the marks in these files is kept. tests/unit/test_properties_docs.py compares them with what this makes.
+What is outside of the marks in these files is kept. tests/unit/test_properties_docs.py compares them with what this
+makes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What becomes of each property of config.json: the steps, a test, and the first kernel that can do it.
 
 Read by tools/pages.py, which writes docs/properties.md. A property that is not listed is as the one that holds it.
-The steps are classes below stages/; `-`: none, and why. The kernel is the release of Linux, empty for whatever runs gosudacon.
+The steps are classes below stages/; `-`: none, and why. The kernel is the release of Linux, empty for any that runs us.
 """
 
 from __future__ import annotations

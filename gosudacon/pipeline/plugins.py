@@ -8,9 +8,10 @@ from __future__ import annotations
 from gosudacon.base.errors import ConfigError, Error, reason
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.edit import Changes, Edit
-from gosudacon.pipeline.frozen import FrozenDict, freeze_spec
+from gosudacon.pipeline.frozen import FrozenDict, freeze_spec, thaw
 from gosudacon.pipeline.registry import EDIT
 from gosudacon.pipeline.step import EXEC, UPDATE
+from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ def edit(registry: Registry, spec: Spec, host: Host) -> Changes | None:
         except Exception as error:
             raise Error(f"plugin {plugin!r}: {EDIT}: {reason(error)}") from error
         freeze_spec(spec, _within(scope, spec.config, config))
+    if changes:  # a plugin may leave out, or write in other words, what a caller may
+        edited = thaw(spec.config)
+        verdict.normal(edited)
+        freeze_spec(spec, edited)
     return changes or None
 
 

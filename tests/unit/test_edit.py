@@ -272,6 +272,17 @@ def test_order_and_settings() -> None:
     assert found is not None and found.plugins() == ["one", "two"]
 
 
+def test_a_plugin_writes_as_callers_do() -> None:
+    """What a plugin leaves out or writes in other words is read as if it stood in config.json."""
+
+    def hook(spec: Spec, **_: Any) -> Edit:
+        return Edit().set("process.user", {"UID": 5}).set("linux.resources.cpu", {"burst": -1, "shares": 7})
+
+    read = spec({"process": {}})
+    plugins.edit(Fake({"a": hook}), read, Host())
+    assert read.config == {"process": {"user": {"uid": 5, "gid": 0}}, "linux": {"resources": {"cpu": {"shares": 7}}}}
+
+
 def test_a_plugin_that_wants_nothing() -> None:
     assert plugins.edit(Fake({"one": lambda **_: None, "two": lambda **_: Edit()}), spec({"a": 1}), Host()) is None
 
