@@ -41,7 +41,7 @@ def test_life(scratch: Path, groups: Path, make_bundle: Make) -> None:
     bundle = make_bundle().set(
         "linux.intelRdt", {"closID": "gold", "l3CacheSchema": "L3:0=0FF", "memBwSchema": "MB:1=50"}
     )
-    shown = runtime.call("explain", bundle.path).stdout
+    shown = runtime.call("explain", "--format", "json", bundle.path).stdout
     assert "create the class of service gold, unless it is there with these shares; write L3:0=0FF, MB:1=50" in shown
     pid = runtime.boot(bundle)
     assert (groups / "gold/tasks").read_text() == f"{pid}\n"
