@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from gosudacon.api import (
     CREATE_CONTAINER,
+    ISOLATE,
     MOUNT,
     PREPARE,
     RUNTIME,
@@ -120,6 +121,23 @@ class JoinClass(_Group):
         _note(context, _JOINED)
 
 
+class EnterClass(_Group):
+    """Put a process of `exec` in the class, and in the monitoring group if there is one."""
+
+    phase = ISOLATE
+    side = RUNTIME
+    monitored: str
+
+    def describe(self) -> str:
+        return f"write the process to tasks of the class of service {self.group}"
+
+    def run(self, context: Context) -> None:
+        below = f"{self.directory}/mon_groups/{self.monitored}" if self.monitored else self.directory
+        for directory in dict.fromkeys((self.directory, below)):
+            if resctrl.exists(directory):  # else it was removed: the container's other processes are in none, either
+                resctrl.write(self.root, f"{directory}/tasks", f"{context.pid}\n")
+
+
 class Monitor(_Group):
     """Make a monitoring group for the container, with its process in it."""
 
@@ -184,7 +202,6 @@ class IntelRdtStage(Stage):
     after = ("namespaces",)
     before = ("hooks",)
     keys = (_WHERE,)
-    exec_keys = ("",)  # of no interest to exec: its process is forked by the runtime, and enters through the cgroup
 
     def features(self) -> Features:
         """That there is support, and of which parts."""
@@ -192,10 +209,7 @@ class IntelRdtStage(Stage):
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `ConfigError` for a caller who may not change the file system."""
-        config = spec.linux.get("intelRdt") or {}
-        root = self.settings.get("directory", resctrl.ROOT)
-        if not isinstance(root, str) or not root.startswith("/"):
-            raise Error(f"invalid setting of stage intel-rdt in config.toml: directory = {root!r}")
+        config, root = spec.linux.get("intelRdt") or {}, self._root()
         if host.euid != 0:
             raise ConfigError("Intel RDT needs root", where=_WHERE)
         closid = config.get("closID")
@@ -208,6 +222,18 @@ class IntelRdtStage(Stage):
             yield PlanWarning(
                 message="neither shares nor monitoring: the class of service limits nothing", where=_WHERE
             )
+
+    def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Into the container's class: the process is the runtime's child, not the container's."""
+        config = spec.linux.get("intelRdt") or {}
+        monitored = spec.id if config.get("enableMonitoring") else ""
+        yield EnterClass(root=self._root(), group=config.get("closID") or spec.id, monitored=monitored)
+
+    def _root(self) -> str:
+        root = self.settings.get("directory", resctrl.ROOT)
+        if not isinstance(root, str) or not root.startswith("/"):
+            raise Error(f"invalid setting of stage intel-rdt in config.toml: directory = {root!r}")
+        return root
 
 
 @hookimpl

@@ -38,7 +38,7 @@ def build(profile: Seccomp, others: str, path: str, overlooked: list[str] | None
 
     ``others`` is the action for architectures that the profile does not list. ``overlooked`` takes what should be
     held back and cannot be, since libseccomp does not know it. Returns an array of struct sock_filter. Raises
-    `Error` for what libseccomp or the kernel does not support.
+    `Error` for what libseccomp or the kernel does not support, and for a rule that would hold nothing back.
     """
     library = Library(path)
     default = value_of(profile["defaultAction"], profile.get("defaultErrnoRet"))
@@ -111,8 +111,11 @@ def _add(scratch: Filter, name: str, action: int, default: int, alternatives: li
 
 
 def _unknown(scratch: Filter, names: list[str], where: str) -> list[str]:
-    """What to say of names that are to be held back and that libseccomp does not know."""
+    """What to say of names that are to be held back and that libseccomp does not know; `Error` if it knows none."""
     unknown = [name for name in names if scratch.number(name) == SCMP_ERROR]
+    if len(unknown) == len(names):
+        text = f"libseccomp does not know {', '.join(unknown)}, so this rule would block nothing"
+        raise Error(text, where=where, hint="is the name spelled right? a newer libseccomp knows more of them")
     return [f"{where}: libseccomp does not know {name}, which is not held back" for name in unknown]
 
 

@@ -116,6 +116,7 @@ DOES = {
     # intel-rdt
     "MakeClass": "mkdirat mkdir write:*/schemata create:*/intel-rdt.note write:*/intel-rdt.note",
     "JoinClass": "write:*/tasks create:*/intel-rdt.note write:*/intel-rdt.note",
+    "EnterClass": "; write:*/tasks",
     "Monitor": "mkdirat mkdir write:*/tasks create:*/intel-rdt.note write:*/intel-rdt.note",
     # net-devices
     "HoldNamespace": "create:*/netns mount",
@@ -211,7 +212,7 @@ MAY_BE_NEEDLESS = ("Mask", "MaskClassic", "MakeReadOnly", "MakeReadOnlyClassic")
 
 #: Steps of which these containers need not have any, and why.
 NOT_HERE = {
-    "network devices and resctrl, with tests of their own": "MakeClass JoinClass Monitor HoldNamespace MoveDevice",
+    "network devices and resctrl": "MakeClass JoinClass EnterClass Monitor HoldNamespace MoveDevice",
     "other kernels": "BindRootClassic MountFilesystemClassic MountCopyClassic BindClassic BindClassicOrLink "
     "MaskClassic MakeReadOnlyClassic",
     "callers without privileges": "BindHere BindHereOrLink",

@@ -45,6 +45,8 @@ def test_life(scratch: Path, groups: Path, make_bundle: Make) -> None:
     assert "create the class of service gold, unless it is there with these shares; write L3:0=0FF, MB:1=50" in shown
     pid = runtime.boot(bundle)
     assert (groups / "gold/tasks").read_text() == f"{pid}\n"
+    told = runtime.call("exec", bundle.id, "/bin/sh", "-c", "echo $$").stdout
+    assert told.strip().isdecimal() and (groups / "gold/tasks").read_text() not in (f"{pid}\n", "")
     runtime.delete(bundle, "--force")
     assert (groups / "gold/schemata").read_text() == "    L3:0=ff;1=f0\n    MB:0=100;1=50\n"
 
