@@ -293,25 +293,22 @@ def condition(schema: Schema, var: str) -> str:
     return " and ".join(tests)
 
 
-def shape(schema: Schema) -> tuple[object, ...] | None:
+def shape(schema: Schema) -> Schema | None:
     """What `verdict.normal` has to know of values that fit `schema`; None if there is nothing to know.
 
-    Of an object: ``("object", {name: shape of the member}, {name: what it is if absent}, {name: {value: what it is read
-    as}})``; of an array or a map: ``("each", shape of what is in it)``.
+    Of an object: ``members`` (name -> shape), ``absent`` (name -> what it is then) and ``read`` (name -> {value: what
+    it is read as}); of an array or a map: ``each``, the shape of what is in it.
     """
-    if schema.get("type") == "array":
-        inner = shape(schema.get("items", {}))
-        return inner and ("each", inner)
-    if "properties" not in schema:
-        inner = shape(schema["additionalProperties"]) if "additionalProperties" in schema else None
-        return inner and ("each", inner)
-    members = schema["properties"]
-    return (
-        "object",
-        {name: shape(part) for name, part in members.items()},
-        {name: part["default"] for name, part in members.items() if "default" in part},
-        {name: dict(part["read"]) for name, part in members.items() if "read" in part},
-    )
+    if "properties" in schema:
+        members = schema["properties"]
+        return {
+            "members": {name: shape(part) for name, part in members.items()},
+            "absent": {name: part["default"] for name, part in members.items() if "default" in part},
+            "read": {name: dict(part["read"]) for name, part in members.items() if "read" in part},
+        }
+    inner = schema.get("items") or schema.get("additionalProperties")
+    found = shape(inner) if inner else None
+    return {"each": found} if found else None
 
 
 def function_name(format_name: str) -> str:

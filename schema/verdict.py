@@ -10,9 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Shape = tuple[Any, ...]  # as `compiler.shape` makes it
+    from gosudacon.schema.compiler import Schema
 
 try:
     from gosudacon.schema._validator import CHECKS, SHAPES
@@ -48,30 +46,30 @@ def normal(value: object, kind: str = "config", at: str = "") -> list[tuple[str,
     return renamed
 
 
-def _shape(kind: str, at: str) -> Shape:
-    shape: Any = SHAPES.get(kind)
+def _shape(kind: str, at: str) -> Schema:
+    shape = SHAPES.get(kind)
     if shape is None:
         from gosudacon.schema import compiler
 
-        shape = compiler.shape(compiler.load(kind))
+        shape = compiler.shape(compiler.load(kind)) or {}
     for name in at.split(".") if at else ():
-        shape = shape[1][name]
-    found: Shape = shape
-    return found
+        shape = shape["members"][name]
+    return shape
 
 
-def _walk(value: object, shape: Shape, where: str, renamed: list[tuple[str, str]]) -> None:
-    if shape[0] == "each":
+def _walk(value: object, shape: Schema, where: str, renamed: list[tuple[str, str]]) -> None:
+    each = shape.get("each")
+    if each is not None:
         if type(value) is list:
             for index, item in enumerate(value):
-                _walk(item, shape[1], f"{where}[{index}]", renamed)
+                _walk(item, each, f"{where}[{index}]", renamed)
         elif type(value) is dict:
             for name, item in value.items():
-                _walk(item, shape[1], f"{where}.{name}", renamed)
+                _walk(item, each, f"{where}.{name}", renamed)
         return
     if type(value) is not dict:
         return
-    _, members, defaults, read = shape
+    members, absent, read = shape["members"], shape["absent"], shape["read"]
     if not value.keys() <= members.keys():
         _rename(value, members, where, renamed)
     for name in read:
@@ -82,9 +80,9 @@ def _walk(value: object, shape: Shape, where: str, renamed: list[tuple[str, str]
                 del value[name]
             else:
                 value[name] = new
-    for name in defaults:
+    for name in absent:
         if value.get(name) is None:
-            value[name] = defaults[name]
+            value[name] = absent[name]
     for name in value:
         inner = members.get(name)
         if inner is not None:
