@@ -37,12 +37,20 @@ def main(entry: str = "") -> NoReturn:
         from gosudacon.launcher.start import prepare
 
         prepare(sys.argv[1:], entry or _PACKAGE + "/__main__.py", _PACKAGE)
-    owned = posix.stat(_PACKAGE)
-    if posix.geteuid() == 0 and (owned.st_uid != 0 or owned.st_mode & 0o022):
-        _leave(f"gosudacon: {_PACKAGE} can be written to by others than root: refusing to run its code as root")
+    _check_owner()
     from gosudacon.cli.main import main as run
 
     _leave(run(sys.argv[1:]))
+
+
+def _check_owner() -> None:
+    owned = posix.stat(_PACKAGE)
+    if posix.geteuid() != 0 or (owned.st_uid == 0 and not owned.st_mode & 0o022):
+        return
+    from gosudacon.base.ownership import is_safe
+
+    if not is_safe(_PACKAGE, owned):
+        _leave(f"gosudacon: {_PACKAGE} can be written to by others than root: refusing to run its code as root")
 
 
 def _show_environment() -> None:

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import gosudacon
+from gosudacon.base import ownership
 from gosudacon.base.errors import Error
 from gosudacon.cli import engine_config, share
 from gosudacon.cli.completion import check_name
@@ -124,11 +125,10 @@ def is_ours(command: Path) -> bool:
 
 def check_owner(package: Path) -> None:
     """Raise `Error` if anybody but root (or the calling user) could change the package's code."""
-    trusted = {0, os.geteuid()}
     for path in [*package.resolve().parents, *_tree(package)]:
         status = path.stat()
         sticky = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
-        if status.st_uid not in trusted:
+        if not ownership.is_trusted(str(path), status.st_uid):
             raise Error(f"{path} belongs to user {status.st_uid}, not to root", hint="install the package as root")
         if status.st_mode & 0o022 and not sticky:
             raise Error(f"{path} can be written to by its group or by everybody", hint=f"chmod go-w {path}")

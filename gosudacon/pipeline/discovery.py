@@ -13,7 +13,7 @@ from types import ModuleType
 import pluggy
 
 from gosudacon import hookspecs
-from gosudacon.base import jsonio
+from gosudacon.base import jsonio, ownership
 from gosudacon.base.errors import Error, reason
 from gosudacon.pipeline import order
 from gosudacon.pipeline.step import Stage
@@ -76,8 +76,7 @@ def _read(path: str, required: bool) -> dict[str, Any]:
     settings: dict[str, object] = {}
     try:
         with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            if not ownership.is_safe(path, os.fstat(file.fileno())):
                 raise Error(f"{path}: must belong to root and be writable only by its owner")
             settings = tomllib.load(file)
     except FileNotFoundError:
