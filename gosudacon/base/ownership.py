@@ -25,11 +25,6 @@ def is_trusted(path: str, uid: int) -> bool:
     return uid == posix.stat(_PROC).st_uid and _has_id(path) == _has_id(_PROC)
 
 
-def is_host_root() -> bool:
-    """Whether the caller is the host's root, and not only that of a user namespace. Raises OSError."""
-    return posix.geteuid() == 0 and posix.stat(_PROC).st_uid == 0
-
-
 def _has_id(path: str) -> bool:
     """Whether the file's owner has an id in this user namespace.
 

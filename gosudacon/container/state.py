@@ -63,20 +63,12 @@ def check_id(id: str) -> None:
 
 
 def default_root(environment: Mapping[bytes, bytes]) -> str:
-    """/run/gosudacon, or $XDG_RUNTIME_DIR/gosudacon for a caller that is not the host's root."""
-    runtime_dir = posix.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
-    if runtime_dir and not _is_host_root(environment):
-        return f"{runtime_dir}/{layout.USER_STATE_ROOT}"
-    return layout.STATE_ROOT
+    """/run/gosudacon, or for a caller that is not the host's root a directory of its own. Raises `Error`."""
+    if posix.geteuid() == 0 and b"XDG_RUNTIME_DIR" not in environment and posix.access("/run", posix.W_OK):
+        return layout.STATE_ROOT
+    from gosudacon.base import user
 
-
-def _is_host_root(environment: Mapping[bytes, bytes]) -> bool:
-    """Root, unless of a user namespace whose user has another name (as in Podman's rootless one)."""
-    if posix.geteuid() != 0:
-        return False
-    with open("/proc/self/uid_map", "rb", buffering=0) as file:
-        initial = file.read(64).split() == [b"0", b"0", b"4294967295"]
-    return initial or environment.get(b"USER") == b"root"
+    return user.state_root(environment)
 
 
 class AbsentError(StateError):

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from gosudacon import __version__
 from gosudacon.base import jsonio, layout, posix
+from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,9 +112,16 @@ def _path(key: list[object]) -> str:
 
 
 def _directory() -> str:
-    if posix.geteuid() == 0:
+    if posix.geteuid() == 0 and not posix.getenv("XDG_RUNTIME_DIR"):
         return layout.CACHE
-    return posix.path.join(posix.getenv("XDG_RUNTIME_DIR") or "/nonexistent", layout.USER_CACHE)
+    from gosudacon.base import user
+
+    if user.is_host_root():
+        return layout.CACHE
+    try:
+        return f"{user.runtime_dir(posix.environ)}/{layout.USER_CACHE}"
+    except Error:
+        return "/nonexistent"
 
 
 def _trusted(status: posix.stat_result) -> bool:

@@ -10,7 +10,7 @@ import _socket
 import struct
 import time
 
-from gosudacon.base import posix
+from gosudacon.base import posix, user
 from gosudacon.base.errors import Error
 
 TYPE_CHECKING = False
@@ -349,7 +349,7 @@ class Connection:
         BEGIN goes with it: systemd's private socket, if it reads BEGIN and the first message at once, does not look at
         that one before more arrives.
         """
-        uid = str(outer_uid(posix.geteuid(), _uid_map())).encode().hex()
+        uid = str(user.outer_uid()).encode().hex()
         self._socket.sendall(f"\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n".encode())
         answer = b""
         deadline = time.monotonic() + self._patience
@@ -364,17 +364,3 @@ class Connection:
     def _lost(self, error: OSError) -> UnreachableError:
         reason = posix.strerror(error.errno).lower() if error.errno else str(error)
         return UnreachableError(f"cannot reach {self._address}: {reason}")
-
-
-def _uid_map() -> bytes:
-    with open("/proc/self/uid_map", "rb", buffering=0) as file:
-        return file.read(65536)
-
-
-def outer_uid(uid: int, uid_map: bytes) -> int:
-    """What the parent user namespace calls ``uid``, by /proc/self/uid_map; ``uid`` itself if it is not mapped."""
-    for line in uid_map.splitlines():
-        inside, outside, count = map(int, line.split())
-        if inside <= uid < inside + count:
-            return outside + uid - inside
-    return uid

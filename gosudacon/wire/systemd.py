@@ -6,6 +6,7 @@ import time
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, StepError
+from gosudacon.base.user import session_dir
 from gosudacon.wire import dbus
 
 TYPE_CHECKING = False
@@ -160,7 +161,7 @@ def _user_addresses() -> list[tuple[str, bool]]:
                 addresses.append((value, True))
             elif transport == "unix" and key == "abstract":
                 addresses.append((f"\0{value}", True))
-    directory = posix.getenv("XDG_RUNTIME_DIR")
+    directory = session_dir(posix.environ)
     if directory:
         addresses += [(f"{directory}/systemd/private", False), (f"{directory}/bus", True)]
     return addresses

@@ -139,7 +139,7 @@ class SeccompStage(Stage):
                 raise Error(f"invalid setting of stage seccomp in config.toml: {name} = {value!r}")
         cache = self.settings.get("cache", True)
         if cache is True:
-            cache = _CACHE if host.euid == 0 else _USER_CACHE
+            cache = _CACHE if host.euid == 0 and host.initial_userns else _USER_CACHE
         other = self.settings.get("other-architectures", "SCMP_ACT_KILL")
         if other not in ACTIONS or other == NOTIFY:
             raise Error(f"invalid setting of stage seccomp in config.toml: other-architectures = {other!r}")

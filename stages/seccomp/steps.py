@@ -5,7 +5,7 @@ from __future__ import annotations
 from _stat import S_ISREG
 
 from gosudacon import __version__
-from gosudacon.api import CONFINE, PREPARE, Context, Step, StepError
+from gosudacon.api import CONFINE, PREPARE, Context, Error, Step, StepError
 from gosudacon.base import jsonio, posix
 from gosudacon.linux import capability, seccomp
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Seccomp
 
 _DIGEST = 32
+_USERS = "$XDG_RUNTIME_DIR/"  # or what stands in for it: gosudacon.base.user
 #: Counted up when the same profile no longer compiles to the same program.
 _REVISION = 2
 
@@ -57,8 +58,8 @@ class CompileSeccomp(Step):
     def run(self, context: Context) -> None:
         path = library(self.library)
         cache = self.cache
-        if cache.startswith("$XDG_RUNTIME_DIR/"):
-            cache = cache.replace("$XDG_RUNTIME_DIR", posix.getenv("XDG_RUNTIME_DIR"), 1)
+        if cache.startswith(_USERS):
+            cache = f"{_users_directory()}/{cache.removeprefix(_USERS)}"
         key = b""
         if cache.startswith("/"):
             key = self._key(path)
@@ -177,6 +178,15 @@ def library(chosen: str = "") -> str:
         f"libseccomp not found: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
         hint="config.json has a seccomp profile; install libseccomp (libseccomp2 on Debian), 2.5 or later",
     )
+
+
+def _users_directory() -> str:
+    from gosudacon.base import user
+
+    try:
+        return user.runtime_dir(posix.environ)
+    except Error:  # the filter is compiled every time
+        return "/nonexistent"
 
 
 def cached(path: str, key: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gosudacon.base import user
 from gosudacon.wire import dbus
 
 PROPERTIES = [
@@ -97,10 +98,10 @@ def test_a_message() -> None:
 
 
 def test_who_root_of_a_user_namespace_is_outside() -> None:
-    assert dbus.outer_uid(0, b"         0       1000          1\n         1     100000      65536\n") == 1000
-    assert dbus.outer_uid(5, b"         0       1000          1\n         1     100000      65536\n") == 100004
-    assert dbus.outer_uid(0, b"         0          0 4294967295\n") == 0
-    assert dbus.outer_uid(7, b"") == 7
+    assert user.outside(0, b"         0       1000          1\n         1     100000      65536\n") == 1000
+    assert user.outside(5, b"         0       1000          1\n         1     100000      65536\n") == 100004
+    assert user.outside(0, b"         0          0 4294967295\n") == 0
+    assert user.outside(7, b"") == 7
 
 
 Peer = Callable[[socket.socket], None]
