@@ -120,7 +120,8 @@ def _await_death(container: Container) -> None:
     try:
         deadline = time.monotonic() + _PATIENCE
         while container.alive() and time.monotonic() < deadline:
-            select.select([pidfd], [], [], 0.1)
+            if not select.select([pidfd], [], [], 0.1)[0]:
+                kill_container(container, SIGKILL)  # again: what freezes its own processes may have been quicker
     finally:
         posix.close(pidfd)
     if container.alive():

@@ -42,8 +42,9 @@ class Execution:
         stages = registry(options.config, not options.no_snapshot)
         caller.trace(stages.trace)
         caller.count_descriptors(options)
-        self.spec = self._spec(args, options, stages)
         host = hosts.gather()
+        self._moved = ""
+        self.spec = self._spec(args, options, stages, host)
         plan = stages.compiled(self.spec, host, plans.make_exec)
         caller.mark("check the process, plan")
         self.context = Context(self.spec, host)
@@ -71,6 +72,8 @@ class Execution:
             self.caller.recorder.executed()
         if proc.never_executed(self.context.pid, self._started):
             raise StateError("the process was killed before it was executed")
+        if self._moved:
+            self.caller.log.warning(self._moved, always=True)
 
     def abort(self) -> list[Error]:
         """Kill the process; nothing of it lasts."""
@@ -87,7 +90,7 @@ class Execution:
         self.context.forget()
         self.container.store.close()
 
-    def _spec(self, args: list[str], options: ExecOptions, stages: Registry) -> Spec:
+    def _spec(self, args: list[str], options: ExecOptions, stages: Registry, host: Host) -> Spec:
         data = self.container.data
         config = bundles.saved(self.container.store)
         own = self._unedited(stages.editors()) or config.get("process") or {}
@@ -96,12 +99,30 @@ class Execution:
             pid=data["pid"],
             start_time=data["start_time"],
             namespaces=_differing(data["pid"]),
-            cgroups=data["cgroups"],
+            cgroups=data["cgroups"] if options.cgroup else self._cgroups(host),
             below=processes.sub_cgroups(options.cgroup),
         )
         chosen = {name: value for name, value in vars(options).items() if name not in CGROUP_OPTIONS}
         chosen |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
         return Spec(config, data["id"], data["bundle"], Options.among(chosen), target=target)
+
+    def _cgroups(self, host: Host) -> dict[str, str]:
+        """The cgroups to enter: the container's or, where init has been moved out of them, init's."""
+        recorded: dict[str, str] = self.container.data["cgroups"]
+        try:
+            now = hosts.cgroups_of(host, self.container.data["pid"]) if recorded else {}
+        except OSError:  # it has just ended, as a step will say
+            return recorded
+        if all(now.get(controller) == directory for controller, directory in recorded.items()):
+            return recorded
+        from gosudacon.container import whereabouts
+
+        strays = whereabouts.strays(self.container, host)
+        if "" in strays.values():
+            raise Error(f"cannot join init's cgroup: {whereabouts.told(strays)}")
+        if strays:
+            self._moved = f"{whereabouts.told(strays)}: the process joins it there"
+        return {**recorded, **strays}
 
     def _unedited(self, editors: list[str]) -> Process:
         """The bundle's process if the plugins that edited it will edit this one: else what they did is kept."""

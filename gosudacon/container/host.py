@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.base import posix
-from gosudacon.linux import mount, namespace
+from gosudacon.linux import mount, namespace, proc
 from gosudacon.pipeline.step import Host
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
@@ -23,6 +23,7 @@ def gather() -> Host:
         cgroup_mode=mode,
         cgroup_mounts=mounts,
         own_cgroups=_own_cgroups(roots),
+        cgroup_roots=roots,
         systemd=posix.path.isdir("/run/systemd/system"),
         apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
         selinux=posix.path.exists("/sys/fs/selinux/status"),
@@ -72,14 +73,34 @@ def _own_cgroups(roots: dict[str, str]) -> dict[str, str]:
 
     In a container with the host's cgroup namespace the mount shows a part of the hierarchy: that cgroup is its root.
     """
-    own: dict[str, str] = {}
-    for line in _read("/proc/self/cgroup").splitlines():
-        _, controllers, path = posix.fsdecode(line).split(":", 2)
-        for controller in controllers.split(","):
-            root = roots.get(controller, "/")
-            inside = path == root or path.startswith(f"{root}/")
-            own[controller] = path[len(root) :] or "/" if inside else path
-    return own
+    try:
+        own = proc.cgroups("self")
+    except OSError:
+        return {}
+    return {controller: below(roots.get(controller, "/"), path) or path for controller, path in own.items()}
+
+
+def cgroups_of(host: Host, pid: int) -> dict[str, str]:
+    """Controller -> directory of a process's cgroup, empty where it cannot be seen from here. Raises OSError.
+
+    A process that has ended is said to be in the root.
+    """
+    return {controller: _directory(host, controller, path) for controller, path in proc.cgroups(pid).items()}
+
+
+def _directory(host: Host, controller: str, path: str) -> str:
+    point = host.cgroup_mounts.get(controller)
+    inside = below(host.cgroup_roots.get(controller, "/"), path)
+    if point is None or not inside or ".." in inside.split("/"):
+        return ""
+    return f"{point}{inside}".rstrip("/")
+
+
+def below(root: str, path: str) -> str:
+    """A cgroup's path as it is below a mount point that shows ``root``; empty if it is not there."""
+    if root == "/":
+        return path
+    return path[len(root) :] or "/" if path == root or path.startswith(f"{root}/") else ""
 
 
 def _initial_userns() -> bool:

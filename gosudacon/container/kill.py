@@ -13,13 +13,14 @@ from gosudacon.container.state import Container, Store
 def kill(root: str, id: str, signal: int, every: bool = False) -> None:
     """Send ``signal`` to init, or with ``every`` to all of the container's processes.
 
-    Raises `StateError` ("container not running") for a stopped container, unless ``every``.
+    Raises `StateError` ("container not running") for a stopped container, unless ``every``. One whose init is gone,
+    and that shares a pid namespace in which others of its processes live on, can be killed.
     """
     store = Store(root, id)
     store.open()
     try:
         container = Container.load(store)
-        if not (every or container.alive()):
+        if not (every or container.alive() or (_concerns_all(container, signal) and _lives_on(container))):
             raise StateError("container not running")
         kill_container(container, signal, every)
     finally:
@@ -29,18 +30,49 @@ def kill(root: str, id: str, signal: int, every: bool = False) -> None:
 def kill_container(container: Container, signal: int, every: bool = False) -> None:
     """As `kill`, for a loaded container. SIGKILL without a pid namespace of its own reaches the whole cgroup.
 
-    SIGKILL ends a paused container, too, which is thawed for it: on cgroup v1 frozen processes do not die.
+    SIGKILL ends what is frozen, too, which is thawed for it: on cgroup v1 frozen processes do not die, and init does
+    not before all others in its pid namespace have.
     """
-    whole = every or (signal == _signal.SIGKILL and container.data["shares_pid_namespace"])
-    if whole and container.data.get("cgroups"):
-        from gosudacon.linux.cgroup import processes
-
-        processes.signal_all(container.data["cgroups"], signal)
+    if every or _concerns_all(container, signal):
+        _signal_all(container, signal)
     signal_init(container, signal)
-    if signal == _signal.SIGKILL and container.frozen():
+    if signal == _signal.SIGKILL and _may_be_frozen(container):
         from gosudacon.linux.cgroup import processes
 
-        processes.thaw(container.data["cgroups"])
+        processes.thaw_all(container.data["cgroups"])
+
+
+def _concerns_all(container: Container, signal: int) -> bool:
+    return bool(signal == _signal.SIGKILL and container.data["shares_pid_namespace"])
+
+
+def _lives_on(container: Container) -> bool:
+    from gosudacon.container import whereabouts
+
+    return bool(whereabouts.processes_of(container))
+
+
+def _signal_all(container: Container, signal: int) -> None:
+    from gosudacon.container import whereabouts
+    from gosudacon.linux.cgroup import processes
+
+    cgroups = whereabouts.own(container)
+    strayed = container.alive() and container.data["pid"] not in processes.pids(cgroups)
+    if strayed:  # before its processes lose their parents
+        processes.signal_found(lambda: whereabouts.processes_of(container), signal)
+    if signal == _signal.SIGKILL or not strayed:
+        processes.signal_all(cgroups, signal)
+
+
+def _may_be_frozen(container: Container) -> bool:
+    """Whether a v1 freezer is in use, in the container's cgroup or in one below: a directory has a link of each."""
+    freezer = (container.data.get("cgroups") or {}).get("freezer")
+    if not freezer:
+        return False
+    try:
+        return container.frozen() or posix.stat(freezer).st_nlink > 2
+    except FileNotFoundError:
+        return False
 
 
 def signal_init(container: Container, signal: int) -> None:

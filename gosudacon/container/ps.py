@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
+from gosudacon.container import whereabouts
 from gosudacon.container.state import Container, Store
-from gosudacon.linux import proc
-from gosudacon.linux.cgroup import processes
 
 _DEFAULT = ["-ef"]
 _PATH = "/usr/bin:/bin"  # where ps is, for callers that hand down no PATH
@@ -15,22 +14,18 @@ _PATH = "/usr/bin:/bin"  # where ps is, for callers that hand down no PATH
 def pids(root: str, id: str) -> list[int]:
     """The pids of all processes of a container, as this pid namespace numbers them, in ascending order.
 
-    They are those of its cgroup and of the cgroups below; none where the cgroup is gone. Of a container that has
-    no cgroup (rootless, nothing delegated) those in init's pid namespace. Raises `StateError` for an unknown id.
+    They are those of its cgroup and of the cgroups below. If init has been moved out of it, or there is no cgroup
+    (rootless, nothing delegated), `whereabouts.processes_of` says which. Raises `StateError` for an unknown id.
     """
     store = Store(root, id)
     store.open()
     try:
         container = Container.load(store)
+        if container.alive() and not container.data["cgroups"] and container.data["shares_pid_namespace"]:
+            raise Error("the container has neither a cgroup nor a pid namespace of its own to tell its processes by")
+        return whereabouts.processes_of(container)
     finally:
         store.close()
-    if container.data["cgroups"]:
-        return processes.pids(container.data["cgroups"])
-    if not container.alive():
-        return []
-    if container.data["shares_pid_namespace"]:
-        raise Error("the container has neither a cgroup nor a pid namespace of its own to tell its processes by")
-    return proc.in_pid_namespace(container.data["pid"])
 
 
 def table(members: list[int], arguments: list[str]) -> str:

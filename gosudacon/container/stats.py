@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from gosudacon.base import posix, ranges
+from gosudacon.base.errors import Error
+from gosudacon.container import whereabouts
 from gosudacon.linux.cgroup.statistics import page_sizes, read, reader
 
 TYPE_CHECKING = False
@@ -33,8 +35,15 @@ _LINK = ("Bytes", "Packets", "Errors", "Dropped")
 
 
 def collect(container: Container) -> dict[str, object]:
-    """The statistics of a container now; zero, or left out, for what its cgroups do not account."""
+    """The statistics of a container now; zero, or left out, for what its cgroups do not account.
+
+    Raises `Error` for a container that has no cgroup, or whose init has been moved out of one that accounts.
+    """
     cgroups: dict[str, str] = container.data["cgroups"]
+    if not cgroups:
+        raise Error("the container has no cgroup, so nothing of what it uses is accounted")
+    accounting = [name for name in cgroups if name and "=" not in name] or [""]
+    whereabouts.require(container, accounting, "tell what the container uses")
     if set(cgroups) - {""}:
         from gosudacon.container import stats_v1
 

@@ -6,6 +6,7 @@ from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
+from gosudacon.container import whereabouts
 from gosudacon.container.replay import detached_context, watched
 from gosudacon.container.resources import merge
 from gosudacon.container.state import Container, Store
@@ -45,6 +46,7 @@ def update(
     if not container.alive():
         raise StateError("container not running")
     merged, steps = _plan(_spec(container), given, registry(config, use_snapshot))
+    whereabouts.require(container, _controllers(container, steps), "change the limits")
     context = detached_context(container)
     context.cgroup_dirs = directories = _open(container.data["cgroups"])
     try:
@@ -91,6 +93,12 @@ def _open(cgroups: dict[str, str]) -> dict[str, int]:
     for directory in dict.fromkeys(cgroups.values()):
         opened[directory] = files.open_directory(directory)
     return {controller: opened[directory] for controller, directory in cgroups.items()}
+
+
+def _controllers(container: Container, steps: list[Step]) -> set[str]:
+    """The controllers whose limits the steps change."""
+    named = {getattr(step, "controller", "") for step in steps}
+    return named if set(container.data["cgroups"]) == {""} else named - {""}
 
 
 def _run(steps: list[Step], context: Context, recorder: Recorder | None) -> None:

@@ -25,17 +25,53 @@ def never_executed(pid: int, start_time: int) -> bool:
     return bool(fields) and int(fields[19]) == start_time and bool(int(fields[6]) & _PF_FORKNOEXEC)
 
 
-def unified_cgroup(pid: int) -> str:
-    """The cgroup of a process in the unified hierarchy, ``/`` for the root (cgroups(7)). Raises OSError."""
+def cgroups(pid: int | str) -> dict[str, str]:
+    """Controller (``""``: the unified hierarchy) -> the cgroup of a process, ``/`` for the root (cgroups(7)).
+
+    A process that has ended is said to be in the root. Raises OSError.
+    """
     fd = posix.open(f"/proc/{pid}/cgroup", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        data = posix.read(fd, 65536)
+        chunks = []
+        while chunk := posix.read(fd, 65536):
+            chunks.append(chunk)
     finally:
         posix.close(fd)
-    for line in data.split(b"\n"):
-        if line.startswith(b"0::"):
-            return posix.fsdecode(line[3:].removesuffix(b" (deleted)"))
-    return "/"
+    found: dict[str, str] = {}
+    for line in b"".join(chunks).splitlines():
+        _, controllers, path = posix.fsdecode(line).split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path.removesuffix(" (deleted)")))
+    return found
+
+
+def thread_group(tid: int) -> int:
+    """The pid of the process that a thread belongs to; 0 if it is gone (``Tgid`` in proc_pid_status(5))."""
+    try:
+        fd = posix.open(f"/proc/{tid}/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        text = posix.read(fd, 4096)
+    except ProcessLookupError:
+        return 0
+    finally:
+        posix.close(fd)
+    return int(text.partition(b"\nTgid:")[2].split(None, 1)[0] or 0)
+
+
+def descendants(pid: int) -> list[int]:
+    """The pids of all processes that process ``pid`` has made, as far as their parents still live."""
+    parents = {int(name): parent(int(name)) for name in posix.listdir("/proc") if name.isdigit()}
+    found = {pid}
+    while more := {child for child, above in parents.items() if above in found and child not in found}:
+        found |= more
+    return sorted(found - {pid})
+
+
+def parent(pid: int) -> int:
+    """Field 4 of /proc/PID/stat: the pid of the parent; 0 if there is none, or the process is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
 
 
 def _stat(pid: int) -> list[bytes]:

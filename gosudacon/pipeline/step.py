@@ -311,8 +311,9 @@ class Host:
     ``kernel`` is (major, minor); ``euid`` the caller's; ``initial_userns`` whether it is in the host's own
     user namespace; ``clone3`` whether clone3(2) can be called, which a seccomp filter may hide; ``cgroup_mode`` one of
     ``v1``, ``hybrid``, ``v2``; ``cgroup_mounts`` maps a v1 controller (or ``name=systemd``, or ``""`` for the unified
-    hierarchy) to its mount point; ``own_cgroups`` maps the same keys to the caller's cgroup; ``systemd`` whether it is
-    PID 1; ``apparmor`` and ``selinux`` whether they are enabled;
+    hierarchy) to its mount point; ``cgroup_roots`` the same keys to the cgroup that is mounted there, where it is not
+    the root; ``own_cgroups`` the same keys to the caller's cgroup; ``systemd`` whether it is PID 1;
+    ``apparmor`` and ``selinux`` whether they are enabled;
     ``assumed`` lists what could not be found out and was assumed.
     """
 
@@ -325,6 +326,7 @@ class Host:
         cgroup_mode: str = "v2",
         cgroup_mounts: dict[str, str] | None = None,
         own_cgroups: dict[str, str] | None = None,
+        cgroup_roots: dict[str, str] | None = None,
         systemd: bool = False,
         apparmor: bool = False,
         selinux: bool = False,
@@ -337,6 +339,7 @@ class Host:
         self.cgroup_mode = cgroup_mode
         self.cgroup_mounts = {"": "/sys/fs/cgroup"} if cgroup_mounts is None else cgroup_mounts
         self.own_cgroups = {"": "/"} if own_cgroups is None else own_cgroups
+        self.cgroup_roots = cgroup_roots or {}
         self.systemd = systemd
         self.apparmor = apparmor
         self.selinux = selinux

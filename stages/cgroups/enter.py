@@ -54,7 +54,7 @@ class OpenCgroups(Step):
             else:
                 joins[f"{directory}/cgroup.procs"] = _open_to_write(f"{directory}/cgroup.procs")
                 if self.init:
-                    own = context.host.cgroup_mounts[_UNIFIED] + proc.unified_cgroup(self.init)
+                    own = context.host.cgroup_mounts[_UNIFIED] + proc.cgroups(self.init).get(_UNIFIED, "/")
                     held.beside = _open_to_write(f"{own}/cgroup.procs")
 
 

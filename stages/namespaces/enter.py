@@ -95,7 +95,7 @@ class SpawnInside(Spawn):
         opened.namespaces = {}
 
     def _beside_init(self, context: Context) -> None:
-        path = context.host.cgroup_mounts[""] + proc.unified_cgroup(self.pid)
+        path = context.host.cgroup_mounts[""] + proc.cgroups(self.pid).get("", "/")
         context.cgroup_fd = fd = files.open_directory(path)
         context.cgroup_dirs["init"] = fd
         super().run(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gosudacon.container import host
+from gosudacon.linux import proc
 
 MOUNTINFO = b"""\
 30 20 0:26 / / rw - ext4 /dev/vda rw
@@ -41,5 +42,5 @@ def test_mounts_and_what_is_mounted() -> None:
 def test_the_own_cgroup_counts_from_what_is_mounted(
     monkeypatch: pytest.MonkeyPatch, root: str, path: str, own: str
 ) -> None:
-    monkeypatch.setattr(host, "_read", lambda _: f"5:cpu,cpuacct:{path}\n0::{path}\n".encode())
+    monkeypatch.setattr(proc, "cgroups", lambda _: dict.fromkeys(("cpu", "cpuacct", ""), path))
     assert host._own_cgroups({"cpu": root, "cpuacct": root, "": root}) == {"cpu": own, "cpuacct": own, "": own}

@@ -12,51 +12,52 @@ from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
+from gosudacon.linux import proc
 from gosudacon.linux.cgroup.files import open_directory, read, rmdir, walk, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _ROOT_INODE = 1  # of every cgroup filesystem (kernfs)
 _TRIES = 10  # of an operation the kernel answers with EBUSY; the pauses double from 1 ms
 _BATCH = 200  # pidfds held at a time
 _PATIENCE = 5.0  # seconds for a freeze
-_WHERE_PROCESSES_ARE = ("", "freezer", "pids", "devices", "memory", "name=systemd")
 
 
 def pids(cgroups: Mapping[str, str]) -> list[int]:
-    """Pids of all processes in the container's cgroup and below it, as seen from this pid namespace."""
-    return _read_processes(_main(cgroups)) if cgroups else []
+    """Pids of all processes in the container's cgroups and below them, as seen from this pid namespace.
+
+    All hierarchies are looked at: somebody may have moved a process in one of them.
+    """
+    found: set[int] = set()
+    for directory in dict.fromkeys(cgroups.values()):
+        found.update(_read_processes(directory))
+    return sorted(found)
 
 
 def signal_all(cgroups: Mapping[str, str], signal: int) -> None:
     """Send ``signal`` to every process of the container; SIGKILL also reaches what forks meanwhile or is frozen."""
-    if not cgroups:
-        return
     if signal == _signal.SIGKILL:
         kill_all(cgroups)
     else:
-        _signal_processes(_main(cgroups), signal)
+        signal_found(lambda: pids(cgroups), signal)
 
 
 def kill_all(cgroups: Mapping[str, str]) -> None:
     """End every process of the container (cgroup.kill since Linux 5.14; else freeze, kill, thaw), without waiting."""
     if not cgroups:
         return
-    if not _cgroup_kill(cgroups.get("")):
-        _kill_frozen(cgroups)
-    _thaw_below(cgroups.get("freezer"))  # a process frozen there does not even die
-
-
-def _kill_frozen(cgroups: Mapping[str, str]) -> None:
-    _try_to_freeze(cgroups)  # so that nothing forks meanwhile; without, the loop has to do
+    at_once = _cgroup_kill(cgroups.get(""))
+    if not at_once:
+        _try_to_freeze(cgroups)  # so that nothing forks meanwhile; without, the loop has to do
     pause = 0.001
     for _ in range(_TRIES):
-        if not _signal_processes(_main(cgroups), _signal.SIGKILL):
+        found = signal_found(lambda: pids(cgroups), _signal.SIGKILL)
+        thaw_all(cgroups)
+        if at_once or not found:
             return
-        thaw(cgroups)
         time.sleep(pause)
         pause *= 2
 
@@ -85,9 +86,12 @@ def _cgroup_kill(directory: str | None) -> bool:
     return True
 
 
-def _signal_processes(directory: str, signal: int) -> bool:
-    """Signal the processes there are now, each proved to be a member while a pidfd pins it; whether there were any."""
-    found = _read_processes(directory)
+def signal_found(find: Callable[[], list[int]], signal: int) -> bool:
+    """Signal the processes that ``find`` lists now; whether there were any.
+
+    Each is found again while a pidfd pins it, so its number cannot have become another process's.
+    """
+    found = find()
     for start in range(0, len(found), _BATCH):
         pinned: dict[int, int] = {}
         for pid in found[start : start + _BATCH]:
@@ -95,10 +99,10 @@ def _signal_processes(directory: str, signal: int) -> bool:
                 pinned[pid] = posix.pidfd_open(pid)
             except OSError:
                 continue  # gone
-        members = frozenset(_read_processes(directory))
+        members = frozenset(find())
         for pid, pidfd in pinned.items():
             try:
-                if pid in members:  # read after the pidfd was there, so it cannot be another process's number
+                if pid in members:
                     _signal.pidfd_send_signal(pidfd, signal)
             except ProcessLookupError:
                 continue
@@ -137,7 +141,8 @@ def _read_processes(directory: str) -> list[int]:
 def _add_processes(fd: int, found: set[int]) -> None:
     for name in ("cgroup.procs", "cgroup.threads"):  # the second where the first cannot be read: a threaded cgroup
         try:
-            found.update(int(word) for word in read(fd, name).split())
+            numbers = [int(word) for word in read(fd, name).split()]
+            found.update(numbers if name == "cgroup.procs" else map(proc.thread_group, numbers))
             return
         except SyscallError as error:
             if error.errno in (ENOENT, ENODEV):
@@ -222,12 +227,13 @@ def _is_frozen(fd: int, unified: bool) -> bool:
     return read(fd, "freezer.state") == "FROZEN"
 
 
-def _thaw_below(directory: str | None) -> None:
-    """Thaw a v1 cgroup and all cgroups in it."""
-    if directory is None:
+def thaw_all(cgroups: Mapping[str, str]) -> None:
+    """As `thaw`, and on v1 the cgroups below, too: a process that is frozen there does not even die."""
+    if "freezer" not in cgroups:
+        thaw(cgroups)
         return
     try:
-        top = open_directory(directory)
+        top = open_directory(cgroups["freezer"])
     except OSError:
         return  # already removed
     try:
@@ -260,17 +266,14 @@ def remove(cgroups: Mapping[str, str]) -> None:
     left = [directory for directory in directories if not _rmdir_path(directory)]
     if not left:
         return
-    kill_all(cgroups)
     pause = 0.001
-    for attempt in range(_TRIES + 1):
+    for _ in range(_TRIES):
+        kill_all(cgroups)  # again and again: what freezes or moves its own processes may be as quick
         left = [directory for directory in left if not _remove_tree(directory)]
         if not left:
             return
-        if attempt < _TRIES:
-            time.sleep(pause)
-            pause *= 2
-        for directory in left:
-            _signal_processes(directory, _signal.SIGKILL)
+        time.sleep(pause)
+        pause *= 2
     raise SyscallError(EBUSY, "rmdir", left[0])
 
 
@@ -302,14 +305,6 @@ def _remove_tree(directory: str) -> bool:
     finally:
         posix.close(top)
     return _rmdir_path(directory)
-
-
-def _main(cgroups: Mapping[str, str]) -> str:
-    """The directory of a hierarchy that surely has all of the container's processes."""
-    for controller in _WHERE_PROCESSES_ARE:
-        if controller in cgroups:
-            return cgroups[controller]
-    return next(iter(cgroups.values()))
 
 
 def _fields(text: str) -> dict[str, str]:
