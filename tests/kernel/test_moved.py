@@ -116,7 +116,10 @@ def test_exec(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, scratch: P
     elsewhere.take(init)
     log, file = scratch / "log", scratch / "pid"
     runtime.call("exec", "--detach", "--pid-file", file, bundle.id, "sleep", "1003", options=["--log", log])
-    assert cgroups.of_process(int(file.read_text())) == cgroups.of_process(init)
+    pid = int(file.read_text())
+    assert cgroups.of_process(pid) == cgroups.of_process(init)
+    os.kill(pid, signal.SIGKILL)
+    runtime.wait(pid)
     assert log.read_text().count(MOVED) == 1
 
 
