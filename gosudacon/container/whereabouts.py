@@ -30,8 +30,8 @@ def own(container: Container) -> dict[str, str]:
     """
     recorded: dict[str, str] = container.data.get("cgroups") or {}
     try:
-        line = container.store.read(layout.CGROUPS_NOTE).splitlines()[-1]
-        noted: dict[str, int] = dict(jsonio.loads(line)["owned"])  # type: ignore[index]
+        notes = [jsonio.loads(line) for line in container.store.read(layout.CGROUPS_NOTE).splitlines()]
+        noted: dict[str, int] = [note["owned"] for note in notes if "owned" in note][-1]  # type: ignore
     except (OSError, Error, LookupError, TypeError, ValueError):
         return recorded
     return {name: path for name, path in recorded.items() if _inode(path) == noted.get(path)}

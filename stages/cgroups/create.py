@@ -120,6 +120,10 @@ class CreateCgroup(Step):
             from gosudacon.linux.cgroup import processes
 
             processes.remove(left)
+        if note.above:
+            from gosudacon.stages.cgroups import above
+
+            above.remove(note)
         note.drop()
 
     def _remove(self, point: str, path: str, settled: bool, inodes: dict[str, int]) -> bool:
@@ -172,28 +176,35 @@ class Note:
     """The note in the state directory. A line is added before each change; the last complete one counts.
 
     ``{"before": …}`` has the directories to be made, with the inode of each that is there already, else 0;
-    ``{"owned": …}`` has the inode of each that was made or found empty. Without a state directory it is kept in memory.
+    ``{"owned": …}`` has the inode of each that was made or found empty. Both have ``"above"`` if parents were missing:
+    those about to be made, with 0, or made, with their inodes. ``{"inherits": …}`` has parents that another container
+    made and left to this one; it counts wherever it stands. Without a state directory all is kept in memory.
     """
 
     def __init__(self, context: Context) -> None:
-        self._at = context.state_dir
+        self.at = context.state_dir  # where it is; -1: nowhere
         self._held = context.own(Held)
         self._entered = context.cgroups_entered
+        self.above: dict[str, int] = {}  # as `read` has found it
 
-    def expect(self, before: dict[str, int]) -> None:
+    def expect(self, before: dict[str, int], above: dict[str, int] | None = None) -> None:
         """Note what is about to be made, and what is there already."""
-        self._add("before", before)
+        self._add({"before": before, **({"above": above} if above else {})})
 
-    def settle(self, inodes: dict[str, int]) -> None:
+    def settle(self, inodes: dict[str, int], above: dict[str, int] | None = None) -> None:
         """Note what was made or found empty."""
-        self._add("owned", inodes)
+        self._add({"owned": inodes, **({"above": above} if above else {})})
+
+    def inherit(self, above: dict[str, int]) -> None:
+        """Note parents that another container has left to this one. Raises OSError if there is no note any more."""
+        self._add({"inherits": above}, flags=0)
 
     def drop(self) -> None:
         """There is nothing of this container's any more."""
         self._held.note = b""
-        for name in (layout.CGROUPS_NOTE, layout.OLD_CGROUPS_NOTE) if self._at >= 0 else ():
+        for name in (layout.CGROUPS_NOTE, layout.OLD_CGROUPS_NOTE) if self.at >= 0 else ():
             try:
-                posix.unlink(name, dir_fd=self._at)
+                posix.unlink(name, dir_fd=self.at)
             except (FileNotFoundError, IsADirectoryError):
                 continue
 
@@ -222,14 +233,18 @@ class Note:
     def _read_lines(self) -> tuple[bool, dict[str, int]] | None:
         """What the last complete line says."""
         try:
-            text = self._held.note if self._at < 0 else self._read(layout.CGROUPS_NOTE)
+            text = self._held.note if self.at < 0 else self._read(layout.CGROUPS_NOTE)
         except FileNotFoundError:
             return self._read_old()
-        lines = text.split(b"\n")[:-1]
-        if not lines:
+        notes: list[Any] = [jsonio.loads(line) for line in text.split(b"\n")[:-1]]
+        for inherited in [note for note in notes if "inherits" in note]:
+            notes.remove(inherited)
+            self.above |= inherited["inherits"]
+        if not notes:
             return None
-        note: Any = jsonio.loads(lines[-1])
+        note = notes[-1]
         settled = "owned" in note
+        self.above |= note.get("above", {})
         return settled, dict(note["owned" if settled else "before"])
 
     def _read_old(self) -> tuple[bool, dict[str, int]]:
@@ -239,13 +254,13 @@ class Note:
         inodes: Any = jsonio.loads(text)
         return True, dict(inodes)
 
-    def _add(self, kind: str, inodes: dict[str, int]) -> None:
-        line = jsonio.dumps({kind: inodes}).encode() + b"\n"
-        if self._at < 0:
+    def _add(self, what: dict[str, dict[str, int]], flags: int = posix.O_CREAT) -> None:
+        line = jsonio.dumps(what).encode() + b"\n"
+        if self.at < 0:
             self._held.note += line
             return
-        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        fd = posix.open(layout.CGROUPS_NOTE, flags, 0o600, dir_fd=self._at)
+        flags |= posix.O_WRONLY | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(layout.CGROUPS_NOTE, flags, 0o600, dir_fd=self.at)
         try:
             while line:
                 line = line[posix.write(fd, line) :]
@@ -253,7 +268,7 @@ class Note:
             posix.close(fd)
 
     def _read(self, name: str) -> bytes:
-        fd = posix.open(name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=self._at)
+        fd = posix.open(name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=self.at)
         try:
             return posix.read(fd, 1 << 20)
         finally:

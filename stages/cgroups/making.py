@@ -59,12 +59,18 @@ class Making:
         self._joins: dict[str, int] = {}
         self._inodes: dict[str, int] = {}
         self._existing: dict[str, str] = {}
+        self._above: dict[str, int] = {}  # parents that were missing, with the inodes of those made here, else 0
         self._by_clone = context.host.clones_into_cgroup()
 
     def make(self, point: str, path: str, controllers: list[str], level: Callable[[int], None] | None = None) -> None:
+        def above(name: str, inode: int) -> None:
+            self._above[f"{point}/{name}"] = inode
+            if not inode:
+                self._note.expect(self._before, self._above)
+
         base = files.open_hierarchy(point)
         try:
-            fd, made = files.make(base, path, level)
+            fd, made = files.make(base, path, level, above)
         finally:
             posix.close(base)
         directory = f"{point}/{path}"
@@ -75,7 +81,7 @@ class Making:
             self._existing.update((controller, directory) for controller in controllers)
             if not self._before[directory]:  # made by another program since
                 self._before[directory] = inode
-                self._note.expect(self._before)
+                self._note.expect(self._before, self._above)
         if "cpuset" in controllers:
             seed_cpuset(fd, path.count("/") + 1, made)
         name = "cgroup.procs" if "" in controllers else "tasks"
@@ -106,7 +112,7 @@ class Making:
     def keep(self, context: Context) -> None:
         """Note whose they are and leave everything to the later steps."""
         if self._inodes:
-            self._note.settle(self._inodes)
+            self._note.settle(self._inodes, {path: inode for path, inode in self._above.items() if inode})
         else:  # no permission anywhere
             self._note.drop()
         context.cgroups = self.directories

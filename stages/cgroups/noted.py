@@ -5,6 +5,7 @@ from __future__ import annotations
 from gosudacon.api import PREPARE, Context, Step, StepError
 from gosudacon.base import posix
 from gosudacon.linux.cgroup import hierarchy, processes
+from gosudacon.stages.cgroups import above
 from gosudacon.stages.cgroups.create import Note, inode_of
 
 _UNKNOWN = "no note says which cgroups are the container's"
@@ -32,6 +33,7 @@ class NotedCgroups(Step):
         if not inodes or set(cgroups.values()) != left:  # the latter: of a hierarchy that is mounted elsewhere now
             raise StepError(_UNKNOWN)
         processes.remove(cgroups)
+        above.remove(note)
         note.drop()
 
 

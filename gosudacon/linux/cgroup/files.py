@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_XDEV | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _STRAIGHT = path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_MAGICLINKS
 _MAGICS = (mount.CGROUP_SUPER_MAGIC, mount.CGROUP2_SUPER_MAGIC)
+_TRIES = 10  # of making parents that others remove
 _NEARLY_A_PAGE = 2048  # the kernel hands out a page of short lines at a time: less than this was the last
 
 
@@ -44,12 +45,18 @@ def open_below(fd: int, name: str) -> int:
     return path.openat2(fd, name, posix.O_RDONLY | posix.O_DIRECTORY, _BENEATH)
 
 
-def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tuple[int, bool]:
+def make(
+    fd: int,
+    name: str,
+    level: Callable[[int], None] | None = None,
+    note: Callable[[str, int], None] = lambda _name, _inode: None,
+) -> tuple[int, bool]:
     """Make the cgroup ``name`` (a relative path without ``..``) below ``fd``.
 
     Returns its descriptor, and whether it was not there before. ``level`` is called with the descriptor of
     every cgroup above it, from ``fd`` down. Existing parents are used; missing ones are made (mode 0755),
-    even if another process makes them at the same time.
+    even if another process makes or removes them at the same time. ``note`` is called with the path of each before it
+    is made, and 0, and again with its inode if it was this process that made it.
     """
     if ".." in name.split("/"):
         raise ValueError(f"{name!r} could lead out of the hierarchy")
@@ -59,29 +66,45 @@ def make(fd: int, name: str, level: Callable[[int], None] | None = None) -> tupl
         except SyscallError as error:
             if error.errno != ENOENT:
                 raise
-    above, _, leaf = name.rpartition("/")
-    parent = _make_parents(fd, above, level)
-    try:
-        return _make_one(parent, leaf)
-    finally:
-        posix.close(parent)
+    for attempt in range(_TRIES):
+        try:
+            return _make_below(fd, name, level, note)
+        except SyscallError as error:  # a parent was empty, and has been removed with another container
+            if error.errno not in (ENOENT, ENODEV) or attempt == _TRIES - 1:
+                raise
+    raise AssertionError
 
 
-def _make_parents(fd: int, name: str, level: Callable[[int], None] | None) -> int:
+def _make_below(
+    fd: int, name: str, level: Callable[[int], None] | None, note: Callable[[str, int], None]
+) -> tuple[int, bool]:
+    names = name.split("/")
     here = posix.dup(fd)
     try:
-        for part in name.split("/") if name else ():
+        for depth, part in enumerate(names[:-1], 1):
             if level:
                 level(here)
-            child, _ = _make_one(here, part)
+            child = _make_parent(here, part, "/".join(names[:depth]), note)
             posix.close(here)
             here = child
         if level:
             level(here)
-    except BaseException:
+        return _make_one(here, names[-1])
+    finally:
         posix.close(here)
-        raise
-    return here
+
+
+def _make_parent(fd: int, part: str, name: str, note: Callable[[str, int], None]) -> int:
+    try:
+        return open_below(fd, part)
+    except SyscallError as error:
+        if error.errno != ENOENT:
+            raise
+    note(name, 0)
+    child, made = _make_one(fd, part)
+    if made:
+        note(name, posix.fstat(child).st_ino)
+    return child
 
 
 def _make_one(parent: int, name: str) -> tuple[int, bool]:
