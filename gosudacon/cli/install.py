@@ -61,11 +61,13 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
         raise Error(f"{command} exists and is not gosudacon's", hint="remove it, or choose another --name")
     pages = share.make(prefix, name, command)
     share.check(pages, name)
+    folders = builds.missing_folders(prefix, [command, *pages])
     with builds.locked(prefix) as directory:
         before = command.read_bytes() if command.exists() else b""
         build = builds.new(directory, name)
         try:
             content, kind = _make(build, package)
+            builds.note_folders(prefix, build, folders)
             builds.flush(build)
             _replace(command, content, 0o755, proof=["--version"])
         except BaseException:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # What `install` of version 0.1.0 wrote: entry, data and home, as these were called.
+_FOLDERS = "folders"  # in a build: the directories that were made for it
 _FIRST_FORMAT = r"(pyc|pyc\.[0-9a-f]+|home)"
 
 
@@ -59,6 +60,32 @@ def of(prefix: str, name: str) -> Iterator[Path]:
     """The builds of the command ``name``, for whatever interpreter, and the files of the first format."""
     pattern = re.escape(name) + rf"\.[^.]+\.([a-z0-9_]{{8}}|{_FIRST_FORMAT})"
     return (path for path in directory_of(prefix).glob("*") if re.fullmatch(pattern, path.name))
+
+
+def missing_folders(prefix: str, files: Iterable[Path]) -> list[str]:
+    """The directories that an installation of these ``files`` has to make: what `uninstall` may remove again."""
+    wanted = {above for path in [*files, directory_of(prefix) / "x"] for above in path.parents}
+    return sorted(str(path) for path in wanted if not path.exists())
+
+
+def note_folders(prefix: str, build: Path, made: Iterable[str]) -> None:
+    """Note in a new build which directories were made for it, and for those before it. Raises OSError."""
+    (build / _FOLDERS).write_text("\n".join({*made, *noted_folders(prefix)}))
+
+
+def noted_folders(prefix: str) -> set[str]:
+    """The directories that were made for the builds that there are."""
+    found: set[str] = set()
+    for note in directory_of(prefix).glob(f"*/{_FOLDERS}"):
+        found.update(note.read_text().splitlines())
+    return found
+
+
+def remove_folders(folders: Iterable[str]) -> None:
+    """Remove those that are empty."""
+    for folder in sorted(folders, key=len, reverse=True):
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def remove(paths: Iterable[Path]) -> None:

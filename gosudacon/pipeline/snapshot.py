@@ -81,6 +81,37 @@ def remove_stale() -> None:
         return
 
 
+def clear() -> None:
+    """Remove the whole cache unless the snapshot of another package is in it, as far as possible."""
+    remove_stale()
+    directory = _directory()
+    try:
+        others = [name for name in posix.listdir(directory) if name.startswith("stages-")]
+        for name in list(others):
+            if _saved(f"{directory}/{name}")["key"][2] == _PACKAGE:
+                posix.unlink(f"{directory}/{name}")
+                others.remove(name)
+        if not others:
+            _remove_filters(f"{directory}/{layout.SECCOMP_CACHE}")
+            posix.rmdir(directory)
+    except _UNREADABLE:
+        return
+
+
+def _remove_filters(directory: str) -> None:
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    try:
+        fd = posix.open(directory, flags)
+    except FileNotFoundError:
+        return
+    try:
+        for name in posix.listdir(fd):
+            posix.unlink(name, dir_fd=fd)
+    finally:
+        posix.close(fd)
+    posix.rmdir(directory)
+
+
 def _is_of_use(path: str) -> bool:
     _, _, writer = path.rpartition(".json.")
     if writer.isdigit():

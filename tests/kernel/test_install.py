@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gosudacon.base import layout
 from gosudacon.cli import options as table
 from gosudacon.launcher import program
 from tests.support.bundle import Bundle
@@ -91,7 +92,7 @@ def test_uninstall_leaves_nothing(installation: Installation) -> None:
     assert (installation.prefix / "bin/other").exists()
     assert _build(installation).name.startswith("other.")
     assert installation.uninstall("--name", "other").returncode == 0
-    assert [path for path in installation.prefix.rglob("*") if not path.is_dir()] == []
+    assert not installation.prefix.exists()
     assert sorted(installation.package.rglob("*.py")) == before
     assert installation.uninstall().returncode == 1
 
@@ -105,6 +106,46 @@ def test_uninstall_removes_empty_root(installation: Installation, scratch: Path)
         assert installation.call("--root", root, "uninstall", "--prefix", installation.prefix).returncode == 0
         assert root.exists() == left
         shutil.rmtree(root, ignore_errors=True)
+
+
+def test_uninstall_keeps_folders(installation: Installation) -> None:
+    """Directories that were there stay, empty or not, and so do those in which others have put something."""
+    (installation.prefix / "bin").mkdir(parents=True)
+    installation.install()
+    installation.install()  # the note of the first one counts
+    (installation.prefix / "share/man/man8/other.8").write_text("x")
+    assert installation.uninstall().returncode == 0
+    left = {str(path.relative_to(installation.prefix)) for path in installation.prefix.rglob("*")}
+    assert left == {"bin", "share", "share/man", "share/man/man8", "share/man/man8/other.8"}
+
+
+def test_uninstall_clears_the_cache(installation: Installation, runtime: Runtime, bundle: Bundle) -> None:
+    """Once no other installation uses it."""
+    cache = Path(layout.CACHE)
+    shutil.rmtree(cache, ignore_errors=True)
+    for name in ("gosudacon", "other"):
+        installation.install("--name", name)
+        command = Runtime([str(installation.prefix / "bin" / name)], runtime.root)
+        bundle.set("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []})
+        command.run(bundle)
+    assert list(cache.glob("stages-*.json"))
+    assert installation.run("uninstall", "--prefix", installation.prefix).returncode == 0
+    assert list(cache.glob("stages-*.json"))
+    other = Runtime([str(installation.prefix / "bin/other")], runtime.root)
+    assert other.call("uninstall", "--prefix", installation.prefix, "--name", "other").returncode == 0
+    assert not cache.exists()
+
+
+def test_uninstall_names_those_who_run(installation: Installation, runtime: Runtime, bundle: Bundle) -> None:
+    installation.install()
+    command = Runtime([str(installation.command)], runtime.root)
+    command.boot(bundle)
+    result = command.call("uninstall", "--prefix", installation.prefix)
+    assert result.stderr.count("containers still run: ") == 1 and bundle.id in result.stderr
+    installation.install()
+    command.delete(bundle, "--force")
+    result = command.call("uninstall", "--prefix", installation.prefix)
+    assert result.stderr == ""
 
 
 def test_man_pages_and_completions(installation: Installation) -> None:
