@@ -65,6 +65,12 @@ def _exits(*command: str) -> bool:
         return False
 
 
+def _ordinary_users_can_start_it() -> bool:
+    from tests.support import ordinary
+
+    return os.geteuid() == 0 and ordinary.can_start()
+
+
 NEEDS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "busybox": lambda: busybox.static_busybox() is not None,
@@ -82,6 +88,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
     "criu": lambda: _exits("criu", "check"),
+    "public-interpreter": _ordinary_users_can_start_it,
     "vm": lambda: "VM_RUN" in os.environ,
 }
 """Names of needs and whether this machine meets them."""

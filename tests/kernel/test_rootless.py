@@ -1,0 +1,158 @@
+"""An ordinary user, without cgroups of his own: the life of a container, where its state is, helpers that refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import namespaces
+from tests.support.installation import Installation
+from tests.support.leftovers import Watch
+from tests.support.needs import needs
+from tests.support.ordinary import COUNT, FIRST, UID, User
+
+pytestmark = needs("root", "busybox", "userns", "runtime:gosudacon", "public-interpreter")
+
+SESSION, FALLBACK = Path(f"/run/user/{UID}"), Path(f"/tmp/gosudacon-{UID}")
+
+
+@pytest.fixture(scope="module")
+def installation(machine: None, session_scratch: Path) -> Installation:
+    directory = session_scratch / "rootless"
+    directory.mkdir()
+    value = Installation(directory)
+    value.install()
+    return value
+
+
+@pytest.fixture
+def user(leftovers: Watch, scratch: Path, installation: Installation) -> Iterator[User]:
+    value = User(scratch, installation)
+    yield value
+    value.remove()
+    for path in (SESSION, FALLBACK):
+        if path.is_symlink():
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def session(user: int = UID) -> None:
+    """What logind makes."""
+    SESSION.mkdir(parents=True)
+    os.chown(SESSION, user, user)
+    SESSION.chmod(0o700)
+
+
+@pytest.mark.parametrize("place", ["given", "session", "fallback", "another's session"])
+def test_state(user: User, busybox_rootfs: Path, place: str) -> None:
+    """Without XDG_RUNTIME_DIR, the state is in the session's directory, else in one in /tmp; all commands find it."""
+    environment = {}
+    root = FALLBACK
+    if place == "given":
+        root = user.home / "runtime-dir"
+        environment = {"XDG_RUNTIME_DIR": str(root)}
+    elif place == "session":
+        session()
+        root = SESSION
+    elif place != "fallback":
+        session(0)
+    bundle = user.bundle(busybox_rootfs, ["sleep", "1000"])
+    user.call(
+        user.runtime,
+        "run",
+        "--detach",
+        "c",
+        cwd=bundle,
+        env=environment,
+        outputs=False,
+    )
+    assert (root / "gosudacon/c/state.json").exists()
+    assert (root.stat().st_uid, root.stat().st_mode & 0o077) == (UID, 0) or place == "given"
+    assert json.loads(user.call(user.runtime, "state", "c", env=environment).stdout)["status"] == "running"
+    assert user.call(user.runtime, "list", "-q", env=environment).stdout == "c\n"
+    user.call(user.runtime, "delete", "--force", "c", env=environment)
+    assert not (root / "gosudacon/c").exists()
+
+
+@pytest.mark.parametrize("odd", ["another's", "link", "open", "file"])
+def test_nobody_else(user: User, busybox_rootfs: Path, odd: str) -> None:
+    """What others could change is refused, and said to be."""
+    if odd == "link":
+        FALLBACK.symlink_to(user.home)
+    elif odd == "file":
+        FALLBACK.touch()
+    else:
+        FALLBACK.mkdir()
+    if odd == "open":
+        os.chown(FALLBACK, UID, UID)
+        FALLBACK.chmod(0o777)
+    bundle = user.bundle(busybox_rootfs, ["true"])
+    result = user.call(user.runtime, "run", "c", cwd=bundle, check=False)
+    assert result.returncode == 1
+    assert f"{FALLBACK} is not a directory of this user's alone" in result.stderr
+    if odd == "file":
+        FALLBACK.unlink()
+
+
+def test_life(user: User, busybox_rootfs: Path) -> None:
+    """Everything that needs no cgroup works, and what does says so."""
+    session()
+    bundle = user.bundle(busybox_rootfs, ["sleep", "1000"])
+    user.call(user.runtime, "run", "--detach", "c", cwd=bundle, outputs=False)
+    assert user.call(user.runtime, "exec", "c", "id", "-u").stdout == "0\n"
+    assert len(json.loads(user.call(user.runtime, "ps", "--format", "json", "c").stdout)) == 1
+    for words, said in (
+        (["pause", "c"], "the container has no freezer cgroup"),
+        (["events", "--stats", "c"], "the container has no cgroup"),
+        (["update", "--pids-limit", "5", "c"], "no permission to make a cgroup"),
+    ):
+        result = user.call(user.runtime, *words, check=False)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert said in result.stderr
+    user.call(user.runtime, "kill", "c", "KILL")
+    user.call(user.runtime, "delete", "--force", "c")
+
+
+def mapped(bundle: Path, first: int) -> Path:
+    """More ids than the user's own."""
+    config = json.loads((bundle / "config.json").read_text())
+    for key in ("uidMappings", "gidMappings"):
+        config["linux"][key].append({"containerID": 1, "hostID": first, "size": COUNT})
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+@needs("program:newuidmap")
+def test_helpers(user: User, busybox_rootfs: Path) -> None:
+    bundle = mapped(user.bundle(busybox_rootfs, ["cat", "/proc/self/uid_map", "/proc/self/gid_map"]), FIRST)
+    result = user.call(user.runtime, "run", "c", cwd=bundle)
+    lines = [[int(word) for word in line.split()] for line in result.stdout.splitlines()]
+    assert lines == [[0, UID, 1], [1, FIRST, COUNT]] * 2
+
+
+@needs("program:newuidmap")
+def test_helpers_refuse(user: User, busybox_rootfs: Path) -> None:
+    """In the words of newuidmap."""
+    bundle = mapped(user.bundle(busybox_rootfs, ["true"]), FIRST + 7)
+    result = user.call(user.runtime, "run", "c", cwd=bundle, check=False)
+    assert result.returncode == 1
+    assert "newuidmap failed: uid range" in result.stderr and "not allowed" in result.stderr
+
+
+@pytest.mark.parametrize("program", ["newuidmap", "newgidmap"])
+@needs("program:newuidmap")
+def test_no_helpers(user: User, busybox_rootfs: Path, program: str) -> None:
+    bundle = mapped(user.bundle(busybox_rootfs, ["true"]), FIRST)
+    place = os.path.realpath(shutil.which(program) or "")
+    namespaces.mount("/dev/null", place, "none", namespaces.MS_BIND)
+    try:
+        result = user.call(user.runtime, "run", "c", cwd=bundle, check=False)
+    finally:
+        namespaces.unmount(place)
+    assert result.returncode == 1
+    assert f"{program} is not installed" in result.stderr
