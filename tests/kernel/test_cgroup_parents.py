@@ -14,7 +14,7 @@ from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
 
-pytestmark = [needs("root", "busybox", "runtime:gosudacon"), pytest.mark.vm]
+pytestmark = needs("root", "busybox", "runtime:gosudacon")
 
 
 def everywhere(path: str) -> list[Path]:
@@ -59,6 +59,7 @@ def test_run(runtime: Runtime, make: Callable[..., Bundle], parent: str) -> None
     assert not there(str(Path(parent).parent))
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("first", [0, 1])
 def test_with_the_last(runtime: Runtime, make: Callable[..., Bundle], parent: str, first: int) -> None:
     """Whether the container that made them or another one is deleted first."""

@@ -14,7 +14,7 @@ from tests.support.needs import needs
 from tests.support.runtime import Runtime
 from tests.support.timing import eventually
 
-pytestmark = [needs("root", "busybox", "runtime:gosudacon"), pytest.mark.vm]
+pytestmark = needs("root", "busybox", "runtime:gosudacon")
 
 ENDS: dict[str, Callable[[Runtime, Bundle], object]] = {
     "kill": lambda runtime, bundle: runtime.kill(bundle, "KILL"),
@@ -69,8 +69,9 @@ def test_frozen_below(runtime: Runtime, bundle: Bundle, how: str, who: str, shar
     runtime.delete(bundle, "--force")
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("how", ENDS)
-def test_refrozen(runtime: Runtime, bundle: Bundle, how: str) -> None:
+def test_both_frozen(runtime: Runtime, bundle: Bundle, how: str) -> None:
     """The container's own cgroup and one below it are frozen."""
     init, child = boot(runtime, bundle, False)
     top = cgroups.directory("freezer", bundle.cgroups_path)
@@ -85,15 +86,13 @@ def test_refrozen(runtime: Runtime, bundle: Bundle, how: str) -> None:
 @needs("cgroup-v2")
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("whole", [False, True])
-def test_threaded(runtime: Runtime, bundle: Bundle, how: str, frozen: bool, whole: bool) -> None:
-    """A threaded cgroup below, or the container's own; cgroup.procs cannot be read in one."""
+@pytest.mark.vm
+def test_threaded(runtime: Runtime, bundle: Bundle, how: str, frozen: bool) -> None:
+    """cgroup.procs cannot be read in a threaded cgroup."""
     init, child = boot(runtime, bundle, False)
     top = cgroups.directory("", bundle.cgroups_path)
     below = top / "threads"
     below.mkdir()
-    if whole:
-        (top / "cgroup.type").write_text("threaded")
     (below / "cgroup.type").write_text("threaded")
     (below / "cgroup.threads").write_text(str(child))
     if frozen:
@@ -105,7 +104,7 @@ def test_threaded(runtime: Runtime, bundle: Bundle, how: str, frozen: bool, whol
     assert not top.exists()
 
 
-@pytest.mark.parametrize("signal", ["KILL", "9", "TERM"])
+@pytest.mark.parametrize("signal", [pytest.param("KILL", marks=pytest.mark.vm), "9", "TERM"])
 def test_init_is_gone(runtime: Runtime, bundle: Bundle, signal: str) -> None:
     """KILL ends those who live on in a shared pid namespace; other signals are init's, who is gone."""
     bundle.drop_namespace("pid")

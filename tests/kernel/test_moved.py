@@ -19,7 +19,7 @@ from tests.support.needs import needs
 from tests.support.runtime import Completed, Runtime
 from tests.support.timing import eventually
 
-pytestmark = [needs("root", "busybox", "runtime:gosudacon"), pytest.mark.vm]
+pytestmark = needs("root", "busybox", "runtime:gosudacon")
 
 THREE = "sleep 1001 & sleep 1002 & exec sleep 1000"
 MOVED = "the container's init has been moved out of the container's cgroup, to "
@@ -97,7 +97,7 @@ def listed(runtime: Runtime, bundle: Bundle) -> list[int]:
 
 
 @pytest.mark.parametrize("shares", [False, True])
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.vm)])
 def test_ps(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares: bool, count: int) -> None:
     """ps lists the container's processes wherever they are, and nobody else's."""
     if shares:
@@ -110,6 +110,7 @@ def test_ps(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares: bool
     assert sorted(int(line.split()[1]) for line in table.splitlines()[1:]) == sorted(pids)
 
 
+@pytest.mark.vm
 def test_exec(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, scratch: Path) -> None:
     """exec follows init, and says so."""
     init, *_ = boot(runtime, bundle)
@@ -123,6 +124,7 @@ def test_exec(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, scratch: P
     assert log.read_text().count(MOVED) == 1
 
 
+@pytest.mark.vm
 def test_exec_stays(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
     """An init in a cgroup below the container's has not left it: exec says nothing, and all goes on."""
     init, *_ = boot(runtime, bundle)
@@ -145,6 +147,7 @@ def test_exec_stays(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
     assert json.loads(runtime.call("events", "--stats", bundle.id).stdout)["data"]["pids"]["current"] == 3
 
 
+@pytest.mark.vm
 def test_what_is_done_to_a_cgroup(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere) -> None:
     """pause, update and events say that init has left, and touch neither cgroup."""
     init, *_ = boot(runtime, bundle)
@@ -180,6 +183,7 @@ def test_one_hierarchy(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, c
         runtime.call("resume", bundle.id)
 
 
+@pytest.mark.vm
 def test_resume(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere) -> None:
     """What was paused goes on; an init that is frozen elsewhere is named."""
     init, *_ = boot(runtime, bundle)
@@ -196,7 +200,9 @@ def test_resume(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere) -> None:
 
 
 @pytest.mark.parametrize("shares", [False, True])
-@pytest.mark.parametrize("command", ["kill", "kill --all", "kill --all TERM", "delete --force"])
+@pytest.mark.parametrize(
+    "command", ["kill", "kill --all", "kill --all TERM", pytest.param("delete --force", marks=pytest.mark.vm)]
+)
 def test_the_end(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares: bool, command: str) -> None:
     """All of the container ends, and nobody else's process does."""
     if shares:
