@@ -35,7 +35,8 @@ _FILES = (
 _ENVIRONMENT = (
     (
         "XDG_RUNTIME_DIR",
-        f"For users other than root, the state of containers is in the directory {layout.USER_STATE_ROOT} below this.",
+        f"For users other than root, the state of containers is in the directory {layout.USER_STATE_ROOT} below this. "
+        f"Without it, below /run/user/UID if that is the user's, else below /tmp/{layout.USER_STATE_ROOT}-UID.",
     ),
     ("LISTEN_FDS, LISTEN_PID", "Descriptors that create and run pass on to the container (sd_listen_fds(3))."),
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gosudacon.stages.cgroups.paths import Place
 
 _PERMISSION = (EPERM, EACCES, EROFS)
+_INHERITED = b'{"inherits"'
 _UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
 
 
@@ -236,15 +237,16 @@ class Note:
             text = self._held.note if self.at < 0 else self._read(layout.CGROUPS_NOTE)
         except FileNotFoundError:
             return self._read_old()
-        notes: list[Any] = [jsonio.loads(line) for line in text.split(b"\n")[:-1]]
-        for inherited in [note for note in notes if "inherits" in note]:
-            notes.remove(inherited)
-            self.above |= inherited["inherits"]
-        if not notes:
+        lines = text.split(b"\n")[:-1]
+        own = [line for line in lines if not line.startswith(_INHERITED)]
+        if not own:
             return None
-        note = notes[-1]
+        note: Any = jsonio.loads(own[-1])
         settled = "owned" in note
-        self.above |= note.get("above", {})
+        self.above = dict(note["above"]) if "above" in note else {}
+        for line in lines if len(own) < len(lines) else ():
+            if line.startswith(_INHERITED):
+                self.above |= jsonio.loads(line)["inherits"]  # type: ignore
         return settled, dict(note["owned" if settled else "before"])
 
     def _read_old(self) -> tuple[bool, dict[str, int]]:
