@@ -26,6 +26,7 @@ class PivotRoot(Step):
     """pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); it is made a slave and unmounted."""
 
     phase = PIVOT
+    failing = "error jailing process inside rootfs"
 
     def describe(self) -> str:
         return 'pivot_root(".", "."), detach the old root'
@@ -145,6 +146,7 @@ class MakeWorkingDirectory(Step):
 
     phase = PIVOT
     where = "process.cwd"
+    failing = "mkdir {path}"
     path: str
 
     def describe(self) -> str:

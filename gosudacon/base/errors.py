@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from errno import EIO, ENAMETOOLONG
+
 from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+# What the log says of an error beside its message, in this order.
+FACTS = ("stage", "step", "call", "errno", "where", "hint")
+_SHOWN = 120  # characters of a step in a message
+_LONGEST = 4096  # of a fact in the log
 
 
 class SyscallError(OSError):
@@ -16,6 +23,8 @@ class SyscallError(OSError):
     path: str
 
     def __init__(self, number: int, call: str, path: str = "") -> None:
+        # Python itself refuses addresses that are too long, without an errno: never "success".
+        number = number or (ENAMETOOLONG if call in ("bind", "connect") else EIO)
         super().__init__(number, posix.strerror(number))
         self.call = call
         self.path = path
@@ -31,9 +40,11 @@ class Error(Exception):
     ``stage`` and ``step`` of the plan, ``call`` and ``errno`` of the system call, ``where`` in config.json
     (``mounts[3].options``) and a ``hint`` for a person. ``problems`` lists everything that is wrong with
     a configuration: ``line`` and ``column``, ``where``, and either ``message`` or ``found`` and ``allowed``.
+    ``place`` is ``where`` with file, line and column, once it is known.
     """
 
     exit_code = 1
+    place = ""
 
     def __init__(
         self,
@@ -58,13 +69,32 @@ class Error(Exception):
 
     def record(self) -> dict[str, object]:
         """The error as JSON-able data, to cross from one process to another."""
-        data = dict(vars(self), type=type(self).__name__)
-        del data["problems"]  # found while planning, which happens in one process
-        return data
+        data = {name: getattr(self, name) for name in ("message", *FACTS)}
+        return {**data, "type": type(self).__name__}
+
+    def facts(self) -> dict[str, object]:
+        """What is known beside the message, for the log; ``where`` with file, line and column if they are known."""
+        known = {name: getattr(self, name) for name in FACTS}
+        known["where"] = self.place or self.where
+        return {
+            name: shortened(value, _LONGEST) if isinstance(value, str) else value
+            for name, value in known.items()
+            if value
+        }
+
+    def whereabouts(self) -> str:
+        """Stage, step and place, for the end of the message; the step only where the message does not name it."""
+        step = "" if self.step in self.message else shortened(self.step, _SHOWN)
+        parts = (": ".join(filter(None, (self.stage, step))), self.place or self.where)
+        return ", ".join(filter(None, parts))
 
 
 class ConfigError(Error):
     """The configuration asks for something invalid or impossible; found while planning, before any effect."""
+
+
+class SettingsError(Error):
+    """The administrator's configuration, config.toml, asks for something invalid or impossible."""
 
 
 class StepError(Error):
@@ -88,7 +118,7 @@ def from_record(data: dict[str, Any]) -> Error:
 def reason(error: BaseException) -> str:
     """One line for any exception: ``mount /proc: operation not permitted`` in the lower case callers match."""
     if isinstance(error, OSError):
-        text = posix.strerror(error.errno) if error.errno else (error.strerror or type(error).__name__)
+        text = posix.strerror(number(error)) if error.errno or str(error) else type(error).__name__
         text = text[:1].lower() + text[1:]
         call = getattr(error, "call", "")
         path = getattr(error, "path", "") or _name(error.filename)
@@ -114,7 +144,13 @@ def errno_name(number: int) -> str:
     return errno.errorcode.get(number, str(number)) if number else ""
 
 
+def number(error: OSError) -> int:
+    """The errno of an error; of one that Python raised before any system call, what that would have said."""
+    return error.errno or (ENAMETOOLONG if "too long" in str(error) else EIO)
+
+
 def _name(filename: object) -> str:
+    """The name of a file; a descriptor's number is none."""
     if isinstance(filename, bytes):
         return posix.fsdecode(filename)
-    return "" if filename is None else str(filename)
+    return filename if isinstance(filename, str) else ""

@@ -44,6 +44,34 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
+def hint(error: UsageError) -> str:
+    """What was probably meant by a word of the command line that is none."""
+    from gosudacon.container.hints import spelling
+
+    topic, word = error.topic, error.message.rpartition(" ")[2]
+    if error.message.startswith("No help topic"):
+        return spelling.did_you_mean(word.strip("'"), table.COMMANDS) or "`help` lists the commands"
+    if not error.message.startswith("flag provided but not defined"):
+        return ""
+    word = word.lstrip("-")
+    if topic and word in _names(table.GLOBALS):
+        return f"--{word} is a global option: write it before {topic}"
+    if not topic:
+        takers = [
+            name for name, each in table.COMMANDS.items() if any(word == option.name for option in each["options"])
+        ]
+        if takers:
+            return f"--{word} is an option of a command: write it after {', '.join(takers)}"
+    guess = spelling.closest(
+        word, [option.name for option in (table.COMMANDS[topic]["options"] if topic else table.GLOBALS)]
+    )
+    return f"did you mean --{guess}?" if guess else ""
+
+
+def _names(options: Sequence[table.Option]) -> list[str]:
+    return [option.name for option in options]
+
+
 def report(error: UsageError) -> None:
     """Print what goes with a usage error; the message itself is for the log to write.
 

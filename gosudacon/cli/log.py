@@ -1,4 +1,4 @@
-"""What a failure leaves behind: a record in ``--log``, a line on stderr, and more of it for a person.
+"""What a failure leaves behind: a record in ``--log``, a line on stderr, and a second one with a hint.
 
 Callers depend on the forms (containerd reads ``--log`` as a stream of JSON objects, Podman as exactly one):
 without ``--log`` one record on stderr; with it, the record in the file and the bare message on stderr.
@@ -35,17 +35,23 @@ class Log:
         self.debugging = debugging
 
     def error(self, error: BaseException | str, prefix: str = "") -> None:
-        """Report the failure that ends this invocation. Never raises OSError: it could not be reported."""
+        """Report the failure that ends this invocation. Never raises OSError: it could not be reported.
+
+        One line for callers, which begins with the words that they look for, and where there is a hint one with that.
+        """
         message = prefix + (error if isinstance(error, str) else errors.reason(error))
         message = errors.shortened(message, _LIMIT)
-        self._record("error", message)
+        facts: dict[str, object] = {}
+        if isinstance(error, errors.Error):
+            facts, whereabouts = error.facts(), error.whereabouts()
+            message += f" ({whereabouts})" if whereabouts else ""
+        self._record("error", message, facts)
         if self.fd >= 0:
             _write(2, plain(message) + "\n")
-        if isinstance(error, BaseException):
-            if posix.isatty(2):
-                _write(2, _context(error))
-            if self.debugging and not isinstance(error, OSError | errors.Error):
-                _write(2, _traceback(error))
+        if facts.get("hint") and (self.fd >= 0 or not self.json):
+            _write(2, f"hint: {plain(' '.join(str(facts['hint']).split()))}\n")
+        if self.debugging and isinstance(error, BaseException) and not isinstance(error, OSError | errors.Error):
+            _write(2, _traceback(error))
 
     def debug(self, message: str) -> None:
         """Record what is being done, if ``--debug`` was given."""
@@ -64,14 +70,19 @@ class Log:
         """Record what the caller should know of, of a command whose stderr is its own, whatever the options."""
         self._record("warning", message)
 
-    def _record(self, level: str, message: str) -> None:
+    def _record(self, level: str, message: str, facts: Mapping[str, object] | None = None) -> None:
+        """``facts``: more members of the record; not of one on stderr that people read, which has the hint below it."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        facts = facts or {}
         if self.json:
             from gosudacon.base import jsonio
 
-            line = jsonio.dumps({"level": level, "msg": message, "time": now})
+            line = jsonio.dumps({"level": level, "msg": message, "time": now, **facts})
         else:
-            line = f'time="{now}" level={level} msg={message if _is_word(message) else quote(message)}'
+            shown = {"msg": message, **(facts if self.fd >= 0 else {})}
+            line = f'time="{now}" level={level} ' + " ".join(
+                [f"{name}={_word(value)}" for name, value in shown.items()]
+            )
         _write(self.fd if self.fd >= 0 else 2, line + "\n")
 
 
@@ -136,8 +147,10 @@ def _escape(char: str) -> str:
     return f"\\x{code:02x}"
 
 
-def _is_word(text: str) -> bool:
-    return not text.strip(_UNQUOTED) and all(char in _UNQUOTED for char in text)
+def _word(value: object) -> str:
+    """A value of a text record: in quotes unless all of its characters are harmless."""
+    text = str(value)
+    return text if all(char in _UNQUOTED for char in text) else quote(text)
 
 
 def plain(text: str) -> str:
@@ -145,17 +158,6 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join([char if char.isprintable() or char in "\n\t" else _escape(char) for char in text])
-
-
-def _context(error: BaseException) -> str:
-    """What a person may want to know beside the message, a fact a line; empty if nothing is known."""
-    number = getattr(error, "errno", 0) or 0
-    facts = [(name, str(getattr(error, name, "") or "")) for name in ("stage", "step", "call", "path")]
-    if number:
-        facts.append(("errno", f"{errors.errno_name(number)} ({posix.strerror(number)})"))
-    facts.append(("config.json", getattr(error, "where", "")))
-    facts.append(("hint", getattr(error, "hint", "")))
-    return "".join([f"  {name + ':':<13}{plain(value)}\n" for name, value in facts if value])
 
 
 def _traceback(error: BaseException) -> str:

@@ -39,7 +39,7 @@ def _run(invocation: parser.Invocation, log: logs.Log) -> int:
         arm()
         return _command(invocation)
     except (Error, OSError) as error:
-        log.error(error, invocation.prefix)
+        log.error(_diagnosed(error, invocation), invocation.prefix)
     except SystemExit:  # rich, whose reader has gone: `gosudacon explain | head`
         pass
     except Interrupted as interrupted:
@@ -70,6 +70,21 @@ def _command(invocation: parser.Invocation) -> int:
                 invocation.log.notice(message)
 
 
+def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error | OSError:
+    """The error with its place and a hint, as far as they can be found; nothing that happens here may hide it."""
+    try:
+        from gosudacon.container import diagnosis
+
+        caller = invocation.caller
+        spec = caller.spec if caller is not None else None
+        root = root_of(invocation)
+        if spec is None and invocation.command == "start":
+            spec = diagnosis.saved(root, invocation.args[0])
+        return diagnosis.diagnosed(error, spec, root)
+    except Exception:  # noqa: BLE001
+        return error
+
+
 def _usage(error: parser.UsageError) -> int:
     from gosudacon.cli import help as helps
 
@@ -78,6 +93,7 @@ def _usage(error: parser.UsageError) -> int:
     except (Error, OSError, KeyError):
         log = logs.Log()
     helps.report(error)
+    error.hint = helps.hint(error)
     log.error(error)
     return error.exit_code
 
@@ -117,4 +133,6 @@ def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:
 
     log = invocation.log
     count = int(invocation.options.get("preserve-fds") or 0)
-    return of_process(log, log.fd, count, listen, invocation)
+    caller = of_process(log, log.fd, count, listen, invocation)
+    invocation.caller = caller
+    return caller

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Values = dict[str, Any]  # name of an option -> bool, int, str or a list of str
 
     from gosudacon.cli.log import Log
+    from gosudacon.container.caller import Caller
     from gosudacon.trace.record import Recorder, Recording
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
@@ -32,13 +33,15 @@ class Invocation:
     every option there is, its default unless its name is in ``given``. ``args`` are the positional
     arguments; for ``help`` the only one, if any, is the command that help is wanted on. ``log`` is where
     warnings go, once it is open. ``recorder`` takes the times of a command that is traced, ``recording`` writes them.
+    ``caller`` is what the command's operation was given, if it got that far.
     """
 
-    __slots__ = ("args", "command", "given", "globals", "log", "options", "recorder", "recording")
+    __slots__ = ("args", "caller", "command", "given", "globals", "log", "options", "recorder", "recording")
 
     log: Log
 
     def __init__(self) -> None:
+        self.caller: Caller | None = None
         self.command = ""
         self.globals: Values = {}
         self.options: Values = {}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
-    from gosudacon.pipeline.step import Context, Step
+    from gosudacon.pipeline.step import Context, Spec, Step
 
     class Tracing(Protocol):
         """The trace of a command: ``recorder`` takes the times, None if nobody wants them."""
@@ -90,6 +90,7 @@ class Caller:
         self.log = log
         self.tracing = tracing
         self.recorder = None if tracing is None else tracing.recorder
+        self.spec: Spec | None = None  # what the operation is about, for who tells of its failure
         self.observers = _tracing(log, observers) if log.debugging else observers
         self._before: list[int] | None = None
         if private is None:

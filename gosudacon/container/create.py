@@ -57,7 +57,7 @@ class NewContainer:
         check_id(id)
         caller.count_descriptors(options)
         self.caller = caller
-        self.spec = bundles.load(id, bundle, options)
+        self.spec = caller.spec = bundles.load(id, bundle, options)
         caller.mark("read config.json")
         self.host = hosts.gather()
         caller.mark("look at the host")

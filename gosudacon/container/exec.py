@@ -44,7 +44,7 @@ class Execution:
         caller.count_descriptors(options)
         host = hosts.gather()
         self._moved = ""
-        self.spec = self._spec(args, options, stages, host)
+        self.spec = caller.spec = self._spec(args, options, stages, host)
         plan = stages.compiled(self.spec, host, plans.make_exec)
         caller.mark("check the process, plan")
         self.context = Context(self.spec, host)

@@ -79,8 +79,9 @@ def undo_steps(
 
 def _step_error(step: Step, error: Exception, prefix: str = "") -> StepError:
     what = step.describe()
+    words = prefix + what if prefix else step.failing.format_map(vars(step)) or what
     return StepError(
-        f"{step.stage}: {prefix}{what}: {reason(error)}{_blame(step)}",
+        f"{words}: {reason(error)}{_blame(step)}",
         stage=step.stage,
         step=prefix + what,
         call=getattr(error, "call", ""),

@@ -99,6 +99,8 @@ class Step(_Fields):
     ``joins_by_clone``: the step is about a cgroup that the process enters by clone3(2), in the step that ``spawns``,
     whose ``into_cgroup`` the plan sets for that.
     ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there.
+    ``failing`` begins the message when `run` raises an OSError: words that callers of runc match, with
+    ``{names}`` of fields; else `describe`.
     ``recorded_as`` is the name under which the step is on disk, ``PLUGIN.NAME``, and the version of its fields. The
     name outlives the class's; the version goes up when fields change their names or meaning (see `restored`).
     """
@@ -107,6 +109,7 @@ class Step(_Fields):
     side: str = ""
     by: str = ""
     where: str = ""
+    failing: str = ""
     edited_by: str = ""
     stage: str = ""
     rank: int = 0

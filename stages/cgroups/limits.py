@@ -113,6 +113,7 @@ class Limit(Step):
 class Write(Limit):
     """Write one value; ``optional`` if the kernel need not have the file."""
 
+    failing = 'failed to write "{value}"'
     file: str
     value: str
     optional: bool = False

@@ -20,6 +20,7 @@ class SetOomScoreAdj(Step):
     """Written by the runtime, which may lower it; inherited by whatever the container runs (proc(5))."""
 
     phase = ISOLATE
+    failing = "failed to set oom_score_adj"
     side = RUNTIME
     by = START
     where = "process.oomScoreAdj"
@@ -36,6 +37,7 @@ class JoinSessionKeyring(Step):
     """A session keyring of the container's own instead of the caller's (keyrings(7))."""
 
     phase = CONFINE
+    failing = "unable to join session keyring"
     name: str
 
     def describe(self) -> str:
@@ -98,6 +100,7 @@ class SetScheduler(Step):
     """
 
     phase = CONFINE
+    failing = "error setting scheduler"
     where = "process.scheduler"
     policy: str
     flags: int
@@ -120,6 +123,7 @@ class SetIoPriority(Step):
     """I/O scheduling class and priority."""
 
     phase = CONFINE
+    failing = "failed to set io priority"
     where = "process.ioPriority"
     io_class: str
     priority: int
@@ -149,6 +153,7 @@ class SetMemoryPolicy(Step):
     """NUMA policy."""
 
     phase = CONFINE
+    failing = "invalid memory policy"
     where = "linux.memoryPolicy"
     mode: str
     flags: int
@@ -189,6 +194,7 @@ class SetApparmorProfile(_WriteAttribute):
     """The AppArmor profile to change to at execve(2)."""
 
     where = "process.apparmorProfile"
+    failing = "unable to apply apparmor profile"
     profile: str
 
     def describe(self) -> str:
@@ -202,6 +208,7 @@ class SetSelinuxLabel(_WriteAttribute):
     """The SELinux label to change to at execve(2)."""
 
     where = "process.selinuxLabel"
+    failing = "can't set process label"
     label: str
 
     def describe(self) -> str:
@@ -279,6 +286,7 @@ class SetIdentity(Step):
     """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away."""
 
     phase = CONFINE
+    failing = "unable to setup user"
     rank = Rank.IDENTITY
     where = "process.user"
     uid: int
@@ -304,6 +312,7 @@ class ChangeDirectory(Step):
     """Enter the working directory as the container's user; it must lie inside the container (CVE-2024-21626)."""
 
     phase = CONFINE
+    failing = 'chdir to cwd ("{cwd}") set in config.json failed'
     rank = Rank.IDENTITY
     where = "process.cwd"
     cwd: str
@@ -328,6 +337,7 @@ class SetCapabilities(Step):
     """
 
     phase = CONFINE
+    failing = "unable to apply caps"
     rank = Rank.IDENTITY
     where = "process.capabilities"
     sets: dict[str, list[str]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from _signal import SIGHUP, SIGINT, SIGTERM
 from _stat import S_ISDIR, S_ISLNK
 
-from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step
+from gosudacon.api import CONFINE, PREPARE, RUNTIME, START, Context, Error, Rank, Step, StepError
 from gosudacon.base import layout, posix
-from gosudacon.base.errors import SyscallError
+from gosudacon.base.errors import SyscallError, reason
 from gosudacon.linux import abi, process, sched
 
 _BACKLOG = 1
@@ -67,6 +67,7 @@ class SetRlimits(Step):
     """Resource limits, set by the runtime, which may raise them, once init has little left to do under them."""
 
     phase = CONFINE
+    failing = "error setting rlimits"
     side = RUNTIME
     by = CONFINE
     rank = Rank.LIMITS  # before the change of user, after which prlimit(2) needs CAP_SYS_RESOURCE
@@ -178,7 +179,11 @@ class Execve(Step):
 
     def run(self, context: Context) -> None:
         program = context.own(Program)
-        _execve(program.encoded, program.argv, program.envp, about=self.args[0])
+        try:
+            _execve(program.encoded, program.argv, program.envp, about=self.args[0])
+        except SyscallError as error:
+            text = reason(SyscallError(error.errno or 0, "exec", program.path))
+            raise StepError(text, call="execve", errno=error.errno or 0) from None
         raise AssertionError("execve(2) returned")
 
 

@@ -106,7 +106,8 @@ class MountStep(Step):
 
     def failure(self, why: str, **more: Any) -> StepError:
         """The error of this step."""
-        return StepError(f"mount {self.subject()} on {self.destination}: {why}", **more)
+        source = self.source or self.fstype
+        return StepError(f'error mounting "{source}" to rootfs at "{self.destination}": {why}', **more)
 
     def hint(self, number: int) -> str:
         """What a person should know about an errno; may be empty."""

@@ -6,6 +6,7 @@ from errno import EPERM
 
 from gosudacon.api import CONFINE, PREPARE, ConfigError, Context, Error, PlanWarning, Spec, Step
 from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError, reason
 from gosudacon.linux import mount, namespace, path
 
 TYPE_CHECKING = False
@@ -63,8 +64,9 @@ class WriteSysctls(Step):
             finally:
                 posix.close(fd)
         except OSError as error:
-            text = posix.strerror(error.errno or 0)
-            raise Error(f"write sysctl {name}: {text}", call="write", errno=error.errno or 0, where=where) from None
+            key, number = name.replace("/", "."), error.errno or 0
+            text = reason(SyscallError(number, "write sysctl key", key))
+            raise Error(text, call="write", errno=number, where=where) from None
 
 
 def _open_proc(context: Context) -> int:

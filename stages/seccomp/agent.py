@@ -24,6 +24,7 @@ class ConnectListener(Step):
     """Connect to the agent that answers for the container's system calls, while its path still means something."""
 
     phase = PREPARE
+    failing = "failed to connect with seccomp agent specified in the seccomp profile"
     path: str
 
     def describe(self) -> str:
@@ -42,6 +43,7 @@ class SendListener(Step):
     phase = CONFINE
     side = RUNTIME
     by = CONFINE
+    failing = "failed to send to the seccomp agent"
     metadata: str | None
 
     def describe(self) -> str:

@@ -130,6 +130,7 @@ class LoadSeccomp(Step):
     """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls."""
 
     filters = True
+    failing = "unable to init seccomp: error loading seccomp filter into kernel"
     flags: list[str]
     notify: bool = False
 

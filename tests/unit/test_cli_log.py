@@ -6,14 +6,12 @@ import json
 import os
 import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gosudacon.base.errors import Error, StepError, SyscallError
+from gosudacon.base.errors import Error, StepError, SyscallError, reason
 from gosudacon.cli.log import Log, open_log, quote
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -205,41 +203,77 @@ def test_a_full_or_closed_log_is_no_second_error() -> None:
     Log(writer, True).error("oops")
 
 
-def test_no_context_but_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    opened("", "text").error(StepError("no", stage="rootfs-mount", hint="try"))
-    assert capfd.readouterr().err.count("\n") == 1
+FAILED = StepError(
+    "error mounting",
+    stage="rootfs-mount",
+    step="mount proc on /proc",
+    call="fsmount",
+    errno=1,
+    where="mounts[0]",
+    hint="be\n\x1b root",
+)
+WHOLE = "error mounting (rootfs-mount: mount proc on /proc, mounts[0])"
 
 
-def test_context_on_a_terminal() -> None:
-    script = (
-        "from gosudacon.cli.log import Log\n"
-        "from gosudacon.base.errors import StepError, SyscallError\n"
-        "Log().error(StepError('failed', stage='rootfs-mount', step='mount proc on /proc', call='fsmount',"
-        " errno=1, where='mounts[0]', hint='be \\x1b root'))\n"
-        "Log().error(SyscallError(2, 'openat2', '/nowhere'))\n"
+def test_one_line_and_a_hint(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The words that callers match, then stage, step and place; what to do is a line of its own, always."""
+    opened(tmp_path / "log").error(FAILED, "gosudacon create failed: ")
+    assert capfd.readouterr().err == f"gosudacon create failed: {WHOLE}\nhint: be \\x1b root\n"
+    (record,) = records(tmp_path / "log")
+    assert record.pop("time")
+    assert record == {
+        "level": "error",
+        "msg": f"gosudacon create failed: {WHOLE}",
+        "stage": "rootfs-mount",
+        "step": "mount proc on /proc",
+        "call": "fsmount",
+        "errno": 1,
+        "where": "mounts[0]",
+        "hint": "be\n\x1b root",
+    }
+
+
+def test_facts_of_a_text_log(tmp_path: Path) -> None:
+    opened(tmp_path / "log", "text").error(FAILED)
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.endswith(
+        f'msg="{WHOLE}" stage=rootfs-mount step="mount proc on /proc" call=fsmount errno=1'
+        ' where="mounts[0]" hint="be\\n\\x1b root"'
     )
-    primary, replica = os.openpty()
-    subprocess.run([sys.executable, "-c", script], stderr=replica, cwd=REPOSITORY, check=True)
-    os.close(replica)
-    output = b""
-    try:
-        while chunk := os.read(primary, 65536):
-            output += chunk
-    except OSError:
-        pass  # EIO: all read, nobody holds the other end
-    os.close(primary)
-    lines = [line for line in output.decode().splitlines() if not line.startswith("time=")]
-    assert lines == [
-        "  stage:       rootfs-mount",
-        "  step:        mount proc on /proc",
-        "  call:        fsmount",
-        "  errno:       EPERM (Operation not permitted)",
-        "  config.json: mounts[0]",
-        "  hint:        be \\x1b root",
-        "  call:        openat2",
-        "  path:        /nowhere",
-        "  errno:       ENOENT (No such file or directory)",
-    ]
+
+
+def test_hint_without_a_log_file(capfd: pytest.CaptureFixture[str]) -> None:
+    opened("", "text").error(FAILED)
+    record, hint = capfd.readouterr().err.splitlines()
+    assert record.endswith(f'level=error msg="{WHOLE}"') and hint == "hint: be \\x1b root"
+
+
+def test_json_on_stderr_stays_json(capfd: pytest.CaptureFixture[str]) -> None:
+    opened("").error(FAILED)
+    assert json.loads(capfd.readouterr().err)["hint"] == FAILED.hint
+
+
+def test_place_with_line_and_column() -> None:
+    error = Error("unable to set hostname", where="hostname")
+    error.place = "config.json:47:14: hostname"
+    assert error.facts() == {"where": error.place} and error.whereabouts() == error.place
+
+
+def test_a_step_in_the_message_is_not_repeated() -> None:
+    assert StepError("chdir(/x): no", stage="handoff", step="chdir(/x)").whereabouts() == "handoff"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SyscallError(0, "connect", "/x"), "connect /x: file name too long"),
+        (OSError("AF_UNIX path too long"), "file name too long"),
+        (OSError(21, "Is a directory", 3), "is a directory"),
+        (OSError(28, "No space left on device", b"/x"), "/x: no space left on device"),
+    ],
+)
+def test_never_a_number_for_a_name_nor_success(error: OSError, text: str) -> None:
+    assert reason(error) == text
 
 
 @pytest.mark.parametrize(
