@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
 
 
+_FOUND = 2  # the exit status with --strict
+
+
 def run(invocation: Invocation) -> int:
     """Print the plan of a bundle, or on stderr everything that is wrong with its configuration."""
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
     bundle = posix.path.abspath(invocation.args[0] if invocation.args else ".")
     options, stage = options_of(invocation, ExecOptions), invocation.options["stage"]
     options.process = invocation.options["exec"]
+    id, root = invocation.options["id"], root_of(invocation)
     try:
-        explanation = Explanation(bundle, options, root_of(invocation) if posix.getenv("NOTIFY_SOCKET") else "")
+        explanation = Explanation(bundle, options, id, root if posix.getenv("NOTIFY_SOCKET") else "")
     except Refusal as refusal:
         output.write(refusal.text, 2)
         return 1
+    if not invocation.options["no-check"]:
+        explanation.check(root)
     if invocation.options["format"] == "json":
         output.write(explanation.as_json(stage))
     else:
         explanation.show(stage)
-    return 0
+    return _FOUND if explanation.findings and invocation.options["strict"] else 0

@@ -45,11 +45,7 @@ class Log:
         if isinstance(error, errors.Error):
             facts, whereabouts = error.facts(), error.whereabouts()
             message += f" ({whereabouts})" if whereabouts else ""
-        self._record("error", message, facts)
-        if self.fd >= 0:
-            _write(2, plain(message) + "\n")
-        if facts.get("hint") and (self.fd >= 0 or not self.json):
-            _write(2, f"hint: {plain(' '.join(str(facts['hint']).split()))}\n")
+        self._report("error", message, facts)
         if self.debugging and isinstance(error, BaseException) and not isinstance(error, OSError | errors.Error):
             _write(2, _traceback(error))
 
@@ -69,6 +65,19 @@ class Log:
     def notice(self, message: str) -> None:
         """Record what the caller should know of, of a command whose stderr is its own, whatever the options."""
         self._record("warning", message)
+
+    def outcome(self, message: str, hint: str) -> None:
+        """Say how a container in the foreground has ended, in the log and on standard error; nothing if empty."""
+        if message:
+            self._report("warning", message, {"hint": hint} if hint else {})
+
+    def _report(self, level: str, message: str, facts: Mapping[str, object]) -> None:
+        """A record in the log, a line on standard error, and one with the hint."""
+        self._record(level, message, facts)
+        if self.fd >= 0:
+            _write(2, plain(message) + "\n")
+        if facts.get("hint") and (self.fd >= 0 or not self.json):
+            _write(2, f"hint: {plain(' '.join(str(facts['hint']).split()))}\n")
 
     def _record(self, level: str, message: str, facts: Mapping[str, object] | None = None) -> None:
         """``facts``: more members of the record; not of one on stderr that people read, which has the hint below it."""

@@ -414,15 +414,19 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 1),
         options=(
             _FORMAT,
+            Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
+            Option("no-check", "do not look at host and image for what create would trip over"),
+            Option("strict", "exit with 2 if anything was found"),
             Option("exec", "the plan for `exec --process FILE` in the bundle's container", metavar="FILE"),
             _CONSOLE,
             _PIDFD,
             _HELP,
         ),
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
-        "instead of carrying it out. Needs no root. Lists every error of an invalid config.json.",
-        example="explain /srv/web\nexplain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
+        "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
+        "image, too, and says as findings what create would trip over, with its place and what to do.",
+        example="explain /srv/web\nexplain --id web --strict /srv/web\nexplain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
     ),
     "install": _command(
         summary="install the launcher for container engines",

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         def warning(self, message: str, always: bool = False) -> None:
             """What is odd and no failure; ``always``: whether or not steps are logged."""
 
+        def outcome(self, message: str, hint: str) -> None:
+            """How a container in the foreground has ended, for people; nothing if ``message`` is empty."""
+
         def debug(self, message: str) -> None:
             """What is being done."""
 

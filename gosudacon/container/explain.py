@@ -8,49 +8,68 @@ from __future__ import annotations
 from gosudacon.base import layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container import bundle as bundles
+from gosudacon.container import diagnosis, hints
 from gosudacon.container import host as hosts
 from gosudacon.container.create import compile_plan
+from gosudacon.container.state import check_id
 from gosudacon.pipeline import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
+    from gosudacon.pipeline.step import Spec
 
 
 class Explanation:
     """The plan for a bundle (an absolute path), or with the option ``process`` for another process in its container.
 
-    ``root``: the directory of all containers' state, where a service manager wants to know that the container is ready.
+    ``id``: the container's; empty: made of the bundle's name. ``root``: the directory of all containers' state, where a
+    service manager wants to know that the container is ready. ``findings`` is filled by `check`.
     Raises `Refusal` for a configuration that is invalid or impossible, `Error` for anything else.
     """
 
-    def __init__(self, bundle: str, options: ExecOptions, root: str = "") -> None:
-        id, process = _id(bundle), options.process
+    def __init__(self, bundle: str, options: ExecOptions, id: str = "", root: str = "") -> None:
+        self.findings: list[Finding] = []
+        if id:
+            check_id(id)
+        id, process = id or _id(bundle), options.process
         self.host = hosts.gather()
         if root and not process:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
-        compiler = compile_plan
+        compiler, spec = compile_plan, None
         try:
             if process:
                 from gosudacon.container.exec import compile_exec, explained
 
-                self.spec, compiler = explained(id, bundle, options, self.host), compile_exec
+                spec, compiler = explained(id, bundle, options, self.host), compile_exec
             else:
-                self.spec = bundles.load(id, bundle, options)
-            self.plan, self.stages = compiler(self.spec, self.host, options.config, not options.no_snapshot)
+                spec = bundles.load(id, bundle, options)
+            self.spec = spec
+            self.plan, self.stages = compiler(spec, self.host, options.config, not options.no_snapshot)
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
-            if not process:
-                _locate(error, bundle)
-            raise Refusal(error, process or posix.path.join(bundle, layout.CONFIG)) from error
+            if spec is not None and not process:
+                _locate(error, spec)
+            raise Refusal(error, process or posix.path.join(bundle, layout.CONFIG), spec) from error
+
+    def check(self, root: str) -> None:
+        """Look at host and image for what ``create`` would trip over. ``root``: of all containers' state."""
+        from gosudacon.container import findings
+
+        self.findings = findings.find(self.spec, self.host, self.plan, root)
 
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
-        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage))
+        findings = [vars(finding) for finding in self.findings]
+        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings)
 
     def show(self, stage: str = "") -> None:
         """Print the plan as a table; ``stage`` as for `as_json`."""
         explain.as_table(self.plan, self.spec, self.host, self._labels(stage))
+        explain.show_findings([(each.place(layout.CONFIG), each.message, each.hint) for each in self.findings])
 
     def _labels(self, stage: str) -> list[str]:
         """The stages meant by a name: its own, or that of one it has replaced."""
@@ -61,25 +80,35 @@ class Explanation:
 
 
 class Refusal(ConfigError):
-    """A configuration that has no plan; ``text`` shows everything that is wrong with it, and where in ``file``."""
+    """A configuration that has no plan; ``text`` shows everything that is wrong with it, and where in ``file``.
 
-    def __init__(self, error: ConfigError, file: str) -> None:
+    ``spec``: what was to be planned, if it could be read.
+    """
+
+    def __init__(self, error: ConfigError, file: str, spec: Spec | None) -> None:
         super().__init__(error.message, stage=error.stage, where=error.where, hint=error.hint)
+        for problem in error.problems:
+            problem["hint"] = error.hint or hints.find(hints.Failure(_alone(error, problem), spec))
         self.text = explain.problems(error, file)
+        if spec is not None and spec.text is not None:
+            from gosudacon.container import findings
+
+            for found in findings.unknown_names(spec):
+                self.text += f"{': '.join(filter(None, (found.place(file), found.message, found.hint)))}\n"
 
 
-def _locate(error: ConfigError, bundle: str) -> None:
+def _alone(error: ConfigError, problem: dict[str, Any]) -> ConfigError:
+    """The error of one of its problems alone."""
+    alone = ConfigError(error.message, stage=error.stage, where=problem.get("where", ""))
+    alone.problems = [problem]
+    return alone
+
+
+def _locate(error: ConfigError, spec: Spec) -> None:
     """Find line and column of what stages refused: they only know the path of a value."""
-    import re
-
-    from gosudacon.schema.positions import Positions
-
     for problem in error.problems:
         if problem.get("where") and not problem.get("line") and not problem.get("plugin"):
-            positions = Positions(bundles.read(bundle).decode())
-            names = re.findall(r"[^.\[\]]+", problem["where"])
-            path = tuple(int(name) if name.isdecimal() else name for name in names)
-            problem["line"], problem["column"] = positions.line_column(positions.value(path))
+            problem["line"], problem["column"] = diagnosis.position(problem["where"], spec)
 
 
 def _id(bundle: str) -> str:

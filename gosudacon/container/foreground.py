@@ -53,7 +53,7 @@ def receive_terminal(context: Context) -> int:
 
 
 def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: bool) -> int:
-    """Pass signals and the terminal on until ``pid`` ends. Returns its status, 128 + N for signal N.
+    """Pass signals and the terminal on until ``pid`` ends. Returns its status as wait(2) has it.
 
     What ``notifier`` hears is passed on, too: that the container is ready. With ``reaps`` every child of this process
     that ends is collected, orphans of the container's among them; else they are left to those who have made them.
@@ -116,4 +116,4 @@ def _reap(pid: int, whom: int) -> int | None:
         if not ended:
             return result
         if ended == pid:
-            result = process.exit_status(status)
+            result = status

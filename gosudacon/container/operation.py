@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
-from gosudacon.linux import sched
+from gosudacon.linux import process, sched
 
 _DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has to kill
 
@@ -98,14 +98,18 @@ class Operation:
         host = foreground.prepare(self._caller, self._work.spec, self._subreaper)
         self._launch(host)
         self._work.release()
-        status = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
+        from gosudacon.container import ended
+
+        end = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
         self._caller.mark("wait for the process to end")
+        if end and self._work.makes_container:
+            self._caller.log.outcome(*ended.why(end, self._work.spec, self._work.context.cgroups))
         if self._notifier is not None and self._notifier.failure is not None:
             self._caller.log.warning(self._notifier.failure.message)
         if not self._keep:
             for warning in foreground.finish(self._work.container, self._caller.recorder):
                 self._caller.log.warning(warning.message)
-        return status
+        return process.exit_status(end)
 
     def _launch(self, host: int = -1) -> None:
         """Run the plan, tell of the process, let it go. ``host``: the terminal of a caller in the foreground."""

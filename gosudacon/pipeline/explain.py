@@ -27,10 +27,12 @@ _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", 
 _OTHER = {"runtime": "container", "container": "runtime"}
 
 
-def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> str:
-    """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, steps.
+def as_json(
+    plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), findings: Sequence[dict[str, Any]] = ()
+) -> str:
+    """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps.
 
-    ``stages``: the names of those whose steps are wanted; none for all.
+    ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would trip over.
     """
     steps = plan.to_json()
     data = {
@@ -45,6 +47,7 @@ def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> s
             for each in plan.warnings
             if not stages or each.stage in stages
         ],
+        "findings": list(findings),
         "steps": [step for step in steps if not stages or step["stage"] in stages],
     }
     return jsonio.dumps(data, 2) + "\n"
@@ -65,6 +68,15 @@ def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> 
         if rows:
             console.print(_phase(phase, rows, steps, narrow=bool(stages)))
     _footnotes(console, plan, host, shown)
+
+
+def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
+    """Print what create would trip over: place, what it is, what to do."""
+    console = Console(highlight=False, soft_wrap=True)
+    for place, message, hint in findings:
+        console.print(f"[red]finding[/] {escape(place)}: {escape(message)}")
+        if hint:
+            console.print(f"  hint: {escape(hint)}")
 
 
 def _edits(console: Console, plan: Plan) -> None:
@@ -131,10 +143,15 @@ def _on(enabled: bool) -> str:
 
 
 def problems(error: ConfigError, path: str) -> str:
-    """Everything that is wrong with a configuration, a line each: place in the file, JSON path, what it is."""
+    """Everything that is wrong with a configuration, a line each: place in the file, JSON path, what it is.
+
+    Below it stands what to do about it, where that is known.
+    """
     lines = []
     for each in error.problems:
         place = f"{path}:{each['line']}:{each['column']}" if each.get("line") else path
         what = each.get("message") or f"found {each['found']}; allowed: {each['allowed']}"
         lines.append(": ".join(filter(None, (place, each.get("where"), what))) + "\n")
+        if each.get("hint"):
+            lines.append(f"hint: {each['hint']}\n")
     return "".join(lines)

@@ -8,6 +8,10 @@ from gosudacon.base import posix
 from gosudacon.container.hints import facts
 from gosudacon.container.hints.kinds import Failure, Kind
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.pipeline.step import Host, Spec
+
 _SHOWN = 3  # processes
 
 
@@ -87,15 +91,15 @@ def _not_empty(failure: Failure) -> str:
         return ""
     if "frozen" in failure.message:
         return "thaw it (freezer.state or cgroup.freeze), or choose another linux.cgroupsPath"
-    owners = _inhabitants(failure)
+    owners = inhabitants(failure.spec, failure.host) if failure.spec is not None else []
     where = "choose another linux.cgroupsPath, or end them"
     return f"in it: {', '.join(owners)}; {where}" if owners else f"processes of something else are in it: {where}"
 
 
-def _inhabitants(failure: Failure) -> list[str]:
+def inhabitants(spec: Spec, host: Host) -> list[str]:
     """Some of the processes in the cgroup that config.json names, with their names."""
-    path = str(failure.value("linux.cgroupsPath") or "").strip("/")
-    for point in sorted(set(failure.host.cgroup_mounts.values())):
+    path = str(spec.linux.get("cgroupsPath") or "").strip("/")
+    for point in sorted(set(host.cgroup_mounts.values())):
         pids = facts.text(f"{point}/{path}/cgroup.procs").split() if path else []
         if pids:
             names = [f"process {pid} ({facts.text(f'/proc/{pid}/comm')})" for pid in pids[:_SHOWN]]
