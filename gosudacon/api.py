@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.base.errors import ConfigError, Error, StepError, SyscallError
+from gosudacon.base.errors import ConfigError, Error, SettingsError, StepError, SyscallError
 from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,
@@ -133,6 +133,7 @@ __all__ = [
     "Plan",
     "PlanWarning",
     "Rank",
+    "SettingsError",
     "Spec",
     "Stage",
     "Step",

@@ -44,6 +44,10 @@ REFUSED = {
 }
 
 
+# What callers of runc may know the commonest mistakes by.
+_WORDS = {"process.args": "args must not be empty: ", "process.cwd": "Cwd must be an absolute path: "}
+
+
 class ValidateConfig(Stage):
     """Accepts or refuses the whole configuration before any other stage plans with it."""
 
@@ -115,7 +119,9 @@ def _problems(spec: Spec, kind: str = "config") -> ConfigError:
     config = spec.plain()
     found = problems.problems(config if kind == "config" else config.get("process") or {}, spec.text, kind)
     lines = [f"{prefix}{each.where}: found {each.found}, allowed: {each.allowed}" for each in found]
-    error = ConfigError(f"invalid {name}: " + ("; ".join(lines) or "refused"), where=found[0].where if found else "")
+    words = _WORDS.get(prefix + found[0].where, "") if found else ""
+    text = f"{words}invalid {name}: " + ("; ".join(lines) or "refused")
+    error = ConfigError(text, where=found[0].where if found else "")
     error.problems = [vars(each) for each in found]
     return error
 

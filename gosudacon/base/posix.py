@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
-__all__ = ["_exit", "fsdecode", "fsencode", "getenv", "makedirs", "path", "sep", "strerror"]
+__all__ = ["_exit", "fsdecode", "fsencode", "getenv", "makedirs", "path", "sep", "strerror", "write_all"]
 
 sep = "/"
 _ENCODING = sys.getfilesystemencoding()
@@ -49,6 +49,17 @@ def makedirs(name: str, mode: int = 0o777, exist_ok: bool = False) -> None:
     except OSError:
         if not exist_ok or not path.isdir(name):
             raise
+
+
+def write_all(fd: int, data: bytes, name: str) -> None:
+    """Write all of ``data``. Raises OSError that names it: write(2) knows only the descriptor."""
+    from posix import write
+
+    try:
+        while data:
+            data = data[write(fd, data) :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from None
 
 
 class path:

@@ -80,7 +80,7 @@ def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error |
         root = root_of(invocation)
         if spec is None and invocation.command == "start":
             spec = diagnosis.saved(root, invocation.args[0])
-        return diagnosis.diagnosed(error, spec, root)
+        return diagnosis.diagnosed(error, spec, root, invocation.globals["config"])
     except Exception:  # noqa: BLE001
         return error
 

@@ -36,7 +36,7 @@ class Option:
     """One option: its names, what value it takes, and what it does.
 
     ``short`` is a letter, or empty; ``default`` the value of one that is not given (False for a flag, an empty list
-    for a list); ``metavar`` stands for the value in texts. An option without ``help`` is not shown.
+    for a list); ``metavar`` stands for the value in texts.
     """
 
     __slots__ = ("default", "help", "kind", "metavar", "name", "short")
@@ -67,8 +67,8 @@ GLOBALS: tuple[Option, ...] = (
         "rootless", "ignore missing permission on cgroups", kind="str-bool", metavar="true|false|auto", default="auto"
     ),
     Option("config", "the administrator's configuration", metavar="FILE", default="/etc/gosudacon/config.toml"),
-    Option("no-snapshot", ""),  # look for stages anew; for tests, and to find out what is slow
-    Option("criu", "", metavar="PATH"),
+    Option("no-snapshot", "look for stages and plugins anew, and keep nothing of what is found"),
+    Option("criu", "ignored: CRIU is looked for in the directories of the system", metavar="PATH"),
     Option("help", "show help", short="h"),
     Option("version", "print the version", short="v"),
 )
@@ -310,8 +310,8 @@ COMMANDS: dict[str, Command] = {
             Option("pids-limit", "number of processes; -1 for no limit", metavar="N"),
             Option("l3-cache-schema", "Intel RDT cache schema", metavar="SCHEMA"),
             Option("mem-bw-schema", "Intel RDT memory bandwidth schema", metavar="SCHEMA"),
-            Option("kernel-memory", "", metavar="BYTES"),
-            Option("kernel-memory-tcp", "", metavar="BYTES"),
+            Option("kernel-memory", "ignored: it is part of --memory", metavar="BYTES"),
+            Option("kernel-memory-tcp", "ignored, as --kernel-memory", metavar="BYTES"),
             _TRACE,
             _HELP,
         ),
@@ -426,7 +426,8 @@ COMMANDS: dict[str, Command] = {
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
         "image, too, and says as findings what create would trip over, with its place and what to do.",
-        example="explain /srv/web\nexplain --id web --strict /srv/web\nexplain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
+        example="explain /srv/web\nexplain --id web --strict /srv/web\n"
+        "explain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
     ),
     "install": _command(
         summary="install the launcher for container engines",

@@ -97,6 +97,4 @@ def _libseccomp() -> str:
 
 def write(text: str, fd: int = 1) -> None:
     """Write ``text`` to stdout, or another descriptor, whole. Raises OSError."""
-    data = text.encode("utf-8", "backslashreplace")
-    while data:
-        data = data[posix.write(fd, data) :]
+    posix.write_all(fd, text.encode("utf-8", "backslashreplace"), "standard error" if fd == 2 else "standard output")

@@ -38,8 +38,11 @@ def read(bundle: str) -> bytes:
         raise Error("JSON specification file config.json not found", hint=f"no config.json in {bundle}") from None
     except NotADirectoryError:
         raise Error(f"chdir {bundle}: not a directory") from None
-    with open(fd, "rb", buffering=0) as file:
-        data = file.read(_LIMIT + 1) or b""
+    try:
+        with open(fd, "rb", buffering=0) as file:
+            data = file.read(_LIMIT + 1) or b""
+    except OSError as error:  # which knows the descriptor, and not the path
+        raise OSError(error.errno, error.strerror, path) from None
     if len(data) > _LIMIT:
         raise ConfigError(f"{path}: larger than 16 MiB")
     return data

@@ -9,6 +9,7 @@ from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
 from gosudacon.container.state import (
     OCI_VERSION,
+    OOM_KILLED,
     VERSION,
     Container,
     Store,
@@ -199,12 +200,15 @@ class Creation:
 
     def commit(self) -> None:
         """Let init go on: it waits for ``start`` by itself. With ``run``, wait until it has executed its process."""
-        if self.spec.options.run:
-            self._engine.go()
-            self._await_exec()
-        else:
+        if not self.spec.options.run:
             interrupt.defer()  # that is all there was to do
+        try:
             self._engine.go()
+        except InitDied as error:
+            self._blame_memory(error)
+            raise
+        if self.spec.options.run:
+            self._await_exec()
         # Not before all has gone well: Podman takes the record of a failure for the whole log.
         for message in self._new.warnings():
             self.caller.log.warning(message, always=True)
@@ -238,7 +242,7 @@ class Creation:
         from gosudacon.linux.cgroup import processes
 
         if processes.oom_kills(self.context.cgroups):
-            error.message = "container init was OOM-killed (memory limit too low?)"
+            error.message = OOM_KILLED
 
 
 def _compiler(options: Options) -> Compiler:

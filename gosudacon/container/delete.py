@@ -49,7 +49,7 @@ def delete(root: str, id: str, force: bool = False, tracing: Tracing | None = No
     if status != "stopped":
         if status != "created" and not force:
             raise StateError(
-                f"cannot delete container ID that is not stopped: {status}",
+                f"cannot delete container {id} that is not stopped: {status}",
                 hint="delete --force kills it first",
             )
         if not force:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from gosudacon.schema.positions import Path
 
 
-def diagnosed(error: Error | OSError, spec: Spec | None = None, root: str = "") -> Error:
+def diagnosed(error: Error | OSError, spec: Spec | None = None, root: str = "", settings: str = "") -> Error:
     """The error with ``place`` and ``hint``; an OSError becomes an `Error`.
 
-    ``spec``: what the operation was about, if it came to know; ``root``: the directory of all containers' state.
+    ``spec``: what the operation was about, if it came to know; ``root``: the directory of all containers' state;
+    ``settings``: the administrator's configuration.
     """
     from gosudacon.container import hints
 
@@ -30,7 +31,7 @@ def diagnosed(error: Error | OSError, spec: Spec | None = None, root: str = "") 
     if not error.hint:
         error.hint = hints.find(hints.Failure(error, spec, root))
     if isinstance(error, SettingsError):
-        error.place = error.place or (spec.options.config if spec is not None else "") or CONFIG
+        error.place = settings or CONFIG
     elif spec is not None and not error.place:
         error.place = _place(error, spec)
     return error

@@ -31,9 +31,7 @@ def why(ended: int, spec: Spec, cgroups: Mapping[str, str]) -> tuple[str, str]:
     code = posix.waitstatus_to_exitcode(ended)
     if code in (-SIGSYS, _BY_A_SHELL) and _kills(spec):
         who = "the container's process" if code < 0 else "a process of the container"
-        text = (
-            f"{who} was killed by signal {int(SIGSYS)} (SIGSYS): the seccomp profile forbids a system call that it made"
-        )
+        text = f"{who} was killed by signal {int(SIGSYS)} (SIGSYS): the seccomp profile forbids a system call it made"
         return text, "dmesg names the call (type=1326, syscall=): allow it in linux.seccomp, or use SCMP_ACT_ERRNO"
     return "", ""
 

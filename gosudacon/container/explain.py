@@ -16,10 +16,9 @@ from gosudacon.pipeline import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
+    from gosudacon.pipeline.explain import Row
     from gosudacon.pipeline.step import Spec
 
 
@@ -97,7 +96,7 @@ class Refusal(ConfigError):
                 self.text += f"{': '.join(filter(None, (found.place(file), found.message, found.hint)))}\n"
 
 
-def _alone(error: ConfigError, problem: dict[str, Any]) -> ConfigError:
+def _alone(error: ConfigError, problem: Row) -> ConfigError:
     """The error of one of its problems alone."""
     alone = ConfigError(error.message, stage=error.stage, where=problem.get("where", ""))
     alone.problems = [problem]

@@ -14,11 +14,11 @@ from gosudacon.pipeline.step import CREATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterator, Mapping
 
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.schema.compiler import Schema
     from gosudacon.schema.positions import Path
 
 _HOST_HOOKS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
@@ -87,7 +87,7 @@ def unknown_names(spec: Spec) -> list[Finding]:
     return found
 
 
-def _unknown(value: object, schema: dict[str, Any], path: Path) -> Iterator[tuple[Path, list[str]]]:
+def _unknown(value: object, schema: Schema, path: Path) -> Iterator[tuple[Path, list[str]]]:
     if isinstance(value, list) and "items" in schema:
         for index, each in enumerate(value):
             yield from _unknown(each, schema["items"], (*path, index))
@@ -226,7 +226,7 @@ def _privileges(spec: Spec) -> Iterator[Finding]:
     from gosudacon.linux import capability
 
     last = facts.text("/proc/sys/kernel/cap_last_cap")
-    sets: Any = spec.process.get("capabilities") or {}
+    sets: Mapping[str, object] = spec.process.get("capabilities") or {}
     for kind, names in sets.items():
         for index, name in enumerate(names if isinstance(names, list) else ()):
             where = f"process.capabilities.{kind}[{index}]"
@@ -242,19 +242,23 @@ def _privileges(spec: Spec) -> Iterator[Finding]:
 
 
 def _hooks(spec: Spec) -> Iterator[Finding]:
-    hooks: Any = spec.config.get("hooks") or {}
     for kind in _HOST_HOOKS:
-        for index, hook in enumerate(hooks.get(kind) or ()):
-            path = str(hook.get("path") or "")
+        for index, path in enumerate(_hook_paths(spec, kind)):
             where = f"hooks.{kind}[{index}].path"
             if not posix.path.exists(path):
                 yield Finding(where, f"nothing is at {path}", "hooks of this kind run programs of the host")
             elif not posix.access(path, posix.X_OK):
                 yield Finding(where, f"{path} is not executable", f"chmod +x {path}")
-    for index, hook in enumerate(hooks.get("startContainer") or ()):
-        missing = _absent(spec, str(hook.get("path") or ""))
+    for index, path in enumerate(_hook_paths(spec, "startContainer")):
+        missing = _absent(spec, path)
         if missing:
             yield Finding(f"hooks.startContainer[{index}].path", missing, "startContainer hooks are in the container")
+
+
+def _hook_paths(spec: Spec, kind: str) -> list[str]:
+    hooks: Mapping[str, object] = spec.config.get("hooks") or {}
+    entries = hooks.get(kind)
+    return [str(entry.get("path") or "") for entry in (entries if isinstance(entries, list) else ())]
 
 
 def _absent(spec: Spec, path: str) -> str:
@@ -284,7 +288,7 @@ def _controllers(spec: Spec, host: Host) -> Iterator[Finding]:
     if host.cgroup_mode != "v2":
         return
     there = facts.text(f"{host.cgroup_mounts.get('', '/sys/fs/cgroup')}/cgroup.controllers").split()
-    resources: Any = spec.linux.get("resources") or {}
+    resources: Mapping[str, object] = spec.linux.get("resources") or {}
     for key, controller in _TAKES.items():
         if resources.get(key) and there and controller not in there:
             text = f"this host has no controller {controller}; it has {', '.join(there)}"
@@ -300,16 +304,14 @@ def _cgroup(spec: Spec, host: Host) -> Iterator[Finding]:
 
 def _network(spec: Spec, plan: Plan) -> Iterator[Finding]:
     """A new network namespace, and nobody in sight who puts more into it than ``lo``."""
-    hooks: Any = spec.config.get("hooks") or {}
-    connecting = any(hooks.get(kind) for kind in (*_HOST_HOOKS[:3], "startContainer", "poststart"))
+    connecting = any(_hook_paths(spec, kind) for kind in (*_HOST_HOOKS[:3], "startContainer", "poststart"))
     if connecting or spec.linux.get("netDevices") or plan.of_stage("network"):
         return
     for index, entry in enumerate(spec.linux.get("namespaces") or ()):
         if entry["type"] == "network" and not entry.get("path"):
             hint = "give it a path (/run/netns/…), a hook or the plugin network; or remove it for the host's network"
-            yield Finding(
-                f"linux.namespaces[{index}]", "nothing connects the new network namespace: it has only lo", hint
-            )
+            text = "nothing connects the new network namespace: it has only lo"
+            yield Finding(f"linux.namespaces[{index}]", text, hint)
 
 
 def _state(root: str) -> Iterator[Finding]:

@@ -184,7 +184,7 @@ def write_pid_file(path: str, pid: int) -> None:
         fd = posix.open(temporary, flags, 0o644)
     try:
         try:
-            posix.write(fd, b"%d" % pid)
+            posix.write_all(fd, b"%d" % pid, path)
         finally:
             posix.close(fd)
         posix.rename(temporary, path)

@@ -67,17 +67,24 @@ def _start(container: Container, notify_socket: str, tracing: Tracing | None) ->
 
 def await_exec(channel: _socket.socket, recorder: Recorder | None = None) -> None:
     """Wait for the end of the channel, which execve(2) closes; an error that comes first is raised."""
-    packet = channel.recv(65536)
+    packet = _receive(channel)
     if packet[:1] == b"T":  # times, of a container whose creation was traced
         if recorder is not None:
             recorder.receive(packet[1:])
-        packet = channel.recv(65536)
+        packet = _receive(channel)
     if packet[:1] == b"E":
         record = jsonio.loads(packet[1:])
         assert isinstance(record, dict)
         raise from_record(record)
     if packet:
         raise StepError("container init sent an unexpected message while starting")
+
+
+def _receive(channel: _socket.socket) -> bytes:
+    try:
+        return channel.recv(65536)
+    except ConnectionResetError:  # it was killed: what it had said before, if anything, comes next
+        return channel.recv(65536)
 
 
 def _connect(store: Store) -> _socket.socket:

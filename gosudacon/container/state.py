@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import State
 
 OCI_VERSION = "1.3.0"
+OOM_KILLED = "container init was OOM-killed (memory limit too low?)"  # words that callers look for
 VERSION = 2  # of the form of state.json; `former` has those before
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
 _LIMIT = jsonio.SIZE_LIMIT
@@ -139,8 +140,7 @@ class Store:
             dir_fd=self.fd,
         )
         try:
-            while data:
-                data = data[posix.write(fd, data) :]
+            posix.write_all(fd, data, f"{self.root}/{self.id}/{name}")
         finally:
             posix.close(fd)
         posix.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -256,6 +256,10 @@ class Container:
     def check_executed(self) -> None:
         """Raise `StateError` if init ended before execve(2); the channel to it ends in both cases."""
         if proc.never_executed(self.data["pid"], self.data["start_time"]):
+            from gosudacon.linux.cgroup import processes
+
+            if processes.oom_kills(self.data["cgroups"]):
+                raise StateError(OOM_KILLED)
             raise StateError("container init was killed before it executed the container's process")
 
     def status(self) -> str:

@@ -167,7 +167,10 @@ class RuntimeSide(Engine):
 
     def go(self) -> None:
         """Let init, which is ready, go on; from here it no longer depends on this process."""
-        self.channel.send(GO)
+        try:
+            self.channel.send(GO)
+        except BrokenPipeError:
+            self._drain()
 
     def await_exec(self) -> None:
         """Wait until init has executed its process, which ends the channel. Raises what it reports instead."""

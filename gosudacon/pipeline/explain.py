@@ -27,9 +27,7 @@ _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", 
 _OTHER = {"runtime": "container", "container": "runtime"}
 
 
-def as_json(
-    plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), findings: Sequence[dict[str, Any]] = ()
-) -> str:
+def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), findings: Sequence[Row] = ()) -> str:
     """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps.
 
     ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would trip over.

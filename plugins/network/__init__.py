@@ -48,7 +48,7 @@ class Network(Stage):
     keys = ("linux.namespaces",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """Raises `ConfigError` for malformed settings, whether they are needed or not."""
+        """Raises `SettingsError` for malformed settings, whether they are needed or not."""
         settings = Settings(self.settings)
         if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError
+from gosudacon.api import SettingsError
 from gosudacon.base import layout
 from gosudacon.plugins.network.subnets import Subnet
 
@@ -34,7 +34,7 @@ class Settings:
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        """Raises `ConfigError` that names the setting."""
+        """Raises `SettingsError` that names the setting."""
         for name in given:
             if name not in DEFAULTS:
                 raise _error(name, f"is not a setting; known: {', '.join(DEFAULTS)}")
@@ -60,8 +60,8 @@ class Settings:
 _KINDS = {str: "a string", list: "a list of strings", bool: "true or false", int: "a number"}
 
 
-def _error(name: str, text: str) -> ConfigError:
-    return ConfigError(f"[stage.network] {name} {text}", hint="see docs/network.md")
+def _error(name: str, text: str) -> SettingsError:
+    return SettingsError(f"[stage.network] {name} {text}", hint="see docs/network.md")
 
 
 def _link_name(name: str, value: str) -> str:

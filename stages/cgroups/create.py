@@ -264,8 +264,7 @@ class Note:
         flags |= posix.O_WRONLY | posix.O_APPEND | posix.O_NOFOLLOW | posix.O_CLOEXEC
         fd = posix.open(layout.CGROUPS_NOTE, flags, 0o600, dir_fd=self.at)
         try:
-            while line:
-                line = line[posix.write(fd, line) :]
+            posix.write_all(fd, line, layout.CGROUPS_NOTE)
         finally:
             posix.close(fd)
 

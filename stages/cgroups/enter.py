@@ -98,7 +98,7 @@ def plan_enter(spec: Spec, host: Host, cgroups: dict[str, str]) -> Iterator[Step
         if name != "*" and name not in cgroups:
             raise ConfigError(f"invalid --cgroup argument: the container has no cgroup of controller {name!r}")
     init = 0 if target.below else target.pid
-    yield OpenCgroups(cgroups=chosen, init=init)
+    yield OpenCgroups(cgroups=chosen, init=init, failing="bad sub cgroup path" if target.below else "")
     by_clone = _UNIFIED in cgroups and host.clones_into_cgroup()
     yield EnterCgroups(controllers=[*cgroups], joins_by_clone=by_clone)
 
@@ -107,7 +107,7 @@ def _below(controller: str, directory: str, below: dict[str, str]) -> str:
     name = below.get(controller) or below.get("*") or ""
     names = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in names or "\0" in name:
-        raise ConfigError(f"invalid --cgroup argument: {name!r} is not a sub cgroup path")
+        raise ConfigError(f"bad sub cgroup path: invalid --cgroup argument: {name!r} is not a sub cgroup path")
     return "/".join([directory, *names])
 
 

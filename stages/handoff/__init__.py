@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Capabilities, Features, MemoryPolicy, Process, Rlimit, Scheduler, User
 
 _INFINITY = (1 << 64) - 1
+_MOST_PRIORITY = 99
+_LEAST_RUNTIME = 1024  # ns
 NOTIFY_SOCKET = f"{layout.NOTIFY_MOUNT}/{layout.NOTIFY_SOCKET}"  # where `rootfs-mount` brings it
 KEEP_GROUPS = "run.oci.keep_original_groups"  # crun's: the caller's additional groups stay (docs/annotations.md)
 _AFFINITY = "process.execCPUAffinity"
@@ -111,6 +113,8 @@ def _placement(process: Process, spec: Spec) -> Iterator[Step]:
         scheduler = _scheduler(process["scheduler"])
         if scheduler.nice and scheduler.policy not in _NICE:
             yield PlanWarning(message=f"ignored: {scheduler.policy} has no nice value", where="process.scheduler.nice")
+        cpus = ((spec.linux.get("resources") or {}).get("cpu") or {}).get("cpus")
+        scheduler.restricted = bool(cpus)
         if spec.joins_pid_namespace:
             scheduler.side, scheduler.rank = RUNTIME, Rank.BORN
         yield scheduler
@@ -267,6 +271,7 @@ def _scheduler(config: Scheduler) -> confine.SetScheduler:
     for key, value, policies in rules:
         if value and policy not in policies:
             raise ConfigError(f"{key} is not for {policy}", where=f"process.scheduler.{key}")
+    _check_values(policy, priority, runtime, deadline, period)
     flags = 0
     for index, name in enumerate(config.get("flags") or ()):
         if name not in sched.SCHED_FLAGS:
@@ -283,19 +288,38 @@ def _scheduler(config: Scheduler) -> confine.SetScheduler:
     )
 
 
+def _check_values(policy: str, priority: int, runtime: int, deadline: int, period: int) -> None:
+    """What sched_setattr(2) would refuse as invalid, without a word which of its values it was."""
+    if policy in ("SCHED_FIFO", "SCHED_RR") and not 1 <= priority <= _MOST_PRIORITY:
+        what = f"invalid scheduler.priority {priority}: {policy} takes 1 to {_MOST_PRIORITY}"
+        raise ConfigError(what, where="process.scheduler.priority")
+    if policy != "SCHED_DEADLINE":
+        return
+    for key, value, least in (
+        ("runtime", runtime, _LEAST_RUNTIME),
+        ("deadline", deadline, runtime),
+        ("period", period or deadline, deadline),
+    ):
+        if value < least:
+            what = f"invalid scheduler.{key} {value}: want {_LEAST_RUNTIME} <= runtime <= deadline <= period"
+            raise ConfigError(what, where=f"process.scheduler.{key}")
+
+
 def _memory_policy(config: MemoryPolicy) -> confine.SetMemoryPolicy:
     mode = config.get("mode", "")
     if mode not in sched.MEMORY_MODES:
-        raise ConfigError(f"unknown memory policy {mode}", where="linux.memoryPolicy.mode")
+        raise ConfigError(f"invalid memory policy: unknown memory policy {mode}", where="linux.memoryPolicy.mode")
     nodes = _nodes(config.get("nodes") or "")
     if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") and nodes:
-        raise ConfigError(f"{mode} takes no nodes", where="linux.memoryPolicy.nodes")
+        raise ConfigError(f"invalid memory policy: {mode} takes no nodes", where="linux.memoryPolicy.nodes")
     if mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED") and not nodes:
-        raise ConfigError(f"{mode} needs nodes", where="linux.memoryPolicy.nodes")
+        raise ConfigError(f"invalid memory policy: {mode} needs nodes", where="linux.memoryPolicy.nodes")
     flags = 0
     for index, name in enumerate(config.get("flags") or ()):
         if name not in sched.MEMORY_FLAGS:
-            raise ConfigError(f"unknown memory policy flag {name}", where=f"linux.memoryPolicy.flags[{index}]")
+            raise ConfigError(
+                f"invalid memory policy: unknown memory policy flag {name}", where=f"linux.memoryPolicy.flags[{index}]"
+            )
         flags |= sched.MEMORY_FLAGS[name]
     return confine.SetMemoryPolicy(mode=mode, flags=flags, nodes=nodes)
 
@@ -306,7 +330,7 @@ def _nodes(text: str) -> int:
     try:
         return ranges.mask(ranges.parse(text, ranges.MOST_NODES))
     except ValueError as error:
-        what = f"{text!r} is not a list of nodes such as 0-1,3: {error}"
+        what = f"invalid memory policy: {text!r} is not a list of nodes such as 0-1,3: {error}"
         raise ConfigError(what, where="linux.memoryPolicy.nodes") from None
 
 

@@ -109,6 +109,7 @@ class SetScheduler(Step):
     runtime: int
     deadline: int
     period: int
+    restricted: bool = False  # the cgroup has not all CPUs
 
     def describe(self) -> str:
         return f"sched_setattr({self.policy}, nice {self.nice}, priority {self.priority})"
@@ -116,7 +117,13 @@ class SetScheduler(Step):
     def run(self, context: Context) -> None:
         policy = sched.POLICIES[self.policy]
         values = (policy, self.flags, self.nice, self.priority, self.runtime, self.deadline, self.period)
-        sched.sched_setattr(*values, pid=context.pid if self.side == RUNTIME else 0)
+        try:
+            sched.sched_setattr(*values, pid=context.pid if self.side == RUNTIME else 0)
+        except SyscallError as error:
+            if error.errno == EPERM and self.restricted:
+                what = "process scheduler can't be used together with AllowedCPUs"
+                raise Error(what, call="sched_setattr", errno=EPERM) from None
+            raise
 
 
 class SetIoPriority(Step):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gosudacon.base.errors import FACTS
 from gosudacon.cli import options as table
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
@@ -157,13 +158,13 @@ def problem(result: Completed, log: Path, status: int, message: str) -> str:
     if result.returncode != status or len(records) != 1:
         return f"exit status {result.returncode}, log {records}, stderr {result.stderr!r}"
     (record,) = records
-    if (record["level"], sorted(record)) != ("error", ["level", "msg", "time"]):
+    if record["level"] != "error" or not record.keys() <= {"level", "msg", "time", *FACTS}:
         return f"record {record}"
-    if not re.fullmatch(message, record["msg"]):
+    if not re.fullmatch(rf"({message})( \(.*\))?", record["msg"]):
         return f"message {record['msg']!r}"
     usage = "Incorrect Usage.\n" if "requires" in message else ""
     if (
-        lines(result.stderr) != [record["msg"]]
+        lines(result.stderr) != [record["msg"], *([f"hint: {record['hint']}"] if "hint" in record else [])]
         or not result.stdout.startswith(usage)
         or bool(result.stdout) != bool(usage)
     ):
@@ -188,11 +189,12 @@ def test_failures_without_a_log(format: str, runtime: Runtime) -> None:
     ):
         result = runtime.call(verb, *words, options=["--log-format", format], check=False)
         assert (result.returncode, result.stdout) == (status, "")
-        (line,) = lines(result.stderr)
+        line, *more = lines(result.stderr)
         if format == "json":
-            assert json.loads(line)["msg"] == message
+            assert (json.loads(line)["msg"], more) == (message, [])
         else:
             assert re.fullmatch(f'time="[^"]+" level=error msg="{message}"', line)
+            assert len(more) == 1 and more[0].startswith("hint: ")
 
 
 def test_successes(runtime: Runtime, containers: dict[str, str], scratch: Path) -> None:

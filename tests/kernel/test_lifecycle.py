@@ -192,8 +192,8 @@ def test_create_reports_what_cannot_be_executed(
     assert result.returncode == 1
     record = json.loads(log.read_text())
     assert record["level"] == "error"
-    assert record["msg"].endswith(message)
-    assert bundle.stderr == record["msg"] + "\n"
+    assert record["msg"].startswith(f"gosudacon create failed: {message} (")
+    assert bundle.stderr.splitlines()[0] == record["msg"]
     assert runtime.status(bundle) == "none"
 
 

@@ -113,7 +113,7 @@ def test_a_paused_container_is_deleted_by_force_only(runtime: Runtime, bundle: B
     runtime.call("pause", bundle.id)
     result = runtime.delete(bundle, check=False)
     assert result.returncode == 1
-    assert "cannot delete container ID that is not stopped: paused" in result.stderr
+    assert f"cannot delete container {bundle.id} that is not stopped: paused" in result.stderr
     runtime.delete(bundle, "--force")
     assert runtime.status(bundle) == "none"
 

@@ -62,6 +62,9 @@ def run(
 class _Log:
     debugging = False
 
+    def outcome(self, message: str, hint: str) -> None:
+        """For a container in the foreground, which there is none of."""
+
     def warning(self, message: str, always: bool = False) -> None:
         raise AssertionError(message)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, ConfigError, Host, Options, Spec, Step
+from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, Host, Options, SettingsError, Spec, Step
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
 from gosudacon.plugins.network import Network, link_name
@@ -175,7 +175,7 @@ print([name for name in {heavy!r} if name in sys.modules])
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingsError) as caught:
         plan(**settings)
     assert caught.value.message == f"[stage.network] {message}"
     assert caught.value.stage == "network"
@@ -183,7 +183,7 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
 
 def test_wrong_settings_where_not_needed() -> None:
     """Wrong settings are an error even where they are not needed."""
-    with pytest.raises(ConfigError, match="mtu"):
+    with pytest.raises(SettingsError, match="mtu"):
         plan({"linux": {"namespaces": [{"type": "network", "path": "/run/netns/x"}]}}, mtu=-1)
 
 
@@ -218,7 +218,7 @@ SHAPE = "is not a subnet; write ADDRESS/LENGTH, such as 10.207.0.0/16 or fd67:6f
     ],
 )
 def test_subnets_that_are_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingsError) as caught:
         plan(subnets=[text])
     assert caught.value.message == f"[stage.network] subnets[0] {text!r} {message}"
 

@@ -46,8 +46,8 @@ def _policy(failure: Failure) -> str:
     for beginning, known in (
         ("unknown scheduling policy ", sched.POLICIES),
         ("unknown scheduling flag ", sched.SCHED_FLAGS),
-        ("unknown memory policy flag ", sched.MEMORY_FLAGS),
-        ("unknown memory policy ", sched.MEMORY_MODES),
+        ("invalid memory policy: unknown memory policy flag ", sched.MEMORY_FLAGS),
+        ("invalid memory policy: unknown memory policy ", sched.MEMORY_MODES),
     ):
         if failure.message.startswith(beginning):
             word = failure.message.removeprefix(beginning).split(" ")[0]

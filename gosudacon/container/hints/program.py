@@ -321,6 +321,8 @@ def _label(failure: Failure) -> str:
 
 
 KINDS = (
+    Kind("arguments-too-long", "arguments and environment longer than the kernel takes", _too_long),
+    Kind("program-written", "a program that is being written to", _written),
     Kind("seccomp-execve", "a seccomp profile that denies execve(2)", _seccomp),
     _kind("script-interpreter", "a script whose interpreter the image does not have"),
     _kind("script-carriage-return", "a script that was saved with the line ends of Windows"),
@@ -345,7 +347,5 @@ KINDS = (
     _kind("image-empty", "a root filesystem with nothing in it"),
     _kind("program-misspelt", "a program with a name like another's"),
     _kind("program-missing", "a program that the image does not have"),
-    Kind("arguments-too-long", "arguments and environment longer than the kernel takes", _too_long),
-    Kind("program-written", "a program that is being written to", _written),
     Kind("label-denies", "an AppArmor profile or SELinux label that forbids the program", _label),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gosudacon_banner import Banner, NoteContainer, WriteBanner
 
-from gosudacon.api import ConfigError, Context, Host, Spec, Step
+from gosudacon.api import SettingsError, Context, Host, Spec, Step
 
 SPEC = Spec({}, "web", "/srv/web")
 
@@ -25,7 +25,7 @@ def test_it_plans_a_note_where_a_directory_is_set() -> None:
 
 
 def test_it_refuses_a_setting_of_another_type() -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(SettingsError):
         plan(text=7)
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import os
 
-from gosudacon.api import MOUNT, PREPARE, START, ConfigError, Context, Host, Spec, Stage, Step, hookimpl, mkdir_in_root
+from gosudacon.api import (
+    MOUNT,
+    PREPARE,
+    START,
+    Context,
+    Host,
+    SettingsError,
+    Spec,
+    Stage,
+    Step,
+    hookimpl,
+    mkdir_in_root,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,11 +101,11 @@ class Banner(Stage):
     after = ("rootfs-mount",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """Raises `ConfigError` if a setting is not a string."""
+        """Raises `SettingsError` if a setting is not a string."""
         text = self.settings.get("text", "made by gosudacon\n")
         directory = self.settings.get("directory", "")
         if not isinstance(text, str) or not isinstance(directory, str):
-            raise ConfigError("[stage.banner] takes strings: text, directory")
+            raise SettingsError("[stage.banner] takes strings: text, directory")
         if directory:
             yield NoteContainer(directory=directory, id=spec.id, text=text)
         yield WriteBanner(text=text)
