@@ -135,12 +135,7 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
         put("linux.uidMappings", [{"containerID": 0, "hostID": 1000, "size": 10}]),
         {},
     ),
-    "root-missing": (
-        "unpack or mount",
-        "invalid rootfs: /x",
-        lambda _, root: (root / "etc").rmdir() or root.rmdir(),
-        {},
-    ),
+    "root-missing": ("unpack or mount", "invalid rootfs: /x", removed, {}),
     "config-incomplete": ("gosudacon spec", "root must be specified", None, {}),
     "seccomp-execve": ("SCMP_ACT_ERRNO", "exec", both(runs("/p", b"\n"), DENYING), {"call": "execve", "errno": 1}),
     "script-interpreter": ("/bin/bash, which", "exec", runs("/p", b"#!/bin/bash -e\n"), {"call": "execve"}),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gosudacon_banner import Banner, NoteContainer, WriteBanner
 
-from gosudacon.api import SettingsError, Context, Host, Spec, Step
+from gosudacon.api import Context, Host, SettingsError, Spec, Step
 
 SPEC = Spec({}, "web", "/srv/web")
 
