@@ -54,22 +54,18 @@ def hint(error: UsageError) -> str:
     if not error.message.startswith("flag provided but not defined"):
         return ""
     word = word.lstrip("-")
+    shown = f"-{word}" if len(word) == 1 else f"--{word}"
     if topic and word in _names(table.GLOBALS):
-        return f"--{word} is a global option: write it before {topic}"
-    if not topic:
-        takers = [
-            name for name, each in table.COMMANDS.items() if any(word == option.name for option in each["options"])
-        ]
-        if takers:
-            return f"--{word} is an option of a command: write it after {', '.join(takers)}"
-    guess = spelling.closest(
-        word, [option.name for option in (table.COMMANDS[topic]["options"] if topic else table.GLOBALS)]
-    )
+        return f"{shown} is a global option: write it before {topic}"
+    takers = [name for name, each in table.COMMANDS.items() if word in _names(each["options"])]
+    if takers and not topic:
+        return f"{shown} is an option of a command: write it after {', '.join(takers)}"
+    guess = spelling.closest(word, _names(table.COMMANDS[topic]["options"] if topic else table.GLOBALS))
     return f"did you mean --{guess}?" if guess else ""
 
 
 def _names(options: Sequence[table.Option]) -> list[str]:
-    return [option.name for option in options]
+    return [name for option in options for name in (option.name, option.short) if name]
 
 
 def report(error: UsageError) -> None:
@@ -134,7 +130,7 @@ def sentence(words: str) -> str:
 
 
 def _options(options: Sequence[table.Option]) -> list[tuple[str, str]]:
-    return [_option(option) for option in options if option.help]
+    return [_option(option) for option in options]
 
 
 def _option(option: table.Option) -> tuple[str, str]:

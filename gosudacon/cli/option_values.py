@@ -6,10 +6,6 @@ import re
 
 from gosudacon.cli import options as table
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 FILE, DIRECTORY, CONTAINER, COMMAND, SIGNAL, ANY = "file", "directory", "container", "command", "signal", ""
 """Kinds of values that a shell can complete; of the kind `ANY` nothing is known."""
 
@@ -26,12 +22,12 @@ _KINDS = {
 
 def globals_() -> list[table.Option]:
     """The global options that are shown."""
-    return _shown(table.GLOBALS)
+    return list(table.GLOBALS)
 
 
 def options(command: str) -> list[table.Option]:
     """The options of a command that are shown."""
-    return _shown(table.COMMANDS[command]["options"])
+    return list(table.COMMANDS[command]["options"])
 
 
 def spellings(option: table.Option) -> list[str]:
@@ -70,7 +66,3 @@ def signals() -> list[str]:
     from gosudacon.cli.kill import SIGNALS
 
     return list(SIGNALS)
-
-
-def _shown(options: Sequence[table.Option]) -> list[table.Option]:
-    return [option for option in options if option.help]

@@ -38,6 +38,7 @@ class Explanation:
         self.host = hosts.gather()
         if root and not process:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
+        self._file = process or layout.CONFIG
         compiler, spec = compile_plan, None
         try:
             if process:
@@ -68,7 +69,7 @@ class Explanation:
     def show(self, stage: str = "") -> None:
         """Print the plan as a table; ``stage`` as for `as_json`."""
         explain.as_table(self.plan, self.spec, self.host, self._labels(stage))
-        explain.show_findings([(each.place(layout.CONFIG), each.message, each.hint) for each in self.findings])
+        explain.show_findings([(each.place(self._file), each.message, each.hint) for each in self.findings])
 
     def _labels(self, stage: str) -> list[str]:
         """The stages meant by a name: its own, or that of one it has replaced."""

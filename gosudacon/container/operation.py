@@ -98,8 +98,8 @@ class Operation:
         host = foreground.prepare(self._caller, self._work.spec, self._subreaper)
         self._launch(host)
         self._work.release()
-        from gosudacon.container import ended
-
+        if self._work.makes_container:
+            from gosudacon.container import ended
         end = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
         self._caller.mark("wait for the process to end")
         if end and self._work.makes_container:

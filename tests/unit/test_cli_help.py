@@ -19,10 +19,10 @@ def test_every_help_is_complete(topic: str) -> None:
     options = table.COMMANDS[topic]["options"] if topic else table.GLOBALS
     shown = {word.rstrip(",") for line in text.splitlines() for word in line.split()[:2] if line[:2] == "  "}
     for option in options:
-        assert (f"--{option.name}" in shown) == bool(option.help)
-        if option.help and option.short:
+        assert option.help and f"--{option.name}" in shown, "what help does not list does not exist"
+        if option.short:
             assert f"-{option.short}, --{option.name}" in text
-        if option.help and option.metavar:
+        if option.metavar:
             assert f"--{option.name} {option.metavar}" in text
     assert "Example" in text
     assert f"gosudacon {topic}".strip() in text
@@ -96,3 +96,21 @@ def test_a_closed_stdout_hides_no_error() -> None:
         "os.close(1)\nhelp.report(UsageError('no', heading='stdout', topic='state'))"
     )
     subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["creat"], "did you mean create?"),
+        (["--rot", "/x", "list"], "did you mean --root?"),
+        (["create", "--bundel", "/x", "a"], "did you mean --bundle?"),
+        (["create", "--root", "/x", "a"], "--root is a global option: write it before create"),
+        (["--bundle", "/x", "create", "a"], "--bundle is an option of a command: write it after create"),
+        (["-b", "/x", "create", "a"], "-b is an option of a command: write it after create"),
+        (["delete"], ""),
+    ],
+)
+def test_what_was_meant(words: list[str], hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(words)
+    assert helps.hint(caught.value).startswith(hint) and bool(helps.hint(caught.value)) == bool(hint)

@@ -245,6 +245,7 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
         {"where": "linux.resources.pids.limit", "errno": errno.EINVAL},
     ),
     "cgroup-occupied": ("beside it", "x", None, {"stage": "cgroups", "errno": errno.EBUSY}),
+    "sub-cgroup": ("--cgroup", "bad sub cgroup path: no", None, {"stage": "cgroups"}),
     "cgroup-threaded": ("threaded", "x", None, {"stage": "cgroups", "errno": errno.EOPNOTSUPP}),
     "cgroup-read-only": ("read-only", "x", None, {"stage": "cgroups", "errno": errno.EROFS}),
     "cgroup-permission": ("", "x", None, {"stage": "cgroups", "errno": errno.EACCES}),
@@ -390,8 +391,13 @@ def test_noexec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert known == "noexec" and "/p" in hint
 
 
+def test_bundle_missing() -> None:
+    known, hint = hints.recognized(hints.Failure(Error("chdir /no: no such file or directory")))
+    assert known == "bundle-missing" and "--bundle" in hint
+
+
 def test_every_kind_has_a_case() -> None:
-    assert {*CASES, *REFUSED, "json", "noexec"} == set(KINDS)
+    assert {*CASES, *REFUSED, "json", "noexec", "bundle-missing"} == set(KINDS)
     assert len(KINDS) == len(set(KINDS)) >= 50
 
 

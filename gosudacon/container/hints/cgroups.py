@@ -98,7 +98,7 @@ def _not_empty(failure: Failure) -> str:
 
 def inhabitants(spec: Spec, host: Host) -> list[str]:
     """Some of the processes in the cgroup that config.json names, with their names."""
-    path = str(spec.linux.get("cgroupsPath") or "").strip("/")
+    path = str(spec.linux.get("cgroupsPath") or spec.id).strip("/")
     for point in sorted(set(host.cgroup_mounts.values())):
         pids = facts.text(f"{point}/{path}/cgroup.procs").split() if path else []
         if pids:
@@ -111,6 +111,12 @@ def _occupied(failure: Failure) -> str:
     if not _own(failure) or failure.errno != EBUSY or failure.where.startswith("linux.resources"):
         return ""
     return "a cgroup with controllers enabled for those below holds no processes itself (v2): choose a cgroup beside it"
+
+
+def _below(failure: Failure) -> str:
+    if not failure.message.startswith("bad sub cgroup path"):
+        return ""
+    return "--cgroup names a cgroup below the container's that is there already, such as a process in it has made"
 
 
 def _threaded(failure: Failure) -> str:
@@ -208,6 +214,7 @@ KINDS = (
     Kind("below-usage", "a memory limit below what is in use", _below_usage),
     Kind("limit-file-missing", "a limit whose file the kernel does not have", _file),
     Kind("limit-value", "a limit that the kernel does not take", _value),
+    Kind("sub-cgroup", "`exec --cgroup` with a cgroup that is not there", _below),
     Kind("cgroup-occupied", "processes in a cgroup whose controllers are enabled below", _occupied),
     Kind("cgroup-threaded", "a cgroup in threaded mode", _threaded),
     Kind("cgroup-read-only", "cgroups that are mounted read-only", _read_only),

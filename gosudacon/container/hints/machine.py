@@ -20,6 +20,12 @@ def _state_directory(failure: Failure) -> str:
     return f"user {posix.geteuid()} may not write to {root}: set XDG_RUNTIME_DIR, or --root to a directory of your own"
 
 
+def _bundle(failure: Failure) -> str:
+    if failure.spec is not None or not failure.message.startswith("chdir "):
+        return ""
+    return "--bundle names the directory in which config.json is, relative to the working directory"
+
+
 def _disk(failure: Failure) -> str:
     if failure.errno not in (ENOSPC, EDQUOT) or failure.stage in ("cgroups", "namespaces", "rootfs-mount"):
         return ""
@@ -57,6 +63,7 @@ def _signal(failure: Failure) -> str:
 
 KINDS = (
     Kind("state-directory", "a state directory that the caller may not write to", _state_directory),
+    Kind("bundle-missing", "a bundle that is not there", _bundle),
     Kind("disk-full", "a disk without room", _disk),
     Kind("descriptors", "too many open files", _descriptors),
     Kind("memory", "no memory", _memory),

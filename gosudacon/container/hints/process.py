@@ -17,6 +17,7 @@ from errno import (
     ENOTDIR,
     EPERM,
     ERANGE,
+    EROFS,
     EUSERS,
 )
 
@@ -232,11 +233,13 @@ def _cwd(failure: Failure) -> str:
     if failure.where != "process.cwd" or failure.error.problems:
         return ""
     cwd = failure.value()
+    if failure.errno == ENOENT:
+        return f"the container has no directory {cwd}: make it, or choose another (create makes it, exec does not)"
     if failure.errno == ENOTDIR:
         return f"{cwd}, or a directory above it, is a file in the image"
     if failure.errno in (EACCES, EPERM):
         return f"the container's user may not enter {cwd}: chmod it in the image, or choose another process.cwd"
-    if failure.errno == 30:
+    if failure.errno == EROFS:
         return f"{cwd} is not in the image, whose root is read-only: make it there"
     return ""
 
