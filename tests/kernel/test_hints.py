@@ -105,10 +105,10 @@ PLACED = [
     ("process.args", [], "", "args must not be empty", '"args"'),
     (
         "linux.namespaces",
-        [{"type": "mount"}, {"type": "ipc", "path": "/no"}],
+        [{"type": "uts"}, {"type": "mount"}, {"type": "ipc", "path": "/no"}],
         "",
         "open the ipc namespace",
-        "nothing is",
+        "nothing is at /no",
     ),
     (
         "linux.seccomp",

@@ -110,9 +110,7 @@ def test_a_step_of_a_plugin_that_fails_is_named(site: Site, scratch: Path, bundl
     runtime = site.runtime(BANNER.format(notes=scratch / "missing"))
     result = runtime.create(bundle, check=False)
     assert result.returncode == 1
-    assert (
-        f"banner: note {bundle.id} in {scratch}/missing: {scratch}/missing/{bundle.id}: no such file" in result.stderr
-    )
+    assert f"note {bundle.id} in {scratch}/missing: {scratch}/missing/{bundle.id}: no such file" in result.stderr
 
 
 def test_amendment(site: Site, notes: Path, bundle: Bundle) -> None:

@@ -329,7 +329,7 @@ def test_sources_of_all_kinds(bare: Bundle, kernel: tuple[int, int] | None, kind
     bare.add_mount("/mnt/x", "bind", str(path), "bind")
     if kind in ("missing", "dangling"):
         error = failing(bare, kernel=kernel)
-        assert error.message.startswith(f"mount {path} on /mnt/x: ")
+        assert error.message.startswith(f'error mounting "{path}" to rootfs at "/mnt/x": ')
         assert error.message.endswith("no such file or directory")
         assert (error.where, error.errno, error.stage) == ("mounts[0]", 2, "rootfs-mount")
     else:
@@ -573,7 +573,7 @@ def test_an_id_mapping_that_the_filesystem_cannot_have(bare: Bundle) -> None:
     bare.config["mounts"][-1].update(uidMappings=maps, gidMappings=maps)
     error = failing(bare)
     assert (error.call, error.errno) == ("mount_setattr", 22)
-    assert error.message.startswith("mount /sys on /mnt: mount_setattr")
+    assert error.message.startswith('error mounting "/sys" to rootfs at "/mnt": mount_setattr')
 
 
 # Errors.
@@ -594,7 +594,7 @@ def test_errors_name_the_mount(
     bare.add_mount("/mnt/y", "tmpfs", "t")
     bare.add_mount("/mnt/x", fstype, "src", *options)
     error = failing(bare, kernel=kernel)
-    assert error.message.startswith(f"mount {fstype} src on /mnt/x: ")
+    assert error.message.startswith('error mounting "src" to rootfs at "/mnt/x": ')
     assert (error.where, error.stage) == ("mounts[1]", "rootfs-mount")
     assert kernel or text in error.message
     assert error.step.startswith(f"mount {fstype} src on /mnt/x")
@@ -616,4 +616,6 @@ def test_a_read_only_file_system_in_the_way(bare: Bundle) -> None:
     bare.add_mount("/mnt", "bind", str(bare.path), "bind", "ro")
     bare.add_mount("/mnt/missing", "tmpfs", "t")
     error = failing(bare)
-    assert error.message == "mount tmpfs t on /mnt/missing: mkdirat /mnt/missing: read-only file system"
+    assert (
+        error.message == 'error mounting "t" to rootfs at "/mnt/missing": mkdirat /mnt/missing: read-only file system'
+    )
