@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from gosudacon.base import posix
-from gosudacon.base.errors import Error
+from gosudacon.base.errors import Error, StateError
 from gosudacon.base.interrupt import Interrupted, arm
 from gosudacon.cli import log as logs
 from gosudacon.cli import parse as parser
@@ -72,10 +72,12 @@ def _command(invocation: parser.Invocation) -> int:
 
 def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error | OSError:
     """The error with its place and a hint, as far as they can be found; nothing that happens here may hide it."""
+    caller = invocation.caller
+    if isinstance(error, StateError) and caller is None and invocation.command != "start":
+        return error  # an everyday answer to callers, not worth another import
     try:
         from gosudacon.container import diagnosis
 
-        caller = invocation.caller
         spec = caller.spec if caller is not None else None
         root = root_of(invocation)
         if spec is None and invocation.command == "start":

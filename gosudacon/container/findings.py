@@ -41,9 +41,11 @@ class Finding:
         self.line = self.column = 0
 
     def place(self, file: str) -> str:
-        """``FILE:LINE:COLUMN: WHERE``, as far as there is one."""
+        """``FILE:LINE:COLUMN: WHERE``, as far as there is one; empty for what is not about the file."""
+        if not self.where:
+            return ""
         place = f"{file}:{self.line}:{self.column}" if self.line else file
-        return f"{place}: {self.where}" if self.where else place
+        return f"{place}: {self.where}"
 
 
 def find(spec: Spec, host: Host, plan: Plan, root: str = "") -> list[Finding]:

@@ -72,7 +72,7 @@ def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
     """Print what create would trip over: place, what it is, what to do."""
     console = Console(highlight=False, soft_wrap=True)
     for place, message, hint in findings:
-        console.print(f"[red]finding[/] {escape(place)}: {escape(message)}")
+        console.print(f"[red]finding[/]{escape(f' {place}' if place else '')}: {escape(message)}")
         if hint:
             console.print(f"  hint: {escape(hint)}")
 

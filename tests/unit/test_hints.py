@@ -185,7 +185,12 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
         mount(source="/", type="bind", options=["bind", "idmap"]),
         {**AT, "call": "mount_setattr", "errno": errno.EINVAL},
     ),
-    "directory-onto-file": ("/proc is a directory", "x", mount(source="/proc", **BIND), {**AT, "errno": errno.ENOTDIR}),
+    "directory-onto-file": (
+        "/proc is a directory",
+        "x",
+        both(mount(source="/proc", **BIND), inside("x")),
+        {**AT, "errno": errno.ENOTDIR},
+    ),
     "destination-read-only": ("read-only", "x", mount(type="tmpfs"), {**AT, "errno": errno.EROFS}),
     "source-denied": (
         "cannot reach /proc",

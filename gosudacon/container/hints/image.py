@@ -156,6 +156,20 @@ class Image:
         return fd
 
 
+def has(spec: Spec, path: str) -> bool:
+    """Whether there is anything at a path of the image itself, without what is mounted there."""
+    try:
+        image = Image(spec.replace(config={**spec.config, "mounts": []}))
+    except OSError:
+        return False
+    try:
+        return image.look(path) is not None
+    except (Dangling, Unseen, OSError):
+        return False
+    finally:
+        image.close()
+
+
 def _owner(fd: int) -> tuple[int, int, int]:
     status = posix.fstat(fd)
     return status.st_mode, status.st_uid, status.st_gid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EBUSY, EINVAL, ELOOP, ENODEV, ENOENT, ENOSPC, ENOTBLK, ENOTDIR, EOPNOTSUPP, EPERM, EROFS
 
 from gosudacon.base import posix
-from gosudacon.container.hints import facts, spelling
+from gosudacon.container.hints import facts, image, spelling
 from gosudacon.container.hints.kinds import Failure, Kind
 
 # The beginnings of sysctls that are there once a module is loaded
@@ -65,12 +65,12 @@ def _kinds_differ(failure: Failure) -> str:
     source = source_of(failure, entry)
     if failure.errno != ENOTDIR or not entry:
         return ""
-    destination = entry.get("destination")
-    if source and posix.path.exists(source):
+    destination = str(entry.get("destination"))
+    if source and posix.path.exists(source) and failure.spec is not None and image.has(failure.spec, destination):
         what = "directory" if posix.path.isdir(source) else "file"
         other = "file" if what == "directory" else "directory"
         return f"{source} is a {what}, and {destination} in the image a {other}: mount a {what} onto a {what}"
-    return f"the image has a file at {destination}, or at a directory above it: choose another destination"
+    return f"the image has a file where {destination} needs a directory: choose another destination"
 
 
 def _filesystem(failure: Failure) -> str:
