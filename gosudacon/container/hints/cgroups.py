@@ -43,7 +43,7 @@ def _cpus(failure: Failure) -> str:
         hint = lacks_cpus(value, what)
         if hint:
             return hint
-        return f"the cgroup above the container's does not have all of {value}: see cpuset.{name}.effective there"
+        return f"the cgroup above the container's does not have all of them: see cpuset.{name}.effective there"
     return ""
 
 
@@ -185,7 +185,9 @@ def _below_usage(failure: Failure) -> str:
 def _value(failure: Failure) -> str:
     if not failure.where.startswith("linux.resources") or failure.errno not in (EINVAL, ERANGE):
         return ""
-    return f"the kernel does not take {failure.value()!r} as {failure.where}: it bounds it, or the cgroup above does"
+    value = failure.value()
+    shown = "this value" if value is None else repr(value)
+    return f"the kernel does not take {shown} as {failure.where}: it bounds it, or the cgroup above does"
 
 
 def _systemd(failure: Failure) -> str:
