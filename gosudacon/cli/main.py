@@ -72,7 +72,7 @@ def _command(invocation: parser.Invocation) -> int:
 
 def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error | OSError:
     """The error with its place and a hint, as far as they can be found; nothing that happens here may hide it."""
-    caller = invocation.caller
+    caller, settings = invocation.caller, invocation.globals["config"]
     if isinstance(error, StateError) and caller is None and invocation.command != "start":
         return error  # an everyday answer to callers, not worth another import
     try:
@@ -82,7 +82,7 @@ def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error |
         root = root_of(invocation)
         if spec is None and invocation.command == "start":
             spec = diagnosis.saved(root, invocation.args[0])
-        return diagnosis.diagnosed(error, spec, root, invocation.globals["config"])
+        return diagnosis.diagnosed(error, spec, root, settings)
     except Exception:  # noqa: BLE001
         return error
 

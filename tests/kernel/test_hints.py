@@ -170,6 +170,7 @@ def test_the_words_of_runc(runtime: Runtime, bundle: Bundle, args: list[str]) ->
     assert line.partition(" (")[0] in other.stderr.replace('\\"', '"')
 
 
+@pytest.mark.vm  # of cgroup v2: memory.max and memory.peak
 def test_killed_for_memory(runtime: Runtime, bundle: Bundle) -> None:
     bundle.set("linux.resources.memory", {"limit": 32 << 20, "swap": 32 << 20})
     bundle.set("process.args", ["sh", "-c", "x=$(head -c 100000000 /dev/zero | tr '\\0' x); echo $x"])
