@@ -178,6 +178,7 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
     "filesystem-unknown": ("did you mean tmpfs?", "x", mount(type="tmpsf"), {**AT, "errno": errno.ENODEV}),
     "option-unknown": ("did you mean nosuid?", "Unknown parameter 'nosiud': x", mount(type="tmpfs"), AT),
     "option-value": ("bytes", "Bad value for 'size': x", mount(type="tmpfs"), AT),
+    "mount-without-type": ("rbind", "a mount needs a type, or the option bind", None, AT),
     "overlay": ("lowerdir /no", "x", mount(type="overlay", options=["lowerdir=/no"]), {**AT, "errno": errno.EINVAL}),
     "idmap-unsupported": (
         "id-mapped",
@@ -454,3 +455,17 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
 
 def test_numbers() -> None:
     assert facts.shown({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
+
+
+@pytest.mark.parametrize(
+    ("message", "entry", "number", "guess"),
+    [
+        ("bind mounts cannot have any filesystem-specific options applied: nosiud", {"type": "bind"}, 0, "nosuid"),
+        ("error mounting", {"type": "none", "options": ["rbnd", "ro"]}, errno.ENODEV, "rbind"),
+    ],
+)
+def test_misspelt_options_of_bind_mounts(
+    tmp_path: Path, message: str, entry: dict[str, Any], number: int, guess: str
+) -> None:
+    error = Error(message, errno=number, stage="rootfs-mount", where="mounts[7]")
+    assert hints.find(hints.Failure(error, spec(tmp_path, mount(**entry)))) == f"did you mean {guess}?"

@@ -78,6 +78,9 @@ def _filesystem(failure: Failure) -> str:
     fstype = str(entry.get("type") or "")
     if failure.errno != ENODEV or not fstype:
         return ""
+    if fstype == "none":
+        options = entry.get("options")
+        return _misspelt(options if isinstance(options, list) else []) or 'add "bind" to its options, or name a type'
     return lacks_filesystem(fstype) or f"modprobe {fstype}"
 
 
@@ -94,15 +97,28 @@ def lacks_filesystem(fstype: str) -> str:
 
 def _option(failure: Failure) -> str:
     _, words, rest = failure.message.partition("Unknown parameter '")
+    word = rest.partition("'")[0]
+    if not words:
+        _, words, word = failure.message.partition("filesystem-specific options applied: ")
     if not words:
         return ""
-    word = rest.partition("'")[0]
+    failure.error.where = f"{_at(failure)}.options"
+    return _misspelt(word.split(",")) or f"{failure.mount().get('type')} has no option {word}: remove it"
+
+
+def _misspelt(words: list[str]) -> str:
+    """What the first of these options that nobody knows was probably meant to be."""
     from gosudacon.container import features
 
     known = features.features().get("mountOptions") or []
-    failure.error.where = f"{_at(failure)}.options"
-    guess = spelling.did_you_mean(word, known)
-    return guess or f"{failure.mount().get('type')} has no option {word}: remove it"
+    guesses = (spelling.did_you_mean(word, known) for word in words if word not in known)
+    return next(filter(None, guesses), "")
+
+
+def _untyped(failure: Failure) -> str:
+    if "a mount needs a type, or the option bind" not in failure.message:
+        return ""
+    return f'{_at(failure)}: add "type": "tmpfs", say, or "options": ["rbind"] for a directory of the host'
 
 
 def _value(failure: Failure) -> str:
@@ -261,6 +277,7 @@ KINDS = (
     Kind("filesystem-unknown", "a filesystem that this kernel does not have", _filesystem),
     Kind("option-unknown", "an option that neither we nor the filesystem know", _option),
     Kind("option-value", "an option with a value that the filesystem does not take", _value),
+    Kind("mount-without-type", "a mount with neither a type nor the option bind", _untyped),
     Kind("overlay", "an overlay whose directories are missing, or do not fit", _overlay),
     Kind("idmap-unsupported", "an id-mapped mount of a filesystem that cannot be", _idmap),
     Kind("directory-onto-file", "a directory mounted onto a file, or the other way round", _kinds_differ),
