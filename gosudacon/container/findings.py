@@ -167,23 +167,10 @@ def _options(where: str, entry: object) -> Iterator[Finding]:
 
 
 def _shape(spec: Spec, where: str, source: str, destination: str) -> Iterator[Finding]:
-    try:
-        image = Image(spec.replace(config={**spec.config, "mounts": []}))
-    except OSError:
-        return
-    try:
-        there = image.look(destination)
-    except (Dangling, Unseen, OSError):
-        there = None
-    finally:
-        image.close()
-    if there is None:
-        return
-    directory = posix.path.isdir(source)
-    if directory != there.is_directory():
-        kinds = ("directory", "file") if directory else ("file", "directory")
-        text = f"{source} is a {kinds[0]}, and {destination} in the image a {kinds[1]}"
-        yield Finding(f"{where}.destination", text, f"mount a {kinds[0]} onto a {kinds[0]}")
+    what, there = mounts.shapes(spec, source, destination)
+    if what != there:
+        text = f"{source} is a {what}, and {destination} in the image a {there}"
+        yield Finding(f"{where}.destination", text, f"mount a {what} onto a {what}")
 
 
 def _namespaces(spec: Spec) -> Iterator[Finding]:

@@ -156,18 +156,21 @@ class Image:
         return fd
 
 
-def has(spec: Spec, path: str) -> bool:
-    """Whether there is anything at a path of the image itself, without what is mounted there."""
+def kind_of(spec: Spec, path: str) -> str:
+    """What the image itself has at a path, without what is mounted there: ``directory``, ``file``, or nothing."""
     try:
         image = Image(spec.replace(config={**spec.config, "mounts": []}))
     except OSError:
-        return False
+        return ""
     try:
-        return image.look(path) is not None
+        found = image.look(path)
     except (Dangling, Unseen, OSError):
-        return False
+        return ""
     finally:
         image.close()
+    if found is None:
+        return ""
+    return "directory" if found.is_directory() else "file"
 
 
 def _owner(fd: int) -> tuple[int, int, int]:

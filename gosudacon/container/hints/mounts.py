@@ -8,6 +8,10 @@ from gosudacon.base import posix
 from gosudacon.container.hints import facts, image, spelling
 from gosudacon.container.hints.kinds import Failure, Kind
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.pipeline.step import Spec
+
 # The beginnings of sysctls that are there once a module is loaded
 _MODULES = {"net.bridge.": "br_netfilter", "net.netfilter.": "nf_conntrack", "net.nf_conntrack": "nf_conntrack"}
 _BINDS = {"bind", "rbind"}
@@ -66,11 +70,18 @@ def _kinds_differ(failure: Failure) -> str:
     if failure.errno != ENOTDIR or not entry:
         return ""
     destination = str(entry.get("destination"))
-    if source and posix.path.exists(source) and failure.spec is not None and image.has(failure.spec, destination):
-        what = "directory" if posix.path.isdir(source) else "file"
-        other = "file" if what == "directory" else "directory"
-        return f"{source} is a {what}, and {destination} in the image a {other}: mount a {what} onto a {what}"
+    what, there = shapes(failure.spec, source, destination) if failure.spec is not None else ("", "")
+    if what != there:
+        return f"{source} is a {what}, and {destination} in the image a {there}: mount a {what} onto a {what}"
     return f"the image has a file where {destination} needs a directory: choose another destination"
+
+
+def shapes(spec: Spec, source: str, destination: str) -> tuple[str, str]:
+    """What source and destination of a bind mount are, ``directory`` or ``file``; empty if one of them is not there."""
+    there = image.kind_of(spec, destination)
+    if not there or not source or not posix.path.exists(source):
+        return "", ""
+    return "directory" if posix.path.isdir(source) else "file", there
 
 
 def _filesystem(failure: Failure) -> str:
