@@ -98,18 +98,26 @@ class Operation:
         host = foreground.prepare(self._caller, self._work.spec, self._subreaper)
         self._launch(host)
         self._work.release()
-        if self._work.makes_container:
-            from gosudacon.container import ended
         end = foreground.wait(self.pid, self._terminal, self._notifier, self._subreaper)
         self._caller.mark("wait for the process to end")
         if end and self._work.makes_container:
-            self._caller.log.outcome(*ended.why(end, self._work.spec, self._work.context.cgroups))
+            self._say_why(end)
         if self._notifier is not None and self._notifier.failure is not None:
             self._caller.log.warning(self._notifier.failure.message)
         if not self._keep:
             for warning in foreground.finish(self._work.container, self._caller.recorder):
                 self._caller.log.warning(warning.message)
         return process.exit_status(end)
+
+    def _say_why(self, end: int) -> None:
+        """Say what killed a container, if that is not plain from its status (wait(2))."""
+        try:
+            from gosudacon.container import ended
+
+            why = ended.why(end, self._work.spec, self._work.context.cgroups)
+        except Exception:  # noqa: BLE001 - after days the package may be another one; the status is what counts
+            return
+        self._caller.log.outcome(*why)
 
     def _launch(self, host: int = -1) -> None:
         """Run the plan, tell of the process, let it go. ``host``: the terminal of a caller in the foreground."""
