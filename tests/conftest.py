@@ -187,6 +187,14 @@ def runtime(leftovers: Watch, scratch: Path) -> Iterator[Runtime]:
 
 
 @pytest.fixture
+def runc(leftovers: Watch, scratch: Path) -> Iterator[Runtime]:
+    """runc with a ``--root`` of its own, for what it does beside the runtime under test. The test needs "program:runc"."""
+    value = Runtime(["runc"], scratch / "runc")
+    yield value
+    value.clean()
+
+
+@pytest.fixture
 def make_bundle(scratch: Path, token: str, busybox_rootfs: Path) -> Callable[..., Bundle]:
     """A function that makes bundles: ``make_bundle("echo hi")``, ``make_bundle(["id"], {"hostname": "x"})``.
 

@@ -133,6 +133,7 @@ class Terminal:
         self.output = Pump(master, streams[1])
         self._saved: Settings | None = None
         posix.set_blocking(master, False)
+        _leave_newlines_alone(master)
         self.resize()
         self._enter_raw_mode()
 
@@ -202,12 +203,20 @@ class Terminal:
         return True
 
 
+def _leave_newlines_alone(master: int) -> None:
+    """Have the container's terminal add no carriage return (ONLCR, termios(3)): what is a terminal at the caller's end
+    adds its own, and a pipe or a file gets what was written."""
+    settings = termios.tcgetattr(master)
+    settings[1] &= ~termios.ONLCR
+    termios.tcsetattr(master, termios.TCSANOW, settings)
+
+
 def _raw(settings: Settings) -> Settings:
-    """As cfmakeraw(3)."""
+    """As cfmakeraw(3), but for the output, which is processed as before: new lines begin at the left (ONLCR)."""
     raw = [*settings[:6], list(settings[6])]
     raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
     raw[0] &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)
-    raw[1] &= ~termios.OPOST
+    raw[1] |= termios.OPOST
     raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0

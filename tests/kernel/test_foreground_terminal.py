@@ -157,11 +157,52 @@ def test_output_into_a_pipe(words: Words, pty: Pty) -> None:
     child = pty.start(words(script), stdout=subprocess.PIPE)
     assert child.stdout is not None
     pty.terminal.send("x\r")
-    lines = child.stdout.read().split(b"\r\n")
+    lines = child.stdout.read().split(b"\n")
     assert child.wait(seconds(10)) == 0
     numbers = [line for line in lines[1:] if line.isdigit()]
     assert (b"30 100" in lines[0] or b"30 100" in lines[1]) and b"got x" in lines
     assert numbers == [b"%d" % number for number in range(1, 20001)]
+
+
+@needs("program:runc")
+@pytest.mark.parametrize("piped", [True, False], ids=["pipe", "terminal"])
+def test_line_ends_as_with_runc(
+    verb: str, words: Words, runtime: Runtime, runc: Runtime, bundle: Bundle, pty: Pty, piped: bool
+) -> None:
+    """Into a pipe goes what was written; on the caller's terminal each line begins at the left all the same."""
+    script = "printf 'one\\ntwo\\n'; stty -a | tr ' ;' '\\n' | grep -E '^-?(onlcr|opost)'"
+    commands = [words(script)]
+    if verb == "exec":
+        runc.boot(bundle)
+    else:
+        runc.created.append(bundle.id)
+    # runc does it while the process runs already.
+    later = f"for i in $(seq 100); do stty -a 2>/dev/null | grep -q -e -onlcr && break; sleep 0.05; done; {script}"
+    commands.append(["runc", "--root", str(runc.root), *words(later)[len(runtime.command) + 2 :]])
+    results = []
+    for command, run in zip(commands, (script, later), strict=True):
+        words(run)
+        child = pty.start(command, **({"stdout": subprocess.PIPE} if piped else {}))
+        if piped:
+            assert child.stdout is not None
+            results.append(child.stdout.read())
+        else:
+            results.append(pty.terminal.expect("onlcr").encode() + b"\r\n")
+            pty.terminal.expect("\r\n")
+        assert child.wait(seconds(10)) == 0
+    assert results[0] == results[1]
+    end = b"\n" if piped else b"\r\n"
+    assert results[0].split(end) == [b"one", b"two", b"opost", b"-onlcr", b""]
+
+
+def test_raw_mode_processes_output(words: Words, pty: Pty) -> None:
+    """The caller's terminal, which other programs write to meanwhile, begins each line at the left."""
+    child = pty.start(words("echo ready; read line"))
+    pty.terminal.expect("ready")
+    assert pty.raw()
+    assert termios.tcgetattr(pty.slave)[1] & (termios.OPOST | termios.ONLCR) == termios.OPOST | termios.ONLCR
+    pty.terminal.send("\r")
+    assert child.wait(seconds(10)) == 0
 
 
 def test_output_that_nobody_takes_any_more(words: Words, pty: Pty) -> None:
