@@ -188,7 +188,7 @@ def runtime(leftovers: Watch, scratch: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def runc(leftovers: Watch, scratch: Path) -> Iterator[Runtime]:
-    """runc with a ``--root`` of its own, for what it does beside the runtime under test. The test needs "program:runc"."""
+    """runc with a ``--root`` of its own, to compare with; the test needs ``program:runc``."""
     value = Runtime(["runc"], scratch / "runc")
     yield value
     value.clean()

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Delete a container; failed poststop hooks are warnings, as runtime-spec runtime.md wants."""
     for warning in delete(root_of(invocation), invocation.args[0], invocation.options["force"], invocation):
-        invocation.log.notice(warning.message)
+        invocation.log.warning(warning.message)
     return 0

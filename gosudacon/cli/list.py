@@ -15,6 +15,6 @@ def run(invocation: Invocation) -> int:
     """Print all containers; those whose state cannot be read as ``unknown``, and on stderr why."""
     records, broken = everything(root_of(invocation), "root" in invocation.given)
     for error in broken:
-        invocation.log.notice(error.message)
+        invocation.log.warning(error.message)
     output.write(output.listing(records, invocation.options["format"], invocation.options["quiet"]))
     return 0

@@ -2,7 +2,7 @@
 
 Callers depend on the forms (containerd reads ``--log`` as a stream of JSON objects, Podman as exactly one):
 without ``--log`` one record on stderr; with it, the record in the file and the bare message on stderr.
-Nothing is written when all went well, unless ``--debug`` asks for it.
+When all went well nothing is written but warnings, and what ``--debug`` asks for.
 """
 
 from __future__ import annotations
@@ -54,17 +54,9 @@ class Log:
         if self.debugging:
             self._record("debug", message)
 
-    def warning(self, message: str, always: bool = False) -> None:
-        """Record what is odd and no failure, if ``--debug`` was given: stderr may be the container's.
-
-        ``always``: in a log file and on a person's terminal without ``--debug``, too.
-        """
-        if self.debugging or (always and (self.fd >= 0 or posix.isatty(2))):
-            self._record("warning", message)
-
-    def notice(self, message: str) -> None:
-        """Record what the caller should know of, of a command whose stderr is its own, whatever the options."""
-        self._record("warning", message)
+    def warning(self, message: str) -> None:
+        """Record what is odd and no failure, in one line."""
+        self._record("warning", errors.shortened(message, _LIMIT))
 
     def outcome(self, message: str, hint: str) -> None:
         """Say how a container in the foreground has ended, in the log and on standard error; nothing if empty."""

@@ -67,7 +67,7 @@ def _command(invocation: parser.Invocation) -> int:
     finally:
         if invocation.recording is not None:
             for message in invocation.recording.write():
-                invocation.log.notice(message)
+                invocation.log.warning(message)
 
 
 def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error | OSError:

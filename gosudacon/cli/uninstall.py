@@ -29,7 +29,7 @@ def run(invocation: Invocation) -> int:
     print(f"removed {uninstall(options['prefix'], options.get('name') or 'gosudacon')}")
     builds.remove_folders([root])  # it may not be there, or containers are in it
     if running:
-        invocation.log.notice(
+        invocation.log.warning(
             f"containers still run: {', '.join(running)}; only an installed gosudacon can stop and delete them"
         )
     return 0

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
         debugging: bool
 
-        def warning(self, message: str, always: bool = False) -> None:
-            """What is odd and no failure; ``always``: whether or not steps are logged."""
+        def warning(self, message: str) -> None:
+            """What is odd and no failure."""
 
         def outcome(self, message: str, hint: str) -> None:
             """How a container in the foreground has ended, for people; nothing if ``message`` is empty."""

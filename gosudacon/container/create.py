@@ -70,6 +70,7 @@ class NewContainer:
         self.observers = caller.watching(stages)
         self._recorded_observers = stages.observers()
         self.context = Context(self.spec, self.host)
+        self.context.environment = caller.environment
         self.container = Container(self.store, self._initial_data())
         self._umask = -1
 
@@ -209,9 +210,10 @@ class Creation:
             raise
         if self.spec.options.run:
             self._await_exec()
-        # Not before all has gone well: Podman takes the record of a failure for the whole log.
-        for message in self._new.warnings():
-            self.caller.log.warning(message, always=True)
+
+    def warnings(self) -> list[str]:
+        """What stages and steps have to say about the configuration."""
+        return self._new.warnings()
 
     def abort(self) -> list[Error]:
         """Kill init and undo every step that lasts; what could not be undone is returned."""

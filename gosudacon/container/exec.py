@@ -45,10 +45,10 @@ class Execution:
         host = hosts.gather()
         self._moved = ""
         self.spec = caller.spec = self._spec(args, options, stages, host)
-        plan = stages.compiled(self.spec, host, plans.make_exec)
+        self._plan = stages.compiled(self.spec, host, plans.make_exec)
         caller.mark("check the process, plan")
         self.context = Context(self.spec, host)
-        self._engine = RuntimeSide(plan, self.context, self._state, caller.watching(stages))
+        self._engine = RuntimeSide(self._plan, self.context, self._state, caller.watching(stages))
         self._engine.child = "the process"
 
     def run(self) -> None:
@@ -72,8 +72,11 @@ class Execution:
             self.caller.recorder.executed()
         if proc.never_executed(self.context.pid, self._started):
             raise StateError("the process was killed before it was executed")
-        if self._moved:
-            self.caller.log.warning(self._moved, always=True)
+
+    def warnings(self) -> list[str]:
+        """What stages and steps have to say about the process."""
+        said = [*(warning.describe() for warning in self._plan.warnings), *self.context.warnings]
+        return [*said, self._moved] if self._moved else said
 
     def abort(self) -> list[Error]:
         """Kill the process; nothing of it lasts."""

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         def commit(self) -> None:
             """Let the process go; it outlives this one from here on."""
 
+        def warnings(self) -> list[str]:
+            """What stages and steps have to say about the configuration, when all has gone well."""
+
         def abort(self) -> list[Error]:
             """Undo everything that `run` and `commit` have done, as far as they came; returns what could not be."""
 
@@ -132,6 +135,9 @@ class Operation:
             self._caller.mark("publish: terminal, pid file")
             work.commit()
             self._caller.mark("let the process go")
+            # Not before all has gone well: Podman takes the record of a failure for the whole log.
+            for message in work.warnings():
+                self._caller.log.warning(message)
         except BaseException as error:
             failures = self._abort()
             if failures and isinstance(error, Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.pipeline.runner import run_step
 from gosudacon.pipeline.step import Context, Engine, Host, Spec
@@ -69,5 +70,6 @@ def detached_context(container: Container) -> Context:
     context.state_dir = container.store.fd
     context.pid = container.data["pid"]
     context.cgroups = context.cgroups_entered = container.data.get("cgroups") or {}
+    context.environment = posix.environ
     context.engine = _Recorded(container)
     return context

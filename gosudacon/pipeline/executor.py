@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import State
 
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
-DONE, FAILED, FORKED, READY, GO, TIMES = b"D", b"E", b"P", b"R", b"G", b"T"
+DONE, FAILED, FORKED, WARNED = b"D", b"E", b"P", b"W"
+READY, GO, TIMES = b"R", b"G", b"T"
 _PACKET = 65536
+_LONGEST_WARNING = 4096  # bytes
+_MOST_WARNINGS = 100  # that are taken from a process which its neighbours may steer
 
 
 class Channel:
@@ -213,6 +216,9 @@ class RuntimeSide(Engine):
             self._peer_ready = True
         elif kind == FORKED:
             self._follow(_number(payload))
+        elif kind == WARNED:
+            del self.context.warnings[_MOST_WARNINGS:]
+            self.context.warnings.append(payload.decode(errors="replace"))
         elif kind == FAILED:
             raise _reported(payload)
         else:
@@ -265,6 +271,7 @@ class ContainerSide(Engine):
             process.set_pdeathsig(SIGKILL)
             self.context.side = CONTAINER
             self.context.engine = self
+            self.context.warnings = []
             self._arrange_descriptors()
             if self.context.state_dir >= 0:  # a directory of the host, and the lock on it
                 posix.close(self.context.state_dir)
@@ -346,6 +353,8 @@ class ContainerSide(Engine):
             run_step(move.step, self.context, self.observers)
             if times is not None:
                 times.ends(position)
+            while self.context.warnings:
+                self.channel.send(WARNED, self.context.warnings.pop(0).encode(errors="replace")[:_LONGEST_WARNING])
             if move.tell:
                 self.channel.send(DONE, b"%d" % position)
                 if times is not None:

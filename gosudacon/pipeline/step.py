@@ -7,7 +7,7 @@ from gosudacon.base.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Self, TypeVar, dataclass_transform
 
     from gosudacon.schema.types import Config, Features, Linux, Process, Resources, State
@@ -70,8 +70,8 @@ class Rank:
     FILTER_NOTIFY = 90  # CONFINE: a filter of which an agent is told, while the runtime is there to send its descriptor
 
     LAY_OUT = 3  # START: arguments and environment
-    FILTER = 5  # START: the seccomp filter; behind it there are only hooks and execve(2)
     HOOKS = 10  # START
+    FILTER = 50  # START: the seccomp filter; behind it there is only execve(2)
     EXECVE = 100  # START
 
 
@@ -423,13 +423,15 @@ class Context:
     on which init waits for ``start``; ``console_peer`` the connection over which a command in the foreground gets the
     terminal's master; ``proc_of_others`` a proc mount of the pid namespace that is joined; ``held_capabilities`` a mask
     of those that stay beyond the process's own sets for a step to come; ``spared`` the descriptors that `Rank.CLOSE`
-    leaves open. What the steps of one stage leave for each other is in an object of their own: `own`.
+    leaves open; ``environment`` what a hook without one of its own gets: that of the runtime's caller, and from
+    `Rank.LAY_OUT` on the process's; ``confine`` puts the process that calls it under the seccomp filter which comes
+    after startContainer hooks. What the steps of one stage leave for each other is in an object of their own: `own`.
 
     ``cgroups_entered`` is ``cgroups`` as state.json has it: empty while the container is being created.
 
     Both sides have what `PREPARE` left, descriptors included.
 
-    ``warnings`` is for what only a running step can find out and `PlanWarning` would have said; runtime side.
+    ``warnings`` is for what only a running step can find out and `PlanWarning` would have said.
     """
 
     def __init__(self, spec: Spec, host: Host) -> None:
@@ -449,6 +451,8 @@ class Context:
         self.proc_of_others = -1
         self.held_capabilities = 0
         self.spared: tuple[int, ...] = ()
+        self.environment: Mapping[bytes, bytes] = {}
+        self.confine: Callable[[], None] | None = None
         self.warnings: list[str] = []
         self.engine: Engine | None = None
         self._own: dict[type, object] = {}

@@ -166,8 +166,10 @@ def _identity(spec: Spec, host: Host, process: Process, user: User) -> Iterator[
     sets = _capabilities(process.get("capabilities"), unknown)
     yield from _warnings(sets, uid, unknown)
     keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
+    yield confine.ChangeDirectory(cwd=process["cwd"], as_user=False)
     yield confine.SetIdentity(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
-    yield confine.ChangeDirectory(cwd=process["cwd"])
+    if uid or gid:
+        yield confine.ChangeDirectory(cwd=process["cwd"], as_user=True)
     yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 
 
@@ -251,6 +253,10 @@ def _warnings(sets: dict[str, list[str]] | None, uid: int, unknown: list[str]) -
         yield PlanWarning(message=f"ignoring unknown or unavailable capabilities: [{' '.join(unknown)}]", where=where)
     if sets is None:
         yield PlanWarning(message="absent: no capability is taken away from root", where=where)
+    elif uid != 0 and not set(sets["ambient"]) <= set(sets["permitted"]).intersection(sets["inheritable"]):
+        lost = [name for name in sets["ambient"] if name not in sets["permitted"] or name not in sets["inheritable"]]
+        text = f"ambient needs permitted and inheritable; cannot be granted: {' '.join(lost)}"
+        yield PlanWarning(message=text, where=f"{where}.ambient")
     elif uid == 0 and not set(sets["bounding"]) <= set(sets["permitted"]):
         more = " ".join(name for name in sets["bounding"] if name not in sets["permitted"])
         yield PlanWarning(message=f"root gets all that is in the bounding set: {more}", where=f"{where}.permitted")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EINVAL, ENOENT, ENOSYS, EPERM, EROFS
+from errno import EACCES, EINVAL, ENOENT, ENOSYS, EPERM, EROFS
 
 from gosudacon.api import CONFINE, ISOLATE, RUNTIME, START, Context, Error, Rank, Step
 from gosudacon.base import posix
@@ -316,22 +316,33 @@ class SetIdentity(Step):
 
 
 class ChangeDirectory(Step):
-    """Enter the working directory as the container's user; it must lie inside the container (CVE-2024-21626)."""
+    """Enter the working directory; it must lie inside the container (CVE-2024-21626).
+
+    With the rights of the runtime, and if these do not reach, again as the container's user: either may be the only one
+    whom a directory admits (mode 0700; a network filesystem where root is nobody).
+    """
 
     phase = CONFINE
     failing = 'chdir to cwd ("{cwd}") set in config.json failed'
     rank = Rank.IDENTITY
     where = "process.cwd"
     cwd: str
+    as_user: bool
 
     def describe(self) -> str:
-        return f"chdir({self.cwd})"
+        return f"chdir({self.cwd})" + (" as the user, if that was denied before" if self.as_user else "")
 
     def run(self, context: Context) -> None:
+        program = context.own(Program)
+        if program.entered:
+            return
         try:
             posix.chdir(self.cwd)
         except OSError as error:
+            if error.errno in (EACCES, EPERM) and not self.as_user:
+                return
             raise SyscallError(error.errno or 0, "chdir", self.cwd) from None
+        program.entered = True
         if not process.raw_getcwd().startswith(b"/"):
             raise Error(f"working directory {self.cwd} is outside of the container", call="getcwd")
 
@@ -356,6 +367,10 @@ class SetCapabilities(Step):
     def run(self, context: Context) -> None:
         wanted = {kind: capability.mask(names) for kind, names in self.sets.items()}
         _, may, _ = capability.held()
+        lacking = ~may & (wanted["bounding"] | wanted["effective"] | wanted["permitted"] | wanted["inheritable"])
+        if lacking:
+            names = " ".join(name for name, number in capability.NUMBERS.items() if lacking >> number & 1)
+            context.warnings.append(f"process.capabilities: cannot be granted, the runtime lacks them: {names}")
         more = context.held_capabilities
         effective, permitted = (wanted["effective"] | more) & may, (wanted["permitted"] | more) & may
         capability.set_caps(effective, permitted, wanted["inheritable"] & may)

@@ -26,6 +26,7 @@ class Program:
 
     def __init__(self) -> None:
         self.home: str | None = None  # of its user; None if the environment says it
+        self.entered = False  # the working directory
 
 
 class Listen(Step):
@@ -208,6 +209,7 @@ class PrepareExecve(Step):
             environment.append(f"LISTEN_PID={posix.getpid()}")
         program.encoded = posix.fsencode(program.path)
         program.strings = [posix.fsencode(text) for text in self.args], [posix.fsencode(text) for text in environment]
+        context.environment = {name: value for name, _, value in (each.partition(b"=") for each in program.strings[1])}
         program.argv, program.envp = (abi.pointers(strings) for strings in program.strings)
 
 

@@ -3,8 +3,8 @@
 May use: `api`, `linux`, `base`.
 Start with `RunHook`, then `program`.
 
-Every hook gets the container's state on standard input, exactly the environment it lists, and descriptors 0 to 2
-only. See docs/hooks.md.
+Every hook gets the container's state on standard input, the environment it lists, and descriptors 0 to 2 only. See
+docs/hooks.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from gosudacon.stages.hooks.program import Program, exec_failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from gosudacon.schema.types import Features, Hook
 
@@ -44,6 +45,9 @@ KINDS = {
     "poststart": (STARTED, 0, "running"),
     "poststop": (DELETE, 0, "stopped"),
 }
+#: crun's: files of the host that the hooks' standard output and error are appended to (docs/annotations.md).
+OUTPUTS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
+_IN_CONTAINER = ("createContainer", "startContainer")
 
 
 class HooksStage(Stage):
@@ -54,11 +58,17 @@ class HooksStage(Stage):
     keys = ("hooks",)
 
     def features(self) -> Features:
-        """The kinds of hooks."""
-        return {"hooks": list(KINDS)}
+        """The kinds of hooks, and the annotations that say where their output goes."""
+        return {"hooks": list(KINDS), "potentiallyUnsafeConfigAnnotations": list(OUTPUTS)}
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         hooks = spec.config.get("hooks") or {}
+        annotations = spec.config.get("annotations") or {}
+        stdout, stderr = (annotations.get(name) or "" for name in OUTPUTS)
+        if (stdout or stderr) and any(hooks.get(kind) for kind in _IN_CONTAINER):
+            from gosudacon.stages.hooks import output
+
+            yield output.OpenOutputs(stdout=stdout, stderr=stderr, keep=bool(hooks.get("startContainer")))
         for kind, (phase, rank, _) in KINDS.items():
             entries: list[Hook] = hooks.get(kind) or []  # type: ignore[assignment]  # the key is of a table
             for index, hook in enumerate(entries):
@@ -73,8 +83,10 @@ class HooksStage(Stage):
                     index=index,
                     path=path,
                     args=list(hook.get("args") or ()) or [path],
-                    env=list(hook.get("env") or ()),
+                    env=None if hook.get("env") is None else list(hook["env"]),
                     timeout=hook.get("timeout"),
+                    stdout=stdout,
+                    stderr=stderr,
                     where=where,
                 )
 
@@ -95,10 +107,11 @@ def _check(hook: Hook, where: str) -> str:
 
 
 class Opened:
-    """What `OpenHook` leaves for `RunHook`."""
+    """What `OpenHook` and `OpenOutputs` leave for `RunHook`."""
 
     def __init__(self) -> None:
         self.hooks: dict[int, tuple[int, bool]] = {}  # index -> descriptor, and whether it is a script
+        self.outputs = (-1, -1)  # for standard output and error of hooks in the container
 
 
 class OpenHook(Step):
@@ -135,21 +148,33 @@ def _is_script(fd: int) -> bool:
 class RunHook(Step):
     """Run one hook and wait for it; anything but exit status 0 within its time is an error.
 
-    ``timeout`` is in seconds, None for no limit. A hook that is killed for it is killed with its process group,
-    which is its own. What it leaves running otherwise is none of our business, and is not waited for.
+    ``env`` is None where the hook lists none: then it gets the environment of the runtime's caller, in startContainer
+    the process's. ``timeout`` is in seconds, None for no limit. A hook that is killed for it is killed with its process
+    group, which is its own. What it leaves running otherwise is none of our business, and is not waited for. ``stdout``
+    and ``stderr`` are files that its output is appended to; of what has none, the end is kept for the error.
     """
 
-    recorded_as = ("hooks.run", 1)
+    recorded_as = ("hooks.run", 2)
     kind: str
     index: int
     path: str
     args: list[str]
-    env: list[str]
+    env: list[str] | None
     timeout: int | None
+    stdout: str
+    stderr: str
+
+    @classmethod
+    def restored(cls, version: int, fields: dict[str, Any]) -> Step:
+        """Version 1 had no ``stdout`` and ``stderr``, and an empty ``env`` where none was listed."""
+        if version == 1:
+            version, fields = 2, {**fields, "stdout": "", "stderr": ""}
+        return super().restored(version, fields)
 
     def describe(self) -> str:
         limit = "" if self.timeout is None else f" (at most {self.timeout} s)"
-        return f"run the {self.kind} hook {self.path}{limit}"
+        files = [f"{name} to {file}" for name, file in (("stdout", self.stdout), ("stderr", self.stderr)) if file]
+        return f"run the {self.kind} hook {self.path}{limit}" + (f", {', '.join(files)}" if files else "")
 
     def run(self, context: Context) -> None:
         directory: str | int | None = context.spec.bundle
@@ -157,12 +182,36 @@ class RunHook(Step):
             directory = context.root
         elif self.kind == "startContainer":
             directory = None
-        program = Program(self.path, self.args, self.env, directory, self._executable(context))
-        problem = program.run(self._state(context), self.timeout)
+        program = Program(self.path, self.args, self._environment(context), directory, self._executable(context))
+        if self.kind == "startContainer":
+            program.confine = context.confine
+        problem = self._run(program, context)
         if self.kind == "createContainer":  # a file of the host: not for init to hold while it waits
             posix.close(context.own(Opened).hooks.pop(self.index)[0])
         if problem:
             raise _failure(self.kind, self.index, problem)
+
+    def _environment(self, context: Context) -> Mapping[bytes, bytes]:
+        """Of entries with the same name the last counts; one without a name or a value is none to getenv(3) either.
+
+        Never the process's for a hook on the host's files: an image could have it load a library of its own.
+        """
+        if self.env is None:
+            return context.environment
+        entries = [posix.fsencode(entry) for entry in self.env]
+        return {entry[:at]: entry[at + 1 :] for entry in entries if (at := entry.find(b"=")) > 0}
+
+    def _run(self, program: Program, context: Context) -> str:
+        state = self._state(context)
+        if self.kind in _IN_CONTAINER or not (self.stdout or self.stderr):
+            return program.run(state, self.timeout, context.own(Opened).outputs)
+        from gosudacon.stages.hooks import output
+
+        opened = output.opened(self.stdout, self.stderr)
+        try:
+            return program.run(state, self.timeout, opened)
+        finally:
+            output.close(opened)
 
     def _executable(self, context: Context) -> str:
         """Where to find the file that is at ``path`` in the host's namespace."""
@@ -179,11 +228,7 @@ class RunHook(Step):
         return self.path
 
     def _state(self, context: Context) -> bytes:
-        pid = None
-        if self.kind == "createContainer":
-            pid = int(posix.readlink("/proc/self"))  # still the host's /proc: init's number as the host knows it
-        if self.kind == "poststop":
-            pid = 0
+        pid = 0 if self.kind == "poststop" else None
         assert context.engine is not None
         return jsonio.dumps(context.engine.state(KINDS[self.kind][2], pid)).encode()
 

@@ -13,10 +13,11 @@ import time
 from errno import EIO
 
 from gosudacon.base import posix
-from gosudacon.linux import process
+from gosudacon.linux import abi, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
 _OUTPUT = 8192  # bytes of each stream kept for the message, the last ones
@@ -24,55 +25,60 @@ _CHUNK = 65536
 _F_DUPFD_CLOEXEC = 1030
 _TICK = 20  # milliseconds between looks at a process for which there is no pidfd
 
+_execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
+
 
 class Program:
     """A program with its arguments and environment.
 
     ``directory`` is the working directory: a path (``/`` serves where it is gone), a descriptor, or None to stay
     where the caller is, with its umask instead of 022. ``executable``: where the file is found, if not at ``path``.
+    ``confine`` is called right before execve(2): behind a seccomp filter that it loads, nothing else is.
     """
+
+    confine: Callable[[], None] | None = None
 
     def __init__(
         self,
         path: str,
         args: list[str],
-        env: list[str],
+        env: Mapping[bytes, bytes],
         directory: str | int | None,
         executable: str = "",
     ) -> None:
         self.path = path
         self.args = args
-        # An entry without a name or a value is none to getenv(3) either; of several the last counts.
-        self.env = {entry[:at]: entry[at + 1 :] for entry in env if (at := entry.find("=")) > 0}
+        self.env = env
         self.directory = directory
         self.executable = executable or path
 
-    def run(self, data: bytes, timeout: int | None) -> str:
+    def run(self, data: bytes, timeout: int | None, outputs: tuple[int, int] = (-1, -1)) -> str:
         """Run it with ``data`` on standard input, for at most ``timeout`` seconds.
+
+        ``outputs`` are its standard output and error; of one that is -1, the end is kept for what is returned.
 
         Returns an empty string if it succeeded, else what went wrong, in runc's words. It has descriptors 0 to 2,
         default signal dispositions and a process group of its own, with which it is killed when its time is up. If this
         process is killed, it dies with it; what it has left behind by then does not.
         """
-        opened: list[int] = []
+        readers, writers = [-1, -1], list(outputs)
+        given = [_filled(data)]  # what this process need not keep once the program has it
         try:
-            stdin = _filled(data)
-            opened.append(stdin)
-            stdout, out = posix.pipe()
-            opened += (stdout, out)
-            stderr, err = posix.pipe()
-            opened += (stderr, err)
+            for index, fd in enumerate(outputs):
+                if fd < 0:
+                    readers[index], writers[index] = posix.pipe()
+                    given.append(writers[index])
             try:
-                pid = self._spawn(stdin, out, err)
+                pid = self._spawn(given[0], *writers)
             except OSError as error:
                 return exec_failed(self.path, error.errno or 0)
-            for fd in (stdin, out, err):
-                opened.remove(fd)
-                posix.close(fd)
-            status, texts = _wait(pid, (stdout, stderr), timeout)
+            while given:
+                posix.close(given.pop())
+            status, texts = _wait(pid, readers, timeout)
         finally:
-            for fd in opened:
-                posix.close(fd)
+            for fd in (*given, *readers):
+                if fd >= 0:
+                    posix.close(fd)
         if status is None:
             return f"hook ran past specified timeout of {timeout}.0s"
         code = posix.waitstatus_to_exitcode(status)
@@ -123,12 +129,20 @@ class Program:
                 posix.umask(0o022)
                 _enter(self.directory)
             process.restore_signals()
-            posix.execve(self.executable, self.args, self.env)
+            self._execute()
         except OSError as error:
             posix.write(tell, (error.errno or EIO).to_bytes(4, "little"))
         except BaseException:  # noqa: BLE001 - this is a copy of the runtime, which must not go on
             posix.write(tell, EIO.to_bytes(4, "little"))
         posix._exit(127)
+
+    def _execute(self) -> None:
+        path = posix.fsencode(self.executable)
+        strings = [posix.fsencode(text) for text in self.args], [b"=".join(entry) for entry in self.env.items()]
+        argv, envp = (abi.pointers(each) for each in strings)
+        if self.confine is not None:
+            self.confine()
+        _execve(path, argv, envp)
 
 
 def _die_with(parent: int) -> None:
@@ -177,15 +191,16 @@ def _filled(data: bytes) -> int:
     return fd
 
 
-def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int | None, list[str]]:
+def _wait(pid: int, streams: list[int], timeout: int | None) -> tuple[int | None, list[str]]:
     """Wait for the process, not for the end of its streams: a daemon that it leaves behind may hold those.
 
-    Returns its wait status, None if it was killed after ``timeout`` seconds, and the last of what it wrote.
+    Returns its wait status, None if it was killed after ``timeout`` seconds, and of each stream the last of what it
+    wrote, nothing for -1.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    kept = {fd: bytearray() for fd in streams}
+    kept = {fd: bytearray() for fd in streams if fd >= 0}
     poller = select.poll()
-    for fd in streams:
+    for fd in kept:
         posix.set_blocking(fd, False)
         poller.register(fd, select.POLLIN)
     pidfd = _pidfd(pid)
@@ -212,7 +227,7 @@ def _wait(pid: int, streams: tuple[int, ...], timeout: int | None) -> tuple[int 
         for _ in range(16):  # a pipe holds at most so much when the limit of pipe(7) is the usual one
             if _read(fd, text) <= 0:
                 break
-    return status, [bytes(text).decode(errors="replace") for text in kept.values()]
+    return status, [bytes(kept.get(fd, b"")).decode(errors="replace") for fd in streams]
 
 
 def _patience(deadline: float | None, pidfd: int) -> float | None:

@@ -3,11 +3,11 @@
 May use: `api`, `linux`, `base`.
 Start with `SeccompStage.plan`, then `steps`.
 
-A profile need not allow what a runtime does: where it does not, the filter is the last thing before startContainer
-hooks and execve(2). Without ``noNewPrivileges`` that means to hold CAP_SYS_ADMIN for so long, and for a process that
-is born among others to be seen by them without its filter. So where the profile allows what is still to come
-(`rules`), the filter is loaded in `CONFINE`. So is one that notifies an agent, since the process that called ``create``
-has to be there to pass the agent its descriptor. See docs/seccomp.md.
+A profile need not allow what a runtime does: where it does not, the filter is the last thing before execve(2), that of
+the process and that of each startContainer hook. Without ``noNewPrivileges`` that means to hold CAP_SYS_ADMIN for so
+long, and for a process that is born among others to be seen by them without its filter. So where the profile allows
+what is still to come (`rules`), the filter is loaded in `CONFINE`. So is one that notifies an agent, since the process
+that called ``create`` has to be there to pass the agent its descriptor. See docs/seccomp.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from gosudacon.api import CONFINE, START, ConfigError, Error, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.base import layout
 from gosudacon.linux import seccomp
-from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LetSysAdminGo, LoadSeccomp
+from gosudacon.stages.seccomp.steps import CompileSeccomp, HoldSysAdmin, LendSeccomp, LetSysAdminGo, LoadSeccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class SeccompStage(Stage):
         profile, warnings = _meant(profile)
         notifies = _check(profile)
         lacking = _lacking(spec.process)
-        early = bool(lacking or spec.joins_pid_namespace) and _allows_what_follows(spec, profile, bool(lacking))
+        hooks = spec.target is None and bool((spec.config.get("hooks") or {}).get("startContainer"))
+        sooner = spec.joins_pid_namespace or (bool(lacking) and not hooks)
+        early = sooner and _allows_what_follows(spec, profile, bool(lacking))
         steps: list[Step] = [*warnings, self._compile(profile, host)]
         if not _restricts(profile):
             steps.append(PlanWarning(message="the filter lets every system call through", where=_WHERE))
@@ -124,6 +126,8 @@ class SeccompStage(Stage):
             steps += _notifying(profile, flags, Rank.FILTER_EARLY if early else Rank.FILTER_NOTIFY)
         else:
             phase, rank = (CONFINE, Rank.FILTER_EARLY) if early else (START, Rank.FILTER)
+            if hooks and not early:
+                steps.append(LendSeccomp(flags=flags, where=_WHERE))
             steps.append(LoadSeccomp(phase=phase, rank=rank, flags=flags, where=_WHERE))
         if early and lacking:
             steps.append(LetSysAdminGo(rank=Rank.FILTER_EARLY, sets=lacking, where=_WHERE))

@@ -34,7 +34,7 @@ class ConnectListener(Step):
         held = context.own(Held)
         held.agent = connect(self.path)
         held.reader, held.writer = posix.pipe()
-        context.spared = (held.agent.fileno(), held.reader, held.writer)
+        context.spared += (held.agent.fileno(), held.reader, held.writer)
 
 
 class SendListener(Step):

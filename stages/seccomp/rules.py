@@ -21,6 +21,12 @@ _OF_BIRTH = ("setsid",)
 _OF_OTHERS = ("prctl",)  # who is not born has asked to die with the runtime, and takes that back
 _OF_A_TERMINAL = ("ioctl",)
 _OF_HELD_CAPABILITIES = ("capget", "capset")
+# Of a startContainer hook, which is run and waited for.
+_OF_HOOKS = (
+    *("pipe2", "fcntl", "dup2", "setpgid", "close_range", "rt_sigaction", "rt_sigprocmask", "prctl", "getpid"),
+    *("getppid", "pidfd_open", "poll", "wait4", "kill", "gettid", "ioctl", "set_robust_list", "lseek", "memfd_create"),
+)
+_FORK = 0x1200011  # CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID and SIGCHLD: fork(2) of the GNU C library
 
 
 def allow_what_follows(spec: Spec, profile: Seccomp, holding: bool) -> bool:
@@ -33,6 +39,10 @@ def allow_what_follows(spec: Spec, profile: Seccomp, holding: bool) -> bool:
         needed += _OF_CREATE
     if holding:
         needed += _OF_HELD_CAPABILITIES
+    if spec.target is None and (spec.config.get("hooks") or {}).get("startContainer"):
+        needed += _OF_HOOKS
+        if not allows(profile, "clone", (_FORK, 0, 0, 0, 0)):
+            return False
     needed += _OF_BIRTH if spec.joins_pid_namespace else _OF_OTHERS
     if spec.joins_pid_namespace:
         if spec.process.get("terminal"):

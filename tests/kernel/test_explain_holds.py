@@ -164,11 +164,13 @@ DOES = {
     "MakeReadOnlyClassic": "mount",
     # hooks
     "OpenHook": "",
-    "RunHook": "clone setpgid dup2 execve; prctl:PR_SET_PDEATHSIG umask chdir fchdir",
+    "OpenOutputs": "create:/*",
+    "RunHook": "clone setpgid dup2 execve; prctl:PR_SET_PDEATHSIG umask chdir fchdir seccomp:SECCOMP_SET_MODE_FILTER",
     # seccomp
     "CompileSeccomp": "; seccomp:* *:/var/cache/gosudacon/seccomp*",  # the library tries out what the kernel can do
     "HoldSysAdmin": "",
     "LetSysAdminGo": "capset",
+    "LendSeccomp": "",
     "LoadSeccomp": "seccomp:SECCOMP_SET_MODE_FILTER",
     "ConnectListener": "",
     "SendListener": "",
@@ -193,7 +195,7 @@ DOES = {
     "OwnStdio": "; fchown",
     # Capabilities are kept over the change of user, and that it stays not dumpable.
     "SetIdentity": "setresgid setresuid; setgroups prctl:PR_CAPBSET_DROP prctl:PR_SET_KEEPCAPS prctl:PR_SET_DUMPABLE",
-    "ChangeDirectory": "chdir",
+    "ChangeDirectory": "; chdir",
     "SetCapabilities": _CAPABILITIES,
     "DropInheritedCapabilities": _CAPABILITIES,
     "LookUp": "",

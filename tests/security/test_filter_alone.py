@@ -25,13 +25,53 @@ CALLS = [
     *("accept", "accept4", "access", "arch_prctl", "brk", "capget", "capset", "chdir", "clock_gettime", "clone"),
     *("clone3", "close", "close_range", "dup2", "dup3", "epoll_wait", "faccessat", "faccessat2", "fchdir", "fchown"),
     *("fcntl", "fork", "fstat", "futex", "getcwd", "getegid", "geteuid", "getgid", "getpid", "getppid", "getrandom"),
-    *("getresgid", "getresuid", "gettid", "getuid", "ioctl", "keyctl", "lseek", "madvise", "mmap", "mount", "mprotect"),
-    *("mremap", "munmap", "newfstatat", "open", "openat", "openat2", "personality", "pipe2", "poll", "ppoll", "prctl"),
+    *(
+        "getresgid",
+        "getresuid",
+        "gettid",
+        "getuid",
+        "ioctl",
+        "keyctl",
+        "kill",
+        "lseek",
+        "madvise",
+        "mmap",
+        "mount",
+        "mprotect",
+    ),
+    *(
+        "mremap",
+        "munmap",
+        "newfstatat",
+        "open",
+        "openat",
+        "openat2",
+        "personality",
+        "pidfd_open",
+        "pipe2",
+        "poll",
+        "ppoll",
+        "prctl",
+    ),
     *("pread64", "prlimit64", "read", "readlink", "readlinkat", "recvfrom", "recvmsg", "rseq", "rt_sigaction"),
     *("rt_sigprocmask", "rt_sigreturn", "sched_setaffinity", "seccomp", "sendmsg", "sendto", "set_robust_list"),
-    *("setgroups", "setns", "setresgid", "setresuid", "setsid", "sigaltstack", "stat", "statx", "sysinfo", "umask"),
+    *(
+        "setgroups",
+        "setns",
+        "setpgid",
+        "setresgid",
+        "setresuid",
+        "setsid",
+        "sigaltstack",
+        "stat",
+        "statx",
+        "sysinfo",
+        "umask",
+    ),
     *("uname", "unshare", "vfork", "wait4", "write", "writev"),
 ]
+#: Of these, what it takes to run a hook and to wait for it, and what is allowed as a rule.
+OF_HOOKS = ["clone", "fcntl", "gettid", "ioctl", "pidfd_open", "pipe2", "poll", "setpgid", "wait4"]
 ACTIONS: dict[str, dict[str, object]] = {
     "EPERM": {"action": "SCMP_ACT_ERRNO", "errnoRet": 1},
     "ENOSYS": {"action": "SCMP_ACT_ERRNO", "errnoRet": 38},
@@ -100,3 +140,37 @@ def test_everything_but_execve(runtime: Runtime, make_bundle: Bundles, program: 
     pid = runtime.pid(second)
     runtime.start(second)
     assert runtime.wait(pid) == STATUS
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("nnp", [False, True], ids=IDS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_hooks(runtime: Runtime, bundle: Bundle, program: Path, session_scratch: Path, action: str, nnp: bool) -> None:
+    """startContainer hooks are run and waited for without a system call that the profile has to allow."""
+    hook = programs.build("exit", session_scratch / "exit-0", "-static", "-nostdlib", "-DSTATUS=0L")
+    shutil.copy(hook, bundle.rootfs / "bin/hook")
+    bundle.set("process.args", [put(bundle, program)])
+    bundle.set("hooks", {"startContainer": [{"path": "/bin/hook", "timeout": 60}, {"path": "/bin/hook"}]})
+    wrong = {}
+    for names in ([name] for name in OF_HOOKS):
+        result = runtime.run(denied(bundle, names, action, nnp), check=False)
+        if result.returncode != STATUS:
+            wrong[names[0]] = (result.returncode, result.stderr)
+    assert wrong == {}
+    assert runtime.run(denied(bundle, CALLS, action, nnp), check=False).returncode == STATUS
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["own pid namespace", "joined"])
+@pytest.mark.parametrize("early", [False, True], ids=["late", "early"])
+def test_hooks_are_under_the_filter(runtime: Runtime, make_bundle: Bundles, joined: bool, early: bool) -> None:
+    """Wherever it is loaded: what it denies is denied to them."""
+    first, bundle = make_bundle(), make_bundle("exit 7")
+    if joined:
+        runtime.boot(first)
+        bundle.add_namespace("pid", f"/proc/{runtime.pid(first)}/ns/pid")
+    script = "grep Seccomp: /proc/self/status > /seen; mkdir /made 2>> /seen; echo $? >> /seen"
+    bundle.set("hooks", {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})
+    names = ["mkdir", "mkdirat", *([] if early else ["setsid", "prctl", "capset"])]
+    assert runtime.run(denied(bundle, names, "EPERM", nnp=False), check=False).returncode == STATUS
+    seen = (bundle.rootfs / "seen").read_text()
+    assert "Seccomp:\t2" in seen and "Operation not permitted" in seen and seen.endswith("1\n")

@@ -65,7 +65,7 @@ class _Log:
     def outcome(self, message: str, hint: str) -> None:
         """For a container in the foreground, which there is none of."""
 
-    def warning(self, message: str, always: bool = False) -> None:
+    def warning(self, message: str) -> None:
         raise AssertionError(message)
 
     def debug(self, message: str) -> None:

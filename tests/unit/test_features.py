@@ -98,6 +98,8 @@ def test_systemd_makes_cgroups(found: dict[str, Any]) -> None:
     assert found["linux"]["cgroup"]["systemd"] is True
     assert set(found["potentiallyUnsafeConfigAnnotations"]) == {
         "org.systemd.property.",
+        "run.oci.hooks.stderr",
+        "run.oci.hooks.stdout",
         "run.oci.keep_original_groups",
         "run.oci.mount_context_type",
     }

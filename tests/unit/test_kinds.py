@@ -80,7 +80,11 @@ def test_every_step_in_a_sample_can_be_rebuilt(path: Path) -> None:
     for record in after:
         if not record[0].startswith("gosudacon_"):
             step = rebuild(record)
-            assert step.describe() and step.record() == record
+            if record[1] == step.recorded_as[1]:
+                assert step.record() == record
+            else:  # of a former version: written anew, it is of today's
+                assert step.record()[1] == step.recorded_as[1]
+            assert step.describe()
 
 
 class Plain(Step):

@@ -52,9 +52,9 @@ def test_fields() -> None:
     hook = {"path": "/h", "args": ["name", "x"], "env": ["A=1"], "timeout": 5}
     (step,) = plan({"poststop": [hook]})
     fields = {key: value for key, value in vars(step).items() if key not in ("stage", "where", "phase", "rank")}
-    assert fields == {"kind": "poststop", "index": 0, **hook}
+    assert fields == {"kind": "poststop", "index": 0, "stdout": "", "stderr": "", **hook}
     (plain,) = plan({"poststop": [{"path": "/h", "args": None, "env": None}]})
-    assert (vars(plain)["args"], vars(plain)["env"], vars(plain)["timeout"]) == (["/h"], [], None)
+    assert (vars(plain)["args"], vars(plain)["env"], vars(plain)["timeout"]) == (["/h"], None, None)
 
 
 @pytest.mark.parametrize("kind", ["poststart", "poststop"])

@@ -62,7 +62,7 @@ def test_loaded_last() -> None:
         "prepare/0 runtime: compile the seccomp filter: SCMP_ACT_ERRNO, rules for 4 system calls; "
         "cached in /var/cache/gosudacon/seccomp",
         HOLD,
-        "start/5 container: load the seccomp filter (SPEC_ALLOW)",
+        "start/50 container: load the seccomp filter (SPEC_ALLOW)",
     ]
 
 
@@ -77,7 +77,7 @@ def test_loaded_early() -> None:
 
 def test_with_no_new_privileges_it_is_loaded_last() -> None:
     """Nothing has to be held for it, and nobody else sees the process."""
-    assert lines(plan(ALLOWING))[1] == "start/5 container: load the seccomp filter (SPEC_ALLOW)"
+    assert lines(plan(ALLOWING))[1] == "start/50 container: load the seccomp filter (SPEC_ALLOW)"
 
 
 @pytest.mark.parametrize(

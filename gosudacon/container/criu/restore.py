@@ -77,6 +77,10 @@ class Restoration:
     def commit(self) -> None:
         """Nothing is left to be done: the processes go on by themselves."""
 
+    def warnings(self) -> list[str]:
+        """What stages and steps have to say about the configuration."""
+        return self._new.warnings()
+
     def abort(self) -> list[Error]:
         """Kill what there is of the container and of CRIU, and undo every step that lasts."""
         if self._session is not None:
