@@ -7,9 +7,27 @@ built in and already there, and has all that is thin over a system call. The res
 from __future__ import annotations
 
 import sys
-from _stat import S_ISDIR, S_ISLNK
+from _stat import S_ISDIR, S_ISLNK, S_ISREG
 from posix import *  # noqa: F403 - this module is `posix`, and a little more
-from posix import _exit, environ, fspath, getcwd, lstat, mkdir, readlink, stat, strerror
+from posix import (
+    O_CLOEXEC,
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_RDONLY,
+    _exit,
+    close,
+    environ,
+    fspath,
+    fstat,
+    getcwd,
+    lstat,
+    mkdir,
+    open,
+    read,
+    readlink,
+    stat,
+    strerror,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,3 +169,41 @@ class path:
             return readlink(f"/proc/self/fd/{fd}")
         finally:
             close(fd)
+
+
+_OF_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def descriptor(path: str) -> int:
+    """The number of the descriptor of this process that a path such as ``/dev/fd/3`` names; -1 if it names none."""
+    for directory in _OF_DESCRIPTORS:
+        if path.startswith(directory):
+            number = path[len(directory) :]
+            return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
+    return _STANDARD.get(path, -1)
+
+
+def read_file(path: str, most: int) -> bytes:
+    """What a file that a caller names contains, at most ``most`` bytes; it may be a pipe, or a descriptor by its name.
+
+    Raises OSError, and `Error` for a FIFO that nobody writes.
+    """
+    try:
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+    except OSError:
+        if descriptor(path) < 0:
+            raise
+        from gosudacon.base import pipes
+
+        fd = pipes.duplicate(path)  # a socket cannot be opened again
+    try:
+        if S_ISREG(fstat(fd).st_mode):
+            return read(fd, most)
+        from gosudacon.base import pipes
+
+        return pipes.drain(fd, path, most)
+    except OSError as error:  # which knows the descriptor, and not the path
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        close(fd)

@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 def run(invocation: Invocation) -> int:
     """Print the features structure, indented by four spaces."""
     options = options_of(invocation, Options)
-    found = features(options.config, not options.no_snapshot)
+    found = features(options.config_file, not options.no_snapshot)
     output.write(jsonio.dumps(found, 4) + "\n")
     return 0

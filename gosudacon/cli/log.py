@@ -8,6 +8,7 @@ When all went well nothing is written but warnings, and what ``--debug`` asks fo
 from __future__ import annotations
 
 import time
+from errno import ENXIO
 
 from gosudacon.base import errors, posix
 
@@ -105,17 +106,9 @@ def open_log(options: Mapping[str, Any]) -> Log:
 
 
 def _open(path: str) -> int:
-    flags = (
-        posix.O_WRONLY
-        | posix.O_CREAT
-        | posix.O_APPEND
-        | posix.O_NOFOLLOW
-        | posix.O_NONBLOCK
-        | posix.O_NOCTTY
-        | posix.O_CLOEXEC
-    )
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
     try:
-        fd = posix.open(path, flags, 0o644)
+        fd = _open_now(path, flags)
     except OSError as error:
         raise errors.Error(f"open {errors.reason(error)}", call="open", errno=error.errno or 0) from error
     except ValueError as error:
@@ -128,6 +121,18 @@ def _open(path: str) -> int:
         return fd
     posix.close(fd)
     return high
+
+
+def _open_now(path: str, flags: int) -> int:
+    if posix.descriptor(path) < 0:
+        try:
+            return posix.open(path, flags | posix.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            if error.errno != ENXIO:  # a FIFO that nobody reads yet
+                raise
+    from gosudacon.base import pipes
+
+    return pipes.open_to_write(path, posix.O_APPEND)
 
 
 def quote(text: str) -> str:

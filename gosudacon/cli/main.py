@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Kind = TypeVar("Kind", bound=Options)
 
+#: Options whose values are paths, of which any may name a descriptor.
+_FILES = ("config", "process", "pid-file", "console-socket", "pidfd-socket")
+
 
 def main(argv: list[str]) -> int:
     """Run the command line ``argv`` (without the program's name); returns the exit status."""
@@ -31,6 +34,9 @@ def main(argv: list[str]) -> int:
         logs.Log().error(error)
         return 1
     invocation.log = log
+    if invocation.former:
+        for name, former in invocation.former.items():
+            log.warning(f"--{former} is called --{name} now, and will not be taken for it for ever")
     return _run(invocation, log)
 
 
@@ -121,7 +127,7 @@ def bundle_of(invocation: parser.Invocation) -> str:
 def options_of(invocation: parser.Invocation, kind: type[Kind]) -> Kind:
     """The options that an operation sees, global ones included; with absolute paths."""
     options = {**invocation.globals, **invocation.options}
-    options["config"] = invocation.globals["config"] if "config" in invocation.given else ""
+    options["config-file"] = invocation.globals["config-file"] if "config-file" in invocation.given else ""
     options = {name.replace("-", "_"): value for name, value in options.items() if value not in (None, "", [], False)}
     for name in ("pid_file", "console_socket", "pidfd_socket", "image_path", "work_path"):
         if name in options:
@@ -133,8 +139,9 @@ def caller_of(invocation: parser.Invocation, listen: bool = True) -> Caller:
     """The caller of a command that enters a container; ``listen``: descriptors passed by LISTEN_FDS are passed on."""
     from gosudacon.container.caller import of_process
 
-    log = invocation.log
-    count = int(invocation.options.get("preserve-fds") or 0)
-    caller = of_process(log, log.fd, count, listen, invocation)
+    log, options = invocation.log, invocation.options
+    named = [posix.descriptor(options.get(name) or "") for name in _FILES]
+    count = int(options.get("preserve-fds") or 0)
+    caller = of_process(log, log.fd, count, listen, [fd for fd in named if fd > 2], invocation)
     invocation.caller = caller
     return caller

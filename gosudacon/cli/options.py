@@ -36,15 +36,23 @@ class Option:
     """One option: its names, what value it takes, and what it does.
 
     ``short`` is a letter, or empty; ``default`` the value of one that is not given (False for a flag, an empty list
-    for a list); ``metavar`` stands for the value in texts.
+    for a list); ``metavar`` stands for the value in texts. ``former`` is a name that it had, taken with a warning.
     """
 
-    __slots__ = ("default", "help", "kind", "metavar", "name", "short")
+    __slots__ = ("default", "former", "help", "kind", "metavar", "name", "short")
 
     def __init__(
-        self, name: str, help: str, metavar: str = "", kind: str = "", short: str = "", default: int | str = ""
+        self,
+        name: str,
+        help: str,
+        metavar: str = "",
+        kind: str = "",
+        short: str = "",
+        default: int | str = "",
+        former: str = "",
     ) -> None:
         self.name = name
+        self.former = former
         self.help = help
         self.kind = kind or ("str" if metavar else "flag")
         self.metavar = metavar
@@ -66,7 +74,13 @@ GLOBALS: tuple[Option, ...] = (
     Option(
         "rootless", "ignore missing permission on cgroups", kind="str-bool", metavar="true|false|auto", default="auto"
     ),
-    Option("config", "the administrator's configuration", metavar="FILE", default="/etc/gosudacon/config.toml"),
+    Option(
+        "config-file",
+        "the administrator's configuration",
+        metavar="FILE",
+        default="/etc/gosudacon/config.toml",
+        former="config",
+    ),
     Option("no-snapshot", "look for stages and plugins anew, and keep nothing of what is found"),
     Option("criu", "ignored: CRIU is looked for in the directories of the system", metavar="PATH"),
     Option("help", "show help", short="h"),
@@ -75,6 +89,7 @@ GLOBALS: tuple[Option, ...] = (
 
 _HELP = Option("help", "show help", short="h")
 _BUNDLE = Option("bundle", "the bundle: the directory of config.json", metavar="DIR", short="b", default=".")
+_CONFIG = Option("config", "the bundle's configuration instead of config.json", metavar="FILE", short="f")
 _PID_FILE = Option("pid-file", "write the process's pid to FILE", metavar="FILE")
 _CONSOLE = Option("console-socket", "send the terminal to this AF_UNIX socket", metavar="SOCKET")
 _PIDFD = Option("pidfd-socket", "send a pidfd to this AF_UNIX socket", metavar="SOCKET")
@@ -85,7 +100,7 @@ _NO_PIVOT = Option("no-pivot", "do not use pivot_root (for a root on a ramdisk)"
 _NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 _FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
 _TRACE = Option("trace", "write what took how long to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
-_CREATE = (_BUNDLE, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE, _TRACE)
+_CREATE = (_BUNDLE, _CONFIG, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE, _TRACE)
 _CRIU: tuple[Option, ...] = (
     Option("image-path", "directory of the images (default: ./checkpoint)", metavar="DIR"),
     Option("work-path", "directory of the work files and logs", metavar="DIR"),
@@ -251,13 +266,15 @@ COMMANDS: dict[str, Command] = {
         positionals=(1, 1),
         options=(
             Option("force", "kill it first; no error if there is none", short="f"),
+            Option("regex", "delete every container whose id matches this extended regular expression"),
             _TRACE,
             _HELP,
         ),
         text="Undoes what the plan did on the host: cgroups, mounts, network, the state directory. A "
         "container that was created and not started is deleted without --force. What cannot be undone keeps "
-        "the container, and the exit status is 1: try again when the cause is gone.",
-        example="delete --force web",
+        "the container, and the exit status is 1: try again when the cause is gone. With --regex, <container-id> is "
+        "an expression of regex(7) that may match anywhere in an id.",
+        example="delete --force web\ndelete --force --regex '^web-[0-9]+$'",
     ),
     "trace": _command(
         summary="show what a command did and when",
@@ -413,7 +430,8 @@ COMMANDS: dict[str, Command] = {
         usage="[<bundle>]",
         positionals=(0, 1),
         options=(
-            _FORMAT,
+            _CONFIG,
+            Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
             Option("no-check", "do not look at host and image for what create would trip over"),
@@ -479,6 +497,3 @@ COMMANDS: dict[str, Command] = {
         example="help create",
     ),
 }
-
-# Callers take `CMD --help` with exit status 0 for the promise that CMD works here: where it does not, the status is 1.
-PROBED_BY_HELP = ("checkpoint", "restore")

@@ -30,13 +30,14 @@ class Invocation:
     """One call of the program.
 
     ``command`` is a key of `options.COMMANDS`, or ``version``. ``globals`` and ``options`` hold a value for
-    every option there is, its default unless its name is in ``given``. ``args`` are the positional
+    every option there is, its default unless its name is in ``given``; ``former`` has those that were given by a name
+    which they had: name -> that name. ``args`` are the positional
     arguments; for ``help`` the only one, if any, is the command that help is wanted on. ``log`` is where
     warnings go, once it is open. ``recorder`` takes the times of a command that is traced, ``recording`` writes them.
     ``caller`` is what the command's operation was given, if it got that far.
     """
 
-    __slots__ = ("args", "caller", "command", "given", "globals", "log", "options", "recorder", "recording")
+    __slots__ = ("args", "caller", "command", "former", "given", "globals", "log", "options", "recorder", "recording")
 
     log: Log
 
@@ -47,6 +48,7 @@ class Invocation:
         self.options: Values = {}
         self.args: list[str] = []
         self.given: set[str] = set()
+        self.former: dict[str, str] = {}
         self.recorder: Recorder | None = None
         self.recording: Recording | None = None
 
@@ -100,7 +102,7 @@ def parse(argv: Sequence[str]) -> Invocation:
 
 
 def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
-    words = _scan(argv, table.GLOBALS, invocation.globals, invocation.given, True, "")
+    words = _scan(argv, table.GLOBALS, invocation.globals, invocation.given, invocation.former, True, "")
     if invocation.globals.pop("help"):
         invocation.command = "help"
         return
@@ -112,7 +114,8 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
     if command is None:
         raise UsageError(f"No help topic for '{name}'", 3)
     invocation.command = name
-    invocation.args = _scan(words[1:], command["options"], invocation.options, invocation.given, command["stop"], name)
+    given, former = invocation.given, invocation.former
+    invocation.args = _scan(words[1:], command["options"], invocation.options, given, former, command["stop"], name)
     if invocation.options.pop("help"):
         invocation.command, invocation.args = "help", [name]
         return
@@ -126,6 +129,7 @@ def _scan(
     options: Sequence[table.Option],
     values: Values,
     given: set[str],
+    former: dict[str, str],
     stop: bool,
     topic: str,
 ) -> list[str]:
@@ -135,6 +139,8 @@ def _scan(
         known[option.name] = option
         if option.short:
             known[option.short] = option
+        if option.former:
+            known[option.former] = option
         values[option.name] = [] if option.kind == "list" else option.default
     rest: list[str] = []
     position, end = 0, len(words)
@@ -164,6 +170,8 @@ def _scan(
             value = words[position]
             position += 1
         given.add(name)
+        if spelled == found.former:
+            former[name] = spelled
         if kind == "str":
             values[name] = value
         elif kind == "list":

@@ -49,7 +49,7 @@ def run(invocation: Invocation) -> int:
             invocation.log.warning(f"--{name} has no effect: kernel memory is part of a container's memory")
     given = read(options["resources"]) if options["resources"] else _from_options(options)
     planning = options_of(invocation, Options)
-    update(root_of(invocation), invocation.args[0], given, planning.config, not planning.no_snapshot, invocation)
+    update(root_of(invocation), invocation.args[0], given, planning.config_file, not planning.no_snapshot, invocation)
     return 0
 
 

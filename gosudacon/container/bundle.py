@@ -14,36 +14,42 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Options
     from gosudacon.schema.types import Config
 
-_LIMIT = 16 << 20
-
 
 def load(id: str, bundle: str, options: Options | None = None) -> Spec:
-    """The spec of the directory ``bundle``, an absolute path.
+    """The spec of the directory ``bundle``, an absolute path; the option ``config`` is another file than config.json.
 
     Raises `Error` if there is none, `ConfigError` if it is no JSON object.
     """
-    text = read(bundle)
+    text = read(bundle, options.config if options is not None else "")
     renamed: list[tuple[str, str]] = []
     return Spec(parse(text, renamed), id, bundle, options, text, renamed=renamed)
 
 
-def read(bundle: str) -> bytes:
-    """The bytes of the bundle's config.json."""
-    path = f"{bundle}/{layout.CONFIG}"
+def lacks_mappings(spec: Spec) -> bool:
+    """Whether the container is to have a user namespace of its own, and not both mappings of ids; valid or not."""
+    linux: object = spec.config.get("linux")
+    spaces = linux.get("namespaces") if isinstance(linux, dict) else None
+    if not isinstance(linux, dict) or not isinstance(spaces, list):
+        return False
+    for entry in spaces:
+        if isinstance(entry, dict) and entry.get("type") == "user" and not entry.get("path"):
+            return not (linux.get("uidMappings") and linux.get("gidMappings"))
+    return False
+
+
+def read(bundle: str, name: str = "") -> bytes:
+    """The bytes of the bundle's config.json, or of another file, whose path may be relative to the bundle."""
+    path = name if name.startswith("/") else f"{bundle}/{name or layout.CONFIG}"
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        data = posix.read_file(path, jsonio.SIZE_LIMIT + 1)
     except FileNotFoundError:
         if not posix.path.isdir(bundle):
             raise Error(f"chdir {bundle}: no such file or directory") from None
-        raise Error("JSON specification file config.json not found", hint=f"no config.json in {bundle}") from None
+        name = name or layout.CONFIG
+        raise Error(f"JSON specification file {name} not found", hint=f"no {name} in {bundle}") from None
     except NotADirectoryError:
         raise Error(f"chdir {bundle}: not a directory") from None
-    try:
-        with open(fd, "rb", buffering=0) as file:
-            data = file.read(_LIMIT + 1) or b""
-    except OSError as error:  # which knows the descriptor, and not the path
-        raise OSError(error.errno, error.strerror, path) from None
-    if len(data) > _LIMIT:
+    if len(data) > jsonio.SIZE_LIMIT:
         raise ConfigError(f"{path}: larger than 16 MiB")
     return data
 

@@ -162,12 +162,18 @@ class Caller:
 
 
 def of_process(
-    log: Log, log_fd: int, preserve: int = 0, listen: bool = False, tracing: Tracing | None = None
+    log: Log,
+    log_fd: int,
+    preserve: int = 0,
+    listen: bool = False,
+    named: Sequence[int] = (),
+    tracing: Tracing | None = None,
 ) -> Caller:
     """The caller whose process this is: a command's, which has its streams as 0 to 2 and its environment.
 
     Closes what the caller leaked: close-on-exec would not do, since init waits for ``start`` before it calls execve(2).
     The log stays, and ``preserve`` more descriptors; with ``listen`` those of LISTEN_FDS (sd_listen_fds(3)), too.
+    Those ``named`` stay for this process: options name them as files.
     Raises `Error` if one of these is missing.
     """
     given = posix.getenv("LISTEN_FDS") if listen else ""
@@ -175,7 +181,8 @@ def of_process(
     if given.isascii() and given.isdigit() and posix.getenv("LISTEN_PID") == str(posix.getpid()):
         listening = int(given)
     count = preserve + listening
-    _sweep(count, log_fd)
+    kept = [fd for fd in (log_fd, *named) if fd >= 3 + count]
+    _sweep(count, log_fd, kept)
     return Caller(
         (0, 1, 2),
         log,
@@ -183,15 +190,23 @@ def of_process(
         listening=listening,
         controlling=True,
         environment=posix.environ,
-        private=[log_fd] if log_fd >= 0 else [],
+        private=[fd for fd in kept if fd == log_fd or _is_open(fd)],
         tracing=tracing,
     )
 
 
-def _sweep(count: int, log: int) -> None:
+def _is_open(fd: int) -> bool:
+    try:
+        posix.set_inheritable(fd, False)
+    except OSError:
+        return False  # the option that names it will say so
+    return True
+
+
+def _sweep(count: int, log: int, kept: Sequence[int]) -> None:
     if 3 <= log < 3 + count:  # opened at a number that the caller says is one of those, and left free
         raise Error(f"unable to stat preserved-fd {log} (of {count})")
-    process.close_from(3 + count, log)
+    process.close_from(3 + count, *kept)
     for fd in process.fill_below(3):
         posix.set_inheritable(fd, True)
     for fd in range(3, 3 + count):

@@ -61,6 +61,11 @@ class NewContainer:
         self.spec = caller.spec = bundles.load(id, bundle, options)
         caller.mark("read config.json")
         self.host = hosts.gather()
+        self._completed = bundles.lacks_mappings(self.spec)
+        if self._completed:
+            from gosudacon.container import idmaps
+
+            idmaps.complete(self.spec, self.host)
         caller.mark("look at the host")
         self.store = Store(root, id)
         self.plan, stages = compile(self.spec, self.host)
@@ -87,6 +92,7 @@ class NewContainer:
         text = self.spec.text or b""
         if self.plan.edits:
             self.store.write(layout.ORIGINAL, text)
+        if self.plan.edits or self._completed:
             text = jsonio.dumps(self.spec.config).encode()
         self.store.write(layout.CONFIG, text)
         self.caller.mark("write the state: how to undo the plan")
@@ -248,4 +254,4 @@ class Creation:
 
 
 def _compiler(options: Options) -> Compiler:
-    return lambda spec, host: compile_plan(spec, host, options.config, not options.no_snapshot)
+    return lambda spec, host: compile_plan(spec, host, options.config_file, not options.no_snapshot)

@@ -39,7 +39,7 @@ class Execution:
         self.caller = caller
         self.container = _enterable(Store(root, id), options.ignore_paused)
         caller.mark("read the state")
-        stages = registry(options.config, not options.no_snapshot)
+        stages = registry(options.config_file, not options.no_snapshot)
         caller.trace(stages.trace)
         caller.count_descriptors(options)
         host = hosts.gather()
@@ -147,7 +147,7 @@ def explained(id: str, bundle: str, options: ExecOptions, host: Host | None = No
     spec = bundles.load(id, bundle, options)
     own = spec.process
     if host is not None:
-        registry(options.config, not options.no_snapshot).edit(spec, host)
+        registry(options.config_file, not options.no_snapshot).edit(spec, host)
     process = processes.build(own, [], options)
     target = Target(namespaces=list(spec.namespaces()))
     return spec.replace(config={**spec.config, "process": process}, text=None, target=target, operation=EXEC)

@@ -38,7 +38,7 @@ class Explanation:
         self.host = hosts.gather()
         if root and not process:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
-        self._file = process or layout.CONFIG
+        self._file = process or options.config or layout.CONFIG
         compiler, spec = compile_plan, None
         try:
             if process:
@@ -47,13 +47,17 @@ class Explanation:
                 spec, compiler = explained(id, bundle, options, self.host), compile_exec
             else:
                 spec = bundles.load(id, bundle, options)
+                if bundles.lacks_mappings(spec):
+                    from gosudacon.container import idmaps
+
+                    idmaps.complete(spec, self.host)
             self.spec = spec
-            self.plan, self.stages = compiler(spec, self.host, options.config, not options.no_snapshot)
+            self.plan, self.stages = compiler(spec, self.host, options.config_file, not options.no_snapshot)
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if spec is not None and not process:
                 _locate(error, spec)
-            raise Refusal(error, process or posix.path.join(bundle, layout.CONFIG), spec) from error
+            raise Refusal(error, process or posix.path.join(bundle, options.config or layout.CONFIG), spec) from error
 
     def check(self, root: str) -> None:
         """Look at host and image for what ``create`` would trip over. ``root``: of all containers' state."""

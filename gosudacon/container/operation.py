@@ -6,6 +6,8 @@ of that fails. What differs is the `Work` of each, in `gosudacon.container.creat
 
 from __future__ import annotations
 
+from _stat import S_ISREG
+
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import process, sched
@@ -186,8 +188,23 @@ def _check_console(spec: Spec) -> None:
         raise Error("cannot use console socket if gosudacon will not detach or allocate tty")
 
 
+def _is_special(path: str) -> bool:
+    try:
+        return not S_ISREG(posix.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def write_pid_file(path: str, pid: int) -> None:
-    """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it."""
+    """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it.
+
+    What is no regular file (``/dev/fd/3``, a FIFO) is written to, and stays what it is.
+    """
+    if posix.descriptor(path) >= 0 or _is_special(path):
+        from gosudacon.base import pipes
+
+        pipes.write(path, b"%d" % pid)
+        return
     directory, name = posix.path.split(path)
     temporary = posix.path.join(directory, f".{name}")
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC

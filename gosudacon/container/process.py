@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import Capabilities, Process, User
 
-_LIMIT = 16 << 20
 _MOST_ID = (1 << 32) - 2  # (uid_t)-1 means "unchanged" to the kernel
 _OF_THE_CONTAINER = (
     "capabilities",
@@ -65,13 +64,11 @@ def build(own: Process, args: list[str], options: ExecOptions) -> Process:
 def load(path: str) -> Process:
     """The process in a file. Raises `Error` if it cannot be read, `ConfigError` if it is no JSON object."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as file:
-            text = file.read(_LIMIT + 1) or b""
+        text = posix.read_file(path, jsonio.SIZE_LIMIT + 1)
     except OSError as error:
-        message = posix.strerror(error.errno or 0)
+        message = error.strerror or posix.strerror(error.errno or 0)
         raise Error(f"open {path}: {message[:1].lower()}{message[1:]}", call="open", errno=error.errno or 0) from None
-    if len(text) > _LIMIT:
+    if len(text) > jsonio.SIZE_LIMIT:
         raise ConfigError(f"{path}: larger than 16 MiB")
     try:
         process = jsonio.loads(text)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     Members = dict[str, object]
 
-_LIMIT = 16 << 20
 _R = "linux.resources"
 #: Values that the kernel takes together: who changes one states the other again.
 _PAIRS = {"memory": ("limit", "swap"), "cpu": ("quota", "period")}
@@ -31,16 +30,14 @@ _KEYS = {
 
 def read(path: str, stdin: int = 0) -> Resources:
     """The JSON object in a file, or in the descriptor ``stdin`` for ``-``. Raises `Error` or OSError."""
-    fd = stdin if path == "-" else posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    data = b""
+    if path != "-":
+        data = posix.read_file(path, jsonio.SIZE_LIMIT + 1)
+    else:
+        while len(data) <= jsonio.SIZE_LIMIT and (chunk := posix.read(stdin, 1 << 20)):
+            data += chunk
     what = "standard input" if path == "-" else path
-    try:
-        with open(fd, "rb", buffering=0, closefd=fd != stdin) as file:
-            data = b""
-            while len(data) <= _LIMIT and (chunk := file.read(1 << 20)):
-                data += chunk
-    except OSError as error:  # which knows the descriptor, and not the path
-        raise OSError(error.errno, error.strerror, what) from None
-    if len(data) > _LIMIT:
+    if len(data) > jsonio.SIZE_LIMIT:
         raise Error(f"{what}: larger than 16 MiB")
     try:
         value = jsonio.loads(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import fcntl
 from _stat import S_ISCHR
+from errno import ECONNREFUSED
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
@@ -72,8 +73,12 @@ def take(slave: int) -> None:
 
 
 def connect(path: str) -> int:
-    """Connect to a caller's socket (AF_UNIX, SOCK_STREAM); close-on-exec. Paths may be longer than sockaddr_un."""
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    """Connect to a caller's socket (AF_UNIX, SOCK_STREAM), or take the caller's connection that is ``/dev/fd/N``.
+
+    Close-on-exec. Paths may be longer than sockaddr_un.
+    """
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK  # a full backlog is not waited for
+    connection = _socket.socket(_socket.AF_UNIX, kind)
     directory = -1
     address = posix.fsencode(path)
     try:
@@ -84,6 +89,10 @@ def connect(path: str) -> int:
         connection.connect(address)
         return connection.detach()
     except OSError as error:
+        if error.errno == ECONNREFUSED and posix.descriptor(path) >= 0:
+            from gosudacon.base import pipes
+
+            return pipes.duplicate(path)  # of a connection that the caller has made
         raise SyscallError(error.errno or 0, "connect", path) from None
     finally:
         connection.close()

@@ -207,7 +207,8 @@ class Options(_Fields):
     """
 
     root: str = ""  # directory of the containers' state
-    config: str = ""  # the administrator's configuration; empty: the usual file
+    config_file: str = ""  # the administrator's configuration; empty: the usual file
+    config: str = ""  # of the bundle, instead of config.json; may be relative to the bundle
     no_snapshot: bool = False  # look for stages anew
     cgroup_manager: str = ""  # cgroupfs, systemd or disabled
     systemd_cgroup: bool = False

@@ -166,10 +166,11 @@ def _identity(spec: Spec, host: Host, process: Process, user: User) -> Iterator[
     sets = _capabilities(process.get("capabilities"), unknown)
     yield from _warnings(sets, uid, unknown)
     keep = KEEP_GROUPS in (spec.config.get("annotations") or ())
-    yield confine.ChangeDirectory(cwd=process["cwd"], as_user=False)
+    cwd, changes = process["cwd"], bool(uid or gid)
+    yield confine.ChangeDirectory(cwd=cwd, last=not changes)
     yield confine.SetIdentity(uid=uid, gid=gid, groups=groups if privileged and not keep else None, sets=sets)
-    if uid or gid:
-        yield confine.ChangeDirectory(cwd=process["cwd"], as_user=True)
+    if changes:
+        yield confine.ChangeDirectoryAsUser(cwd=cwd, last=True)
     yield confine.DropInheritedCapabilities() if sets is None else confine.SetCapabilities(sets=sets)
 
 

@@ -318,8 +318,7 @@ class SetIdentity(Step):
 class ChangeDirectory(Step):
     """Enter the working directory; it must lie inside the container (CVE-2024-21626).
 
-    With the rights of the runtime, and if these do not reach, again as the container's user: either may be the only one
-    whom a directory admits (mode 0700; a network filesystem where root is nobody).
+    With the rights of the runtime first: the container's user may be denied what is another's (mode 0700).
     """
 
     phase = CONFINE
@@ -327,24 +326,32 @@ class ChangeDirectory(Step):
     rank = Rank.IDENTITY
     where = "process.cwd"
     cwd: str
-    as_user: bool
+    last: bool  # nobody else will try
 
     def describe(self) -> str:
-        return f"chdir({self.cwd})" + (" as the user, if that was denied before" if self.as_user else "")
+        return f"chdir({self.cwd})"
 
     def run(self, context: Context) -> None:
-        program = context.own(Program)
-        if program.entered:
-            return
         try:
             posix.chdir(self.cwd)
         except OSError as error:
-            if error.errno in (EACCES, EPERM) and not self.as_user:
+            if error.errno in (EACCES, EPERM) and not self.last:
                 return
             raise SyscallError(error.errno or 0, "chdir", self.cwd) from None
-        program.entered = True
+        context.own(Program).entered = True
         if not process.raw_getcwd().startswith(b"/"):
             raise Error(f"working directory {self.cwd} is outside of the container", call="getcwd")
+
+
+class ChangeDirectoryAsUser(ChangeDirectory):
+    """The same as the container's user, where the runtime was denied it: on a network filesystem root may be nobody."""
+
+    def describe(self) -> str:
+        return f"chdir({self.cwd}), if that was denied before"
+
+    def run(self, context: Context) -> None:
+        if not context.own(Program).entered:
+            super().run(context)
 
 
 class SetCapabilities(Step):

@@ -36,6 +36,7 @@ ENGINE = (
         "open_tree mount_setattr execveat",
         "the seal: the interpreter runs from a read-only mount",
     ),
+    ("* runtime*", "write:*/err write:*deleted*", "warnings, on standard error"),
     ("* begin", "*:/var/cache/gosudacon/stages-*", "the snapshot of the registry"),
     ("create *", "umask", "022 while the container is made; then the caller's again"),
     ("create *", "mkdir:{root}* create:{root}/* write:{root}/* renameat:{root}/*", "state.json and config.json"),
@@ -195,7 +196,8 @@ DOES = {
     "OwnStdio": "; fchown",
     # Capabilities are kept over the change of user, and that it stays not dumpable.
     "SetIdentity": "setresgid setresuid; setgroups prctl:PR_CAPBSET_DROP prctl:PR_SET_KEEPCAPS prctl:PR_SET_DUMPABLE",
-    "ChangeDirectory": "; chdir",
+    "ChangeDirectory": "chdir",
+    "ChangeDirectoryAsUser": "; chdir",
     "SetCapabilities": _CAPABILITIES,
     "DropInheritedCapabilities": _CAPABILITIES,
     "LookUp": "",

@@ -38,7 +38,7 @@ def runtime(entry: Path, config: Path, text: str, root: Path, *options: str) -> 
     """A runtime that is started as the installed one is, with ``text`` as its config.toml and global ``options``."""
     config.write_text(text)
     config.chmod(0o644)
-    command = [sys.executable, "-ISBXutf8", str(entry), "--config", str(config), *options]
+    command = [sys.executable, "-ISBXutf8", str(entry), "--config-file", str(config), *options]
     value = Runtime(command, root)
     value.name = "gosudacon"
     return value

@@ -32,12 +32,9 @@ def no_criu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_without_criu(capfd: pytest.CaptureFixture[str]) -> None:
     assert service.problem() == "criu is not installed"
     assert features.features(use_snapshot=False)["annotations"][features.CHECKPOINT] == "false"
-    for name in ("checkpoint", "restore"):
-        with pytest.raises(Error, match=f"^{name} does not work on this machine: criu is not installed$"):
-            helps.run(parse([name, "--help"]))
-        assert capfd.readouterr().out == helps.text(name)
-        assert helps.run(parse(["help", name])) == 0
-        assert capfd.readouterr().out == helps.text(name)
+    for words in (["checkpoint", "--help"], ["restore", "-h"], ["help", "restore"]):
+        assert helps.run(parse(words)) == 0
+        assert capfd.readouterr() == (helps.text("checkpoint" if "checkpoint" in words else "restore"), "")
 
 
 def test_criu_is_never_looked_for_along_path(no_criu: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

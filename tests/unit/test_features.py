@@ -68,7 +68,7 @@ def test_it_is_a_features_structure(found: dict[str, Any]) -> None:
 
 def test_what_the_command_prints(found: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
-    command = [*runtime_command(), "--config", str(tmp_path / "config.toml"), "--no-snapshot", "features"]
+    command = [*runtime_command(), "--config-file", str(tmp_path / "config.toml"), "--no-snapshot", "features"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, env={})
     assert run.stderr == ""
     assert run.stdout == json.dumps(found, indent=4, ensure_ascii=True) + "\n"

@@ -103,7 +103,7 @@ class Restoration:
         self._new.close()
 
     def _compile(self, spec: Spec, host: Host) -> tuple[Plan, Registry]:
-        found = registry(self._options.config, not self._options.no_snapshot)
+        found = registry(self._options.config_file, not self._options.no_snapshot)
         spec.operation = RESTORE
         return found.compiled(spec, host, self._plan), found
 
