@@ -313,7 +313,7 @@ def test_the_administrators_setting(runtime: Runtime, bundle: Bundle, scratch: P
     """Every command of an engine is traced, and the oldest traces go."""
     traces, config = scratch / "traces", scratch / "config.toml"
     config.write_text(f'[trace]\ndirectory = "{traces}"\nformat = "jsonl"\nkeep = 4\n')
-    runtime.command += ["--config", str(config)]
+    runtime.command += ["--config-file", str(config)]
     runtime.create(bundle.set("process.args", SLEEP))
     (traces / "of-somebody-else.jsonl").write_text("")
     runtime.start(bundle)
@@ -337,7 +337,7 @@ def test_a_directory_that_cannot_be_used(runtime: Runtime, bundle: Bundle, scrat
     (scratch / "file").write_text("")
     config = scratch / "config.toml"
     config.write_text(f'[trace]\ndirectory = "{scratch}/file"\n')
-    runtime.command += ["--config", str(config)]
+    runtime.command += ["--config-file", str(config)]
     result = runtime.call("run", "--bundle", bundle.set("process.args", ["true"]).path, bundle.id)
     assert "cannot write a trace" in result.stderr
 
@@ -349,6 +349,6 @@ def test_a_directory_that_cannot_be_used(runtime: Runtime, bundle: Bundle, scrat
 def test_settings_that_make_no_sense(runtime: Runtime, bundle: Bundle, scratch: Path, table: str) -> None:
     config = scratch / "config.toml"
     config.write_text(f"[trace]\n{table}\n")
-    runtime.command += ["--config", str(config)]
+    runtime.command += ["--config-file", str(config)]
     result = runtime.call("run", "--bundle", bundle.path, bundle.id, check=False)
     assert result.returncode == 1 and "[trace]" in result.stderr
