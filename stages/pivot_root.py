@@ -5,7 +5,7 @@ from __future__ import annotations
 from _stat import S_ISCHR
 from errno import EACCES, EINVAL, ENOENT, EPERM
 
-from gosudacon.api import PIVOT, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import CONFINE, PIVOT, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
 
@@ -99,9 +99,12 @@ class ChangeRoot(Step):
 
 
 class SetRootPropagation(Step):
-    """Not before the root is the container's own: earlier it would have changed the host's."""
+    """Not before the root is the container's own: earlier it would have changed the host's.
 
-    phase = PIVOT
+    And not before the last mount: what is unbindable could not be made read-only (`rootfs_mount.hide`).
+    """
+
+    phase = CONFINE
     where = "linux.rootfsPropagation"
     word: str
 

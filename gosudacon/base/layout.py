@@ -12,6 +12,7 @@ OLD_CGROUPS_NOTE = "cgroups.json"  # of 0.1.0: empty, or one object without a ne
 INTEL_RDT_NOTE = "intel-rdt.note"
 NETWORK_NAMESPACE = "netns"  # a file that the container's network namespace is bound on
 NET_DEVICES_NOTE = "net-devices.note"
+ROOT_NOTE = "root.note"  # which mount of the host is the root, of a container without a mount namespace
 NOTIFY = "notify"  # a directory, mounted in the container
 NOTIFY_SOCKET = "notify.sock"  # in that directory
 

@@ -26,6 +26,7 @@ OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = 0o2000000
 MOVE_MOUNT_F_EMPTY_PATH = 0x04
 MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOVE_MOUNT_SET_GROUP = 0x100
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_SET_FD = 0, 1, 5
@@ -128,6 +129,15 @@ def move_mount(mount_fd: int, target_fd: int, about: str = "") -> None:
     """Attach the detached mount behind one descriptor at the place behind the other (move_mount(2))."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     _move_mount(mount_fd, b"", target_fd, b"", flags, about=about)
+
+
+def join_group(mount_fd: int, group_fd: int, about: str = "") -> None:
+    """Make a private mount a peer, or a slave, as the mount behind ``group_fd`` is, of the same filesystem.
+
+    move_mount(2) with MOVE_MOUNT_SET_GROUP, Linux 5.15. EINVAL if that one is private, or either is no mount's root.
+    """
+    flags = MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _move_mount(group_fd, b"", mount_fd, b"", flags, about=about)
 
 
 def mount_setattr(
@@ -235,6 +245,17 @@ def mountinfo(proc: int) -> bytes:
         return b"".join(chunks)
     finally:
         posix.close(fd)
+
+
+def mount_id(fd: int, proc: int = -1) -> int:
+    """The id of the mount behind ``fd``, as mountinfo has it: ``mnt_id`` of fdinfo (proc(5)); ``proc`` as there."""
+    at = None if proc < 0 else proc
+    info = posix.open(f"{'/proc/' if at is None else ''}self/fdinfo/{fd}", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=at)
+    try:
+        text = posix.read(info, 4096)
+    finally:
+        posix.close(info)
+    return int(text.partition(b"mnt_id:")[2].split()[0])
 
 
 def unescaped(field: bytes) -> bytes:

@@ -41,8 +41,8 @@ def mkdir_in_root(root: int, path: str, mode: int = 0o755, resolve: int = 0) -> 
 
     What exists is resolved by the kernel, symlinks included; what is missing (also behind a dangling link) is
     made component by component below the descriptor reached, without following a link that appears
-    meanwhile. ``mode`` is not subject to the umask. Raises ENOENT for ``..`` in the part that is missing,
-    ENOTDIR for a file in the way.
+    meanwhile. ``..`` in the missing part leads where it would if that part were there, which is not made for it.
+    ``mode`` is not subject to the umask. Raises ENOTDIR for a file in the way.
     """
     fd, missing = _reach(root, path, resolve)
     if not missing:
@@ -92,19 +92,21 @@ def create_file(directory: int, name: str, mode: int = 0o644) -> int:
 def _reach(root: int, path: str, resolve: int) -> tuple[int, list[str]]:
     """The deepest directory on the way to ``path`` that exists, and the names missing below it, links expanded."""
     names = [name for name in path.split("/") if name not in ("", ".")]
-    for _ in range(_LINKS):
+    for _ in range(_LINKS + names.count("..")):
         fd, count = _longest_existing(root, names, resolve)
         missing = names[count:]
         try:
             target = posix.readlink(missing[0], dir_fd=fd) if missing else ""
         except OSError:
             target = ""
-        if not target:
-            if ".." in missing:
-                posix.close(fd)
-                raise SyscallError(ENOENT, "mkdirat", path)
+        if not target and ".." not in missing:
             return fd, missing
-        posix.close(fd)  # a link to what is missing: make that
+        posix.close(fd)
+        if not target:  # ``missing/..`` is where ``missing`` would be
+            above = missing.index("..")
+            names = names[:count] + missing[: above - 1] + missing[above + 1 :]
+            continue
+        # a link to what is missing: make that
         if resolve & RESOLVE_NO_SYMLINKS:
             break
         rest = [name for name in target.split("/") if name not in ("", ".")] + missing[1:]

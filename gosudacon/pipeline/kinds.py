@@ -28,10 +28,16 @@ KINDS = {
     "network.make-link": "gosudacon.plugins.network.steps:MakeLink",
     "network.masquerade": "gosudacon.plugins.network.steps:Masquerade",
     "network.take-lease": "gosudacon.plugins.network.steps:TakeLease",
+    "rootfs-mount.bind-root-on-host": "gosudacon.stages.rootfs_mount.on_host:BindRootOnHost",
     "rootfs-mount.make-notify-directory": "gosudacon.stages.rootfs_mount.notify:MakeNotifyDirectory",
 }
 #: What is undone, in this order, where state.json cannot be read: the state directory itself tells of it.
-SALVAGE = ("cgroups.noted", "net-devices.hold-namespace", "rootfs-mount.make-notify-directory")
+SALVAGE = (
+    "cgroups.noted",
+    "net-devices.hold-namespace",
+    "rootfs-mount.bind-root-on-host",
+    "rootfs-mount.make-notify-directory",
+)
 _GONE = "install the plugin again until its containers are deleted"
 
 

@@ -371,10 +371,13 @@ class Namespaces(Stage):
         return enter.plan_enter(spec, host)
 
     def _at_once(self, spec: Spec, host: Host, new: list[str]) -> Iterator[Step]:
-        flags = _flags(kind for kind in new if kind != "cgroup")
+        users = "user" in new
+        flags = _flags(kind for kind in new if kind != "cgroup" and not (users and kind == "ipc"))
         yield Spawn(flags=flags, where="linux.namespaces")
-        if "user" in new:
+        if users:
             yield from self._map(spec, host)
+        if users and "ipc" in new:  # its message queues (mqueue) belong to whoever makes it: to the namespace's root
+            yield Unshare(flags=namespace.CLONE_NEWIPC, where=_where(spec, "ipc"))
         yield SetNotDumpable()
 
     def _by_and_by(self, spec: Spec, host: Host, new: list[str], joined: dict[str, str]) -> Iterator[Step]:

@@ -39,9 +39,15 @@ class CloseHandedOver(Step):
 
     def run(self, context: Context) -> None:
         held = context.own(filesystem.Held)
-        for fd in {*held.sources.values(), *held.idmaps.values(), held.console} - {-1}:
+        for fd in {*held.sources.values(), *held.groups.values(), *held.idmaps.values()}:
             posix.close(fd)
-        held.sources, held.idmaps, held.console = {}, {}, -1
+        for fd in {held.console, held.spare} - {-1}:
+            posix.close(fd)
+        held.sources, held.groups, held.idmaps = {}, {}, {}
+        held.console = held.spare = -1
+        if context.root >= 0:
+            posix.close(context.root)
+            context.root = -1
 
 
 class RootfsMount(Stage):
@@ -63,16 +69,15 @@ class RootfsMount(Stage):
         """Raises `ConfigError` for options and destinations that cannot be, with their place."""
         terminal = bool(spec.process.get("terminal"))
         readonly: list[Step] = []
-        if "mount" in spec.namespaces():
-            yield from _Mounts(spec, host, terminal, readonly).plan()
-        else:
-            _check_nothing_to_mount(spec)
-        if not _bound_dev(spec):
+        mounts = _Mounts(spec, host, terminal, readonly)
+        if mounts.possible:
+            yield from mounts.plan()
+        if not devices.is_bound(spec):
             yield from devices.plan_devices(spec, host)
         if terminal:
             from gosudacon.stages.rootfs_mount import terminal as terminals
 
-            yield from terminals.plan_terminal(spec, host)
+            yield from terminals.plan_terminal(spec, mounts.possible)
         yield from readonly
         if (spec.config.get("root") or {}).get("readonly"):
             yield root.RemountRootReadOnly()
@@ -81,6 +86,10 @@ class RootfsMount(Stage):
 
             yield from sysctl.plan_sysctl(spec)
         yield from hide.plan_hidden(spec, host)
+        if mounts.sharing.joined:
+            from gosudacon.stages.rootfs_mount import peers
+
+            yield peers.JoinPeers()
 
     def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
         """A terminal of the container's devpts, if the process wants one; nothing is mounted."""
@@ -99,28 +108,40 @@ class _Mounts:
         self.host = host
         self.terminal = terminal
         self.readonly = readonly  # steps for `CONFINE`
-        flags, self.base = root.propagation(spec, host)
-        self.flags = flags
-        self.shared = False  # some mount so far may be shared
-        self.handed_over = terminal
+        self.sharing = root.propagation(spec, host)
+        self.on_host = not self.sharing.own and _mounts_on_host(spec, host)
+        self.handed_over = terminal or devices.makes_missing(spec, host)
         self.trees: list[str] = []  # destinations of recursive bind mounts
 
+    @property
+    def possible(self) -> bool:
+        """Whether there is anything that can be mounted on: not if the host's mount namespace is to stay as it is."""
+        return self.sharing.own or self.on_host
+
     def plan(self) -> Iterator[Step]:
-        yield from root.plan_root(self.spec, self.host, self.flags)
+        yield from self._root()
         for index, entry in enumerate(self.spec.config.get("mounts") or ()):
             where = f"mounts[{index}]"
             options = parse(entry, where)
             yield from self._entry(index, entry, options, where)
-            shares = any(flags & mount.MS_SHARED for flags in options.propagation)
-            self.shared = self.shared or shares or not self.base
+            self.sharing.note(options.propagation)
         if self.spec.options.notify_directory:
             from gosudacon.stages.rootfs_mount import notify
 
             self.handed_over = True
             count = len(self.spec.config.get("mounts") or ())
-            yield from notify.plan_notify(self.spec, self.host, count, self.base, self.shared)
+            yield from notify.plan_notify(self.spec, self.host, count, self.sharing)
         if self.handed_over:
             yield CloseHandedOver()
+
+    def _root(self) -> Iterator[Step]:
+        if self.sharing.own:
+            yield from root.plan_root(self.spec, self.host, self.sharing)
+            return
+        from gosudacon.stages.rootfs_mount import on_host
+
+        self.handed_over = True
+        yield on_host.plan_root(self.spec, self.host)
 
     def _entry(self, index: int, entry: Mount, options: Options, where: str) -> Iterator[Step]:
         destination = mount.normal(entry["destination"])
@@ -133,7 +154,7 @@ class _Mounts:
             self.handed_over = True
             if options.flags & mount.MS_REC:
                 self.trees.append(destination)
-            yield from bind.plan_bind(self.spec, self.host, index, entry, options, self.base, self.shared)
+            yield from bind.plan_bind(self.spec, self.host, index, entry, options, self.sharing)
             return
         _check_filesystem(entry, fstype, options, where)
         if fstype == "cgroup":
@@ -146,6 +167,7 @@ class _Mounts:
         )
         if deferred:
             self.readonly.append(root.RemountReadOnly(destination=destination, where=where))
+        refusable = fstype == "sysfs" and not options.remount and self._sysfs_may_be_refused(destination)
         yield from filesystem.plan_filesystem(
             entry,
             options,
@@ -154,9 +176,18 @@ class _Mounts:
             label=_label(self.spec, self.host),
             context=_context(self.spec),
             deferred=deferred,
+            refusable=refusable,
             keep=self.terminal and destination == "/dev/pts" and fstype == "devpts",
             of_others=self.spec.joins_pid_namespace,
         )
+
+    def _sysfs_may_be_refused(self, destination: str) -> bool:
+        """Whether the kernel may refuse a sysfs: the namespaces say so, as far as the configuration shows them."""
+        kinds = self.spec.namespaces()
+        if kinds.get("network") == "" or ("user" not in kinds and self.host.initial_userns):
+            return False
+        self.trees.append(destination)
+        return True
 
 
 def _check_filesystem(entry: Mount, fstype: str, options: Options, where: str) -> None:
@@ -170,12 +201,10 @@ def _check_filesystem(entry: Mount, fstype: str, options: Options, where: str) -
         raise ConfigError("copy-symlink is for bind mounts only", where=f"{where}.options")
 
 
-def _check_nothing_to_mount(spec: Spec) -> None:
-    """Without a mount namespace of its own a container's mounts would be the host's, and stay."""
-    if spec.config.get("mounts"):
-        raise ConfigError("mounts need a mount namespace of the container's own", where="mounts[0]")
-    if (spec.config.get("root") or {}).get("readonly"):
-        raise ConfigError("a read-only root needs a mount namespace of the container's own", where="root.readonly")
+def _mounts_on_host(spec: Spec, host: Host) -> bool:
+    """Whether anything is mounted for a container without a mount namespace; devices are, in a user namespace."""
+    readonly = (spec.config.get("root") or {}).get("readonly")
+    return bool(spec.config.get("mounts") or readonly or not host.initial_userns)
 
 
 def _label(spec: Spec, host: Host) -> str:
@@ -194,14 +223,6 @@ def _context(spec: Spec) -> str:
     if word not in _CONTEXTS:
         raise ConfigError(f"must be one of {', '.join(_CONTEXTS)}", where=f"annotations.{CONTEXT_TYPE}")
     return word
-
-
-def _bound_dev(spec: Spec) -> bool:
-    """Whether /dev is not ours, so that nothing is made in it."""
-    return any(
-        mount.normal(entry["destination"]) == "/dev" and mount.is_bind(entry.get("type"), entry.get("options"))
-        for entry in spec.config.get("mounts") or ()
-    )
 
 
 @hookimpl

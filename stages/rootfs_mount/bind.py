@@ -4,7 +4,8 @@ The source is a path of the host, so the runtime opens it: as a detached copy (o
 propagation, flags and id mapping at once, while nothing can see it, and that init attaches with one
 move_mount(2). That needs no more calls than binding inside the container does, works where the container's
 root cannot reach the source (user namespaces), and nothing mounted in the container before can redirect it.
-A caller without privilege cannot copy mounts of its own namespace: there init does both. mount(2) serves
+Two kinds of sources are copied by init: those inside the container's root, which are to show what earlier mounts
+have put there, and all of a caller without privilege, who cannot copy mounts of its own namespace. mount(2) serves
 kernels before 5.12.
 """
 
@@ -13,13 +14,15 @@ from __future__ import annotations
 from _stat import S_ISDIR
 from errno import EINVAL, ENOTDIR, EPERM
 
-from gosudacon.api import PREPARE, ConfigError, Context, Error, Host, Spec, Step
+from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
-from gosudacon.linux import mount
+from gosudacon.linux import mount, path
 from gosudacon.stages.rootfs_mount import destination as places
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held, MountStep
-from gosudacon.stages.rootfs_mount.options import Options, attributes
+from gosudacon.stages.rootfs_mount import tree
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held, MountStep, become_root
+from gosudacon.stages.rootfs_mount.options import DEST_NOFOLLOW, SRC_NOFOLLOW, Options, attributes
+from gosudacon.stages.rootfs_mount.root import Sharing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,27 +38,30 @@ if TYPE_CHECKING:
         index: int
         recursive: bool
         propagation: list[int]
+        joins: bool
         set: int
         clear: int
         named: int
+        atime: int
         tree: list[int]
+        locked: bool
+        inside: str
         idmap: str
         idmap_tree: bool
-
-
-_LOCKABLE = 0x0F | mount.MOUNT_ATTR_NODIRATIME | mount.MOUNT_ATTR_NOSYMFOLLOW
-_ST = {0x400: mount.MS_NOATIME, 0x800: mount.MS_NODIRATIME, 0x2000: mount.MS_NOSYMFOLLOW}  # statfs(2) -> MS_*
-_ST_RELATIME = 0x1000
 
 
 class _BindStep(MountStep):
     index: int
     recursive: bool  # the mounts below the source come along
     propagation: list[int]
+    joins: bool  # a peer of the source's, but not before all is mounted: `peers`
     set: int
     clear: int
     named: int  # what of `clear` the words name; the rest goes only where the kernel lets it go
-    tree: list[int]  # attributes to set and to clear on the whole tree
+    atime: int  # kinds of atime that go where the source has them
+    tree: list[int]  # attributes to set, to clear, and kinds of atime to take away, on the whole tree
+    locked: bool  # what the host has set on the source must stay, whoever copies it
+    inside: str  # the source as a path inside the container's root; empty: it is not there
     idmap: str
     idmap_tree: bool
 
@@ -64,37 +70,71 @@ class _BindStep(MountStep):
 
     def copy(self, context: Context) -> int:
         """A detached copy of the source with everything set that is asked for."""
-        fd = mount.clone_tree(mount.AT_FDCWD, self.source, self.recursive)
+        place = self.open_source(context) if self._needs_place() else -1
         try:
-            self._set(fd)
-            if self.idmap:
-                userns = context.own(Held).idmaps[self.idmap]
-                mount.mount_setattr(
-                    fd, mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self.idmap_tree, about=self.source
-                )
-        except BaseException:
-            posix.close(fd)
-            raise
-        return fd
+            fd = self._clone(place)
+            try:
+                if self.joins:
+                    self._keep_group(context, fd, self._clone(place))
+                self._set(context, fd, place)
+                if self.idmap:
+                    userns = context.own(Held).idmaps[self.idmap]
+                    mount.mount_setattr(
+                        fd, mount.MOUNT_ATTR_IDMAP, userns_fd=userns, recursive=self.idmap_tree, about=self.source
+                    )
+            except BaseException:
+                posix.close(fd)
+                raise
+            return fd
+        finally:
+            if place >= 0:
+                posix.close(place)
 
-    def _set(self, fd: int) -> None:
-        kinds = list(self.propagation)
+    def open_source(self, context: Context) -> int:
+        """What is at the source, as this side sees it; a link itself if it is not to be followed."""
+        flags = posix.O_PATH | posix.O_CLOEXEC | (posix.O_NOFOLLOW if SRC_NOFOLLOW in self.words else 0)
+        if self.inside:
+            return path.open_in_root(context.root, self.inside, flags)
+        return posix.open(self.source, flags)
+
+    def _needs_place(self) -> bool:
+        looks = self.locked and (self.tree[1] or self.tree[2])
+        return bool(self.inside or looks or SRC_NOFOLLOW in self.words)
+
+    def _clone(self, place: int) -> int:
+        if place < 0:
+            return mount.clone_tree(mount.AT_FDCWD, self.source, self.recursive)
+        return mount.clone_tree(place, recursive=self.recursive, about=self.source)
+
+    def _keep_group(self, context: Context, fd: int, group: int) -> None:
+        context.own(Held).groups[self.index] = group
+        for kind in self.propagation:
+            mount.mount_setattr(group, 0, 0, kind & ~mount.MS_REC, recursive=bool(kind & mount.MS_REC))
+        mount.mount_setattr(fd, 0, 0, mount.MS_PRIVATE, recursive=self.recursive)
+
+    def _set(self, context: Context, fd: int, place: int) -> None:
+        kinds = [] if self.joins else list(self.propagation)
         with_flags = kinds.pop() if kinds and not kinds[-1] & mount.MS_REC else 0  # one call for both
         for kind in kinds:
             mount.mount_setattr(fd, 0, 0, kind & ~mount.MS_REC, recursive=bool(kind & mount.MS_REC))
-        if self.set or self.clear or with_flags:
+        if self.set or self.clear or self.atime or with_flags:
             self._set_flags(fd, with_flags)
-        if self.tree[0] or self.tree[1]:
-            mount.mount_setattr(fd, self.tree[0], self.tree[1], recursive=True)
+        if any(self.tree):
+            tree.change(context, fd, place, self.tree, self.locked)
 
     def _set_flags(self, fd: int, propagation: int) -> None:
+        has = tree.held(fd) if self.atime or (self.named and self.locked) else 0
+        lost = tree.lose_atime(has, self.atime)
+        if self.locked:
+            tree.check(has, self.set, self.named | lost)
         try:
-            mount.mount_setattr(fd, self.set, self.clear, propagation)
+            mount.mount_setattr(fd, self.set, self.clear | lost, propagation)
         except OSError as error:
             if error.errno != EPERM:
                 raise
             # Some flag of the source is locked by a more privileged namespace: keep those it has.
-            mount.mount_setattr(fd, *locked(self.set, self.named, mount.mount_flags(fd)), propagation)
+            set_, clear = tree.keep(tree.held(fd), self.set, self.named | lost)
+            mount.mount_setattr(fd, set_, clear, propagation)
 
 
 class OpenSource(_BindStep):
@@ -118,6 +158,7 @@ class Bind(MountStep):
 
     index: int
     again: list[int]
+    atime_tree: int  # kinds of atime to take away on the whole tree
 
     def subject(self) -> str:
         return self.source
@@ -128,10 +169,7 @@ class Bind(MountStep):
     def attach(self, context: Context, fd: int) -> None:
         """Attach a detached copy, which is closed."""
         try:
-            if S_ISDIR(posix.fstat(fd).st_mode):
-                below, _ = places.open_directory(context, self.destination, "", fd)
-            else:
-                below = places.open_file(context, self.destination, fd)
+            below = _open_place(context, self, fd)
             try:
                 mount.move_mount(fd, below)
             except OSError as error:
@@ -142,14 +180,29 @@ class Bind(MountStep):
                 posix.close(below)
             for kind in self.again:
                 mount.mount_setattr(fd, 0, 0, kind & ~mount.MS_REC, recursive=bool(kind & mount.MS_REC))
+            if self.atime_tree:
+                tree.take_atime(context, fd, self.atime_tree)
+            group = context.own(Held).groups.pop(self.index, -1)
+            if group >= 0:
+                from gosudacon.stages.rootfs_mount import peers
+
+                peers.remember(context, fd, group)
+            if self.destination == "/":
+                become_root(context, posix.dup(fd))
         finally:
             posix.close(fd)
 
 
 class BindHere(_BindStep, Bind):
-    """Copy and attach, both in the container's process: for callers without privilege."""
+    """Copy and attach, both in the container's process.
+
+    For callers without privilege, and for sources inside the container's root.
+    """
 
     how = " [in the container]"
+
+    def subject(self) -> str:
+        return f"{self.inside} of the container" if self.inside else self.source
 
     def mount(self, context: Context) -> None:
         self.attach(context, self.copy(context))
@@ -162,37 +215,45 @@ class BindClassic(_BindStep):
     flags: int
 
     def mount(self, context: Context) -> None:
-        source = posix.open(self.source, posix.O_PATH | posix.O_CLOEXEC)
+        source = self.open_source(context)
         try:
-            if S_ISDIR(posix.fstat(source).st_mode):
-                below, _ = places.open_directory(context, self.destination, "", source)
-            else:
-                below = places.open_file(context, self.destination, source)
+            below = _open_place(context, self, source)
+            try:
+                how = mount.MS_BIND | (mount.MS_REC if self.recursive else 0)
+                target = f"/proc/self/fd/{below}"
+                mount.mount(f"/proc/self/fd/{source}", target, None, how, about=self.source)
+                self._finish(context, below)
+            finally:
+                posix.close(below)
         finally:
             posix.close(source)
+
+    def _finish(self, context: Context, below: int) -> None:
+        if self.destination == "/":
+            become_root(context)
+        elif not (self.set or self.clear or self.atime or self.propagation):
+            return
+        fd = posix.dup(context.root) if self.destination == "/" else places.reopen(context, self.destination, below)
         try:
-            how = mount.MS_BIND | (mount.MS_REC if self.recursive else 0)
-            mount.mount(self.source, f"/proc/self/fd/{below}", None, how, about=self.source)
-            if self.set or self.clear or self.propagation:
-                fd = places.reopen(context, self.destination, below)
-                try:
-                    self._change(fd)
-                finally:
-                    posix.close(fd)
+            self._change(fd)
         finally:
-            posix.close(below)
+            posix.close(fd)
 
     def _change(self, fd: int) -> None:
         target = f"/proc/self/fd/{fd}"
-        if self.set or self.clear:
+        if self.set or self.clear or self.atime:
+            held = tree.flags(fd)
+            lost = tree.lose_atime(attributes(held), self.atime)
+            if self.locked:
+                tree.check(attributes(held), self.set, self.named | lost)
+            flags = self.flags | (mount.MS_RELATIME if lost else 0)
             try:
-                self._remount(target, self.flags)
+                self._remount(target, flags)
             except OSError as error:
                 if error.errno != EPERM:
                     raise
-                held = mount.mount_flags(fd)
-                locked(self.set, self.named, held)
-                self._remount(target, self.flags | _as_flags(held))
+                tree.keep(attributes(held), self.set, self.named | lost)
+                self._remount(target, flags | held)
         for kind in self.propagation:
             mount.set_propagation(target, kind, about=self.destination)
 
@@ -205,47 +266,32 @@ class Remount(MountStep):
 
     how = " [remount]"
     flags: int
+    named: int  # MOUNT_ATTR_* that the words take away
+    locked: bool  # as in `_BindStep`
 
     def mount(self, context: Context) -> None:
         fd = places.open_existing(context, self.destination)
         try:
-            flags = mount.MS_BIND | mount.MS_REMOUNT | self.flags
+            held = tree.flags(fd) if self.locked else 0
+            if self.locked:
+                tree.check(attributes(held), attributes(self.flags), self.named)
+            flags = mount.MS_BIND | mount.MS_REMOUNT | self.flags | held & tree.LOCKABLE_FLAGS
             mount.mount(None, f"/proc/self/fd/{fd}", None, flags, about=self.destination)
         finally:
             posix.close(fd)
 
 
-def locked(set_: int, named: int, held: int) -> tuple[int, int]:
-    """What to set and clear where flags of the source cannot be cleared: add to them only.
-
-    ``held``: its flags ST_*. Raises `Error` if the words ask for just that (``named``).
-    """
-    has = attributes(_as_flags(held))
-    if has & named & _LOCKABLE:
-        raise Error("the options clear a flag that the source is locked to have", errno=EPERM)
-    if named & mount.MOUNT_ATTR__ATIME and has & mount.MOUNT_ATTR__ATIME != set_ & mount.MOUNT_ATTR__ATIME:
-        raise Error("the options ask for another kind of atime than the source is locked to", errno=EPERM)
-    return set_ & ~mount.MOUNT_ATTR__ATIME, 0
+def _open_place(context: Context, step: MountStep, source: int) -> int:
+    """What the step's mount goes on: a directory for a directory, a file for anything else."""
+    if DEST_NOFOLLOW in step.words:
+        return places.open_unfollowed(context, step.destination, source=source)
+    if S_ISDIR(posix.fstat(source).st_mode):
+        return places.open_directory(context, step.destination, "", source)[0]
+    return places.open_file(context, step.destination, source)
 
 
-def _as_flags(held: int) -> int:
-    flags = held & 0x0F
-    for st, ms in _ST.items():
-        if held & st:
-            flags |= ms
-    if not held & (0x400 | _ST_RELATIME):
-        flags |= mount.MS_STRICTATIME
-    return flags
-
-
-def plan_bind(
-    spec: Spec, host: Host, index: int, entry: Mount, options: Options, base: list[int], shared: bool
-) -> Iterator[Step]:
-    """The steps for a bind mount.
-
-    ``base``: propagation that every copy gets first; ``shared``: some mount so far may be shared.
-    Raises `ConfigError` for options that only a filesystem could take.
-    """
+def plan_bind(spec: Spec, host: Host, index: int, entry: Mount, options: Options, sharing: Sharing) -> Iterator[Step]:
+    """The steps for a bind mount. Raises `ConfigError` for options that only a filesystem could take."""
     where = f"mounts[{index}]"
     if options.data:
         text = "bind mounts cannot have any filesystem-specific options applied"
@@ -258,30 +304,39 @@ def plan_bind(
         "words": options.words,
         "where": where,
     }
+    users = "user" in spec.namespaces()
+    set_, clear, named, atime = options.bind_attributes(replace=not users)
     if options.remount:
         flags = options.flags & ~(mount.MS_BIND | mount.MS_REC | mount.MS_REMOUNT)
-        yield Remount(flags=flags, **common)
+        yield Remount(flags=flags, named=named | atime, locked=users, **common)
         return
     recursive = bool(options.flags & mount.MS_REC)
-    set_, clear, named = options.bind_attributes(replace="user" not in spec.namespaces())
     copy: _CopyFields = {
         "index": index,
         "recursive": recursive,
-        "propagation": reduce(base + options.propagation, recursive),
+        "propagation": reduce(sharing.of_bind(destination) + options.propagation, recursive),
+        "joins": False,
         "set": set_,
         "clear": clear,
         "named": named,
+        "atime": atime,
         "tree": options.recursive,
+        "locked": users,
+        "inside": _inside(spec, common["source"]),
         "idmap": "",
         "idmap_tree": options.idmap == "ridmap",
     }
+    copy["joins"] = sharing.joins and not copy["inside"] and _may_share(copy["propagation"], recursive)
+    sharing.joined = sharing.joined or copy["joins"]
     if options.idmap or entry.get("uidMappings") or entry.get("gidMappings"):
         from gosudacon.stages.rootfs_mount import idmap
 
         step = idmap.plan_idmap(spec, host, entry, options, where)
         copy["idmap"] = step.key
+        if users and copy["inside"]:
+            copy["inside"], common["source"] = idmap.seen_by_runtime(spec, index, copy["inside"], common["source"])
         yield step
-    again = reduce(options.propagation, recursive) if shared else []
+    again = reduce(options.propagation, recursive) if sharing.some and not copy["joins"] else []
     yield from _steps(host, options, common, copy, again)
 
 
@@ -293,11 +348,11 @@ def _steps(host: Host, options: Options, common: Fields, copy: _CopyFields, agai
             raise ConfigError(text, where=f"{common['where']}.options")
         flags = options.flags & ~(mount.MS_BIND | mount.MS_REC)
         yield kinds[0](flags=flags, **common, **copy)
-    elif host.euid:
-        yield kinds[1](again=again, **common, **copy)
+    elif host.euid or copy["inside"]:
+        yield kinds[1](again=again, atime_tree=options.recursive[2], **common, **copy)
     else:
         yield kinds[2](**common, **copy)
-        yield kinds[3](index=copy["index"], again=again, **common)
+        yield kinds[3](index=copy["index"], again=again, atime_tree=options.recursive[2], **common)
 
 
 def _kinds(options: Options) -> tuple[type[BindClassic], type[BindHere], type[OpenSource], type[Bind]]:
@@ -306,6 +361,12 @@ def _kinds(options: Options) -> tuple[type[BindClassic], type[BindHere], type[Op
     from gosudacon.stages.rootfs_mount import symlink
 
     return symlink.BindClassicOrLink, symlink.BindHereOrLink, symlink.OpenSourceOrLink, symlink.BindOrLink
+
+
+def _may_share(propagation: list[int], recursive: bool) -> bool:
+    """Whether some mount of the tree may be a peer of its source's when these changes have been made."""
+    whole = [kind & ~mount.MS_REC for kind in propagation if kind & mount.MS_REC or not recursive]
+    return not whole or whole[0] == mount.MS_SHARED
 
 
 def reduce(kinds: list[int], recursive: bool) -> list[int]:
@@ -328,3 +389,10 @@ def _source(spec: Spec, entry: Mount, where: str) -> str:
     if not source:
         raise ConfigError("a bind mount needs a source", where=f"{where}.source")
     return str(source) if source.startswith("/") else f"{spec.bundle}/{source}"
+
+
+def _inside(spec: Spec, source: str) -> str:
+    """A source that lies in the container's root, as a path from there; else empty."""
+    root = posix.path.normpath(spec.rootfs).rstrip("/")
+    place = posix.path.normpath(source)
+    return place[len(root) :] or "/" if root and f"{place}/".startswith(f"{root}/") else ""

@@ -70,6 +70,18 @@ def open_file(context: Context, destination: str, source: int = -1) -> int:
     return _checked(context, fd, destination, resolved, "", source)
 
 
+def open_unfollowed(context: Context, destination: str, fstype: str = "", source: int = -1) -> int:
+    """What is there to mount on, a link itself instead of what it leads to; nothing is made."""
+    above, _, name = destination.rpartition("/")
+    parent = path.open_in_root(context.root, above or "/", posix.O_PATH | posix.O_DIRECTORY)
+    try:
+        resolve = path.RESOLVE_BENEATH | path.RESOLVE_NO_MAGICLINKS
+        fd = path.openat2(parent, name or ".", posix.O_PATH | posix.O_NOFOLLOW, resolve)
+    finally:
+        posix.close(parent)
+    return _checked(context, fd, destination, True, fstype, source)
+
+
 def check_place(context: Context, parent: int, name: str) -> None:
     """Raise `Error` unless something may be made as ``name`` in the directory ``parent``, which is inside the root."""
     problem = _problem(_inside(context, parent).rstrip("/") + "/" + name, "")
@@ -84,7 +96,7 @@ def open_existing(context: Context, destination: str) -> int:
 
 def reopen(context: Context, destination: str, below: int) -> int:
     """The mount that mount(2) has put on the place behind ``below``: opened again, and still at that place."""
-    fd = path.open_in_root(context.root, destination)
+    fd = path.open_in_root(context.root, _inside(context, below), posix.O_PATH, path.RESOLVE_NO_SYMLINKS)
     if path.location(fd, context.proc) != path.location(below, context.proc):
         posix.close(fd)
         raise Error(f"{destination} was moved while it was being mounted")
@@ -130,6 +142,8 @@ def _checked(context: Context, fd: int, destination: str, resolved: bool, fstype
     try:
         where = _inside(context, fd) if resolved else destination
         problem = _problem(where, fstype)
+        if where == "/" != destination:
+            problem = f"{destination} leads to the root filesystem itself"
         if problem and where == "/proc" and source >= 0:
             problem = "" if _is_proc_root(source) else problem
         if problem:
@@ -148,8 +162,8 @@ def _inside(context: Context, fd: int) -> str:
 
 
 def _problem(destination: str, fstype: str) -> str:
-    if destination == "/":
-        return "the root filesystem itself cannot be mounted over"
+    if destination == "/" and fstype in ("proc", "sysfs", "cgroup"):
+        return f"a {fstype} cannot be the root filesystem"
     if destination == "/proc" and fstype != "proc":
         return '"/proc" cannot be mounted because it is not of type proc'
     if destination.startswith("/proc/") and destination not in ALLOWED_IN_PROC:

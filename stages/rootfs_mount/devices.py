@@ -12,7 +12,7 @@ from errno import EEXIST
 from gosudacon.api import MOUNT, ConfigError, Context, Error, Host, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import mount, path
-from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR
+from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ DEFAULT_NODES = (
     ("/dev/urandom", "c", 1, 9),
     ("/dev/tty", "c", 5, 0),
 )
+_SAFE = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC  # the same numbers as MS_*
 _LINKS = (
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
@@ -117,25 +118,46 @@ def _own(context: Context, directory: int, name: str, node: Node) -> None:
 
 
 def _bind(context: Context, directory: int, name: str, node: Node) -> None:
-    """Mount the host's node of the same path, which must be the device that is asked for."""
+    """Mount the host's node of the same path, or the one made in its place; it must be the device that is asked for."""
     below = path.create_file(directory, name)
     try:
-        if context.host.kernel >= BY_DESCRIPTOR:
-            fd = mount.clone_tree(mount.AT_FDCWD, node[0])
-        else:
-            fd = posix.open(node[0], posix.O_PATH | posix.O_CLOEXEC)
+        if context.host.kernel < BY_DESCRIPTOR:
+            return _bind_classic(node, below)
+        fd = _copy(context, node)
         try:
             _check(node, posix.fstat(fd))
-            if context.host.kernel >= BY_DESCRIPTOR:
-                mount.mount_setattr(fd, 0, 0, mount.MS_SLAVE)
-                mount.move_mount(fd, below, about=node[0])
-            else:
-                source, target = f"/proc/self/fd/{fd}", f"/proc/self/fd/{below}"
-                mount.mount(source, target, None, mount.MS_BIND, about=node[0])
+            mount.mount_setattr(fd, _SAFE, 0, mount.MS_SLAVE)
+            mount.move_mount(fd, below, about=node[0])
         finally:
             posix.close(fd)
     finally:
         posix.close(below)
+
+
+def _copy(context: Context, node: Node) -> int:
+    if context.own(Held).spares:
+        from gosudacon.stages.rootfs_mount import spare
+
+        made = spare.copy(context, node[0])
+        if made >= 0:
+            return made
+    return mount.clone_tree(mount.AT_FDCWD, node[0])
+
+
+def _bind_classic(node: Node, below: int) -> None:
+    fd = posix.open(node[0], posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        _check(node, posix.fstat(fd))
+        target = f"/proc/self/fd/{below}"
+        mount.mount(f"/proc/self/fd/{fd}", target, None, mount.MS_BIND, about=node[0])
+        place = posix.open(path.location(below), posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)  # the new mount
+        try:
+            flags = mount.MS_BIND | mount.MS_REMOUNT | mount.mount_flags(place) & 0x0F | _SAFE
+            mount.mount(None, f"/proc/self/fd/{place}", None, flags, about=node[0])
+        finally:
+            posix.close(place)
+    finally:
+        posix.close(fd)
 
 
 class LinkDev(Step):
@@ -187,10 +209,29 @@ def plan_devices(spec: Spec, host: Host) -> Iterator[Step]:
         if node[0] in listed and listed[node[0]].nodes != [node]:
             raise ConfigError(f"{node[0]} is already another device", where=f"{where}.path")
         listed[node[0]] = MakeNodes(nodes=[node], bind=bind, where=where)
+    if makes_missing(spec, host):
+        from gosudacon.stages.rootfs_mount import spare
+
+        wanted = [*nodes.values(), *(step.nodes[0] for step in listed.values())]
+        yield spare.plan_missing(spec, [node for node in wanted if node[1] != "p"], _KINDS)
     if nodes:
         yield MakeNodes(nodes=list(nodes.values()), bind=bind, where="")
     yield from listed.values()
     yield LinkDev()
+
+
+def makes_missing(spec: Spec, host: Host) -> bool:
+    """Whether the runtime makes what the host lacks (`spare`)."""
+    privileged = host.euid == 0 and host.initial_userns and host.kernel >= BY_DESCRIPTOR
+    return privileged and "user" in spec.namespaces() and not is_bound(spec)
+
+
+def is_bound(spec: Spec) -> bool:
+    """Whether /dev is a bind mount, so that nothing is made in it."""
+    return any(
+        mount.normal(entry["destination"]) == "/dev" and mount.is_bind(entry.get("type"), entry.get("options"))
+        for entry in spec.config.get("mounts") or ()
+    )
 
 
 def _node(device: Device, where: str) -> Node:
@@ -198,7 +239,7 @@ def _node(device: Device, where: str) -> Node:
     if kind not in _KINDS:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")
     name = mount.normal(device.get("path") or "")
-    if name == "/" or ".." in name.split("/"):
+    if name.endswith(("/", "/..")):
         raise ConfigError(f"device path {device.get('path')!r} is none of a file", where=f"{where}.path")
     permissions = 0o666 if mode is None else mode & 0o7777
     return [

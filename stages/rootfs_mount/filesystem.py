@@ -13,9 +13,9 @@ from errno import EINVAL, EPERM
 from gosudacon.api import MOUNT, Context, Error, Host, Step, StepError
 from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError, reason
-from gosudacon.linux import mount
+from gosudacon.linux import mount, path
 from gosudacon.stages.rootfs_mount import destination as places
-from gosudacon.stages.rootfs_mount.options import PROPAGATION_NAMES, Options
+from gosudacon.stages.rootfs_mount.options import DEST_NOFOLLOW, PROPAGATION_NAMES, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ class Held:
         self.mounts: dict[str, int] = {}  # place in config.json -> a new filesystem that is needed later
         self.sources: dict[int, int] = {}  # index of a bind mount -> detached copy of its source
         self.links: dict[int, str] = {}  # the same, where the source is a symbolic link -> its text
+        self.groups: dict[int, int] = {}  # the same -> a copy that has the peer group, for `peers.JoinPeers`
+        self.peers: list[tuple[int, int]] = []  # a mount of the container's, and one whose peer it is to become
         self.idmaps: dict[str, int] = {}  # key of an id mapping -> user namespace
+        self.spare = -1  # a tmpfs with devices that the host lacks: `spare`
+        self.spares: dict[str, str] = {}  # path of a device -> name in that tmpfs
+        self.copies: dict[str, int] = {}  # the same -> detached mount of it
         self.console = -1  # the connection over which the terminal's master goes
         self.null = -1  # the null device, which masks files
         self.empty = -1  # an empty tmpfs, which masks directories
@@ -138,7 +143,7 @@ class MountFilesystem(MountStep):
         return _hint(self.fstype, number)
 
     def mount(self, context: Context) -> None:
-        below, existed = places.open_directory(context, self.destination, self.fstype)
+        below, existed = _open_place(context, self)
         try:
             fd = self._new(context, below if existed else -1)
             try:
@@ -156,6 +161,8 @@ class MountFilesystem(MountStep):
                 raise
         finally:
             posix.close(below)
+        if self.destination == "/":
+            become_root(context, posix.dup(fd))
         _keep(context, self, fd)
 
     def fill(self, below: int, fd: int) -> None:
@@ -220,8 +227,11 @@ class MountFilesystemClassic(MountStep):
             target = f"/proc/self/fd/{below}"
             source = self.source or self.fstype
             mount.mount(source, target, self.fstype, self.flags, ",".join(data), about=self.destination)
+            over_root = self.destination == "/" and not self.flags & mount.MS_REMOUNT
+            if over_root:
+                become_root(context)
             if self._more():
-                fd = places.reopen(context, self.destination, below)
+                fd = posix.dup(context.root) if over_root else places.reopen(context, self.destination, below)
                 self._finish(fd, below if existed else -1)
                 _keep(context, self, fd)
         finally:
@@ -230,7 +240,7 @@ class MountFilesystemClassic(MountStep):
     def _open(self, context: Context) -> tuple[int, bool]:
         if self.flags & mount.MS_REMOUNT:
             return places.open_existing(context, self.destination), True
-        return places.open_directory(context, self.destination, self.fstype)
+        return _open_place(context, self)
 
     def _more(self) -> bool:
         return bool(self.keep or self.fills or self.propagation or any(self.recursive) or self.label)
@@ -248,6 +258,23 @@ class MountFilesystemClassic(MountStep):
             mount.set_propagation(target, flags, about=self.destination)
         if self.label:
             posix.setxattr(target, "security.selinux", self.label.encode())
+
+
+def _open_place(context: Context, step: MountStep) -> tuple[int, bool]:
+    """The directory that the step's mount goes on, and whether it was there before."""
+    if DEST_NOFOLLOW in step.words:
+        return places.open_unfollowed(context, step.destination, step.fstype), True
+    return places.open_directory(context, step.destination, step.fstype)
+
+
+def become_root(context: Context, fd: int = -1) -> None:
+    """The mount behind ``fd``, or whatever is on top where the root is, becomes the root, which it covers."""
+    if fd < 0:
+        flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(path.location(context.root, context.proc), flags)
+    if context.root >= 0:
+        posix.close(context.root)
+    context.root = fd
 
 
 def _keep(context: Context, step: MountFilesystem | MountFilesystemClassic, fd: int) -> None:
@@ -277,16 +304,18 @@ def plan_filesystem(
     deferred: bool,
     keep: bool,
     of_others: bool,
+    refusable: bool = False,
     context: str = "context",
 ) -> Iterator[Step]:
     """The step for an entry that is not a bind mount.
 
     ``deferred``: stays writable until `stages.rootfs_mount.hide.RemountReadOnly`; ``keep`` as in the step;
-    ``of_others``: the container joins a pid namespace, which a proc filesystem is to show.
+    ``of_others``: the container joins a pid namespace, which a proc filesystem is to show; ``refusable``: a sysfs
+    that the kernel may refuse.
     """
     fstype = str(entry["type"])
     of_others = of_others and fstype == "proc" and not options.remount
-    kinds = (MountProcOfOthers, MountFilesystemClassic) if of_others else _kinds(options.copy_up)
+    kinds = (MountProcOfOthers, MountFilesystemClassic) if of_others else _kinds(options.copy_up, refusable)
     flags = options.flags & ~mount.MS_RDONLY if deferred else options.flags
     common: _NewFields = {
         "destination": mount.normal(entry["destination"]),
@@ -295,7 +324,7 @@ def plan_filesystem(
         "words": options.words,
         "where": where,
         "inherit_mode": fstype == "tmpfs" and not any(item.startswith("mode=") for item in _split(options)),
-        "recursive": options.recursive,
+        "recursive": options.recursive[:2],
         "propagation": options.propagation,
         "label": label if fstype == "mqueue" else "",
         "keep": keep or deferred,
@@ -315,7 +344,11 @@ def plan_filesystem(
         yield kinds[1](flags=flags, data=data, **common)
 
 
-def _kinds(copy_up: bool) -> tuple[type[MountFilesystem], type[MountFilesystemClassic]]:
+def _kinds(copy_up: bool, refusable: bool) -> tuple[type[MountFilesystem], type[MountFilesystemClassic]]:
+    if refusable:
+        from gosudacon.stages.rootfs_mount import sysfs
+
+        return sysfs.MountSysfs, MountFilesystemClassic
     if not copy_up:
         return MountFilesystem, MountFilesystemClassic
     from gosudacon.stages.rootfs_mount import copyup

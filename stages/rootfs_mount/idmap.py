@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
-from gosudacon.linux import identity, namespace
+from gosudacon.linux import identity, mount, namespace
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import Options
 
@@ -84,6 +84,25 @@ def plan_idmap(spec: Spec, host: Host, entry: Mount, options: Options, where: st
     if not uids:
         raise ConfigError("an id-mapped mount needs mappings: its own or those of a user namespace", where=where)
     return MakeIdMap(key=f"uids {_ranges(uids)}, gids {_ranges(gids)}", uids=uids, gids=gids, where=where)
+
+
+def seen_by_runtime(spec: Spec, index: int, inside: str, source: str) -> tuple[str, str]:
+    """Where the runtime finds what mount ``index`` has for its source, a path ``inside`` the root: empty, and a path.
+
+    The root of a user namespace may not give ids to filesystems of the host, so the runtime must copy them; it does
+    not see the container's mounts, but those it has bound itself are elsewhere, too. ``inside`` and ``source`` as they
+    are where that is another filesystem of the container's.
+    """
+    for earlier in reversed((spec.config.get("mounts") or [])[:index]):
+        place = mount.normal(earlier["destination"]).rstrip("/")
+        if not f"{inside}/".startswith(f"{place}/"):
+            continue
+        if not mount.is_bind(earlier.get("type"), earlier.get("options")) or not earlier.get("source"):
+            return inside, source
+        found = str(earlier["source"])
+        found = found if found.startswith("/") else f"{spec.bundle}/{found}"
+        return "", found + inside[len(place) :]
+    return "", source
 
 
 def _ranges(mappings: list[IdMapping]) -> str:

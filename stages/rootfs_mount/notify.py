@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gosudacon.schema.types import Mount
+    from gosudacon.stages.rootfs_mount.root import Sharing
 
 _FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
@@ -59,7 +60,7 @@ def _remove(parent: int, name: str) -> None:
     posix.rmdir(name, dir_fd=parent)
 
 
-def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: bool) -> Iterator[Step]:
+def plan_notify(spec: Spec, host: Host, index: int, sharing: Sharing) -> Iterator[Step]:
     """The directory, and its mount after ``index`` others; nothing if the caller has no NOTIFY_SOCKET."""
     source = spec.options.notify_directory
     if not source:
@@ -71,6 +72,6 @@ def plan_notify(spec: Spec, host: Host, index: int, base: list[int], shared: boo
         "source": source,
         "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
     }
-    for step in bind.plan_bind(spec, host, index, entry, parse(entry, "mounts"), base, shared):
+    for step in bind.plan_bind(spec, host, index, entry, parse(entry, "mounts"), sharing):
         step.where = ""  # not of config.json
         yield step

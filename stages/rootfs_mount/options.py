@@ -81,9 +81,23 @@ RECURSIVE = {
     "rsymfollow": (CLEAR, m.MOUNT_ATTR_NOSYMFOLLOW),
 }
 _RECURSIVE_ATIME = ("rrelatime", "rnorelatime", "rnoatime", "ratime", "rstrictatime", "rnostrictatime")
+SRC_NOFOLLOW, DEST_NOFOLLOW = "src-nofollow", "dest-nofollow"  # crun's: a link is mounted, or mounted on, itself
 
 #: Every word that is not the filesystem's.
-WORDS = frozenset((*FLAGS, *PROPAGATION, *RECURSIVE, "tmpcopyup", "copy-symlink", "idmap", "ridmap", "defaults"))
+WORDS = frozenset(
+    (
+        *FLAGS,
+        *PROPAGATION,
+        *RECURSIVE,
+        "tmpcopyup",
+        "copy-symlink",
+        SRC_NOFOLLOW,
+        DEST_NOFOLLOW,
+        "idmap",
+        "ridmap",
+        "defaults",
+    )
+)
 
 _FOLDED = m.MS_RDONLY | m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC  # the same numbers as MOUNT_ATTR_*
 _ATIME = m.MS_NOATIME | m.MS_RELATIME | m.MS_STRICTATIME
@@ -102,8 +116,9 @@ class Options:
     """What a list of option words asks for; ``words`` is the list.
 
     ``flags`` and ``cleared`` are MS_* that were asked for and asked away; ``propagation`` the changes of
-    propagation in order; ``recursive`` (set, clear) MOUNT_ATTR_* for the whole tree; ``data`` what is left for
-    the filesystem; ``copy_up`` and ``copy_link`` are tmpcopyup and copy-symlink; ``idmap`` is ``""``,
+    propagation in order; ``recursive`` (set, clear, atime) MOUNT_ATTR_* for the whole tree, the last the kinds of
+    atime that a mount is to lose if it has them; ``data`` what is left for the filesystem; ``copy_up`` and
+    ``copy_link`` are tmpcopyup and copy-symlink; ``nofollow`` the words of that kind; ``idmap`` is ``""``,
     ``"idmap"`` or ``"ridmap"``, and ``maps`` what ``idmap=…`` says.
     """
 
@@ -112,10 +127,11 @@ class Options:
         self.flags = 0
         self.cleared = 0
         self.propagation: list[int] = []
-        self.recursive = [0, 0]
+        self.recursive = [0, 0, 0]
         self.data: list[str] = []
         self.copy_up = False
         self.copy_link = False
+        self.nofollow: list[str] = []
         self.idmap = ""
         self.maps: dict[str, list[IdMapping]] | None = None
         for index, word in enumerate(words):
@@ -134,6 +150,8 @@ class Options:
             self.copy_up = True
         elif word == "copy-symlink":
             self.copy_link = True
+        elif word in (SRC_NOFOLLOW, DEST_NOFOLLOW):
+            self.nofollow.append(word)
         elif word in ("idmap", "ridmap"):
             self.idmap = word
         elif word.startswith(("idmap=", "ridmap=")):
@@ -144,14 +162,17 @@ class Options:
 
     def _take_recursive(self, word: str) -> None:
         clear, attribute = RECURSIVE[word]
-        set_, cleared = self.recursive
-        if word in _RECURSIVE_ATIME:  # one field of several bits: what it was is cleared in any case
-            set_ &= ~m.MOUNT_ATTR__ATIME
-            self.recursive = [set_ if clear else set_ | attribute, cleared | m.MOUNT_ATTR__ATIME]
+        set_, cleared, atime = self.recursive
+        if word in _RECURSIVE_ATIME and clear:  # the kind named, and no other
+            if set_ & m.MOUNT_ATTR__ATIME == attribute:
+                set_, cleared = set_ & ~m.MOUNT_ATTR__ATIME, cleared & ~m.MOUNT_ATTR__ATIME
+            self.recursive = [set_, cleared, atime | attribute]
+        elif word in _RECURSIVE_ATIME:  # one field of several bits: what it was is cleared in any case
+            self.recursive = [set_ & ~m.MOUNT_ATTR__ATIME | attribute, cleared | m.MOUNT_ATTR__ATIME, 0]
         elif clear:
-            self.recursive = [set_ & ~attribute, cleared | attribute]
+            self.recursive = [set_ & ~attribute, cleared | attribute, atime]
         else:
-            self.recursive = [set_ | attribute, cleared & ~attribute]
+            self.recursive = [set_ | attribute, cleared & ~attribute, atime]
 
     @property
     def bind(self) -> bool:
@@ -167,24 +188,27 @@ class Options:
         """MOUNT_ATTR_* of a new filesystem's mount."""
         return attributes(self.flags)
 
-    def bind_attributes(self, replace: bool) -> tuple[int, int, int]:
-        """MOUNT_ATTR_* to set and to clear on a bind mount, and those of the latter that the words name.
+    def bind_attributes(self, replace: bool) -> tuple[int, int, int, int]:
+        """MOUNT_ATTR_* to set and to clear on a bind mount, those of the latter that the words name, and the kinds of
+        atime that it is to lose if it has them.
 
         A bind mount has the flags of its source until a word names any flag; from then on it has the flags
         named and no others (``replace``), as with mount(2)'s MS_REMOUNT|MS_BIND, except for the kind of atime,
-        which stays unless named.
+        which stays unless named. A word that takes one kind away (``atime``) leaves any other kind as it is.
         """
         flags, cleared = self.flags & ~_NOT_ATTRIBUTES, self.cleared & ~_NOT_ATTRIBUTES
         if not flags and not cleared:
-            return 0, 0, 0
-        named = attributes(cleared) & ~m.MOUNT_ATTR__ATIME
-        if (flags | cleared) & _ATIME:
+            return 0, 0, 0, 0
+        named, set_, atime = attributes(cleared) & ~m.MOUNT_ATTR__ATIME, attributes(flags), 0
+        if flags & _ATIME:
             named |= m.MOUNT_ATTR__ATIME
-        set_ = attributes(flags)
+        else:
+            both = attributes(cleared & ~m.MS_STRICTATIME) | attributes(cleared & ~m.MS_NOATIME)
+            atime = both & m.MOUNT_ATTR__ATIME
         clear = named
         if replace:
             clear |= (_FOLDED | m.MOUNT_ATTR_NOSYMFOLLOW) & ~set_
-        return set_, clear, named
+        return set_, clear, named, atime
 
     def superblock(self) -> list[str]:
         """The flags of the superblock, as words for fsconfig(2)."""
@@ -212,6 +236,9 @@ def parse(entry: Mount, where: str) -> Options:
         options.flags |= m.MS_BIND
     if len(",".join(options.data)) > m.DATA_LIMIT:
         raise ConfigError(f"mount data is longer than {m.DATA_LIMIT} bytes", where=f"{where}.options")
+    if options.copy_link and options.nofollow:
+        text = f"copy-symlink goes with neither {SRC_NOFOLLOW} nor {DEST_NOFOLLOW}"
+        raise ConfigError(text, where=f"{where}.options")
     return options
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Host, Spec, Step
+from gosudacon.api import CONFINE, MOUNT, PREPARE, Context, Spec, Step
 from gosudacon.base import posix
 from gosudacon.linux import console, mount, path
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
@@ -124,10 +124,10 @@ class SetTerminal(Step):
                 posix.close(fd)
 
 
-def plan_terminal(spec: Spec, host: Host) -> Iterator[Step]:
-    """The steps for ``process.terminal``."""
+def plan_terminal(spec: Spec, console: bool) -> Iterator[Step]:
+    """The steps for ``process.terminal``; ``console``: it can be mounted on /dev/console."""
     yield _connection(spec)
-    yield _open(spec, console="mount" in spec.namespaces())
+    yield _open(spec, console)
     yield SetTerminal(control=not spec.joins_pid_namespace)
 
 

@@ -125,11 +125,12 @@ DOES = {
     # rootfs-mount
     "SetPropagation": "mount",
     "MakeParentPrivate": "mount",
-    "BindRoot": "open_tree move_mount",
+    "BindRoot": "open_tree move_mount; mount_setattr mount",
     "BindRootClassic": "mount",
     "MountFilesystem": _NEW_MOUNT,
     "MountFilesystemClassic": _CLASSIC,
     "MountProcOfOthers": f"{_ATTACH} open_tree",
+    "MountSysfs": f"move_mount; fsopen fsconfig fsmount open_tree mount_setattr {_PLACE}",
     "MountCopy": f"{_NEW_MOUNT} write:*",
     "MountCopyClassic": f"{_CLASSIC} write:*",
     "MountCgroup1": f"{_NEW_MOUNT} symlinkat",
@@ -142,6 +143,7 @@ DOES = {
     "BindHereOrLink": f"; symlinkat open_tree {_ATTACH.replace(';', '')}",
     "BindClassic": _CLASSIC,
     "BindClassicOrLink": f"; symlinkat {_CLASSIC.replace(';', '')}",
+    "JoinPeers": "; mount_setattr move_mount",
     "Remount": "; mount mount_setattr",
     "RemountReadOnly": "mount_setattr",
     "RemountRootReadOnly": "mount_setattr",
@@ -150,7 +152,8 @@ DOES = {
     "CloseHandedOver": "",
     "MakeNotifyDirectory": "mkdirat; fchmodat bind mkdir",
     "MakeNodes mknod": "mknodat; umask fchownat fchmodat",
-    "MakeNodes bind": "create:*/rootfs/* open_tree mount_setattr move_mount; umask",
+    "MakeNodes bind": "create:*/rootfs/* open_tree mount_setattr move_mount; umask fchdir umount2 chdir",
+    "MakeMissing": "; fsopen fsconfig fsmount mknodat fchownat umask",
     "LinkDev": "symlinkat",
     "ConnectConsole": "",
     "PairConsole": "",
@@ -228,7 +231,8 @@ NOT_HERE = {
     "another process to talk to": "ConnectListener SendListener CloseListener SendPidfd MakeNotifyDirectory "
     "PairConsole",
     "what only looks": "CheckDescriptors CheckIdMaps CheckNamespace OpenIdMap",
-    "mounts shared with the host": "MakeParentPrivate",
+    "mounts shared with the host": "MakeParentPrivate JoinPeers",
+    "another network namespace": "MountSysfs",
     "a filesystem that takes no other ids": "MakeIdMap",
 }
 

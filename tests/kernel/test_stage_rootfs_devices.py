@@ -18,7 +18,7 @@ from gosudacon.linux import console
 from tests.support import namespaces
 from tests.support.bundle import Bundle
 from tests.support.console import ConsoleSocket
-from tests.support.scratch_root import Inside, mounts_inside, run_inside
+from tests.support.scratch_root import Inside, mountinfo, mounts_inside, run_inside
 
 OLD = (5, 10)
 BOTH = pytest.mark.parametrize("kernel", [None, OLD], ids=["by descriptor", "mount(2)"])
@@ -140,10 +140,43 @@ def test_the_hosts_nodes_are_bound_in_a_user_namespace(hidden: Bundle, kernel: t
     assert found["ptmx"][5] == "pts/ptmx"
 
 
-def test_a_host_node_that_is_another_device_is_refused(hidden: Bundle) -> None:
+@pytest.mark.parametrize("kernel", [None, (5, 10)], ids=["by descriptor", "mount(2)"])
+def test_what_the_host_lacks(hidden: Bundle, kernel: tuple[int, int] | None) -> None:
+    """Or has as another device: the runtime makes it, where it can."""
     hidden.map_users()
-    hidden.set("linux.devices", [{"path": "/dev/zero", "type": "c", "major": 1, "minor": 9}])
-    assert "/dev/zero exists and is not the device c 1:9" in failing(hidden).message
+    other = {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 5, "gid": 6}
+    third = {"path": "/dev/deep/x", "type": "c", "major": 1, "minor": 5}
+    hidden.set("linux.devices", [other, third])
+
+    def look(inside: Inside) -> Any:
+        with open("/dev/zero", "wb") as file:
+            file.write(b"gone")
+        found = os.stat("/dev/zero")
+        flags = {each.point: each.options for each in mountinfo(inside.mountinfo())}
+        devices = [each for each in mountinfo(inside.mountinfo()) if each.source == "devices"]
+        with open("/dev/deep/x", "rb") as file:
+            return (
+                [found.st_mode & 0o7777, found.st_uid, found.st_gid],
+                file.read(2).hex(),
+                flags["/dev/zero"],
+                len(devices),
+            )
+
+    if kernel:
+        assert "not the device" in failing(hidden, kernel=kernel).message
+        return
+    owner, zeros, flags, others = run_inside(hidden, look)
+    assert owner == [0o640, 5, 6] and zeros == "0000" and others == 2
+    assert {"nosuid", "noexec"} <= set(flags.split(",")) and "nodev" not in flags
+
+
+@pytest.mark.parametrize("kernel", [None, (5, 10)], ids=["by descriptor", "mount(2)"])
+def test_bound_devices_are_nosuid_and_noexec(hidden: Bundle, kernel: tuple[int, int] | None) -> None:
+    found = mountinfo(run_inside(hidden.map_users(), kernel=kernel))
+    devices = [
+        each for each in found if each.point.startswith("/dev/") and each.root.count("/") == 1 and each.root != "/"
+    ]
+    assert len(devices) == 6 and all(each.has("nosuid", "noexec") and not each.has("nodev") for each in devices)
 
 
 def test_nodes_are_bound_where_they_cannot_be_made(hidden: Bundle) -> None:

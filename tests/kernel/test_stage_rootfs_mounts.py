@@ -603,7 +603,7 @@ def test_errors_name_the_mount(
 def test_errors_of_a_user_namespace_have_a_hint(mapped: Bundle) -> None:
     mapped.drop_namespace("network")
     mapped.add_mount("/sys", "sysfs", "sysfs")
-    error = failing(mapped)
+    error = failing(mapped, kernel=OLD)
     assert error.errno == 1 and "network namespace" in error.hint
     del mapped.config["mounts"][-1]
     mapped.map_users(size=3)

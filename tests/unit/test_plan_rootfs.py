@@ -492,8 +492,9 @@ def test_one_value_under_two_spellings_is_written_once() -> None:
 @pytest.mark.parametrize(
     ("entry", "text", "where"),
     [
-        (mount("/", "tmpfs", "t"), "root filesystem itself", "mounts[0].destination"),
-        (mount("//./", "bind", "/x", "bind"), "root filesystem itself", "mounts[0].destination"),
+        (mount("/", "proc", "proc"), "cannot be the root filesystem", "mounts[0].destination"),
+        (mount("//./", "sysfs", "sysfs"), "cannot be the root filesystem", "mounts[0].destination"),
+        (mount("/a", "bind", "/x", "bind", "copy-symlink", "src-nofollow"), "goes with neither", "mounts[0].options"),
         (mount("/proc", "tmpfs", "t"), "not of type proc", "mounts[0].destination"),
         (mount("proc/", "tmpfs", "t"), "not of type proc", "mounts[0].destination"),
         (mount("/proc/sys", "tmpfs", "t"), "inside /proc", "mounts[0].destination"),
@@ -541,7 +542,21 @@ def test_id_mapped_mounts_that_cannot_be(host: Host, text: str) -> None:
     ],
 )
 def test_what_needs_a_mount_namespace(changes: dict[str, Any], where: str) -> None:
-    assert refused({**config(kinds=""), **changes}).where == where
+    """Of a caller without the host's rights, or of any."""
+    assert refused({**config(kinds=""), **changes}, Host(euid=1000)).where == where
+
+
+def test_the_host_s_root_takes_no_mounts() -> None:
+    changes = {"mounts": [mount("/a", "tmpfs", "t")], "root": {"path": "/"}}
+    assert "host's root filesystem" in refused({**config(kinds=""), **changes}).message
+
+
+def test_mounts_in_the_host_s_mount_namespace() -> None:
+    """All below one, which delete unmounts."""
+    plan = plan_of({**config(mount("/a", "tmpfs", "t"), kinds="")})
+    (step,) = plan.lasting()
+    assert step.describe() == "bind the root filesystem /b/rootfs on itself, private, in the host's mount namespace"
+    assert "make / " not in " ".join(lines(plan))
 
 
 @pytest.mark.parametrize("word", ["private", "rprivate"])
@@ -553,7 +568,7 @@ def test_a_private_root_needs_pivot_root(word: str) -> None:
     ("linux", "where"),
     [
         ({"rootfsPropagation": "public"}, "linux.rootfsPropagation"),
-        ({"devices": [{"path": "/dev/../x", "type": "p"}]}, "linux.devices[0].path"),
+        ({"devices": [{"path": "/dev/x/..", "type": "p"}]}, "linux.devices[0].path"),
         ({"devices": [{"path": "/dev/x", "type": "d"}]}, "linux.devices[0].type"),
         ({"sysctl": {"net.a": "1\n2"}}, "linux.sysctl[net.a]"),
     ],

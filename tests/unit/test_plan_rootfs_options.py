@@ -8,7 +8,8 @@ import pytest
 
 from gosudacon.api import ConfigError
 from gosudacon.linux import mount as m
-from gosudacon.stages.rootfs_mount.bind import locked, reduce
+from gosudacon.stages.rootfs_mount import tree
+from gosudacon.stages.rootfs_mount.bind import reduce
 from gosudacon.stages.rootfs_mount.options import FLAGS, PROPAGATION, RECURSIVE, Options, parse
 
 R = m.MS_REC
@@ -64,14 +65,16 @@ def test_flags_of_the_superblock_become_words() -> None:
 
 def test_recursive_attributes() -> None:
     for word, (clear, attribute) in RECURSIVE.items():
-        set_, cleared = options(word).recursive
+        found = options(word).recursive
         if "atime" in word and "diratime" not in word:
-            assert (set_, cleared) == (0 if clear else attribute, m.MOUNT_ATTR__ATIME), word
+            assert found == ([0, 0, attribute] if clear else [attribute, m.MOUNT_ATTR__ATIME, 0]), word
         else:
-            assert (set_, cleared) == ((0, attribute) if clear else (attribute, 0)), word
-    assert options("rro", "rrw").recursive == [0, 1]
-    assert options("rnoatime", "rstrictatime", "rnosuid").recursive == [0x22, 0x70]
-    assert options("rnoatime", "ratime").recursive == [0, 0x70]
+            assert found == ([0, attribute, 0] if clear else [attribute, 0, 0]), word
+    assert options("rro", "rrw").recursive == [0, 1, 0]
+    assert options("rnoatime", "rstrictatime", "rnosuid").recursive == [0x22, 0x70, 0]
+    assert options("rnoatime", "ratime").recursive == [0, 0, 0x10]
+    assert options("rnoatime", "rnostrictatime").recursive == [0x10, 0x70, 0x20]
+    assert options("rnostrictatime", "ratime").recursive == [0, 0, 0x30]
 
 
 def test_propagation_is_kept_in_order() -> None:
@@ -94,39 +97,45 @@ def test_bind() -> None:
 @pytest.mark.parametrize(
     ("words", "replace", "result"),
     [
-        (["rbind"], True, (0, 0, 0)),
-        (["rbind", "rprivate"], True, (0, 0, 0)),
-        (["bind", "ro"], True, (1, 0x20000E, 0)),
-        (["bind", "ro"], False, (1, 0, 0)),
-        (["bind", "rw"], True, (0, 0x20000F, 1)),
-        (["bind", "rw"], False, (0, 1, 1)),
-        (["bind", "nosuid", "nodev", "noexec", "noatime"], True, (0x1E, 0x200071, 0x70)),
-        (["bind", "strictatime"], False, (0x20, 0x70, 0x70)),
-        (["bind", "relatime"], False, (0, 0x70, 0x70)),
-        (["bind", "atime", "diratime"], False, (0, 0xF0, 0xF0)),
-        (["bind", "nosymfollow"], True, (0x200000, 0xF, 0)),
+        (["rbind"], True, (0, 0, 0, 0)),
+        (["rbind", "rprivate"], True, (0, 0, 0, 0)),
+        (["bind", "ro"], True, (1, 0x20000E, 0, 0)),
+        (["bind", "ro"], False, (1, 0, 0, 0)),
+        (["bind", "rw"], True, (0, 0x20000F, 1, 0)),
+        (["bind", "rw"], False, (0, 1, 1, 0)),
+        (["bind", "nosuid", "nodev", "noexec", "noatime"], True, (0x1E, 0x200071, 0x70, 0)),
+        (["bind", "strictatime"], False, (0x20, 0x70, 0x70, 0)),
+        (["bind", "relatime"], False, (0, 0x70, 0x70, 0)),
+        (["bind", "atime", "diratime"], False, (0, 0x80, 0x80, 0x10)),
+        (["bind", "norelatime"], False, (0, 0, 0, 0)),
+        (["bind", "nostrictatime", "atime"], False, (0, 0, 0, 0x30)),
+        (["bind", "nosymfollow"], True, (0x200000, 0xF, 0, 0)),
     ],
 )
-def test_flags_of_a_bind_mount(words: list[str], replace: bool, result: tuple[int, int, int]) -> None:
+def test_flags_of_a_bind_mount(words: list[str], replace: bool, result: tuple[int, int, int, int]) -> None:
     assert options(*words).bind_attributes(replace) == result
 
 
+NOSYMFOLLOW = m.MOUNT_ATTR_NOSYMFOLLOW
+
+
 @pytest.mark.parametrize(
-    ("set_", "named", "held", "result"),
+    ("has", "set_", "named", "result"),
     [
-        (m.MOUNT_ATTR_RDONLY, 0, 2, (1, 0)),  # nosuid is locked and stays
-        (m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOATIME, 0x70, 0x400, (1, 0)),  # the atime it has already
-        (0, m.MOUNT_ATTR_NOEXEC, 2, (0, 0)),
+        (2, m.MOUNT_ATTR_RDONLY, 0, (1, 0)),  # nosuid is locked and stays
+        (0x10, m.MOUNT_ATTR_RDONLY | m.MOUNT_ATTR_NOATIME, 0x70, (1, 0)),  # the atime it has already
+        (2, 0, m.MOUNT_ATTR_NOEXEC, (0, 0)),
+        (NOSYMFOLLOW | 2, 0, NOSYMFOLLOW, (0, NOSYMFOLLOW)),  # never locked
     ],
 )
-def test_locked_flags_are_kept(set_: int, named: int, held: int, result: tuple[int, int]) -> None:
-    assert locked(set_, named, held) == result
+def test_locked_flags_are_kept(has: int, set_: int, named: int, result: tuple[int, int]) -> None:
+    assert tree.keep(has, set_, named) == result
 
 
-@pytest.mark.parametrize(("set_", "named", "held"), [(0, 2, 2), (0, 1, 1), (0x10, 0x70, 0x1000), (0, 0x70, 0x400)])
-def test_words_against_locked_flags_are_an_error(set_: int, named: int, held: int) -> None:
+@pytest.mark.parametrize(("has", "set_", "named"), [(2, 0, 2), (1, 0, 1), (0, 0x10, 0x70), (0x10, 0, 0x70)])
+def test_words_against_locked_flags_are_an_error(has: int, set_: int, named: int) -> None:
     with pytest.raises(Exception, match="locked"):
-        locked(set_, named, held)
+        tree.keep(has, set_, named)
 
 
 @pytest.mark.parametrize(
