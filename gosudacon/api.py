@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gosudacon.base.errors import ConfigError, Error, SettingsError, StepError, SyscallError
 from gosudacon.pipeline.step import (
+    ADD_MOUNTS,
     CONFINE,
     CONTAINER,
     CREATE,
@@ -15,6 +16,7 @@ from gosudacon.pipeline.step import (
     MOUNT,
     PIVOT,
     PREPARE,
+    REMOVE_MOUNTS,
     RESTORE,
     RUNTIME,
     START,
@@ -108,6 +110,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "ADD_MOUNTS",
     "CONFINE",
     "CONTAINER",
     "CREATE",
@@ -119,6 +122,7 @@ __all__ = [
     "MOUNT",
     "PIVOT",
     "PREPARE",
+    "REMOVE_MOUNTS",
     "RESTORE",
     "RUNTIME",
     "START",

@@ -26,7 +26,8 @@ def run(invocation: Invocation) -> int:
     options.process = invocation.options["exec"]
     id, root = invocation.options["id"], root_of(invocation)
     try:
-        explanation = Explanation(bundle, options, id, root if posix.getenv("NOTIFY_SOCKET") else "")
+        waits = root if posix.getenv("NOTIFY_SOCKET") else ""
+        explanation = Explanation(bundle, options, id, waits, invocation.options["mounts"])
     except Refusal as refusal:
         output.write(refusal.text, 2)
         return 1

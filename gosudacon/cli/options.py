@@ -335,6 +335,16 @@ COMMANDS: dict[str, Command] = {
         text="Limits that are not given stay as they are.",
         example="update --memory 512m --pids-limit 100 web\nupdate --resources limits.json web",
     ),
+    "mounts": _command(
+        summary="add mounts to a running container, or remove them",
+        usage="add|remove <container-id> <file>",
+        positionals=(3, 3),
+        options=(_HELP,),
+        text="The file (- is stdin) has a JSON array of mounts, or an object with one as `mounts`, in the form of "
+        "config.json. `add` mounts all of them or none; `remove` unmounts what is at their destinations, the last "
+        "first. `gosudacon explain --mounts FILE` prints the plan of `add`.",
+        example="mounts add web mounts.json\nmounts remove web mounts.json",
+    ),
     "events": _command(
         summary="print statistics and out-of-memory events",
         usage="<container-id>",
@@ -437,6 +447,7 @@ COMMANDS: dict[str, Command] = {
             Option("no-check", "do not look at host and image for what create would trip over"),
             Option("strict", "exit with 2 if anything was found"),
             Option("exec", "the plan for `exec --process FILE` in the bundle's container", metavar="FILE"),
+            Option("mounts", "the plan for `mounts add ID FILE` in the bundle's container", metavar="FILE"),
             _CONSOLE,
             _PIDFD,
             _HELP,

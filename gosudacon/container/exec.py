@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.base import layout, posix
+from gosudacon.base import layout
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container import bundle as bundles
 from gosudacon.container import host as hosts
@@ -101,7 +101,7 @@ class Execution:
         target = Target(
             pid=data["pid"],
             start_time=data["start_time"],
-            namespaces=_differing(data["pid"]),
+            namespaces=namespace.differing(data["pid"]),
             cgroups=data["cgroups"] if options.cgroup else self._cgroups(host),
             below=processes.sub_cgroups(options.cgroup),
         )
@@ -163,15 +163,3 @@ def _enterable(store: Store, ignore_paused: bool) -> Container:
     if status == "paused" and not ignore_paused:
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
     return container
-
-
-def _differing(pid: int) -> list[str]:
-    """The kinds of namespaces in which a process differs from this one; those the kernel does not have differ not."""
-    kinds = []
-    for kind in namespace.KINDS:
-        try:
-            if posix.readlink(namespace.namespace_path(kind, pid)) != posix.readlink(namespace.namespace_path(kind)):
-                kinds.append(kind)
-        except FileNotFoundError:
-            continue
-    return kinds

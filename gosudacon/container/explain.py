@@ -25,26 +25,34 @@ if TYPE_CHECKING:
 class Explanation:
     """The plan for a bundle (an absolute path), or with the option ``process`` for another process in its container.
 
-    ``id``: the container's; empty: made of the bundle's name. ``root``: the directory of all containers' state, where a
-    service manager wants to know that the container is ready. ``findings`` is filled by `check`.
+    ``id``: the container's; empty: made of the bundle's name. ``mounts``: a file of mounts, for the plan that adds them
+    to the container. ``root``: the directory of all containers' state, where a service manager wants to know that the
+    container is ready. ``findings`` is filled by `check`.
     Raises `Refusal` for a configuration that is invalid or impossible, `Error` for anything else.
     """
 
-    def __init__(self, bundle: str, options: ExecOptions, id: str = "", root: str = "") -> None:
+    def __init__(self, bundle: str, options: ExecOptions, id: str = "", root: str = "", mounts: str = "") -> None:
         self.findings: list[Finding] = []
         if id:
             check_id(id)
         id, process = id or _id(bundle), options.process
+        if mounts and process:
+            raise Error("explain: --exec and --mounts are plans of their own")
         self.host = hosts.gather()
-        if root and not process:
+        if root and not process and not mounts:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
-        self._file = process or options.config or layout.CONFIG
+        self._file = process or mounts or options.config or layout.CONFIG
         compiler, spec = compile_plan, None
         try:
             if process:
                 from gosudacon.container.exec import compile_exec, explained
 
                 spec, compiler = explained(id, bundle, options, self.host), compile_exec
+            elif mounts:
+                from gosudacon.container import mounts as of_mounts
+
+                spec = of_mounts.explained(id, bundle, mounts, options, self.host)
+                compiler = of_mounts.compile_mounts
             else:
                 spec = bundles.load(id, bundle, options)
                 if bundles.lacks_mappings(spec):
@@ -55,9 +63,10 @@ class Explanation:
             self.plan, self.stages = compiler(spec, self.host, options.config_file, not options.no_snapshot)
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
-            if spec is not None and not process:
+            if spec is not None and not process and not mounts:
                 _locate(error, spec)
-            raise Refusal(error, process or posix.path.join(bundle, options.config or layout.CONFIG), spec) from error
+            file = process or mounts or posix.path.join(bundle, options.config or layout.CONFIG)
+            raise Refusal(error, file, spec) from error
 
     def check(self, root: str) -> None:
         """Look at host and image for what ``create`` would trip over. ``root``: of all containers' state."""

@@ -158,3 +158,15 @@ def same(fd: int, other: int) -> bool:
     """Whether two descriptors are of one namespace (same device and inode, namespaces(7))."""
     a, b = posix.fstat(fd), posix.fstat(other)
     return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+
+def differing(pid: int) -> list[str]:
+    """The kinds of namespaces in which a process differs from this one; those the kernel does not have differ not."""
+    kinds = []
+    for kind in KINDS:
+        try:
+            if posix.readlink(namespace_path(kind, pid)) != posix.readlink(namespace_path(kind)):
+                kinds.append(kind)
+        except FileNotFoundError:
+            continue
+    return kinds

@@ -56,6 +56,16 @@ def mkdir_in_root(root: int, path: str, mode: int = 0o755, resolve: int = 0) -> 
     return fd
 
 
+def deepest_in_root(root: int, path: str) -> int:
+    """An O_PATH descriptor of the deepest thing on the way to ``path`` inside ``root`` that exists."""
+    try:
+        return open_in_root(root, path)
+    except SyscallError as error:
+        if error.errno != ENOENT:
+            raise
+    return _reach(root, path, 0)[0]
+
+
 def file_in_root(root: int, path: str, mode: int = 0o644) -> int:
     """An O_PATH descriptor of what is at ``path`` inside ``root``; an empty regular file is made if nothing is."""
     try:

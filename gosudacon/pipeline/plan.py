@@ -181,10 +181,17 @@ def make_exec(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
     return plan
 
 
-def check_exec(plan: Plan) -> None:
+def make_mounts(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
+    """The plan that changes the mounts of the container ``spec.target``. Raises `ConfigError` as `make` does."""
+    plan = _compile([(stage, stage.plan_mounts) for stage in stages], spec, host)
+    check_exec(plan, "mounts")
+    return plan
+
+
+def check_exec(plan: Plan, verb: str = "exec") -> None:
     """Raise `Error` if a step of a plan of ``exec`` lasts."""
     for step in plan.lasting():
-        raise Error(f"stage {step.stage!r}: a step of exec must not last: nothing would undo it: {step.describe()}")
+        raise Error(f"stage {step.stage!r}: a step of {verb} must not last: nothing would undo it: {step.describe()}")
 
 
 def make_restore(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:

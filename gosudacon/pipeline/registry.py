@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from gosudacon.base.errors import Error, reason
+from gosudacon.pipeline.step import EXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Registry:
 
     def stages(self, spec: Spec) -> list[Stage]:
         """The stages this bundle, or this ``exec``, needs, imported now, in order."""
-        which = "keys" if spec.target is None else "exec"
+        which = "exec" if spec.operation == EXEC else "keys"
         return [
             _load(entry)
             for entry in self.data["stages"]

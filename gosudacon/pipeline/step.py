@@ -51,6 +51,7 @@ ORDER = {phase: index for index, phase in enumerate(PHASES)}
 
 #: What a plan is made for: ``Spec.operation``. ``run`` is `CREATE`, too.
 CREATE, EXEC, RESTORE, UPDATE = "create", "exec", "restore", "update"
+ADD_MOUNTS, REMOVE_MOUNTS = "mounts add", "mounts remove"
 
 
 class Rank:
@@ -238,8 +239,9 @@ class Spec:
     ``config`` is the parsed config.json; ``id`` the container's; ``bundle`` the absolute path of its
     directory; ``options`` what the caller chose; ``text`` the file's bytes, for errors that name line and column.
 
-    ``operation`` is what the plan is for: `CREATE`, `EXEC`, `RESTORE` or `UPDATE`. For ``exec``, ``target`` is the
-    container to enter and ``config`` the one it was made from, with the process to be executed in it as ``process``.
+    ``operation`` is what the plan is for: `CREATE`, `EXEC`, `RESTORE`, `UPDATE`, `ADD_MOUNTS` or `REMOVE_MOUNTS`.
+    For ``exec``, ``target`` is the container to enter and ``config`` the one it was made from, with the process to be
+    executed in it as ``process``; for ``mounts``, with those to be added or removed as ``mounts``.
 
     ``renamed`` has each name that was written in other letters than the specification's: (place, as written).
     """
@@ -402,6 +404,13 @@ class Stage:
         Pure; raises `gosudacon.api.ConfigError` for what is invalid or impossible.
         """
         return () if self.replaced is None else self.replaced.plan_update(resources, spec, host)
+
+    def plan_mounts(self, spec: Spec, host: Host) -> Iterable[Step]:
+        """The steps that add the mounts of ``spec`` to the running container ``spec.target``, or remove them.
+
+        ``spec.operation`` says which. None of them may be one that ``lasts``. Pure, as `plan`; by default none.
+        """
+        return () if self.replaced is None else self.replaced.plan_mounts(spec, host)
 
     def features(self) -> Features:
         """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.

@@ -370,6 +370,12 @@ class Namespaces(Stage):
 
         return enter.plan_enter(spec, host)
 
+    def plan_mounts(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Into those namespaces of the container's init that mounts are made in."""
+        from gosudacon.stages.namespaces import enter
+
+        return enter.plan_visit(spec, host)
+
     def _at_once(self, spec: Spec, host: Host, new: list[str]) -> Iterator[Step]:
         users = "user" in new
         flags = _flags(kind for kind in new if kind != "cgroup" and not (users and kind == "ipc"))

@@ -116,6 +116,23 @@ class EnterRoot(Step):
         posix.close(opened.root)
 
 
+def plan_visit(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps into the namespaces of ``spec.target`` in which its mounts are made; the pid namespace is not one."""
+    target = spec.target
+    assert target is not None
+    kinds: list[str] = [kind for kind in ("user", "mount", "ipc", "network") if kind in target.namespaces]
+    yield OpenTarget(pid=target.pid, start_time=target.start_time, kinds=kinds, root=False)
+    yield SpawnInside(flags=0, pid=target.pid, chosen=True)
+    yield SetNotDumpable()
+    yield OpenProc(phase=ISOLATE)  # here, where this process has a number in it
+    if kinds:
+        yield SetnsWhatCanBe(kinds=list(kinds), rank=JOIN)
+    if "user" in kinds:
+        from gosudacon.stages.namespaces.maps import SetRootIdentity
+
+        yield SetRootIdentity(groups=host.euid == 0, rank=JOIN)
+
+
 def plan_enter(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps from the host into the namespaces of ``spec.target``."""
     target = spec.target

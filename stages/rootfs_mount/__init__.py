@@ -10,7 +10,7 @@ Modules that few bundles need are imported by the plan that needs them.
 
 from __future__ import annotations
 
-from gosudacon.api import DELETE, ISOLATE, RUNTIME, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
+from gosudacon.api import ADD_MOUNTS, DELETE, ISOLATE, RUNTIME, ConfigError, Context, Host, Spec, Stage, Step, hookimpl
 from gosudacon.base import posix
 from gosudacon.linux import mount
 from gosudacon.stages.rootfs_mount import destination as places
@@ -98,6 +98,16 @@ class RootfsMount(Stage):
 
             yield from terminal.plan_exec_terminal(spec)
             yield CloseHandedOver()
+
+    def plan_mounts(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """The mounts of ``spec``, in a container that runs. Raises `ConfigError` for those that only `plan` has."""
+        from gosudacon.stages.rootfs_mount import running
+
+        if spec.operation == ADD_MOUNTS:
+            yield from running.plan_add(spec, host)
+            yield CloseHandedOver()
+        else:
+            yield from running.plan_remove(spec, host)
 
 
 class _Mounts:
