@@ -46,6 +46,8 @@ ENGINE = (
     ("start *", "unlinkat:{root}/*/start.sock", "a container is started once"),
     ("delete *", "pidfd_send_signal write:*/cgroup.kill write:*/freezer.state", "`delete --force` ends what runs"),
     ("delete *", "unlinkat:/sys/fs/cgroup/*", "`undo` of CreateCgroup and CreateUnifiedCgroup"),
+    ("delete *", "umount2 mount_setattr", "`undo` of BindRootOnHost"),
+    ("mounts *", "create:{root}/* write:{root}/* renameat:{root}/*", "state.json: what was added"),
     ("delete *", "unlinkat:{root}/* rmdir:{root}/*", "the state directory"),
 )
 
@@ -55,6 +57,7 @@ _ATTACH = f"move_mount; mount_setattr {_PLACE}"
 _CLASSIC = f"mount; {_PLACE}"
 _COVER = "move_mount; open_tree mount_setattr fsopen fsconfig fsmount"
 _CGROUP = "mkdirat:/sys/fs/cgroup/* create:*/cgroups.note write:*/cgroups.note"
+_ROOT_NOTE = "create:*/root.note* write:*/root.note* rename renameat"
 _LIMIT = "write:/sys/fs/cgroup/*"
 _CAPABILITIES = "capset; prctl:PR_CAP_AMBIENT:*"
 
@@ -144,6 +147,11 @@ DOES = {
     "BindClassic": _CLASSIC,
     "BindClassicOrLink": f"; symlinkat {_CLASSIC.replace(';', '')}",
     "JoinPeers": "; mount_setattr move_mount",
+    "BindRootOnHost": f"open_tree move_mount mount_setattr; {_ROOT_NOTE} mount",
+    "NoteHostGroups": "",
+    "CheckPlace": "",
+    "Unmount": "mount_setattr fchdir umount2",
+    "Leave": "; prctl:PR_SET_PDEATHSIG",
     "Remount": "; mount mount_setattr",
     "RemountReadOnly": "mount_setattr",
     "RemountRootReadOnly": "mount_setattr",
@@ -403,7 +411,7 @@ def bare(bundle: Bundle) -> Bundle:
 def story(traced: Traced, make_bundle: Callable[..., Bundle], console_socket: ConsoleSocket, scratch: Path) -> Traced:
     """Containers of many kinds, and processes executed in them."""
     socket = ("--console-socket", console_socket.path)
-    first, second, third, fourth, fifth = (make_bundle("sleep 1000") for _ in range(5))
+    first, second, third, fourth, fifth, sixth = (make_bundle("sleep 1000") for _ in range(6))
 
     def beside_the_first() -> None:
         process = {
@@ -424,7 +432,16 @@ def story(traced: Traced, make_bundle: Callable[..., Bundle], console_socket: Co
     traced.life(in_user_namespace(third), then=lambda: traced.call("exec", third.id, "true"))
     traced.life(bare(fourth), then=lambda: traced.call("exec", fourth.id, "true"))
     fifth.update({"linux": {"rootfsPropagation": "shared"}})
-    traced.life(fifth, "--no-pivot")
+    file = scratch / "mounts.json"
+    file.write_text(json.dumps([{"destination": "/new", "type": "tmpfs", "source": "tmpfs"}]))
+
+    def change_mounts() -> None:
+        traced.call("mounts", "add", fifth.id, file)
+        traced.call("mounts", "remove", fifth.id, file)
+
+    traced.life(fifth, "--no-pivot", then=change_mounts)
+    bare(sixth).add_mount("/mnt", "tmpfs", "tmpfs").drop_namespace("mount")
+    traced.life(sixth)
     return traced
 
 
