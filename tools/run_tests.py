@@ -156,8 +156,7 @@ class Tests:
         if version <= sys.version_info[:2]:
             return [Result("unit, newest Python", True, 0, f"no CPython newer than {sys.version.split()[0]} here")]
         name = f"unit, Python {version[0]}.{version[1]}"
-        wanted = [".[network]", "pytest>=8", "pytest-timeout>=2.2"]
-        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", wanted)
+        inside = make_venv(str(python), CACHE / f"venv-{version[0]}.{version[1]}", [".[test,network]"])
         return [self._pytest(name, ["tests/unit"], 900, python=inside)]
 
     def kernel(self) -> list[Result]:
@@ -232,12 +231,13 @@ def timed(name: str, words: list[str], limit: float = 900, extra: dict[str, str]
 
 def checkout_status() -> set[str]:
     """What git says of the checkout, ignored files and all, but for ``.test-cache``; nothing without git."""
-    git = ["git", "-c", f"safe.directory={CHECKOUT}", "status", "--porcelain", "--ignored", "--untracked-files=all"]
+    options = ["--porcelain", "-z", "--ignored", "--untracked-files=all"]
+    git = ["git", "-c", f"safe.directory={CHECKOUT}", "status", *options]
     try:
         result = subprocess.run(git, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
     except OSError:
         return set()
-    return {line for line in result.stdout.splitlines() if not line[3:].startswith(CACHE.name)}
+    return {line for line in result.stdout.split("\0") if line and not line[3:].startswith(f"{CACHE.name}/")}
 
 
 def check_checkout(before: set[str]) -> Result:

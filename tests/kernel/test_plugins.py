@@ -422,6 +422,8 @@ def test_an_observer_that_was_removed(site: Site, bundle: Bundle) -> None:
 
 
 @needs("criu")
+@pytest.mark.parametrize("gpu", ["with"], indirect=True)
+@pytest.mark.vm
 def test_restored_is_edited(gpu: Runtime, bundle: Bundle, scratch: Path) -> None:
     """A container that is restored is edited as when it was created."""
     asking(gpu, bundle)

@@ -202,7 +202,7 @@ def test_clean_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / ".gitignore").write_text("*.log\n/.test-cache/\n")
     before = run_tests.checkout_status()
     (tmp_path / ".test-cache").mkdir()
-    (tmp_path / ".test-cache/report").touch()
+    (tmp_path / ".test-cache/a report").touch()
     monkeypatch.setenv("CI", "true")
     assert run_tests.check_checkout(before).passed
     (tmp_path / "criu.log").touch()
