@@ -37,7 +37,9 @@ class OpenNull(Step):
     def run(self, context: Context) -> None:
         fd = mount.clone_tree(mount.AT_FDCWD, "/dev/null")
         check_null(fd, "/dev/null of the host")
-        mount.mount_setattr(fd, 0, 0, mount.MS_PRIVATE)
+        # It can be written to all the same, but is nothing that the container could give another owner or mode.
+        attributes = mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
+        mount.mount_setattr(fd, attributes, 0, mount.MS_PRIVATE)
         context.own(Held).null = fd
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import namespaces
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
@@ -49,6 +53,35 @@ def refusal(runtime: Runtime, bundle: Bundle) -> str:
 def writable(*places: str) -> str:
     """A script that prints those of the directories that can be written to."""
     return f"for p in {' '.join(places)}; do (: > $p/new) 2>/dev/null && echo $p; done; true"
+
+
+@pytest.fixture
+def null_of_the_host(scratch: Path) -> Iterator[Path]:
+    """In the place of the machine's null device one that may come to harm."""
+    node = scratch / "null"
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    node.chmod(0o666)
+    namespaces.mount(str(node), "/dev/null", "none", namespaces.MS_BIND)
+    yield node
+    namespaces.unmount("/dev/null")
+
+
+@pytest.mark.parametrize("users", ["shared", "mapped"])
+def test_what_masks_a_file_is_not_the_containers(
+    runtime: Runtime, bare: Bundle, null_of_the_host: Path, users: str
+) -> None:
+    """It is the host's null device: another mode or owner of it would be the host's trouble."""
+    for name in ("bounding", "effective", "permitted"):
+        bare.config["process"]["capabilities"][name] += ["CAP_CHOWN", "CAP_FOWNER"]
+    bare.set("linux.maskedPaths", ["/data/file", "/data/sub/file"])
+    if users == "mapped":
+        bare.map_users(0)
+    script = (
+        "cd /data; for f in file sub/file; do chmod 600 $f; chown 5 $f; touch -d 12:00 $f; echo x >$f; cat $f; done"
+    )
+    assert says(runtime, bare, f"exec 2>/dev/null; {script}; true") == ""
+    status = null_of_the_host.stat()
+    assert (status.st_mode & 0o7777, status.st_uid) == (0o666, 0)
 
 
 ROOTS = ("/", "//", "/.", "/..", "/../.", "/proc/..", "/top", "/top/", "/data/up", "/link/../../.")
