@@ -15,7 +15,7 @@ from tests.support.needs import AllowedSkips, needs
 from tests.vm import kernel
 from tests.vm.guest import Archive
 from tests.vm.machine import MachineError, MachineTimeout, Streams
-from tools import run_tests
+from tools import environments, results, run_tests
 
 MARK = b"0123456789abcdef"
 
@@ -61,7 +61,7 @@ REPORT = """<testsuites><testsuite>
 
 def test_reports(tmp_path: Path) -> None:
     (tmp_path / "r.xml").write_text(REPORT)
-    cases = run_tests.read_report(tmp_path / "r.xml")
+    cases = results.read_report(tmp_path / "r.xml")
     assert cases == {
         "a::one": "passed",
         "a::two": "skipped",
@@ -69,29 +69,29 @@ def test_reports(tmp_path: Path) -> None:
         "a::three": "failed",
         "a::four": "failed",
     }
-    assert run_tests.read_report(tmp_path / "none.xml") == {}
+    assert results.read_report(tmp_path / "none.xml") == {}
 
 
 def test_tests_that_ran_nowhere() -> None:
-    results = [
-        run_tests.Result("here", True, 0, cases={"a": "unmet", "b": "unmet", "c": "passed", "d": "skipped"}),
-        run_tests.Result("there", True, 0, cases={"b": "passed"}),
+    found = [
+        results.Result("here", True, 0, cases={"a": "unmet", "b": "unmet", "c": "passed", "d": "skipped"}),
+        results.Result("there", True, 0, cases={"b": "passed"}),
     ]
-    assert run_tests.never_run(results) == ["a"]
+    assert results.never_run(found) == ["a"]
 
 
 def test_the_closing_line_counts_checks_and_tests(capsys: pytest.CaptureFixture[str]) -> None:
-    results = [run_tests.Result("lint", True, 1), run_tests.Result("unit", True, 1, cases={"a": "passed"})]
-    assert run_tests.report(results, complete=True) == 0
+    found = [results.Result("lint", True, 1), results.Result("unit", True, 1, cases={"a": "passed"})]
+    assert results.report(found, complete=True) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed, 0 skipped"
-    results.append(run_tests.Result("mypy", False, 1, "exit status 1"))
-    assert run_tests.report(results, complete=True) == 1
+    found.append(results.Result("mypy", False, 1, "exit status 1"))
+    assert results.report(found, complete=True) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 1 failed, 0 skipped"
 
 
 def test_version_of_an_interpreter(tmp_path: Path) -> None:
-    assert run_tests.version_of(Path(os.path.realpath(sys.executable))) == sys.version_info[:2]
-    assert run_tests.version_of(tmp_path / "python3.99") == (0, 0)
+    assert environments.version_of(Path(os.path.realpath(sys.executable))) == sys.version_info[:2]
+    assert environments.version_of(tmp_path / "python3.99") == (0, 0)
 
 
 def members(data: bytes) -> dict[str, tuple[int, bytes]]:
@@ -208,4 +208,4 @@ def test_clean_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / "criu.log").touch()
     assert not run_tests.check_checkout(before).passed
     monkeypatch.setenv("CI", "")
-    assert run_tests.check_checkout(before) == run_tests.Result("clean checkout", True, 0, "1 files left")
+    assert run_tests.check_checkout(before) == results.Result("clean checkout", True, 0, "1 files left")

@@ -52,7 +52,7 @@ class Machine:
 
     ``timeout`` is in seconds and counts from the start of ``run``, ``memory`` in MiB, ``disk`` (the scratch
     disk) in GiB; ``parameters`` are further ones for the kernel.  Sockets and disks have no names, and the
-    children die with this process, so nothing stays behind, however it ends.
+    children die with this process, so nothing stays behind, however it ends.  They are nice to what else runs here.
     """
 
     guest: Guest
@@ -103,7 +103,7 @@ class Machine:
     def _spawn(self, words: list[str], keep: list[int], output: int | None = None) -> None:
         self._children.append(
             subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *words],
+                ["nice", "-n5", "setpriv", "--pdeathsig", "KILL", *words],
                 pass_fds=keep,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -15,13 +15,14 @@ import pytest
 
 from tests.support.needs import needs
 from tests.support.runtime import CHECKOUT
+from tests.support.timing import seconds
 from tests.vm.guest import Guest
 from tests.vm.kernel import Kernel, NoKernel, find_kernel, unpack_kernel
 from tests.vm.machine import Machine
 
 pytestmark = needs("root", "busybox", "program:qemu-system-x86_64")
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "CI", "GOSUDACON")
+_PASSED_ON = ("PATH", "HOME", "LANG", "CI", "GOSUDACON", "GOSUDACON_TEST_SLOWNESS")
 _FOLDERS = ("tests/kernel", "tests/security")
 
 
@@ -50,7 +51,7 @@ def run_marked(mark: str, kernel: Kernel, share: Path, *, systemd: bool, timeout
         systemd=systemd,
     )
     errors = bytearray()
-    with Machine(guest, kernel, timeout) as machine:
+    with Machine(guest, kernel, seconds(timeout)) as machine:
         status = machine.run(lambda data: print(data.decode(errors="replace"), end=""), errors.extend, errors.extend)
     text = errors[-4000:].decode(errors="replace")
     if not report.exists():
