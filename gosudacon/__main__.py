@@ -20,6 +20,7 @@ def _report(kind: type[BaseException], error: BaseException, _traceback: object)
 sys.excepthook = _report
 sys.unraisablehook = lambda _report: None  # a signal in a destructor: `interrupt.check` raises it again
 
+_SHIM = "containerd-shim"  # the first argument that the launcher of this name gives
 _PACKAGE = __file__.rpartition("/")[0]
 
 
@@ -38,6 +39,10 @@ def main(entry: str = "") -> NoReturn:
 
         prepare(sys.argv[1:], entry or _PACKAGE + "/__main__.py", _PACKAGE)
     _check_owner()
+    if sys.argv[1:2] == [_SHIM]:
+        from gosudacon.shim.main import main as shim
+
+        _leave(shim(sys.argv[2:]))
     from gosudacon.cli.main import main as run
 
     _leave(run(sys.argv[1:]))

@@ -24,3 +24,4 @@ STATE_ROOT, USER_STATE_ROOT = "/run/gosudacon", "gosudacon"
 CACHE, USER_CACHE = "/var/cache/gosudacon", "gosudacon-cache"
 SECCOMP_CACHE = "seccomp"  # in either cache
 NETWORK_LEASES = "/run/gosudacon-network"
+TEMPLATES = "/run/gosudacon-shim"  # sockets of the shims' templates, one for each build

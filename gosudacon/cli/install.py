@@ -17,11 +17,12 @@ import tempfile
 from pathlib import Path
 
 import gosudacon
-from gosudacon.base import ownership
+from gosudacon.base import layout, ownership
 from gosudacon.base.errors import Error
 from gosudacon.cli import engine_config, share
 from gosudacon.cli.completion import check_name
 from gosudacon.launcher import archive, builds, packages, program, startup_dir
+from gosudacon.shim.arguments import WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     package = Path(gosudacon.__file__).parent
     check_owner(package)
     command = Path(prefix).absolute() / "bin" / name
-    if command.exists() and not is_ours(command):
-        raise Error(f"{command} exists and is not gosudacon's", hint="remove it, or choose another --name")
+    for file in (command, shim_of(command)):
+        if file.exists() and not is_ours(file):
+            raise Error(f"{file} exists and is not gosudacon's", hint="remove it, or choose another --name")
     pages = share.make(prefix, name, command)
     share.check(pages, name)
     folders = builds.missing_folders(prefix, [command, *pages])
@@ -74,11 +76,25 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
             shutil.rmtree(build)
             raise
         builds.prune(prefix, name, build, before)
+        _put_shim(shim_of(command), content, build)
     for stale in {*share.installed(prefix, name)} - {*pages}:
         stale.unlink()
     for path, page in pages.items():
         _replace(path, page, 0o644)
     return command, kind
+
+
+def shim_of(command: Path) -> Path:
+    """Where the shim is that belongs to a command: containerd makes its name from that of the runtime."""
+    return command.with_name(f"containerd-shim-{command.name}-v1")
+
+
+def _put_shim(shim: Path, command: bytes, build: Path) -> None:
+    """Put the command in place as containerd's shim; none where it is no launcher."""
+    if program.is_launcher(command):
+        _replace(shim, program.of_shim(command, WORD, f"{layout.TEMPLATES}/{build.name}"), 0o755, proof=["-v"])
+    elif shim.exists():
+        shim.unlink()
 
 
 def interpreter() -> str:

@@ -365,6 +365,14 @@ COMMANDS: dict[str, Command] = {
         text="The features structure of the OCI runtime specification, for this host and this build.",
         example="features",
     ),
+    "shim": _command(
+        summary="list containerd's shims that are gosudacon's",
+        usage="ps",
+        positionals=(1, 1),
+        options=(_FORMAT, _HELP),
+        text="With their memory in KiB (their own; their share of what is shared) and containers; and the templates.",
+        example="shim ps",
+    ),
     "checkpoint": _command(
         summary="save a running container to disk",
         usage="<container-id>",

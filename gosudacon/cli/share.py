@@ -1,4 +1,4 @@
-"""The man pages and completions that belong to an installed command, and where they are."""
+"""The man pages, completions and systemd's unit that belong to an installed command, and where they are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,29 @@ _COMPLETIONS = {
 """Below the prefix; with /usr/local or /usr for a prefix, these are the places where the shells look."""
 
 
+_UNIT = "lib/systemd/system/{name}-shim.service"
+_UNIT_TEXT = """\
+{marker}
+[Unit]
+Description=The template of gosudacon's containerd shims
+Documentation=man:{name}-shim(8)
+Before=containerd.service
+
+[Service]
+ExecStart={shim} template
+KillMode=process
+OOMScoreAdjust=-999
+LimitNOFILE=infinity
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+
+[Install]
+WantedBy=multi-user.target
+"""
+"""It may be enabled. KillMode: the shims are its children, and live on."""
+
+
 def make(prefix: str, name: str, command: Path) -> dict[Path, bytes]:
     """Path and content of every file that goes with the command ``name``, which is at ``command``."""
     home = Path(prefix).absolute()
@@ -23,14 +46,17 @@ def make(prefix: str, name: str, command: Path) -> dict[Path, bytes]:
         home / place.format(name=name): completion.text(shell, name, str(command))
         for shell, place in _COMPLETIONS.items()
     }
-    return {path: text.encode() for path, text in {**pages, **scripts}.items()}
+    shim = command.with_name(f"containerd-shim-{name}-v1")
+    unit = _UNIT_TEXT.format(marker=completion.marker(name, "#"), name=name, shim=shim)
+    files = {**pages, **scripts, home / _UNIT.format(name=name): unit}
+    return {path: text.encode() for path, text in files.items()}
 
 
 def installed(prefix: str, name: str) -> set[Path]:
     """The files of the command ``name`` that `make` has made, now or in an earlier version."""
     home = Path(prefix).absolute()
     pages = [path for path in home.glob("share/man/man8/*.8") if path.name.startswith((f"{name}.", f"{name}-"))]
-    scripts = [home / place.format(name=name) for place in _COMPLETIONS.values()]
+    scripts = [home / place.format(name=name) for place in (*_COMPLETIONS.values(), _UNIT)]
     return {path for path in (*pages, *scripts) if path.exists() and is_ours(path, name)}
 
 

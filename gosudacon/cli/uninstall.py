@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gosudacon.base.errors import Error
 from gosudacon.cli import share
-from gosudacon.cli.install import is_ours
+from gosudacon.cli.install import is_ours, shim_of
 from gosudacon.cli.main import root_of
 from gosudacon.container import query
 from gosudacon.launcher import builds
@@ -54,6 +54,9 @@ def uninstall(prefix: str, name: str = "gosudacon") -> Path:
         command.unlink()
     elif not any(builds.of(prefix, name)):
         raise Error(f"{command} is not installed")
+    shim = shim_of(command)
+    if shim.exists() and is_ours(shim):
+        shim.unlink()
     with builds.locked(prefix):
         folders = builds.noted_folders(prefix)
         builds.remove([*builds.of(prefix, name)])

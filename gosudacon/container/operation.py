@@ -16,6 +16,7 @@ _DESCRIPTORS = 1024  # for undoing, which holds a batch of pidfds where it has t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from gosudacon.container.caller import Caller
@@ -60,10 +61,20 @@ class Operation:
 
     For a container in the foreground: with ``keep`` it stays when its process has ended; without ``subreaper`` its
     orphans are not this process's to collect, and neither are other children of this process.
+
+    ``take_terminal``: called with the master of a terminal that the process has, for a caller that does not wait.
     """
 
-    def __init__(self, work: Work, keep: bool = False, subreaper: bool = True) -> None:
-        _check_console(work.spec)  # of a process that is valid: planning has checked it
+    def __init__(
+        self,
+        work: Work,
+        keep: bool = False,
+        subreaper: bool = True,
+        take_terminal: Callable[[int], None] | None = None,
+    ) -> None:
+        if take_terminal is None:
+            _check_console(work.spec)  # of a process that is valid: planning has checked it
+        self._take_terminal = take_terminal
         self._work = work
         self._keep = keep or not work.makes_container
         self._subreaper = subreaper and work.makes_container
@@ -168,11 +179,13 @@ class Operation:
             self._notifier = notify.listen(self._work.container.store, self._caller.notify_socket())
 
     def _attach(self, host: int) -> None:
-        """Join the process's terminal to the caller's."""
-        if not self._work.spec.options.foreground:
+        """Join the process's terminal to the caller's, or hand it over."""
+        if not (self._work.spec.options.foreground or self._take_terminal):
             return
         master = self._work.master()
-        if master >= 0:
+        if master >= 0 and self._take_terminal is not None:
+            self._take_terminal(master)
+        elif master >= 0:
             from gosudacon.container.terminal import Terminal
 
             self._terminal = Terminal(master, host, self._caller.streams)

@@ -49,7 +49,7 @@ def _start(container: Container, notify_socket: str, tracing: Tracing | None) ->
     if recorder is not None:
         recorder.follow(container.data["pid"])
         recorder.mark("read the state")
-    channel = _connect(store)
+    channel = connect(store)
     posix.unlink(layout.START_SOCKET, dir_fd=store.fd)
     await_exec(channel, recorder)
     if recorder is not None:
@@ -87,8 +87,10 @@ def _receive(channel: _socket.socket) -> bytes:
         return channel.recv(65536)
 
 
-def _connect(store: Store) -> _socket.socket:
+def connect(store: Store, wait: bool = True) -> _socket.socket:
+    """The channel to init, which goes on with it; without ``wait`` OSError (EAGAIN) if somebody else is about to."""
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    channel.setblocking(wait)
     try:
         channel.connect(store.path(layout.START_SOCKET))
     except OSError as error:

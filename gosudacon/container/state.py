@@ -98,11 +98,8 @@ class Store:
 
     def create(self) -> None:
         """Make the directory and lock it. Raises `StateError` if the id is taken."""
-        posix.makedirs(self.root, 0o700, exist_ok=True)
-        try:
-            posix.mkdir(f"{self.root}/{self.id}", 0o700)
-        except FileExistsError:
-            raise StateError("container with given ID already exists", hint=f"id {self.id}") from None
+        while not self._make():
+            posix.makedirs(self.root, 0o700, exist_ok=True)
         try:
             self._open()
             fcntl.flock(self.fd, fcntl.LOCK_EX)
@@ -110,6 +107,16 @@ class Store:
             posix.rmdir(f"{self.root}/{self.id}")  # still empty
             self.close()
             raise
+
+    def _make(self) -> bool:
+        """Make the directory, if there is one for it to be in: a root that is empty may be removed by others."""
+        try:
+            posix.mkdir(f"{self.root}/{self.id}", 0o700)
+        except FileExistsError:
+            raise StateError("container with given ID already exists", hint=f"id {self.id}") from None
+        except FileNotFoundError:
+            return False
+        return True
 
     def open(self, exclusive: bool = False) -> None:
         """Open an existing container's directory, locked if ``exclusive``. Raises `AbsentError` if there is none."""

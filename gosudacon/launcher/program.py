@@ -11,6 +11,7 @@ from gosudacon.base.errors import Error
 # As in launcher.c: a tag of 32 bytes, then room for a path, or five numbers.
 _TAG = b"gosudacon-slot:%s\0"
 _PATHS = (b"interpreter", b"link", b"name", b"loader", b"recover")
+_WORD, _TEMPLATE = b"word", b"template"
 _STAMP = b"stamp"
 _TAG_SIZE, _SLOT_SIZE = 32, 4096
 _FILE_MAX = 1 << 16  # of loader and recover
@@ -40,6 +41,15 @@ def patch(launcher: bytes, interpreter: str, loader: str, recover: str = "", nam
     seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
     sums = [sum_of(Path(path).read_bytes()) for path in paths[3:]]
     struct.pack_into("=QqQQQ", content, _slot(launcher, _STAMP), status.st_size, seconds, nanoseconds, *sums)
+    return bytes(content)
+
+
+def of_shim(launcher: bytes, word: str, template: str) -> bytes:
+    """A patched launcher as the shim's: it puts ``word`` before its arguments, and asks at the socket ``template``."""
+    content = bytearray(launcher)
+    for tag, value in ((_WORD, word), (_TEMPLATE, template)):
+        start = _slot(launcher, tag)
+        content[start : start + _SLOT_SIZE] = value.encode("utf-8", "surrogateescape").ljust(_SLOT_SIZE, b"\0")
     return bytes(content)
 
 

@@ -14,6 +14,7 @@ from gosudacon.linux import abi
 _BYTES_HEADER = sys.getsizeof(b"") - 1  # of a bytes object, in front of its contents and the final NUL
 _AT_EXECFN = 31  # getauxval(3): the string behind the last environment entry
 _LARGEST = 32 << 20  # bytes; the kernel allows arguments and environment a quarter of the stack
+_shown = b""  # what is where the arguments were
 
 
 class _Function(CFuncPtr):
@@ -38,7 +39,7 @@ def forget_caller(title: bytes) -> None:
 
     The environment is gone for this process, too. What else it has read, such as config.json, stays.
     """
-    _forget_stack(title)
+    retitle(title)
     array = _pointer(dlsym(abi._Libc._handle, "environ"))
     while array and (address := _pointer(array)):  # what putenv(3) has put in their place
         _memset(address, 0, _strlen(address))
@@ -50,16 +51,23 @@ def forget_caller(title: bytes) -> None:
     posix.environ.clear()
 
 
-def _forget_stack(title: bytes) -> None:
-    """Overwrite what execve(2) has put on the stack: arguments, environment and, behind them, the file's name."""
+def retitle(title: bytes) -> None:
+    """Be ``title``, words that end with NUL bytes, for ps(1), and erase what execve(2) has put on the stack.
+
+    That is arguments, environment and, behind them, the file's name; ``posix.environ`` stays. The title is cut where
+    there is no more room than the arguments had.
+    """
+    global _shown
     arguments = b"\0".join(posix.fsencode(text) for text in sys.orig_argv) + b"\0"
     start = _pointer(dlsym(abi._Libc._handle, "program_invocation_name"))
     length = _getauxval(_AT_EXECFN) - start
     if not len(arguments) <= length < _LARGEST:
         return
-    if bytes((abi.c_char * len(arguments)).from_address(start)) == arguments:
+    if bytes((abi.c_char * len(arguments)).from_address(start)) == (_shown or arguments):
         _memset(start, 0, length)
-        _memcpy(start, title, min(len(title), len(arguments) - 1))
+        shown = title[: len(arguments) - 1]
+        _memcpy(start, shown, len(shown))
+        _shown = shown.ljust(len(arguments), b"\0")
 
 
 def _pointer(address: int) -> int:

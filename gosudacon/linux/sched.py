@@ -123,6 +123,13 @@ def prlimit(pid: int, resource: int, soft: int, hard: int, about: str) -> None:
     _prlimit64(pid, resource, soft.to_bytes(8, "little") + hard.to_bytes(8, "little"), None, about=about)
 
 
+def limits_of(pid: int, resource: int) -> tuple[int, int]:
+    """The soft and the hard limit of a process, 0 for this one (prlimit(2))."""
+    limits = bytearray(16)
+    _prlimit64(pid, resource, None, limits)
+    return int.from_bytes(limits[:8], "little"), int.from_bytes(limits[8:], "little")
+
+
 def allow_descriptors(count: int) -> None:
     """Have this process open at least ``count`` descriptors, as far as it may allow itself that (RLIMIT_NOFILE)."""
     limits = bytearray(16)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.daemon import Completed, Containerd, checked, wrapper
+from tests.clients.daemon import Completed, Containerd, checked, own_shim, wrapper
 from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
 from tests.clients.image import write_image
 from tests.clients.output import collect, patient
@@ -42,10 +42,21 @@ def image(session_scratch: Path, busybox_rootfs: Path) -> Callable[..., Path]:
     return make
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What runs with containerd runs twice: with its shim for runc, and with ours."""
+    if "containerd" in metafunc.fixturenames:
+        kinds = ["runc"] if metafunc.definition.get_closest_marker("runc_shim") else ["runc", "shim"]
+        metafunc.parametrize("containerd", kinds, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def containerd(shims: None, session_scratch: Path, image: Callable[..., Path], token: str) -> Iterator[Containerd]:
+def containerd(
+    request: pytest.FixtureRequest, shims: None, session_scratch: Path, image: Callable[..., Path], token: str
+) -> Iterator[Containerd]:
     """A private containerd with ``IMAGE`` and ``USER_IMAGE`` (user 1000, some environment, a cwd)."""
-    daemon = Containerd(session_scratch / "ctd", token, wrapper(runtime_command(), session_scratch / "runtime"))
+    shim = own_shim(runtime_command()) if request.param == "shim" else None
+    runtime = wrapper(runtime_command(), session_scratch / "runtime")
+    daemon = Containerd(session_scratch / f"ctd-{request.param}", token, runtime, shim=shim)
     try:
         user = {"User": "user", "WorkingDir": "/home/user", "Env": ["PATH=/bin", "COLOUR=blue"]}
         for name, config in ((IMAGE, {}), (USER_IMAGE, user)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support import recorder
 from tests.support.processes import Process, descendants, end, kill
@@ -28,10 +31,27 @@ address = "{base}/s"
 [ttrpc]
 address = "{base}/t"
 """
+OWN_STATES = Path("/run/containerd/gosudacon")
+"""Where our shim keeps the states of containers, below a name for each containerd."""
 CRI = "io.containerd.grpc.v1.cri"
 """The plugin that is Kubernetes' Container Runtime Interface."""
 
 Completed = subprocess.CompletedProcess[str]
+
+
+def own_shim(command: Sequence[str]) -> Path:
+    """The shim that was installed with the runtime under test; the test is skipped if it was not installed."""
+    shim = Path(command[0]).with_name("containerd-shim-gosudacon-v1")
+    if len(command) != 1 or not shim.exists():
+        pytest.skip("needs the installed shim")
+    return shim
+
+
+def template(shim: Path) -> subprocess.Popen[bytes]:
+    """The template of all shims, which would come with the first of them, and stay."""
+    process = subprocess.Popen([shim, "template"], stdin=subprocess.DEVNULL, cwd="/")
+    eventually(lambda: any(item.is_socket() for item in Path("/run/gosudacon-shim").glob("*")), 20, "the template")
+    return process
 
 
 def wrapper(command: Sequence[str], target: Path) -> Path:
@@ -60,20 +80,28 @@ def checked(result: Completed) -> Completed:
 class Containerd:
     """The daemon and the namespace in it; ``runtime`` is the path given as ``--runc-binary``.
 
+    ``shim``, if any, is the shim of our own, which takes the place of containerd's for runc.
+
     ``cri``, if not empty, is the configuration of the plugin ``CRI``, which is disabled otherwise, in this version
     of the file's format.
     """
 
-    def __init__(self, base: Path, namespace: str, runtime: Path, cri: str = "", version: int = 2) -> None:
+    def __init__(
+        self, base: Path, namespace: str, runtime: Path, cri: str = "", version: int = 2, shim: Path | None = None
+    ) -> None:
+        self.shim = shim
+        self._template = None if shim is None else template(shim)
         self.base = base
         self.namespace = namespace
         self.runtime = runtime
+        self._own_root = shim is not None and not cri
         self.runtime_root = base / "runtime"
         self.log = base / "log"
         base.mkdir()
         self.runtime_root.mkdir()
         text = _CONFIG.format(base=base, version=version, disabled="" if cri else f'"{CRI}", ')
         (base / "config.toml").write_text(f"{text}\n{cri}")
+        path = os.environ["PATH"] if shim is None else f"{shim.parent}:{os.environ['PATH']}"
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["containerd", "--config", str(base / "config.toml")],
@@ -81,7 +109,7 @@ class Containerd:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env={**os.environ, "TMPDIR": str(base)},
+                env={**os.environ, "TMPDIR": str(base), "PATH": path},
             )
         try:
             eventually(lambda: self.ctr("version", check=False).returncode == 0, 20, "containerd's answer")
@@ -97,6 +125,8 @@ class Containerd:
     @property
     def states(self) -> Path:
         """The directory in which the runtime under test keeps the containers of this namespace."""
+        if self._own_root:
+            return OWN_STATES / hashlib.sha256(f"{self.base}/s".encode()).hexdigest()[:16] / self.namespace
         return self.runtime_root / self.namespace
 
     def words(self, *arguments: str | Path) -> list[str]:
@@ -118,6 +148,8 @@ class Containerd:
         """Arguments of ``ctr`` to run a container with the runtime under test; a string is for ``sh -c``."""
         words = ["sh", "-c", command] if isinstance(command, str) else command
         chosen: list[str | Path] = ["--runc-binary", self.runtime, "--runc-root", self.runtime_root]
+        if self.shim is not None:
+            chosen = ["--runtime", "io.containerd.gosudacon.v1"]
         return ["run", "--fifo-dir", self.base / "fifo", *chosen, *options, image, container, *words]
 
     def list(self, kind: str) -> set[str]:
@@ -135,7 +167,7 @@ class Containerd:
                 words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"containerd-shim-runc-v2"):
+            if words[0].endswith((b"containerd-shim-runc-v2", b"containerd-shim-gosudacon-v1")):
                 found.add(process)
         return found
 
@@ -150,5 +182,7 @@ class Containerd:
                 kill(shim)
 
     def stop(self) -> None:
-        """End the daemon."""
+        """End the daemon, and the template of its shims."""
         end(self._process, 20)
+        if self._template is not None:
+            end(self._template, 20)

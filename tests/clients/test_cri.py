@@ -29,7 +29,7 @@ from tests.clients.cri_types import (
     RUNNING,
     RUNTIME_DEFAULT,
 )
-from tests.clients.daemon import Containerd, wrapper
+from tests.clients.daemon import Containerd, own_shim, wrapper
 from tests.conftest import PARENT
 from tests.security import programs
 from tests.support import cgroups, namespaces, processes
@@ -58,26 +58,32 @@ _CONFIG = """\
     conf_dir = "{base}.cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "gosudacon"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.gosudacon]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.gosudacon.options]
-        BinaryName = "{runtime}"
-        Root = "{base}/runtime"
+"""
+_WITH_RUNC_SHIM = """\
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
         BinaryName = "{runtime}"
-        Root = "{base}/class"
+        Root = "{root}"
+"""
+_WITH_OWN_SHIM = """\
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
+      runtime_type = "io.containerd.gosudacon.v1"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
+        ConfigPath = "{root}.toml"
 """
 _PLACES = [(kind, what) for kind in ("root", "state") for what in ("sandboxes", "containers")]
 # A sandbox's own process: it waits, and collects the orphans of the pod.
 _WAIT = "trap 'exit 0' TERM; while :; do sleep 1000000; done"
 
 
-@pytest.fixture(scope="module")
-def daemon(shims: None, session_scratch: Path, image: Callable[..., Path]) -> Iterator[Containerd]:
-    """A private containerd with the plugin, and images for sandboxes and containers."""
-    base = session_scratch / "cri"
+@pytest.fixture(scope="module", params=["runc", "shim"])
+def daemon(
+    request: pytest.FixtureRequest, shims: None, session_scratch: Path, image: Callable[..., Path]
+) -> Iterator[Containerd]:
+    """A private containerd with the plugin, and images for sandboxes and containers; with either shim."""
+    shim = own_shim(runtime_command()) if request.param == "shim" else None
+    base = session_scratch / f"cri-{request.param}"
     runtime = wrapper(runtime_command(), session_scratch / "runtime")
     network = {
         "cniVersion": "0.4.0",
@@ -92,8 +98,12 @@ def daemon(shims: None, session_scratch: Path, image: Callable[..., Path]) -> It
     Path(f"{base}.cni").mkdir()
     Path(f"{base}.cni/tests.conflist").write_text(json.dumps(network))
     restricted = "true" if missing("resource-capability") else "false"
-    config = _CONFIG.format(base=base, runtime=runtime, pause=PAUSE, name=CLASS, restricted=restricted)
-    daemon = Containerd(base, "k8s.io", runtime, config)
+    config = _CONFIG.format(base=base, pause=PAUSE, restricted=restricted)
+    for name, root in (("gosudacon", f"{base}/runtime"), (CLASS, f"{base}/class")):
+        config += (_WITH_OWN_SHIM if shim else _WITH_RUNC_SHIM).format(name=name, runtime=runtime, root=root)
+    daemon = Containerd(base, "k8s.io", runtime, config, shim=shim)
+    for root in ("runtime", "class"):
+        (base / f"{root}.toml").write_text(f'Root = "{base}/{root}"\n')
     try:
         for name, settings in ((PAUSE, {"Cmd": ["sh", "-c", _WAIT]}), (IMAGE, {})):
             daemon.ctr("images", "import", image(name, settings))
@@ -187,7 +197,7 @@ def test_a_pod_with_two_containers(cri: Cri, daemon: Containerd) -> None:
     cri.call("StopPodSandbox", pod_sandbox_id=pod.id)
     assert state(pod) == NOT_READY
     cri.call("RemovePodSandbox", pod_sandbox_id=pod.id)
-    assert not list(daemon.states.iterdir())
+    assert not list(daemon.states.glob("*"))
     pod.id = ""
 
 

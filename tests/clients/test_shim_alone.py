@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
+from tests.clients.daemon import own_shim, template
 from tests.clients.ttrpc_client import (
     ALREADY_EXISTS,
     DATA,
@@ -37,24 +38,32 @@ from tests.clients.ttrpc_client import (
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
+from tests.support.processes import end
+from tests.support.runtime import runtime_command
 from tests.support.timing import eventually, seconds
 
 pytestmark = needs("root", "busybox", "program:containerd-shim-runc-v2", "program:runc")
 
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
-KINDS = ("runc",)
+KINDS = ("runc", "own")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(shims: None, request: pytest.FixtureRequest) -> str:
     """Which shim is under test."""
     return str(request.param)
 
 
-@pytest.fixture
-def program(kind: str) -> Path:
-    """The shim under test."""
-    return Path(shutil.which("containerd-shim-runc-v2") or "")
+@pytest.fixture(scope="module")
+def program(kind: str) -> Iterator[Path]:
+    """The shim under test; ours with a template, which would otherwise come with the first test and stay."""
+    if kind == "runc":
+        yield Path(shutil.which("containerd-shim-runc-v2") or "")
+        return
+    shim = own_shim(runtime_command())
+    forks = template(shim)
+    yield shim
+    end(forks, 20)
 
 
 class Task:

@@ -1,0 +1,83 @@
+"""What shims are asked by our own programs, over the same socket: to expect a container, and what they have."""
+
+from __future__ import annotations
+
+import _socket
+from errno import ECONNREFUSED, ENOENT
+
+from gosudacon.base.errors import Error
+from gosudacon.wire import protobuf, ttrpc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gosudacon.wire.protobuf import Message, Schema
+
+SERVICE = "gosudacon.shim.v1.Shim"
+METHODS: Mapping[str, tuple[Schema, Schema]] = {
+    "Reserve": ({"id": (1, "string")}, {}),
+    "List": ({}, {"pid": (1, "uint32"), "namespace": (2, "string"), "ids": (3, ["string"])}),
+}
+_PATIENCE = 5.0  # seconds for an answer
+_CHUNK = 1 << 16
+
+
+def reserve(path: str, id: str) -> bool:
+    """Have the shim at ``path`` stay for the container ``id``; False if no shim is there, or it is about to end.
+
+    Raises `Error` if there is one that does not answer.
+    """
+    reply = _ask(path, "Reserve", {"id": id})
+    return reply is not None
+
+
+def listed(path: str) -> Message | None:
+    """Pid, namespace and containers of the shim at ``path``; None if it is none of ours, or none is there."""
+    return _ask(path, "List", {})
+
+
+def answers(path: str) -> bool:
+    """Whether a process listens there."""
+    connection = _connect(path)
+    if connection is None:
+        return False
+    connection.close()
+    return True
+
+
+def _ask(path: str, method: str, message: Message) -> Message | None:
+    connection = _connect(path)
+    if connection is None:
+        return None
+    asked, answered = METHODS[method]
+    client = ttrpc.Client()
+    client.call(SERVICE, method, protobuf.encode(asked, message))
+    try:
+        connection.sendall(client.outgoing)
+        while True:
+            data = connection.recv(_CHUNK)
+            if not data:
+                return None
+            reply = client.receive(data)
+            if reply is not None:
+                return protobuf.decode(answered, reply.payload) if reply.code == ttrpc.OK else None
+    except (BrokenPipeError, ConnectionResetError):
+        return None
+    except TimeoutError:
+        raise Error(f"the shim at {path} does not answer") from None
+    finally:
+        connection.close()
+
+
+def _connect(path: str) -> _socket.socket | None:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    connection.settimeout(_PATIENCE)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        if error.errno in (ECONNREFUSED, ENOENT):
+            return None
+        raise
+    return connection

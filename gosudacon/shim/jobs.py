@@ -1,0 +1,181 @@
+"""What workers do: the operations of the command line, for descriptors and values instead of options and files."""
+
+from __future__ import annotations
+
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error
+from gosudacon.container import bundle as bundles
+from gosudacon.container import delete as deletion
+from gosudacon.container import exec as execution
+from gosudacon.container import kill, pause, start, update
+from gosudacon.container.caller import Caller, Options
+from gosudacon.container.create import Creation
+from gosudacon.container.operation import Operation
+from gosudacon.container.process import ExecOptions
+from gosudacon.container.state import AbsentError
+from gosudacon.linux import process
+from gosudacon.shim import remains, rootfs
+from gosudacon.shim.stdio import Streams
+
+_MAPPINGS = ("uidMappings", "gidMappings")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gosudacon.container.operation import Work
+    from gosudacon.schema.types import Config, Resources
+    from gosudacon.shim.task import Container, Process
+    from gosudacon.shim.worker import Reporter
+
+    Result = Mapping[str, object]
+
+
+def create(container: Container, mounts: Sequence[Mapping[str, object]], reporter: Reporter) -> Result:
+    """Make the container up to where it waits for `begin`; undo all of it if that fails."""
+    place = _rootfs(container)
+    remains.note(container.bundle, container.root, container.id)
+    rootfs.mount_all(mounts, place)
+    try:
+        config = bundles.parse(bundles.read(container.bundle))
+        chosen = container.options
+        options = Options(
+            no_pivot=chosen.no_pivot_root,
+            no_new_keyring=chosen.no_new_keyring,
+            systemd_cgroup=chosen.systemd_cgroup or _is_of_systemd(config),
+        )
+        process = config.get("process") or {}
+        linux = {name: value for name, value in config.get("linux", {}).items() if name in _MAPPINGS}
+        caller = _caller(container.init, process, linux, reporter)
+        work = Creation(container.root, container.id, container.bundle, options, caller)
+        _run(work, reporter)
+    except BaseException:
+        rootfs.unmount(place)
+        raise
+    data = work.container.data
+    return {**{name: data[name] for name in ("pid", "cgroups", "shares_pid_namespace")}, "linux": linux}
+
+
+def begin(container: Container, _reporter: Reporter) -> Result:
+    """Have the container's process executed."""
+    start.start(container.root, container.id)
+    return {}
+
+
+def execute(process: Process, reporter: Reporter) -> Result:
+    """Run another process in the container, up to its execve(2)."""
+    container = process.container
+    spec = jsonio.loads(process.spec)
+    if not isinstance(spec, dict):
+        raise Error("the process is not a JSON object")
+    memory = posix.memfd_create("process", posix.MFD_CLOEXEC)
+    posix.write(memory, process.spec)
+    options = ExecOptions(process=f"/proc/self/fd/{memory}", tty=process.terminal)
+    caller = _caller(process, spec, container.linux, reporter)
+    work = execution.Execution(container.root, container.id, [], options, caller)
+    posix.close(memory)
+    _run(work, reporter)
+    return {"pid": work.context.pid}
+
+
+def delete(container: Container, _reporter: Reporter) -> Result:
+    """Remove the container, whose process has ended or was never executed, and unmount its root filesystem."""
+    warnings: list[Error] = []
+    try:
+        warnings = deletion.delete(container.root, container.id)
+    except AbsentError:  # a checkpoint has removed it
+        pass
+    rootfs.unmount(_rootfs(container))
+    return {"poststop": [warning.message for warning in warnings]}
+
+
+def send(container: Container, signal: int, every: bool, _reporter: Reporter) -> Result:
+    """Signal init, or all processes."""
+    kill.kill(container.root, container.id, signal, every)
+    return {}
+
+
+def freeze(container: Container, _reporter: Reporter) -> Result:
+    """Pause."""
+    pause.pause(container.root, container.id)
+    return {}
+
+
+def thaw(container: Container, _reporter: Reporter) -> Result:
+    """Resume."""
+    pause.resume(container.root, container.id)
+    return {}
+
+
+def change(container: Container, resources: bytes, _reporter: Reporter) -> Result:
+    """Set limits, given as JSON."""
+    given = jsonio.loads(resources)
+    if not isinstance(given, dict):
+        raise Error("the resources are not a JSON object")
+    wanted: Resources = jsonio.without_nulls(given)  # type: ignore[assignment]  # for the validator to say
+    update.update(container.root, container.id, wanted)
+    return {}
+
+
+def _run(work: Work, reporter: Reporter) -> None:
+    """Carry the operation out; its process's terminal goes to the shim."""
+
+    def hand_over(master: int) -> None:
+        reporter.send({"terminal": True}, [master])
+        posix.close(master)
+
+    Operation(work, take_terminal=hand_over).run()
+
+
+def _caller(process: Process, spec: Mapping[str, object], linux: Mapping[str, object], reporter: Reporter) -> Caller:
+    """The caller that has the process's streams as 0 to 2; what the shim keeps of them is handed over first."""
+    container = process.container
+    streams = Streams(_owner(process, spec, linux), _needs_pipes(spec), container.id, container.shim.namespace)
+    (streams.open_terminal if process.terminal else streams.open)(process.names)
+    reporter.send(streams.note(), streams.descriptors())
+    streams.close_kept()
+    place(streams.own)
+    return Caller((0, 1, 2), reporter, private=[reporter.fd])
+
+
+def place(streams: Sequence[int]) -> None:
+    """Have these descriptors as 0, 1 and 2 only."""
+    process.place(streams)
+    for fd in {*streams}:
+        if fd > 2:
+            posix.close(fd)
+
+
+def _owner(process: Process, spec: Mapping[str, object], linux: Mapping[str, object]) -> tuple[int, int] | None:
+    """The ids on the host of the process's user, who is to own its streams; None: what the container does suffices."""
+    options = process.container.options
+    if options.io_uid or options.io_gid:
+        return options.io_uid, options.io_gid
+    user = spec.get("user")
+    if not linux.get("uidMappings") or not isinstance(user, dict):
+        return None
+    return _mapped(linux["uidMappings"], user.get("uid")), _mapped(linux.get("gidMappings"), user.get("gid"))
+
+
+def _mapped(mappings: object, inside: object) -> int:
+    """The id on the host; -1, which changes nothing, where there is none."""
+    for entry in mappings if isinstance(mappings, list) else ():
+        first, count = entry["containerID"], entry["size"]
+        if isinstance(inside, int) and first <= inside < first + count:
+            return int(entry["hostID"] + inside - first)
+    return -1
+
+
+def _needs_pipes(spec: Mapping[str, object]) -> bool:
+    """Whether a security module may take a FIFO of the host away at execve(2); an anonymous pipe stays."""
+    return bool(spec.get("apparmorProfile") or spec.get("selinuxLabel"))
+
+
+def _is_of_systemd(config: Config) -> bool:
+    """Whether cgroupsPath is ``slice:prefix:name``, as for systemd's driver, whatever the options say."""
+    path = (config.get("linux") or {}).get("cgroupsPath") or ""
+    return not path.startswith("/") and path.count(":") == 2
+
+
+def _rootfs(container: Container) -> str:
+    return f"{container.bundle}/rootfs"

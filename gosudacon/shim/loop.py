@@ -1,0 +1,91 @@
+"""The shim's one loop: descriptors that are ready, and moments that have come (epoll(7)).
+
+Nothing that a handler does may wait. What would, a worker does (`gosudacon.shim.worker`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class Timer:
+    """A call at a moment to come, until it is cancelled."""
+
+    __slots__ = ("call", "due")
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self.due = due
+        self.call: Callable[[], None] | None = call
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.due < other.due
+
+    def cancel(self) -> None:
+        """Call nothing."""
+        self.call = None
+
+
+class Loop:
+    """Calls handlers until `stop`. ``report`` is told of what a handler raises: the loop goes on."""
+
+    def __init__(self, report: Callable[[BaseException], None]) -> None:
+        self._report = report
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._timers: list[Timer] = []
+        self._running = True
+
+    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Call ``handler`` with what is ready of ``fd``, which must be forgotten before it is closed."""
+        if fd in self._handlers:
+            self._epoll.modify(fd, events)
+        else:
+            self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def forget(self, fd: int) -> None:
+        """Watch it no more; one that is not watched is fine."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call it in so many seconds."""
+        timer = Timer(time.monotonic() + seconds, call)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._running = False
+
+    def run(self) -> None:
+        """Wait for what is ready and call its handler, until `stop`."""
+        while self._running:
+            for fd, events in self._epoll.poll(self._patience()):
+                handler = self._handlers.get(fd)
+                if handler is not None:  # not forgotten by a handler before it
+                    self._guard(lambda handler=handler, events=events: handler(events))  # type: ignore[misc]
+            now = time.monotonic()
+            while self._timers and self._timers[0].due <= now:
+                call = heapq.heappop(self._timers).call
+                if call is not None:
+                    self._guard(call)
+
+    def _patience(self) -> float:
+        while self._timers and self._timers[0].call is None:
+            heapq.heappop(self._timers)
+        return max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
+
+    def _guard(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - one container's trouble is not another's
+            self._report(error)

@@ -1,0 +1,59 @@
+"""The options of a container, as containerd sends them with its creation."""
+
+from __future__ import annotations
+
+from gosudacon.wire import containerd as wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.wire.protobuf import Message
+
+_OF_RUNC = "containerd.runc.v1.Options"
+_OF_OTHERS = "runtimeoptions.v1.Options"
+_LARGEST = 1 << 20
+
+
+class Options:
+    """Those that have a meaning here, by the names that they have for runc."""
+
+    no_pivot_root: bool = False
+    no_new_keyring: bool = False
+    systemd_cgroup: bool = False
+    io_uid: int = 0
+    io_gid: int = 0
+    root: str = ""
+
+    def __init__(self, values: Message) -> None:
+        vars(self).update((name, value) for name, value in values.items() if hasattr(Options, name))
+
+
+def decode(packed: Message | None) -> Options:
+    """The options in an Any: those of runc, or what the options table of any other runtime becomes; none of any else.
+
+    The table is TOML, in the message or in a file that it names. Raises `protobuf.ProtobufError` for what is no
+    message, `ValueError` for what is no TOML, OSError.
+    """
+    of_runc = wire.unpack(packed, _OF_RUNC)
+    if of_runc is not None:
+        return Options(of_runc)
+    of_others = wire.unpack(packed, _OF_OTHERS)
+    if of_others is None:
+        return Options({})
+    body: bytes = of_others["config_body"]
+    if not body and of_others["config_path"]:
+        with open(of_others["config_path"], "rb", buffering=0) as file:
+            body = file.read(_LARGEST) or b""
+    return _of_table(body) if body.strip() else Options({})
+
+
+def _of_table(body: bytes) -> Options:
+    """From TOML, whose keys are those of containerd's configuration for runc: ``SystemdCgroup``."""
+    import tomllib
+
+    names = {name.replace("_", ""): name for name in wire.RUNC_OPTIONS}
+    values: Message = {}
+    for key, value in tomllib.loads(body.decode()).items():
+        name = names.get(key.replace("_", "").lower())
+        if name and type(value) is type(getattr(Options, name, None)):
+            values[name] = value
+    return Options(values)

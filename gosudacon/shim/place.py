@@ -1,0 +1,128 @@
+"""Where a shim is found: its socket, whose name others can work out, and the root of its containers' states."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import sys
+
+from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import Error
+from gosudacon.shim import dialogue
+
+SOCKETS = "/run/containerd/s"
+STATES = "/run/containerd/gosudacon"
+_GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+_LARGEST = 16 << 20
+_TRIES = 20
+
+
+class Place:
+    """The place of the shim of one group of containers in one namespace of one containerd."""
+
+    def __init__(self, address: str, namespace: str, group: str, directory: str = "") -> None:
+        self.namespace = namespace
+        self.directory = directory or SOCKETS
+        name = posix.path.normpath("/".join(word for word in (address, namespace, group) if word))
+        self.path = f"{self.directory}/{digest(name)}"
+        self._states = f"{STATES}/{digest(address)[:16]}"
+        self.listener: _socket.socket
+
+    @property
+    def address(self) -> str:
+        """The socket, as containerd wants to hear it."""
+        return f"unix://{self.path}"
+
+    def root(self, chosen: str) -> str:
+        """The root of states; ``chosen``: of the options. Another containerd's containers may have the same ids."""
+        return f"{chosen or self._states}/{self.namespace}"
+
+    def join(self, id: str) -> bool:
+        """Whether a shim of the group serves there, which from now on expects the container ``id``.
+
+        Otherwise this process has the place, and listens. Raises `Error`, OSError.
+        """
+        posix.makedirs(self.directory, 0o700, exist_ok=True)
+        for _ in range(_TRIES):
+            if dialogue.reserve(self.path, id):
+                return True
+            if self._take():
+                return False
+        raise Error(f"cannot have {self.path}: others take it again and again")
+
+    def release(self) -> None:
+        """Let nobody find the shim there any more."""
+        try:
+            posix.unlink(self.path)
+        except OSError:
+            return
+
+    def leave(self) -> None:
+        """As `release`; and remove directories of states in which nothing is."""
+        self.release()
+        remove_empty(self.root(""))
+
+    def _take(self) -> bool:
+        """Listen there, in one step: whoever sees the socket can connect to it while its process lives."""
+        draft = f"{self.path}.{posix.getpid()}"
+        self.listener = listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        before = posix.umask(0o177)
+        try:
+            listener.bind(draft)
+        finally:
+            posix.umask(before)
+        try:
+            listener.listen(128)
+            posix.link(draft, self.path)
+            return True
+        except FileExistsError:
+            listener.close()
+            self._clear()
+            return False
+        finally:
+            posix.unlink(draft)
+
+    def _clear(self) -> None:
+        """Remove a socket whose process is gone."""
+        directory = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)  # of two that find it so, the second must not remove the first's
+            if not dialogue.answers(self.path):
+                self.release()
+        finally:
+            posix.close(directory)
+
+
+def group_of(bundle: str, id: str) -> str:
+    """The group that the bundle's annotations name: a pod; by default a container is one by itself."""
+    try:
+        fd = posix.open(f"{bundle}/config.json", posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return id
+    with open(fd, "rb", buffering=0) as file:
+        text = file.read(_LARGEST) or b""
+    if not any(name.encode() in text for name in _GROUPS):
+        return id
+    config = jsonio.loads(text)
+    annotations = config.get("annotations") if isinstance(config, dict) else None
+    for name in _GROUPS:
+        if isinstance(annotations, dict) and annotations.get(name):
+            return str(annotations[name])
+    return id
+
+
+def remove_empty(root: str) -> None:
+    """Remove a root of states in which nothing is, and the directories above it that are only for such roots."""
+    while root.startswith(f"{STATES}/") or root == STATES:
+        try:
+            posix.rmdir(root)
+        except OSError:  # there is something, or somebody else has
+            return
+        root = posix.path.dirname(root)
+
+
+def digest(text: str) -> str:
+    """SHA-256 in hexadecimal digits, without the library that `hashlib` loads for it."""
+    name = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+    __import__(name)
+    return str(sys.modules[name].sha256(text.encode("utf-8", "surrogateescape")).hexdigest())

@@ -1,0 +1,64 @@
+"""The ends of processes: of containers', which somebody claims, and of all others that became the shim's children."""
+
+from __future__ import annotations
+
+import _signal
+import time
+
+from gosudacon.base import posix
+from gosudacon.linux import process
+from gosudacon.shim.loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gosudacon.shim.loop import Loop
+
+    Claim = Callable[[int, int], None]  # takes exit status and time in nanoseconds
+
+
+class Reaper:
+    """Collects children. One that ends before it is claimed is remembered while anybody may still claim it."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._claims: dict[int, Claim] = {}
+        self._unclaimed: dict[int, tuple[int, int]] = {}
+        self._expecting = 0
+        self._signals = process.signalfd((_signal.SIGCHLD,))
+        loop.watch(self._signals, READ, self._collect)
+
+    def expect(self) -> None:
+        """From now on a process may end that will be claimed."""
+        self._expecting += 1
+
+    def expected(self) -> None:
+        """It has been claimed, or there will be none."""
+        self._expecting -= 1
+        if not self._expecting:
+            self._unclaimed.clear()
+
+    def claim(self, pid: int, ended: Claim) -> None:
+        """Call ``ended`` when the process has ended; now, if it has."""
+        if pid in self._unclaimed:
+            ended(*self._unclaimed.pop(pid))
+        else:
+            self._claims[pid] = ended
+
+    def _collect(self, _events: int) -> None:
+        process.read_signal(self._signals)
+        while True:
+            try:
+                pid, status = posix.waitpid(-1, posix.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._ended(pid, process.exit_status(status), time.time_ns())
+
+    def _ended(self, pid: int, status: int, when: int) -> None:
+        claim = self._claims.pop(pid, None)
+        if claim is not None:
+            claim(status, when)
+        elif self._expecting:
+            self._unclaimed[pid] = status, when

@@ -1,0 +1,54 @@
+"""The action ``delete``: remove what is left of a container whose shim is gone, killed or ended in order."""
+
+from __future__ import annotations
+
+import time
+
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
+from gosudacon.container import delete, query
+from gosudacon.shim import rootfs
+from gosudacon.shim.place import remove_empty
+from gosudacon.wire import containerd as wire
+from gosudacon.wire import protobuf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.shim.arguments import Arguments
+
+STATE = "gosudacon"  # in the bundle: a link to the container's state directory
+_KILLED = 137
+
+
+def note(bundle: str, root: str, id: str) -> None:
+    """Leave in the bundle where the container's state is."""
+    try:
+        posix.symlink(f"{root}/{id}", f"{bundle}/{STATE}")
+    except FileExistsError:
+        posix.unlink(f"{bundle}/{STATE}")
+        posix.symlink(f"{root}/{id}", f"{bundle}/{STATE}")
+
+
+def remove(given: Arguments) -> bytes:
+    """Remove it; what is not there is fine. Returns the answer for containerd. Raises `Error`, OSError."""
+    bundle = given.bundle or posix.getcwd()
+    pid = 0
+    try:
+        root, _, id = posix.readlink(f"{bundle}/{STATE}").rpartition("/")
+    except FileNotFoundError:  # it never came to a container
+        id = ""
+    if id:
+        pid = _pid(root, id)
+        delete.delete(root, id, force=True)
+        remove_empty(root)
+    rootfs.unmount(f"{bundle}/rootfs")
+    answer = {"pid": pid, "exit_status": _KILLED, "exited_at": wire.timestamp(time.time_ns())}
+    return protobuf.encode(wire.DELETE_RESPONSE, answer)
+
+
+def _pid(root: str, id: str) -> int:
+    try:
+        pid = query.state(root, id)["pid"]
+    except (Error, OSError):
+        return 0
+    return pid if isinstance(pid, int) else 0

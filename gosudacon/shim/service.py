@@ -1,0 +1,411 @@
+"""containerd's Task service (containerd.task.v2 and v3): what each request does, and when it is answered.
+
+What is known is answered at once, from memory. What changes a container is left to a worker, and answered when that has
+reported. States and errors are those of containerd's shim for runc, on whose codes its clients rely.
+"""
+
+from __future__ import annotations
+
+import _signal
+from functools import partial
+
+from gosudacon.base import posix
+from gosudacon.base.errors import Error
+from gosudacon.linux.cgroup import processes
+from gosudacon.shim import beginning, dialogue, jobs, options
+from gosudacon.shim.server import Refused
+from gosudacon.shim.task import Container, Process
+from gosudacon.shim.worker import Failed
+from gosudacon.wire import containerd as wire
+from gosudacon.wire import ttrpc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.shim.server import Handler, Reply
+    from gosudacon.shim.shim import Shim
+    from gosudacon.shim.worker import Note
+    from gosudacon.wire.protobuf import Message, Schema
+
+_STATES = {
+    wire.CREATED: "created",
+    wire.RUNNING: "running",
+    wire.STOPPED: "stopped",
+    wire.PAUSED: "paused",
+    wire.PAUSING: "pausing",
+}
+
+
+_RESERVED = 120.0  # seconds within which a container comes that was announced
+
+
+class Tasks:
+    """The containers of one shim, and the methods of the service, by their names in lower case."""
+
+    def __init__(self, shim: Shim) -> None:
+        self._shim = shim
+        self._containers: dict[str, Container] = {}
+        self._making: dict[str, Container] = {}
+        self._gone: dict[str, Message] = {}  # answers to Delete, for clients that ask again
+        self._reserved: set[str] = set()
+
+    def methods(self) -> dict[tuple[str, str], tuple[Schema, Schema, Handler]]:
+        """Service and method -> request, response, and what answers it."""
+        found: dict[tuple[str, str], tuple[Schema, Schema, Handler]] = {}
+        for name, (asked, answered) in wire.TASK.items():
+            for service in wire.TASK_SERVICES:
+                found[service, name] = asked, answered, getattr(self, name.lower())
+        for name, (asked, answered) in dialogue.METHODS.items():
+            found[dialogue.SERVICE, name] = asked, answered, getattr(self, name.lower())
+        return found
+
+    def idle(self) -> bool:
+        """Whether nothing is here, or about to be."""
+        return not (self._containers or self._making or self._reserved)
+
+    # For our own programs.
+
+    def reserve(self, request: Message, reply: Reply) -> None:
+        """A container is about to come, for which the shim stays."""
+        if self._shim.ending:
+            raise Refused(ttrpc.UNAVAILABLE, "the shim is about to end")
+        id = request["id"]
+        self._reserved.add(id)
+        self._shim.loop.later(_RESERVED, lambda: self._reserved.discard(id))
+        reply.send({})
+
+    def list(self, _request: Message, reply: Reply) -> None:
+        """What is here."""
+        ids = sorted({**self._containers, **self._making})
+        reply.send({"pid": posix.getpid(), "namespace": self._shim.namespace, "ids": ids})
+
+    def forget_deleted(self) -> None:
+        """Forget containers that have ended and whose bundles are gone: nobody will ask for them any more."""
+        for container in [*self._containers.values()]:
+            if container.init.status == wire.STOPPED and not posix.path.exists(container.bundle):
+                del self._containers[container.id]
+                container.forget()
+
+    # Answered from memory.
+
+    def state(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        container = process.container
+        status = process.status
+        if process.exec_id and status == wire.RUNNING and container.init.status in (wire.PAUSED, wire.PAUSING):
+            status = container.init.status
+        message: Message = {
+            "id": container.id,
+            "bundle": container.bundle,
+            "pid": process.pid,
+            "status": status,
+            "stdin": process.names[0],
+            "stdout": process.names[1],
+            "stderr": process.names[2],
+            "terminal": process.terminal,
+            "exit_status": process.exit_status,
+            "exec_id": process.exec_id,
+        }
+        if process.exited_at:
+            message["exited_at"] = wire.timestamp(process.exited_at)
+        reply.send(message)
+
+    def pids(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        own = {process.pid: process for process in container.execs.values() if process.pid}
+        try:
+            found = processes.pids(container.cgroups)
+        except (Error, OSError):
+            found = []
+        init = container.init
+        if not found and init.status != wire.STOPPED:
+            found = [init.pid, *own]
+        listed: list[Message] = []
+        for pid in found:
+            entry: Message = {"pid": pid}
+            if pid in own:
+                entry["info"] = wire.pack("containerd.runc.v1.ProcessDetails", {"exec_id": own[pid].exec_id})
+            listed.append(entry)
+        reply.send({"processes": listed})
+
+    def connect(self, request: Message, reply: Reply) -> None:
+        container = self._containers.get(request["id"])
+        reply.send({"shim_pid": posix.getpid(), "task_pid": container.init.pid if container else 0})
+
+    def wait(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        process.when_ended(lambda: reply.send(_exit_of(process)))
+
+    def stats(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        found = self._shim.metrics(container) or container.metrics
+        if found is None:
+            raise Refused(ttrpc.NOT_FOUND, "cgroup does not exist")
+        reply.send({"stats": found})
+
+    def resizepty(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        if process.terminal:
+            process.kept.resize(request["height"], request["width"])
+        reply.send({})
+
+    def closeio(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        if request["stdin"]:
+            process.kept.close_input()
+        reply.send({})
+
+    # What changes a container.
+
+    def create(self, request: Message, reply: Reply) -> None:
+        id = request["id"]
+        if id in self._containers or id in self._making:
+            raise Refused(ttrpc.ALREADY_EXISTS, f"container {id} already exists")
+        if request["checkpoint"]:
+            raise Refused(ttrpc.UNIMPLEMENTED, "restore is not supported by this shim")
+        chosen = options.decode(request["options"])
+        container = Container(self._shim, id, request["bundle"], chosen)
+        names = request["stdin"], request["stdout"], request["stderr"]
+        container.init = Process(container, "", names, request["terminal"])
+        self._making[id] = container
+        self._reserved.discard(id)
+        self._gone.pop(id, None)
+        self._shim.reaper.expect()
+
+        def done(outcome: Note | Failed) -> None:
+            del self._making[id]
+            if isinstance(outcome, Failed):
+                container.forget()
+                reply.fail(ttrpc.UNKNOWN, f"OCI runtime create failed: {outcome}")
+            else:
+                self._containers[id] = container
+                container.begin(outcome)
+                self._shim.publish(
+                    "TaskCreate",
+                    container_id=id,
+                    bundle=container.bundle,
+                    rootfs=request["rootfs"],
+                    io={"stdin": names[0], "stdout": names[1], "stderr": names[2], "terminal": request["terminal"]},
+                    pid=container.init.pid,
+                )
+                reply.send({"pid": container.init.pid})
+                container.claim(container.init)
+            self._shim.reaper.expected()
+
+        container.queue(partial(jobs.create, container, request["rootfs"]), done, container.init.take)
+
+    def start(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        (self._start_exec if process.exec_id else self._start_init)(process, reply)
+
+    def _start_init(self, process: Process, reply: Reply) -> None:
+        container = process.container
+        self._expect(container, "start", wire.CREATED)
+        if process.starting:
+            raise Refused(ttrpc.UNKNOWN, "cannot start a container that is being started")
+        process.starting = True
+
+        def done(outcome: Note | Failed) -> None:
+            process.starting = False
+            if isinstance(outcome, Failed):
+                reply.fail(ttrpc.UNKNOWN, f"OCI runtime start failed: {outcome}")
+            else:
+                process.status = wire.RUNNING
+                self._shim.publish("TaskStart", container_id=container.id, pid=process.pid)
+                reply.send({"pid": process.pid})
+            container.check_end()
+
+        alone = partial(beginning.begin, self._shim.loop, container.root, container.id)
+        container.queue(partial(jobs.begin, container), done, alone=alone)
+
+    def exec(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        self._expect(container, "exec", wire.CREATED, wire.RUNNING)
+        exec_id = request["exec_id"]
+        if not exec_id:
+            raise Refused(ttrpc.INVALID_ARGUMENT, "an exec needs an id")
+        if exec_id in container.execs:
+            raise Refused(ttrpc.ALREADY_EXISTS, f"id {exec_id}: already exists")
+        names = request["stdin"], request["stdout"], request["stderr"]
+        process = Process(container, exec_id, names, request["terminal"])
+        process.spec = (request["spec"] or {}).get("value") or b"{}"
+        container.execs[exec_id] = process
+        self._shim.publish("TaskExecAdded", container_id=container.id, exec_id=exec_id)
+        reply.send({})
+
+    def _start_exec(self, process: Process, reply: Reply) -> None:
+        container = process.container
+        if container.ending:
+            raise Refused(ttrpc.FAILED_PRECONDITION, f"container {container.id} init process is not running")
+        if process.status != wire.CREATED or process.starting:
+            raise Refused(ttrpc.UNKNOWN, f"cannot start a {_STATES[process.status]} process")
+        self._shim.reaper.expect()
+
+        def done(outcome: Note | Failed) -> None:
+            if isinstance(outcome, Failed):
+                reply.fail(ttrpc.UNKNOWN, f"OCI runtime exec failed: {outcome}")
+                process.tell_end(255, 0)
+            else:
+                process.pid = int(outcome["pid"])  # type: ignore[call-overload]
+                process.status = wire.RUNNING
+                self._shim.publish(
+                    "TaskExecStarted",
+                    container_id=container.id,
+                    exec_id=process.exec_id,
+                    pid=process.pid,
+                )
+                reply.send({"pid": process.pid})
+                container.claim(process)
+            self._shim.reaper.expected()
+
+        container.execute(process, partial(jobs.execute, process), done)
+
+    def kill(self, request: Message, reply: Reply) -> None:
+        process = self._process(request)
+        signal, every = request["signal"], request["all"]
+        if process.status == wire.STOPPED:
+            raise Refused(ttrpc.NOT_FOUND, "process already finished")
+        if not process.pid:
+            raise Refused(ttrpc.FAILED_PRECONDITION, "process not created")
+        container = process.container
+        whole = not process.exec_id and (every or (signal == _signal.SIGKILL and container.shares_pid_namespace))
+        if whole and not container.ending:
+            job = partial(jobs.send, container, signal, every)
+            self._shim.worker(job, lambda outcome: _answer(outcome, reply, "unknown error after kill: "))
+            return
+        try:
+            posix.kill(process.pid, signal)  # it has not been reaped: else it would have stopped
+        except ProcessLookupError:
+            raise Refused(ttrpc.NOT_FOUND, "process already finished") from None
+        if signal == _signal.SIGKILL and container.init.status == wire.PAUSED:
+            processes.thaw(container.cgroups)
+        reply.send({})
+
+    def pause(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        self._expect(container, "pause", wire.RUNNING)
+        container.init.status = wire.PAUSING
+
+        def done(outcome: Note | Failed) -> None:
+            if container.init.status == wire.PAUSING:
+                container.init.status = wire.RUNNING if isinstance(outcome, Failed) else wire.PAUSED
+            if not isinstance(outcome, Failed):
+                self._shim.publish("TaskPaused", container_id=container.id)
+            _answer(outcome, reply, "OCI runtime pause failed: ")
+
+        container.queue(partial(jobs.freeze, container), done)
+
+    def resume(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        self._expect(container, "resume", wire.PAUSED)
+
+        def done(outcome: Note | Failed) -> None:
+            if not isinstance(outcome, Failed):
+                if container.init.status == wire.PAUSED:
+                    container.init.status = wire.RUNNING
+                self._shim.publish("TaskResumed", container_id=container.id)
+            _answer(outcome, reply, "OCI runtime resume failed: ")
+
+        container.queue(partial(jobs.thaw, container), done)
+
+    def update(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        self._expect(container, "update", wire.CREATED, wire.RUNNING, wire.PAUSED)
+        resources = (request["resources"] or {}).get("value") or b"{}"
+        job = partial(jobs.change, container, resources)
+        container.queue(job, lambda outcome: _answer(outcome, reply, "OCI runtime update failed: "))
+
+    def delete(self, request: Message, reply: Reply) -> None:
+        id = request["id"]
+        if id in self._making:
+            self._give_up(self._making[id], reply)
+        elif id in self._gone and not request["exec_id"] and id not in self._containers:
+            reply.send(self._gone[id])
+        elif request["exec_id"]:
+            self._delete_exec(self._process(request), reply)
+        else:
+            self._delete_container(self._container(request), reply)
+
+    def _delete_exec(self, process: Process, reply: Reply) -> None:
+        if process.starting or process.status not in (wire.CREATED, wire.STOPPED):
+            raise Refused(ttrpc.UNKNOWN, "cannot delete a running process")
+        process.close()
+        del process.container.execs[process.exec_id]
+        reply.send({"pid": process.pid, **_exit_of(process)})
+
+    def _delete_container(self, container: Container, reply: Reply) -> None:
+        self._expect(container, "delete", wire.CREATED, wire.STOPPED)
+        if container.init.starting:
+            raise Refused(ttrpc.UNKNOWN, "cannot delete a container that is being started")
+
+        def done(outcome: Note | Failed) -> None:
+            if isinstance(outcome, Failed):
+                if self._containers.get(container.id) is container:
+                    reply.fail(ttrpc.UNKNOWN, f"OCI runtime delete failed: {outcome}")
+                else:  # another request has
+                    reply.send(self._gone.get(container.id, {}))
+                return
+            container.init.when_ended(lambda: container.init.kept.when_quiet(lambda: self._deleted(container, reply)))
+
+        container.queue(partial(jobs.delete, container), done)
+
+    def _deleted(self, container: Container, reply: Reply) -> None:
+        init = container.init
+        answer: Message = {"pid": init.pid, **_exit_of(init)}
+        if self._containers.get(container.id) is container:
+            del self._containers[container.id]
+            self._gone[container.id] = answer
+            container.forget()
+            self._shim.publish("TaskDelete", container_id=container.id, id=container.id, **answer)
+        reply.send(answer)
+
+    def _give_up(self, container: Container, reply: Reply) -> None:
+        """Containerd wants no container that is still being made."""
+        if container.worker is not None:
+            container.worker.end()
+        container.when_given_up(lambda: reply.fail(ttrpc.NOT_FOUND, "container not created"))
+
+    def checkpoint(self, _request: Message, _reply: Reply) -> None:
+        raise Refused(ttrpc.UNIMPLEMENTED, "checkpoint is not supported by this shim")
+
+    def shutdown(self, _request: Message, reply: Reply) -> None:
+        if not self.idle():
+            reply.send({})
+            return
+        self._shim.end(reply)
+
+    # Looking up.
+
+    def _container(self, request: Message) -> Container:
+        container = self._containers.get(request["id"])
+        if container is None:
+            raise Refused(ttrpc.NOT_FOUND, "container not created")
+        return container
+
+    def _process(self, request: Message) -> Process:
+        container = self._container(request)
+        exec_id = request["exec_id"]
+        if not exec_id:
+            return container.init
+        process = container.execs.get(exec_id)
+        if process is None:
+            raise Refused(ttrpc.NOT_FOUND, f"process does not exist {exec_id}")
+        return process
+
+    def _expect(self, container: Container, verb: str, *states: int) -> None:
+        status = wire.STOPPED if container.ending else container.init.status
+        if (container.ending and wire.STOPPED not in states) or status not in states:
+            raise Refused(ttrpc.UNKNOWN, f"cannot {verb} a {_STATES[status]} process")
+
+
+def _exit_of(process: Process) -> Message:
+    message: Message = {"exit_status": process.exit_status}
+    if process.exited_at:
+        message["exited_at"] = wire.timestamp(process.exited_at)
+    return message
+
+
+def _answer(outcome: Note | Failed, reply: Reply, prefix: str) -> None:
+    if isinstance(outcome, Failed):
+        reply.fail(ttrpc.UNKNOWN, f"{prefix}{outcome}")
+    else:
+        reply.send({})

@@ -1,0 +1,262 @@
+"""What the shim knows of a container and its processes, and the order in which their ends are told.
+
+Of all processes of a container init's end is told last, and never before its start: clients rely on that.
+"""
+
+from __future__ import annotations
+
+import _signal
+from collections import deque
+
+from gosudacon.base import posix
+from gosudacon.linux import oom
+from gosudacon.linux.cgroup import processes
+from gosudacon.shim.loop import READ
+from gosudacon.shim.streams import Kept
+from gosudacon.shim.worker import Failed, Worker
+from gosudacon.wire import containerd as wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gosudacon.shim.options import Options
+    from gosudacon.shim.shim import Shim
+    from gosudacon.shim.worker import Job, Note
+    from gosudacon.wire.protobuf import Message
+
+    Names = tuple[str, str, str]
+
+_PATIENCE = 10.0  # seconds that other processes of a container may outlive its init without its end being told
+_GRACE = 2.0  # seconds that a logger has to read what is left
+_OUT_OF_MEMORY = 137  # the exit status of a process that was killed
+
+
+class Process:
+    """One process: the container's init, whose ``exec_id`` is empty, or one that was executed in it."""
+
+    def __init__(self, container: Container, exec_id: str, names: Names, terminal: bool) -> None:
+        self.container = container
+        self.exec_id = exec_id
+        self.names = names
+        self.terminal = terminal
+        self.spec = b""  # of one that was executed: its OCI process
+        self.pid = 0
+        self.status: int = wire.CREATED
+        self.exit_status = 0
+        self.exited_at = 0  # nanoseconds since 1970; 0 while it has not
+        self.starting = False
+        self.kept = Kept(container.shim.loop)
+        self._logger = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Call it once the end is told; now, if it is."""
+        if self.status == wire.STOPPED:
+            call()
+        else:
+            self._waiting.append(call)
+
+    def take(self, note: Note, descriptors: list[int]) -> None:
+        """What a worker has opened for it."""
+        if "kept" in note:
+            self.kept.take(note["kept"], descriptors, note["copies"])  # type: ignore[arg-type]
+            self._claim_logger(int(note["logger"]))  # type: ignore[call-overload]
+        else:
+            self.kept.take_terminal(descriptors[0])
+        if self.terminal == ("terminal" in note):
+            self.kept.begin()
+
+    def _claim_logger(self, pid: int) -> None:
+        if pid:
+            self._logger = pid
+            self.container.shim.reaper.claim(pid, self._logger_ended)
+
+    def _logger_ended(self, _status: int, _when: int) -> None:
+        self._logger = 0
+
+    def close(self) -> None:
+        """It is deleted: nobody wants what it may still write."""
+        self.kept.close()
+        if self._logger:
+            self.container.shim.loop.later(_GRACE, lambda: self._end_logger(_signal.SIGTERM))
+            self.container.shim.loop.later(_PATIENCE, lambda: self._end_logger(_signal.SIGKILL))
+
+    def _end_logger(self, number: int) -> None:
+        if self._logger:  # not reaped yet
+            posix.kill(self._logger, number)
+
+    def tell_end(self, status: int, when: int) -> None:
+        """It has ended: tell containerd and all who wait."""
+        self.status, self.exit_status, self.exited_at = wire.STOPPED, status, when
+        self.kept.finish()
+        if self.pid:
+            self.container.shim.publish(
+                "TaskExit",
+                container_id=self.container.id,
+                id=self.exec_id or self.container.id,
+                pid=self.pid,
+                exit_status=status,
+                exited_at=wire.timestamp(when),
+            )
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+
+class Container:
+    """One container. Of what changes it, one thing is done at a time; processes are executed beside that."""
+
+    def __init__(self, shim: Shim, id: str, bundle: str, options: Options) -> None:
+        self.shim = shim
+        self.id = id
+        self.bundle = bundle
+        self.options = options
+        self.root = shim.root_of(options)
+        self.rootfs: list[dict[str, object]] = []
+        self.init = Process(self, "", ("", "", ""), False)
+        self.execs: dict[str, Process] = {}
+        self.cgroups: dict[str, str] = {}
+        self.linux: dict[str, object] = {}  # its id mappings, as config.json has them
+        self.shares_pid_namespace = False
+        self.created = False
+        self.worker: Worker | None = None
+        self._busy = False
+        self.metrics: Message | None = None  # of its end, where its cgroup may be gone
+        self._executing: dict[Process, Worker] = {}
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._end: tuple[int, int] | None = None  # init's, not told yet
+        self._watch: oom.Watch | None = None
+        self._giving_up: list[Callable[[], None]] = []
+
+    # Workers.
+
+    def queue(
+        self,
+        job: Job,
+        done: Callable[[Note | Failed], None],
+        noted: Callable[[Note, list[int]], None] | None = None,
+        alone: Callable[[Callable[[Note | Failed], None]], bool] | None = None,
+    ) -> None:
+        """Have a worker do it when those before have done; none if ``alone`` does it, which then calls what it gets."""
+
+        def begin() -> None:
+            self._busy = True
+            if alone is None or not alone(finished):
+                self.worker = self.shim.worker(job, finished, noted)
+
+        def finished(outcome: Note | Failed) -> None:
+            self.worker = None
+            try:
+                done(outcome)
+            finally:
+                self._busy = False
+                self._next()
+
+        self._jobs.append(begin)
+        self._next()
+
+    def _next(self) -> None:
+        if not self._busy and self._jobs:
+            self._jobs.popleft()()
+
+    def execute(self, process: Process, job: Job, done: Callable[[Note | Failed], None]) -> None:
+        """Have a worker start a process in it, beside all others."""
+
+        def finished(outcome: Note | Failed) -> None:
+            del self._executing[process]
+            process.starting = False
+            done(outcome)
+            self.check_end()
+
+        process.starting = True
+        self._executing[process] = self.shim.worker(job, finished, process.take)
+
+    # Its beginning.
+
+    def begin(self, result: Note) -> None:
+        """It has been created, as a worker says."""
+        self.created = True
+        self.cgroups = result["cgroups"]  # type: ignore[assignment]
+        self.linux = result["linux"]  # type: ignore[assignment]
+        self.shares_pid_namespace = bool(result["shares_pid_namespace"])
+        self.init.pid = int(result["pid"])  # type: ignore[call-overload]
+        self._watch_memory()
+
+    def claim(self, process: Process) -> None:
+        """Hear of the process's end."""
+        if process is self.init:
+            self.shim.reaper.claim(process.pid, self._init_ended)
+        else:
+            self.shim.reaper.claim(process.pid, lambda status, when: self._exec_ended(process, status, when))
+
+    # Its end.
+
+    @property
+    def ending(self) -> bool:
+        """Whether init has ended, told or not: nothing can be started any more."""
+        return self._end is not None or self.init.status == wire.STOPPED
+
+    def _exec_ended(self, process: Process, status: int, when: int) -> None:
+        process.tell_end(status, when)
+        self.check_end()
+
+    def _init_ended(self, status: int, when: int) -> None:
+        self._end = status, when
+        if self.init.status in (wire.PAUSED, wire.PAUSING):
+            processes.thaw(self.cgroups)  # frozen processes do not die with it
+        for worker in self._executing.values():
+            worker.end()
+        if self.shares_pid_namespace and self.cgroups:
+            self.shim.worker(lambda _: processes.kill_all(self.cgroups) or {}, lambda _: self.check_end())  # type: ignore[func-returns-value]
+        self.shim.loop.later(_PATIENCE, self._tell_end)
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Tell init's end, if it has come and nothing is left that has to be told before."""
+        running = any(process.pid and process.status != wire.STOPPED for process in self.execs.values())
+        if not running and not self._executing and not self.init.starting:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._end is None:
+            return
+        (status, when), self._end = self._end, None
+        self._check_memory()
+        if self._watch is not None:
+            self.shim.loop.forget(self._watch.fd)
+            self._watch.close()
+            self._watch = None
+        if status == _OUT_OF_MEMORY:
+            self.metrics = self.shim.metrics(self)
+        self.init.tell_end(status, when)
+
+    # Memory.
+
+    def _watch_memory(self) -> None:
+        try:
+            self._watch = oom.watch(self.cgroups)
+        except OSError as error:
+            self.shim.report(error)
+        if self._watch is not None:
+            self.shim.loop.watch(self._watch.fd, READ, lambda _: self._check_memory())
+
+    def _check_memory(self) -> None:
+        if self._watch is not None and self._watch.happened():
+            self.shim.publish("TaskOOM", container_id=self.id)
+
+    def when_given_up(self, call: Callable[[], None]) -> None:
+        """Call it once it is clear that the container, which is being made, will not be there."""
+        self._giving_up.append(call)
+
+    def forget(self) -> None:
+        """It is gone, or was never there: give up what is held for it."""
+        waiting, self._giving_up = self._giving_up, []
+        for call in waiting:
+            call()
+        for process in (self.init, *self.execs.values()):
+            process.close()
+        if self._watch is not None:
+            self.shim.loop.forget(self._watch.fd)
+            self._watch.close()
+            self._watch = None

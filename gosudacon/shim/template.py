@@ -1,0 +1,268 @@
+"""The template: a process with all of the program in it, of which every shim is a fork.
+
+An interpreter takes a hundred milliseconds of a processor to start with all that a shim needs, a fork less than one,
+and most of its memory is shared. The template listens on a socket that only root reaches, and does nothing else: what
+it is asked for, its forks do. It belongs to one build of the program; that of another build has another socket. It
+ends when that build has been replaced and its last shim is gone.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import gc
+import select
+import sys
+
+from gosudacon.base import layout, posix
+from gosudacon.linux import memory, process
+from gosudacon.shim import likeness, place, start
+from gosudacon.shim.server import peer_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+NAME = "gosudacon-shim-template"
+_PATIENCE = 5.0  # seconds for a caller to say what it wants
+_LOOK = 30.0  # seconds between looks whether it is still needed
+_LARGEST = 32 << 20  # bytes of arguments and environment
+_HEAD = 8
+#: What operations import when they come to it.
+_LATER = (
+    *("container.foreground", "container.former", "container.replay", "container.salvage"),
+    *("linux.child", "linux.console", "linux.oom", "linux.cgroup.processes", "linux.cgroup.statistics"),
+    *("pipeline.kinds", "pipeline.plan", "pipeline.snapshot", "schema.verdict", "wire.systemd"),
+)
+
+
+def paths(package: str) -> list[str]:
+    """The sockets of templates for a caller as this process is, for the build that ``package``, our directory, is in.
+
+    The second is for callers that differ from those before them. None for a checkout.
+    """
+    build = posix.path.dirname(posix.path.dirname(package))
+    if not posix.path.exists(f"{build}/origin"):
+        return []
+    path = f"{layout.TEMPLATES}/{posix.path.basename(build)}"
+    return [path, f"{path}.{place.digest(repr(likeness.facts()))[:16]}"]
+
+
+def spawn(path: str, package: str) -> None:
+    """Make a template that listens at ``path``; returns when it does. What goes wrong is its caller's to notice."""
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    child = posix.fork()
+    if child == 0:
+        try:
+            if posix.fork() == 0:
+                posix.setsid()
+                process.close_from(3, writer)
+                null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+                for number in range(3):
+                    posix.dup2(null, number)
+                posix.close(null)
+                serve(path, package, writer)
+        finally:
+            posix._exit(0)
+    posix.close(writer)
+    posix.waitpid(child, 0)
+    posix.read(reader, 1)
+    posix.close(reader)
+
+
+def serve(path: str, package: str, ready: int = -1) -> None:
+    """Be a template until it is not needed any more. Returns at once if there is one."""
+    listener = listen(path)
+    if listener is None:
+        return
+    posix.chdir("/")
+    _import_all()
+    build = posix.path.dirname(posix.path.dirname(package))
+    memory.retitle(NAME.encode() + b"\0" + posix.fsencode(build) + b"\0")  # which keeps the build from being pruned
+    Template(listener, path, package).run(ready)
+
+
+def listen(path: str) -> _socket.socket | None:
+    """The listener at ``path``; None if somebody listens there."""
+    posix.makedirs(layout.TEMPLATES, 0o700, exist_ok=True)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    draft = f"{path}.{posix.getpid()}"
+    before = posix.umask(0o177)
+    try:
+        listener.bind(draft)
+    finally:
+        posix.umask(before)
+    listener.listen(128)
+    try:
+        if _connects(path):
+            posix.unlink(draft)
+            return None
+        posix.rename(draft, path)
+    except BaseException:
+        posix.unlink(draft)
+        raise
+    return listener
+
+
+class Template:
+    """A listening template."""
+
+    def __init__(self, listener: _socket.socket, path: str, package: str) -> None:
+        self._listener = listener
+        self._path = path
+        build = posix.path.dirname(posix.path.dirname(package))
+        place, name = build.rsplit("/lib/gosudacon/", 1)
+        self._build = posix.fsencode(build) + b"/"
+        self._program = f"{place}/bin/containerd-shim-{name.split('.')[0]}-v1"
+        self._inode = posix.stat(path).st_ino
+        self._facts = likeness.facts()
+        self._children = 0
+
+    def run(self, ready: int) -> None:
+        """Fork a shim for whoever asks, until it is not needed any more."""
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD):
+            _signal.signal(number, _signal.SIG_DFL)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        if ready >= 0:
+            posix.close(ready)
+        poller = select.poll()
+        poller.register(self._listener.fileno(), select.POLLIN)
+        while True:
+            if poller.poll(_LOOK * 1000):
+                self._accept()
+            self._reap()
+            if not self._children and not self._needed():
+                return
+
+    def _accept(self) -> None:
+        fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        try:
+            if posix.fork() == 0:
+                self._serve(_socket.socket(fileno=fd))
+            self._children += 1
+        except OSError:  # no more processes: the caller does it alone
+            pass
+        finally:
+            posix.close(fd)
+
+    def _serve(self, connection: _socket.socket) -> NoReturn:
+        """In the fork: be the shim that is asked for. Whoever gets no answer does without the template."""
+        try:
+            self._listener.close()
+            pid, uid, _gid = peer_of(connection)
+            if uid != posix.geteuid() or likeness.facts(pid) != self._facts:
+                posix._exit(0)
+            request = receive(connection, pid)
+            likeness.take_on(pid)
+        except BaseException:  # noqa: BLE001 - the same happens to the caller, who reports it
+            posix._exit(0)
+        start.become(request, connection)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, _ = posix.waitpid(-1, posix.WNOHANG)
+            if not pid:
+                return
+            self._children -= 1
+
+    def _needed(self) -> bool:
+        """Whether callers may still come: the socket is this process's, and the shim's program of this build."""
+        try:
+            if posix.stat(self._path).st_ino != self._inode:
+                return False
+            with open(self._program, "rb", buffering=0) as file:
+                if self._build in (file.readall() or b""):
+                    return True
+        except OSError:
+            pass
+        posix.unlink(self._path)
+        return False
+
+
+def ask(path: str, request: start.Request) -> bytes:
+    """What the template at ``path`` has answered to the request: see `start.answer`; empty if it has not."""
+    connection = _connection(path)
+    if connection is None:
+        return b""
+    words = [posix.fsencode(word) for word in request.words]
+    entries = [name + b"=" + value for name, value in request.environment.items()]
+    body = b"".join(text + b"\0" for text in [*words, *entries])
+    head = len(body).to_bytes(4, sys.byteorder) + len(words).to_bytes(4, sys.byteorder)
+    text = b""
+    try:
+        _socket_send(connection, head, [request.directory, request.stdin])
+        connection.sendall(body)
+        while chunk := connection.recv(1 << 16):
+            text += chunk
+    except OSError:
+        return b""
+    finally:
+        connection.close()
+    return text
+
+
+def receive(connection: _socket.socket, pid: int) -> start.Request:
+    """The request of process ``pid``. Raises `ValueError`, OSError."""
+    connection.settimeout(_PATIENCE)
+    head, rights, _, _ = connection.recvmsg(_HEAD, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC)
+    descriptors = [int.from_bytes(data[at : at + 4], sys.byteorder) for _, _, data in rights for at in (0, 4)]
+    size, count = (int.from_bytes(head[at : at + 4], sys.byteorder) for at in (0, 4))
+    if len(head) != _HEAD or len(descriptors) != 2 or size > _LARGEST:
+        raise ValueError("not a request")
+    body = b""
+    while len(body) < size:
+        chunk = connection.recv(size - len(body))
+        if not chunk:
+            raise ValueError("the request is cut short")
+        body += chunk
+    connection.settimeout(None)
+    texts = body.split(b"\0")[:-1]
+    environment = dict(text.split(b"=", 1) for text in texts[count:] if b"=" in text)
+    return start.Request(
+        [posix.fsdecode(text) for text in texts[:count]], environment, descriptors[0], descriptors[1], pid
+    )
+
+
+def _socket_send(connection: _socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in descriptors)
+    connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+
+
+def _connection(path: str) -> _socket.socket | None:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def _connects(path: str) -> bool:
+    connection = _connection(path)
+    if connection is None:
+        return False
+    connection.close()
+    return True
+
+
+def _import_all() -> None:
+    """Import what shims and workers will need: they share it, and none of them waits for it."""
+    from gosudacon.pipeline.registry import registry
+
+    for stage in registry().all_stages():
+        module = sys.modules[type(stage).__module__]
+        if hasattr(module, "__path__"):
+            _import_package(module.__name__, module.__path__[0])
+    for name in _LATER:
+        __import__(f"gosudacon.{name}")
+
+
+def _import_package(name: str, directory: str) -> None:
+    for file in posix.listdir(directory):
+        if file.endswith(".py") and file != "__init__.py":
+            __import__(f"{name}.{file.removesuffix('.py')}")

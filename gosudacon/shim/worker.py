@@ -1,0 +1,170 @@
+"""A worker: a fork of the shim that does one thing to one container, and may wait, fail, hang or be killed.
+
+It reports over a socket that keeps message boundaries, in JSON: notes while it works, with descriptors for the shim,
+and in the end one ``result`` or ``failure``.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import array
+
+from gosudacon.base import errors, interrupt, jsonio, posix
+from gosudacon.linux import process
+from gosudacon.shim.loop import READ
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn, TypeAlias
+
+    from gosudacon.shim.loop import Loop
+
+    Note: TypeAlias = dict[str, object]
+    Job: TypeAlias = Callable[["Reporter"], Mapping[str, object]]
+
+_PACKET = 1 << 16
+_TEXT = 1 << 13  # characters of an error's text: callers show a line
+_ROOM = _socket.CMSG_SPACE(4 * 16)  # for the descriptors of one note
+_PATIENCE = 5.0  # seconds that a worker has for undoing what it has done, once it is told to end
+
+
+class Failed(Exception):
+    """What a worker could not do, in the words for containerd."""
+
+
+class Reporter:
+    """The worker's end of the socket."""
+
+    def __init__(self, channel: _socket.socket) -> None:
+        self._channel = channel
+        self.warnings: list[str] = []
+        self.debugging = False
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the socket, which is nothing for a container."""
+        return self._channel.fileno()
+
+    def send(self, note: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
+        """Tell the shim something, and hand it descriptors (unix(7), SCM_RIGHTS)."""
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        self._channel.sendmsg([jsonio.dumps(note).encode()], rights)
+
+    def warning(self, message: str) -> None:
+        """Keep it for the shim's log; as `gosudacon.container.caller.Log`."""
+        self.warnings.append(errors.shortened(message, _TEXT))
+
+    def outcome(self, message: str, hint: str) -> None:
+        """Nothing is in the foreground here."""
+
+    def debug(self, message: str) -> None:
+        """Steps are not logged."""
+
+
+class Worker:
+    """One worker, as the shim sees it.
+
+    ``noted`` is called with each note and its descriptors, ``done`` once: with the result, or with a `Failed`.
+    ``kept``: the descriptors of the shim that the job needs; the worker has no other, so that it holds open nothing of
+    other containers.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        job: Job,
+        done: Callable[[Note | Failed], None],
+        noted: Callable[[Note, list[int]], None] | None = None,
+        kept: Sequence[int] = (),
+    ) -> None:
+        mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        shim = posix.getpid()
+        self.pid = posix.fork()
+        if not self.pid:
+            _main(job, theirs, kept, shim)
+        theirs.close()
+        mine.setblocking(False)
+        self._loop = loop
+        self._done = done
+        self._noted = noted
+        self._channel = mine
+        self._over = False
+        loop.watch(mine.fileno(), READ, self._read)
+
+    def end(self) -> None:
+        """Have it undo what it has done and end, or be killed."""
+        self._signal(_signal.SIGTERM)
+        self._loop.later(_PATIENCE, lambda: self._signal(_signal.SIGKILL))
+
+    def _signal(self, number: int) -> None:
+        if not self._over:  # then it is not reaped yet, or its number not used again: nothing was forked meanwhile
+            try:
+                posix.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _read(self, _events: int) -> None:
+        while not self._over:
+            try:
+                data, rights, _, _ = self._channel.recvmsg(_PACKET, _ROOM, _socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data, rights = b"", []
+            descriptors = _descriptors(rights)
+            note = jsonio.loads(data) if data else {"failure": "the worker was killed"}
+            assert isinstance(note, dict)
+            self._take(note, descriptors)
+
+    def _take(self, note: Note, descriptors: list[int]) -> None:
+        if "result" in note:
+            result = note["result"]
+            assert isinstance(result, dict)
+            self._finish(result)
+        elif "failure" in note:
+            self._finish(Failed(str(note["failure"])))
+        elif self._noted is not None:
+            self._noted(note, descriptors)
+
+    def _finish(self, outcome: Note | Failed) -> None:
+        self._over = True
+        self._loop.forget(self._channel.fileno())
+        self._channel.close()
+        self._done(outcome)
+
+
+def _descriptors(rights: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for _level, _kind, data in rights:
+        found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return found.tolist()
+
+
+def _main(job: Job, channel: _socket.socket, kept: Sequence[int], shim: int) -> NoReturn:
+    try:
+        _settle(shim)
+        process.close_from(3, channel.fileno(), *kept)
+        reporter = Reporter(channel)
+        outcome: dict[str, object]
+        try:
+            outcome = {"result": {**job(reporter), "warnings": reporter.warnings}}
+        except Exception as error:  # noqa: BLE001 - the shim tells containerd
+            outcome = {"failure": errors.shortened(errors.reason(error), _TEXT)}
+        except interrupt.Interrupted:
+            outcome = {"failure": "given up: containerd has asked for the container's end"}
+        reporter.send(outcome)
+    finally:
+        posix._exit(0)
+
+
+def _settle(shim: int) -> None:
+    """Be a process as a command's is: signals as after execve(2), a group of its own, and no life after the shim."""
+    process.set_pdeathsig(_signal.SIGKILL)
+    if posix.getppid() != shim:
+        posix._exit(1)
+    posix.setpgid(0, 0)
+    process.restore_signals()
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # as Python has it, and `process.restore_signals` in the container
+    interrupt.arm()
