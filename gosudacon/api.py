@@ -93,6 +93,7 @@ else:
 #: a command without plugins does without `Edit`.
 _later = {
     "Edit": "gosudacon.pipeline.edit",
+    **dict.fromkeys(("EndedContainer", "Exit"), "gosudacon.pipeline.exited"),
     "Plan": "gosudacon.pipeline.plan",
     **dict.fromkeys(("in_namespaces", "open_namespace"), "gosudacon.linux.child"),
     **dict.fromkeys(("setns", "unshare"), "gosudacon.linux.namespace"),
@@ -131,7 +132,9 @@ __all__ = [
     "ConfigError",
     "Context",
     "Edit",
+    "EndedContainer",
     "Error",
+    "Exit",
     "Host",
     "Options",
     "Plan",

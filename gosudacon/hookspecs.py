@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gosudacon.api import Context, Edit, Error, Host, Plan, Spec, Stage, Step
+    from gosudacon.api import Context, Edit, EndedContainer, Error, Exit, Host, Plan, Spec, Stage, Step
 
 hookspec = pluggy.HookspecMarker("gosudacon")
 
@@ -76,4 +76,15 @@ def gosudacon_step_finished(step: Step, context: Context, error: Error | None) -
     """A step has run; ``error`` is what it raised. The last step of all, execve(2), never finishes.
 
     Otherwise as `gosudacon_step_started`.
+    """
+
+
+@hookspec
+def gosudacon_container_exited(container: EndedContainer, exit: Exit) -> None:
+    """A container's first process has ended.
+
+    Called once, by whoever waits for that process: a ``run`` or ``restore`` in the foreground, or gosudacon's shim for
+    containerd. Nobody waits for a container that a detached command made. The hook runs in a process of its own, on the
+    host, without the container's streams; it may import, read and write. All plugins together have ten seconds; then
+    the process is killed. The container may be deleted meanwhile. What the hook raises is logged.
     """

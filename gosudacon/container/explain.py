@@ -13,6 +13,8 @@ from gosudacon.container import host as hosts
 from gosudacon.container.create import compile_plan
 from gosudacon.container.state import check_id
 from gosudacon.pipeline import explain
+from gosudacon.pipeline.exited import TellPlugins
+from gosudacon.pipeline.registry import EXITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Explanation:
                     idmaps.complete(spec, self.host)
             self.spec = spec
             self.plan, self.stages = compiler(spec, self.host, options.config_file, not options.no_snapshot)
+            if not process and not mounts:
+                self._add_end()
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if spec is not None and not process and not mounts:
@@ -73,6 +77,12 @@ class Explanation:
         from gosudacon.container import findings
 
         self.findings = findings.find(self.spec, self.host, self.plan, root)
+
+    def _add_end(self) -> None:
+        """The last line: which plugins are told of the container's end."""
+        told = [str(entry[0]) for entry in self.stages.data["hooks"].get(EXITED) or ()]
+        if told:
+            self.plan.steps.append(TellPlugins(plugins=told, stage="plugins"))
 
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""

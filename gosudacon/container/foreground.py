@@ -5,15 +5,18 @@ from __future__ import annotations
 import _signal
 import gc
 import select
+import time
 
 from gosudacon.base import posix
 from gosudacon.linux import process
+from gosudacon.pipeline.registry import EXITED, registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.base.errors import Error
     from gosudacon.container.caller import Caller
     from gosudacon.container.notify import Notifier
+    from gosudacon.container.operation import Work
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
     from gosudacon.pipeline.recorder import Recorder
@@ -80,6 +83,30 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
         posix.close(signals)
         if terminal is not None:
             terminal.finish()
+
+
+def tell(work: Work, status: int) -> None:
+    """Tell plugins that want to know it how the container ended; ``status`` is as wait(2) reports it."""
+    options = work.spec.options
+    data = registry(options.config, not options.no_snapshot).data
+    if not data["hooks"].get(EXITED):
+        return
+    from gosudacon.container import exited
+    from gosudacon.linux.cgroup import processes
+    from gosudacon.pipeline.exited import EndedContainer, Exit
+
+    about = work.container.data
+    code = posix.waitstatus_to_exitcode(status)
+    exit = Exit(
+        about["pid"],
+        process.exit_status(status),
+        max(-code, 0),
+        processes.oom_kills(about["cgroups"]) > 0,
+        time.time_ns(),
+    )
+    container = EndedContainer(about["id"], about["bundle"], about["annotations"])
+    for failure in exited.tell(data["hooks"][EXITED], container, exit):
+        work.caller.log.warning(failure)
 
 
 def finish(container: Container, recorder: Recorder | None = None) -> list[Error]:

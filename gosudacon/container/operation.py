@@ -120,6 +120,8 @@ class Operation:
             self._say_why(end)
         if self._notifier is not None and self._notifier.failure is not None:
             self._caller.log.warning(self._notifier.failure.message)
+        if self._work.makes_container:
+            foreground.tell(self._work, end)
         if not self._keep:
             for warning in foreground.finish(self._work.container, self._caller.recorder):
                 self._caller.log.warning(warning.message)

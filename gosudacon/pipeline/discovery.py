@@ -29,7 +29,10 @@ _KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plug
 _TRACE = {"directory": str, "format": str, "keep": int}
 _TRACE_FORMATS = ("json", "jsonl", "svg", "html")
 _TABLES = ("stage", "plugin")
-_CALLED_DIRECTLY = ("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished")
+_CALLED_DIRECTLY = (
+    *("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished"),
+    "gosudacon_container_exited",
+)
 
 
 def discover(config_path: str, required: bool) -> tuple[dict[str, object], list[str]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"
+EXITED = "gosudacon_container_exited"
 OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
 

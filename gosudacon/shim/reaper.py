@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gosudacon.shim.loop import Loop
 
-    Claim = Callable[[int, int], None]  # takes exit status and time in nanoseconds
+    Claim = Callable[[int, int], None]  # takes status, as wait(2) reports it, and time in nanoseconds
 
 
 class Reaper:
@@ -54,7 +54,7 @@ class Reaper:
                 return
             if not pid:
                 return
-            self._ended(pid, process.exit_status(status), time.time_ns())
+            self._ended(pid, status, time.time_ns())
 
     def _ended(self, pid: int, status: int, when: int) -> None:
         claim = self._claims.pop(pid, None)

@@ -9,8 +9,12 @@ import _signal
 from collections import deque
 
 from gosudacon.base import posix
+from gosudacon.container import exited
 from gosudacon.linux import oom
 from gosudacon.linux.cgroup import processes
+from gosudacon.linux.process import exit_status
+from gosudacon.pipeline.exited import LIMIT, EndedContainer, Exit
+from gosudacon.pipeline.registry import EXITED
 from gosudacon.shim.loop import READ
 from gosudacon.shim.streams import Kept
 from gosudacon.shim.worker import Failed, Worker
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
     from gosudacon.shim.options import Options
     from gosudacon.shim.shim import Shim
-    from gosudacon.shim.worker import Job, Note
+    from gosudacon.shim.worker import Job, Note, Reporter
     from gosudacon.wire.protobuf import Message
 
     Names = tuple[str, str, str]
@@ -118,7 +122,10 @@ class Container:
         self.execs: dict[str, Process] = {}
         self.cgroups: dict[str, str] = {}
         self.linux: dict[str, object] = {}  # its id mappings, as config.json has them
+        self.told: exited.Listeners = []  # plugins that are told of its end
+        self.annotations: dict[str, str] = {}
         self.shares_pid_namespace = False
+        self._ran_out_of_memory = False
         self.created = False
         self.worker: Worker | None = None
         self._busy = False
@@ -179,6 +186,7 @@ class Container:
         self.created = True
         self.cgroups = result["cgroups"]  # type: ignore[assignment]
         self.linux = result["linux"]  # type: ignore[assignment]
+        self.told, self.annotations = result["told"], result["annotations"]  # type: ignore[assignment]
         self.shares_pid_namespace = bool(result["shares_pid_namespace"])
         self.init.pid = int(result["pid"])  # type: ignore[call-overload]
         self._watch_memory()
@@ -198,7 +206,7 @@ class Container:
         return self._end is not None or self.init.status == wire.STOPPED
 
     def _exec_ended(self, process: Process, status: int, when: int) -> None:
-        process.tell_end(status, when)
+        process.tell_end(exit_status(status), when)
         self.check_end()
 
     def _init_ended(self, status: int, when: int) -> None:
@@ -221,8 +229,10 @@ class Container:
     def _tell_end(self) -> None:
         if self._end is None:
             return
-        (status, when), self._end = self._end, None
+        (raw, when), self._end = self._end, None
+        status = exit_status(raw)
         self._check_memory()
+        self._tell_plugins(raw, when)
         if self._watch is not None:
             self.shim.loop.forget(self._watch.fd)
             self._watch.close()
@@ -230,6 +240,27 @@ class Container:
         if status == _OUT_OF_MEMORY:
             self.metrics = self.shim.metrics(self)
         self.init.tell_end(status, when)
+
+    def _tell_plugins(self, raw: int, when: int) -> None:
+        """In a worker, which is killed if it takes too long."""
+        if not self.told:
+            return
+        signal = max(-posix.waitstatus_to_exitcode(raw), 0)
+        exit = Exit(self.init.pid, exit_status(raw), signal, self._ran_out_of_memory, when)
+        about = EndedContainer(self.id, self.bundle, self.annotations)
+
+        def job(reporter: Reporter) -> dict[str, object]:
+            for failure in exited.call(self.told, about, exit):
+                reporter.warning(failure)
+            return {}
+
+        def done(outcome: Note | Failed) -> None:
+            timer.cancel()
+            if isinstance(outcome, Failed):
+                self.shim.log("warning", f"{EXITED}: {outcome}")
+
+        worker = self.shim.worker(job, done)
+        timer = self.shim.loop.later(LIMIT, worker.kill)
 
     # Memory.
 
@@ -243,6 +274,7 @@ class Container:
 
     def _check_memory(self) -> None:
         if self._watch is not None and self._watch.happened():
+            self._ran_out_of_memory = True
             self.shim.publish("TaskOOM", container_id=self.id)
 
     def when_given_up(self, call: Callable[[], None]) -> None:

@@ -96,7 +96,11 @@ class Worker:
     def end(self) -> None:
         """Have it undo what it has done and end, or be killed."""
         self._signal(_signal.SIGTERM)
-        self._loop.later(_PATIENCE, lambda: self._signal(_signal.SIGKILL))
+        self._loop.later(_PATIENCE, self.kill)
+
+    def kill(self) -> None:
+        """End it at once; what it has begun is half done."""
+        self._signal(_signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
         if not self._over:  # then it is not reaped yet, or its number not used again: nothing was forked meanwhile

@@ -435,3 +435,61 @@ def test_restored_is_edited(gpu: Runtime, bundle: Bundle, scratch: Path) -> None
     kept = json.loads((gpu.root / bundle.id / "config.json").read_text())
     assert [mount["destination"] for mount in kept["mounts"]].count("/opt/gpu") == 1
     assert (gpu.root / bundle.id / "original.json").read_bytes() == (bundle.path / "config.json").read_bytes()
+
+
+# A container's end.
+
+
+@pytest.fixture
+def obituary(site: Site) -> Runtime:
+    """A runtime with a plugin that writes down how containers end."""
+    site.install("obituary")
+    return site.runtime('plugins = ["obituary"]')
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "signal"), [("exit 3", 3, 0), ("kill -9 $$", 137, 9), ("exit 137", 137, 0)]
+)
+def test_told_of_an_end(obituary: Runtime, bundle: Bundle, script: str, status: int, signal: int) -> None:
+    bundle.set(
+        "process.args", ["/bin/sh", "-c", f"sh -c '{script}'; exit $?"] if not signal else ["/bin/sh", "-c", script]
+    )
+    bundle.config["linux"]["namespaces"] = [
+        each for each in bundle.config["linux"]["namespaces"] if each["type"] != "pid"
+    ]  # where SIGKILL of its own ends init
+    bundle.set("annotations", {"colour": "blue"})
+    assert obituary.call("run", "--bundle", bundle.path, bundle.id, check=False).returncode == status
+    (line,) = (bundle.path / "ended").read_text().splitlines()
+    told = json.loads(line)
+    assert (told["id"], told["status"], told["signal"], told["out_of_memory"]) == (bundle.id, status, signal, False)
+    assert told["annotations"] == {"colour": "blue"} and told["pid"] > 1 and told["time"] > 10**18
+
+
+def test_told_of_no_end_that_nobody_waits_for(obituary: Runtime, bundle: Bundle) -> None:
+    obituary.call("run", "--detach", "--bundle", bundle.path, bundle.id)
+    obituary.call("delete", "--force", bundle.id)
+    assert not (bundle.path / "ended").exists()
+
+
+def test_a_plugin_that_fails_at_the_end(obituary: Runtime, bundle: Bundle, scratch: Path) -> None:
+    """It is logged, and changes nothing."""
+    bundle.set("process.args", ["/bin/sh", "-c", "exit 4"]).set("annotations", {"fail": "yes"})
+    log = scratch / "log"
+    result = obituary.call("run", "--bundle", bundle.path, bundle.id, options=["--log", log], check=False)
+    assert result.returncode == 4
+    assert "the obituary is not printed" in log.read_text()
+
+
+def test_a_plugin_that_hangs_at_the_end(obituary: Runtime, bundle: Bundle, scratch: Path) -> None:
+    """It is killed."""
+    bundle.set("process.args", ["/bin/sh", "-c", "exit 5"]).set("annotations", {"hang": "yes"})
+    log = scratch / "log"
+    result = obituary.call("run", "--bundle", bundle.path, bundle.id, options=["--log", log], check=False)
+    assert result.returncode == 5
+    assert "killed after 10 seconds" in log.read_text()
+
+
+def test_explain_shows_who_is_told_of_the_end(obituary: Runtime, bundle: Bundle) -> None:
+    last = explain(obituary, bundle)["steps"][-1]
+    assert (last["stage"], last["side"]) == ("plugins", "runtime") and "tell obituary" in last["what"]
+    assert "tell obituary" in " ".join(obituary.call("explain", bundle.path).stdout.split())
