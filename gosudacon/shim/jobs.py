@@ -90,6 +90,13 @@ def delete(container: Container, _reporter: Reporter) -> Result:
     return {"poststop": [warning.message for warning in warnings]}
 
 
+def clean(container: Container, _reporter: Reporter) -> Result:
+    """Remove what a killed worker has left of the container."""
+    deletion.delete(container.root, container.id, force=True)
+    rootfs.unmount(_rootfs(container))
+    return {}
+
+
 def send(container: Container, signal: int, every: bool, _reporter: Reporter) -> Result:
     """Signal init, or all processes."""
     kill.kill(container.root, container.id, signal, every)

@@ -171,12 +171,18 @@ class Tasks:
         self._gone.pop(id, None)
         self._shim.reaper.expect()
 
-        def done(outcome: Note | Failed) -> None:
+        def failed(outcome: Failed) -> None:
             del self._making[id]
-            if isinstance(outcome, Failed):
-                container.forget()
-                reply.fail(ttrpc.UNKNOWN, f"OCI runtime create failed: {outcome}")
+            container.forget()
+            reply.fail(ttrpc.UNKNOWN, f"OCI runtime create failed: {outcome}")
+
+        def done(outcome: Note | Failed) -> None:
+            if isinstance(outcome, Failed) and outcome.killed:
+                container.queue(partial(jobs.clean, container), lambda _: failed(outcome))
+            elif isinstance(outcome, Failed):
+                failed(outcome)
             else:
+                del self._making[id]
                 self._containers[id] = container
                 container.begin(outcome)
                 self._shim.publish(

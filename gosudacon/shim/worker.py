@@ -31,7 +31,9 @@ _PATIENCE = 5.0  # seconds that a worker has for undoing what it has done, once 
 
 
 class Failed(Exception):
-    """What a worker could not do, in the words for containerd."""
+    """What a worker could not do, in the words for containerd. ``killed``: it has left something half done."""
+
+    killed = False
 
 
 class Reporter:
@@ -118,9 +120,22 @@ class Worker:
             except ConnectionResetError:
                 data, rights = b"", []
             descriptors = _descriptors(rights)
-            note = jsonio.loads(data) if data else {"failure": "the worker was killed"}
+            if not data:
+                self._die()
+                return
+            note = jsonio.loads(data)
             assert isinstance(note, dict)
             self._take(note, descriptors)
+
+    def _die(self) -> None:
+        """It was killed: so are the programs that it has started, hooks for example."""
+        try:
+            posix.killpg(self.pid, _signal.SIGKILL)
+        except OSError:
+            pass
+        failure = Failed("the worker was killed")
+        failure.killed = True
+        self._finish(failure)
 
     def _take(self, note: Note, descriptors: list[int]) -> None:
         if "result" in note:

@@ -42,10 +42,15 @@ def image(session_scratch: Path, busybox_rootfs: Path) -> Callable[..., Path]:
     return make
 
 
+_ONLY = {"runc": "runc_shim", "shim": "own_shim"}
+"""Kind of shim -> the marker of a test for it alone."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What runs with containerd runs twice: with its shim for runc, and with ours."""
     if "containerd" in metafunc.fixturenames:
-        kinds = ["runc"] if metafunc.definition.get_closest_marker("runc_shim") else ["runc", "shim"]
+        marked = [kind for kind, mark in _ONLY.items() if metafunc.definition.get_closest_marker(mark)]
+        kinds = marked or [*_ONLY]
         metafunc.parametrize("containerd", kinds, indirect=True, scope="session")
 
 

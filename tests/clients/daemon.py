@@ -50,7 +50,8 @@ def own_shim(command: Sequence[str]) -> Path:
 def template(shim: Path) -> subprocess.Popen[bytes]:
     """The template of all shims, which would come with the first of them, and stay."""
     process = subprocess.Popen([shim, "template"], stdin=subprocess.DEVNULL, cwd="/")
-    eventually(lambda: any(item.is_socket() for item in Path("/run/gosudacon-shim").glob("*")), 20, "the template")
+    title = Path(f"/proc/{process.pid}/cmdline")
+    eventually(lambda: title.read_bytes().startswith(b"gosudacon-shim-template"), 20, "the template")
     return process
 
 
@@ -101,21 +102,44 @@ class Containerd:
         self.runtime_root.mkdir()
         text = _CONFIG.format(base=base, version=version, disabled="" if cri else f'"{CRI}", ')
         (base / "config.toml").write_text(f"{text}\n{cri}")
-        path = os.environ["PATH"] if shim is None else f"{shim.parent}:{os.environ['PATH']}"
-        with self.log.open("wb") as output:
+        self._start()
+
+    def _start(self) -> None:
+        path = os.environ["PATH"] if self.shim is None else f"{self.shim.parent}:{os.environ['PATH']}"
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                ["containerd", "--config", str(base / "config.toml")],
+                ["containerd", "--config", str(self.base / "config.toml")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env={**os.environ, "TMPDIR": str(base), "PATH": path},
+                env={**os.environ, "TMPDIR": str(self.base), "PATH": path},
             )
         try:
             eventually(lambda: self.ctr("version", check=False).returncode == 0, 20, "containerd's answer")
         except AssertionError as error:
             self.stop()
             raise AssertionError(f"{error}\n{self.log.read_text(errors='replace')[-4000:]}") from None
+
+    def kill(self) -> None:
+        """Kill the daemon; `restart` makes another one."""
+        self._process.kill()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Start it again."""
+        self._start()
+
+    def own_processes(self) -> list[int]:
+        """The daemon and the template."""
+        return [process.pid for process in (self._process, self._template) if process is not None]
+
+    def kill_template(self) -> None:
+        """Kill the template of its shims, and make another one."""
+        assert self.shim is not None and self._template is not None
+        self._template.kill()
+        self._template.wait()
+        self._template = template(self.shim)
 
     @property
     def state(self) -> Path:

@@ -81,6 +81,11 @@ class Watch:
         self.roots += roots
         self.before = replace(self.before, files=frozenset(self._files()))
 
+    def keep(self, *pids: int) -> None:
+        """These processes, begun by the test, may stay."""
+        kept = {item for item in processes.descendants() if item.pid in pids}
+        self.before = replace(self.before, processes=self.before.processes | kept)
+
     def snapshot(self) -> Snapshot:
         """The machine now."""
         kept = {item.mountpoint / path.lstrip("/") for item in cgroups.hierarchies() for path in self.parents}
