@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gosudacon.linux.namespace import setns, unshare
     from gosudacon.linux.path import mkdir_in_root, open_in_root
     from gosudacon.pipeline.edit import Edit
+    from gosudacon.pipeline.exited import EndedContainer, Exit
     from gosudacon.pipeline.plan import Plan
     from gosudacon.schema.types import Config as Config  # for annotations alone
     from gosudacon.schema.types import Features as Features

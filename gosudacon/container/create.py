@@ -74,6 +74,7 @@ class NewContainer:
         caller.mark("check the configuration, plan")
         self.observers = caller.watching(stages)
         self._recorded_observers = stages.observers()
+        self.told = stages.told_of_end()
         self.context = Context(self.spec, self.host)
         self.context.environment = caller.environment
         self.container = Container(self.store, self._initial_data())
@@ -186,6 +187,7 @@ class Creation:
         self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options))
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container
+        self.told = new.told
         self._engine = RuntimeSide(new.plan, new.context, new.state, new.observers)
 
     def run(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.pipeline.registry import Registry
+    from gosudacon.pipeline.registry import Listeners, Registry
     from gosudacon.pipeline.step import Host
     from gosudacon.schema.types import Process, State
 
@@ -37,6 +37,7 @@ class Execution:
 
     def __init__(self, root: str, id: str, args: list[str], options: ExecOptions, caller: Caller) -> None:
         self.caller = caller
+        self.told: Listeners = []
         self.container = _enterable(Store(root, id), options.ignore_paused)
         caller.mark("read the state")
         stages = registry(options.config_file, not options.no_snapshot)

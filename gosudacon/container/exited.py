@@ -9,19 +9,13 @@ from gosudacon.base import posix
 from gosudacon.base.errors import reason
 from gosudacon.linux import process
 from gosudacon.pipeline.exited import LIMIT, EndedContainer, Exit
-from gosudacon.pipeline.registry import EXITED, implementations, registry
+from gosudacon.pipeline.registry import EXITED, implementations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    Listeners = list[list[object]]  # entries for `implementations`
-
-
-def listeners(config: str = "", use_snapshot: bool = True) -> Listeners:
-    """The plugins that want to be told, as data."""
-    found: Listeners = registry(config, use_snapshot).data["hooks"].get(EXITED) or []
-    return found
+    from gosudacon.pipeline.registry import Listeners
 
 
 def call(told: Listeners, container: EndedContainer, exit: Exit) -> list[str]:

@@ -14,7 +14,6 @@ from gosudacon.container.create import compile_plan
 from gosudacon.container.state import check_id
 from gosudacon.pipeline import explain
 from gosudacon.pipeline.exited import TellPlugins
-from gosudacon.pipeline.registry import EXITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Explanation:
 
     def _add_end(self) -> None:
         """The last line: which plugins are told of the container's end."""
-        told = [str(entry[0]) for entry in self.stages.data["hooks"].get(EXITED) or ()]
+        told = [str(entry[0]) for entry in self.stages.told_of_end()]
         if told:
             self.plan.steps.append(TellPlugins(plugins=told, stage="plugins"))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import _signal
 import gc
 import select
-import time
 
 from gosudacon.base import posix
 from gosudacon.linux import process
-from gosudacon.pipeline.registry import EXITED, registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,10 +85,8 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
 
 def tell(work: Work, status: int) -> None:
     """Tell plugins that want to know it how the container ended; ``status`` is as wait(2) reports it."""
-    options = work.spec.options
-    data = registry(options.config, not options.no_snapshot).data
-    if not data["hooks"].get(EXITED):
-        return
+    import time
+
     from gosudacon.container import exited
     from gosudacon.linux.cgroup import processes
     from gosudacon.pipeline.exited import EndedContainer, Exit
@@ -105,7 +101,7 @@ def tell(work: Work, status: int) -> None:
         time.time_ns(),
     )
     container = EndedContainer(about["id"], about["bundle"], about["annotations"])
-    for failure in exited.tell(data["hooks"][EXITED], container, exit):
+    for failure in exited.tell(work.told, container, exit):
         work.caller.log.warning(failure)
 
 

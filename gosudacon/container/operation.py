@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gosudacon.container.notify import Notifier
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
+    from gosudacon.pipeline.registry import Listeners
     from gosudacon.pipeline.step import Context, Spec
 
     class Work(Protocol):
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         context: Context
         container: Container
         makes_container: bool  # which goes when its process ends in the foreground
+        told: Listeners  # plugins that want to know how it has ended
 
         def run(self) -> None:
             """Run the plan up to where the process waits to be let go."""
@@ -120,7 +122,7 @@ class Operation:
             self._say_why(end)
         if self._notifier is not None and self._notifier.failure is not None:
             self._caller.log.warning(self._notifier.failure.message)
-        if self._work.makes_container:
+        if self._work.told:
             foreground.tell(self._work, end)
         if not self._keep:
             for warning in foreground.finish(self._work.container, self._caller.recorder):

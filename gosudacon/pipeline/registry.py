@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    Listeners = list[list[object]]
     Planning = Callable[[Iterable["Stage"], "Spec", "Host"], "Plan"]
 
     from gosudacon.pipeline.edit import Changes
@@ -103,6 +104,11 @@ class Registry:
     def hook(self, name: str) -> list[tuple[str, Callable[..., object]]]:
         """The implementations of a hook with the names of their plugins."""
         return implementations(self.data["hooks"].get(name, ()))
+
+    def told_of_end(self) -> Listeners:
+        """What implements the hook for a container's end, as data for `implementations`."""
+        found: Listeners = self.data["hooks"].get(EXITED) or []
+        return found
 
     def observers(self) -> dict[str, object]:
         """What implements the hooks that observe steps, as data for `implementations`; empty if nothing does."""

@@ -7,7 +7,7 @@ from gosudacon.base.errors import Error
 from gosudacon.container import bundle as bundles
 from gosudacon.container import delete as deletion
 from gosudacon.container import exec as execution
-from gosudacon.container import exited, kill, pause, start, update
+from gosudacon.container import kill, pause, start, update
 from gosudacon.container.caller import Caller, Options
 from gosudacon.container.create import Creation
 from gosudacon.container.operation import Operation
@@ -54,7 +54,7 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
         raise
     data = work.container.data
     names = ("pid", "cgroups", "shares_pid_namespace", "annotations")
-    return {**{name: data[name] for name in names}, "linux": linux, "told": exited.listeners()}
+    return {**{name: data[name] for name in names}, "linux": linux, "told": work.told}
 
 
 def begin(container: Container, _reporter: Reporter) -> Result:

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gosudacon.pipeline.registry import Listeners
     from gosudacon.shim.options import Options
     from gosudacon.shim.shim import Shim
     from gosudacon.shim.worker import Job, Note, Reporter
@@ -122,7 +123,7 @@ class Container:
         self.execs: dict[str, Process] = {}
         self.cgroups: dict[str, str] = {}
         self.linux: dict[str, object] = {}  # its id mappings, as config.json has them
-        self.told: exited.Listeners = []  # plugins that are told of its end
+        self.told: Listeners = []  # plugins that are told of its end
         self.annotations: dict[str, str] = {}
         self.shares_pid_namespace = False
         self._ran_out_of_memory = False

@@ -55,6 +55,7 @@ class Restoration:
         self._new = new = NewContainer(root, id, bundle, options, caller, self._compile)
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container
+        self.told = new.told
         self._hooks = new.plan.of_phase(CREATE_RUNTIME)  # for later: when CRIU has made the namespaces
         before = plans.Plan([step for step in new.plan.steps if step not in self._hooks])
         self._engine = RuntimeSide(before, new.context, new.state, new.observers)
