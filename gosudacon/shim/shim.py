@@ -83,7 +83,7 @@ class Shim:
         self._publisher.publish(event, fields)
 
     def metrics(self, container: Container) -> Message | None:
-        """What the container uses, as the fields of an Any; None if its cgroups are gone."""
+        """What the container uses, as the fields of `wire.containerd.ANY`; None if its cgroups are gone."""
         return metrics.collect(container.cgroups)
 
     def report(self, error: BaseException) -> None:
