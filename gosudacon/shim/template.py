@@ -139,23 +139,24 @@ class Template:
                 return
 
     def _accept(self) -> None:
+        """Fork for a caller that is as this process is. Whoever gets no answer does without the template."""
         fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+        connection = _socket.socket(fileno=fd)
         try:
-            if posix.fork() == 0:
-                self._serve(_socket.socket(fileno=fd))
-            self._children += 1
-        except OSError:  # no more processes: the caller does it alone
+            pid, uid, _gid = peer_of(connection)
+            if uid == posix.geteuid() and likeness.facts(pid) == self._facts:
+                if posix.fork() == 0:
+                    self._serve(connection, pid)
+                self._children += 1
+        except OSError:  # the caller has gone, or there can be no more processes
             pass
         finally:
-            posix.close(fd)
+            connection.close()
 
-    def _serve(self, connection: _socket.socket) -> NoReturn:
-        """In the fork: be the shim that is asked for. Whoever gets no answer does without the template."""
+    def _serve(self, connection: _socket.socket, pid: int) -> NoReturn:
+        """In the fork: be the shim that is asked for."""
         try:
             self._listener.close()
-            pid, uid, _gid = peer_of(connection)
-            if uid != posix.geteuid() or likeness.facts(pid) != self._facts:
-                posix._exit(0)
             request = receive(connection, pid)
             likeness.take_on(pid)
         except BaseException:  # noqa: BLE001 - the same happens to the caller, who reports it
