@@ -1,0 +1,162 @@
+"""The shim's parts that need no container: arguments, options, places, mounts of root filesystems, the loop, exits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from gosudacon.base.errors import Error
+from gosudacon.shim import arguments, options, place, rootfs, stdio
+from gosudacon.shim.loop import READ, Loop
+from gosudacon.wire import containerd as wire
+from gosudacon.wire import protobuf
+
+
+def test_arguments_of_start() -> None:
+    """As containerd 1.6 gives them."""
+    words = [
+        "-namespace",
+        "moby",
+        "-address",
+        "/run/c.sock",
+        "-publish-binary",
+        "/usr/bin/containerd",
+        "-id",
+        "web",
+        "start",
+    ]
+    given = arguments.parse(words)
+    assert (given.namespace, given.address, given.id, given.action) == ("moby", "/run/c.sock", "web", "start")
+
+
+@pytest.mark.parametrize("words", [["--id=web", "-debug", "delete"], ["-id", "web", "-debug=true", "delete", "more"]])
+def test_forms_of_a_flag(words: list[str]) -> None:
+    given = arguments.parse(words)
+    assert (given.id, given.debug, given.action) == ("web", True, "delete")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"), [(["-id"], "needs an argument: -id"), (["-nonsense"], "not defined: -nonsense")]
+)
+def test_bad_flags(words: list[str], text: str) -> None:
+    with pytest.raises(Error, match=text):
+        arguments.parse(words)
+
+
+def packed(name: str, **fields: object) -> dict[str, object]:
+    return wire.pack(name, fields)
+
+
+def test_options_of_runc() -> None:
+    found = options.decode(
+        packed("containerd.runc.v1.Options", systemd_cgroup=True, io_uid=7, binary_name="x", root="/r")
+    )
+    assert (found.systemd_cgroup, found.io_uid, found.root, found.no_new_keyring) == (True, 7, "/r", False)
+
+
+def test_options_of_another_runtime(tmp_path: Path) -> None:
+    """A table, in the message or in a file; what has another type or another name counts for nothing."""
+    table = b'SystemdCgroup = true\nRoot = "/r"\nIoUid = "seven"\nColour = "blue"\n'
+    (tmp_path / "options.toml").write_bytes(table)
+    for fields in ({"config_body": table}, {"config_path": str(tmp_path / "options.toml")}):
+        found = options.decode(packed("runtimeoptions.v1.Options", **fields))
+        assert (found.systemd_cgroup, found.root, found.io_uid) == (True, "/r", 0)
+
+
+def test_options_that_are_unknown() -> None:
+    for given in (None, {"type_url": "example.org/Options", "value": b"\xff"}):
+        assert not vars(options.decode(given))
+
+
+def test_options_that_are_no_message() -> None:
+    with pytest.raises(protobuf.ProtobufError):
+        options.decode({"type_url": "containerd.runc.v1.Options", "value": b"\xff"})
+
+
+def test_the_name_of_the_socket() -> None:
+    """Is what containerd's tools work out."""
+    found = place.Place("/run/containerd/containerd.sock", "k8s.io", "pod")
+    name = hashlib.sha256(b"/run/containerd/containerd.sock/k8s.io/pod").hexdigest()
+    assert found.address == f"unix:///run/containerd/s/{name}"
+    assert found.root("") != place.Place("/run/other.sock", "k8s.io", "pod").root("")
+    assert found.root("/chosen") == "/chosen/k8s.io"
+
+
+@pytest.mark.parametrize(
+    ("config", "group"),
+    [
+        ("{}", "web"),
+        ('{"annotations": {"io.kubernetes.cri.sandbox-id": "pod"}}', "pod"),
+        ('{"annotations": {"io.kubernetes.cri.sandbox-id": "pod", "io.containerd.runc.v2.group": "all"}}', "all"),
+        ('{"annotations": {"colour": "io.kubernetes.cri.sandbox-id"}}', "web"),
+    ],
+)
+def test_the_group(tmp_path: Path, config: str, group: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    assert place.group_of(str(tmp_path), "web") == group
+
+
+def test_no_configuration_no_group(tmp_path: Path) -> None:
+    assert place.group_of(str(tmp_path), "web") == "web"
+
+
+def test_options_of_a_mount() -> None:
+    flags, data = rootfs._parsed(["ro", "nosuid", "suid", "rbind", "lowerdir=/a:/b", "index=off"])
+    assert (flags, data) == (0x1 | 0x1000 | 0x4000, ["lowerdir=/a:/b", "index=off"])
+    with pytest.raises(Error, match="loop is not supported"):
+        rootfs._parsed(["loop"])
+
+
+def test_layers_are_made_relative(tmp_path: Path) -> None:
+    """To the directory that all share, which becomes the working directory."""
+    here = os.getcwd()
+    for name in ("1/fs", "2/fs"):
+        (tmp_path / "snapshots" / name).mkdir(parents=True)
+    try:
+        data = rootfs._shortened([f"lowerdir={tmp_path}/snapshots/1/fs:{tmp_path}/snapshots/2/fs", "index=off"])
+        assert os.getcwd() == f"{tmp_path}/snapshots"
+        assert data == ["lowerdir=1/fs:2/fs", "index=off"]
+    finally:
+        os.chdir(here)
+
+
+def test_a_mount_stays_in_the_root_filesystem() -> None:
+    assert rootfs._target("/b/rootfs", "/data") == "/b/rootfs/data"
+    with pytest.raises(Error, match="leads out"):
+        rootfs._target("/b/rootfs", "a/../../x")
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "path"),
+    [("/a/b", "fifo", "/a/b"), ("fifo:///a", "fifo", "/a"), ("file:///l?x", "file", "/l?x"), ("", "fifo", "")],
+)
+def test_names_of_streams(name: str, scheme: str, path: str) -> None:
+    assert stdio.split(name) == (scheme, path)
+
+
+def test_the_loop_goes_on() -> None:
+    """What a handler raises is reported; what is forgotten is not called; moments come in their order."""
+    reported: list[BaseException] = []
+    called: list[str] = []
+    loop = Loop(reported.append)
+    reader, writer = os.pipe()
+
+    def ready(_events: int) -> None:
+        called.append("ready")
+        loop.forget(reader)
+        raise ValueError("bad")
+
+    loop.watch(reader, READ, ready)
+    os.write(writer, b"x")
+    loop.later(0.02, lambda: called.append("second"))
+    loop.later(0.01, lambda: called.append("first"))
+    loop.later(0.005, lambda: called.append("never")).cancel()
+    loop.later(0.03, loop.stop)
+    loop.run()
+    os.close(reader)
+    os.close(writer)
+    assert called == ["ready", "first", "second"]
+    assert [str(error) for error in reported] == ["bad"]
