@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from _stat import S_ISFIFO
 from errno import ENXIO
 
 from gosudacon.base import posix
@@ -31,6 +32,8 @@ def drain(fd: int, path: str, most: int) -> bytes:
         if len(data) >= most or (not chunk and data):
             return data
         if not chunk:
+            if not S_ISFIFO(posix.fstat(fd).st_mode):
+                return data
             if time.monotonic() > deadline:
                 raise Error(f"read {path}: nothing was written to it within {_PATIENCE:.0f} seconds", call="read")
             time.sleep(_TICK)

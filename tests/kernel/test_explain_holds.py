@@ -36,7 +36,7 @@ ENGINE = (
         "open_tree mount_setattr execveat",
         "the seal: the interpreter runs from a read-only mount",
     ),
-    ("* runtime*", "write:*/err write:*deleted*", "warnings, on standard error"),
+    ("* runtime*", "write:*/err", "warnings, on standard error"),
     ("* begin", "*:/var/cache/gosudacon/stages-*", "the snapshot of the registry"),
     ("create *", "umask", "022 while the container is made; then the caller's again"),
     ("create *", "mkdir:{root}* create:{root}/* write:{root}/* renameat:{root}/*", "state.json and config.json"),
@@ -51,6 +51,7 @@ ENGINE = (
     ("delete *", "unlinkat:{root}/* rmdir:{root}/*", "the state directory"),
 )
 
+_OUTPUT = "create:*/hooks.out seccomp:SECCOMP_SET_MODE_FILTER"
 _PLACE = "umask mkdirat create:*/rootfs/*"  # "on PLACE": the place is made if it is missing
 _NEW_MOUNT = f"fsopen fsmount move_mount; fsconfig mount_setattr {_PLACE}"
 _ATTACH = f"move_mount; mount_setattr {_PLACE}"
@@ -176,8 +177,8 @@ DOES = {
     "MakeReadOnlyClassic": "mount",
     # hooks
     "OpenHook": "",
-    "OpenOutputs": "create:/*",
-    "RunHook": "clone setpgid dup2 execve; prctl:PR_SET_PDEATHSIG umask chdir fchdir seccomp:SECCOMP_SET_MODE_FILTER",
+    "OpenOutputs": "create:*/hooks.out",
+    "RunHook": f"clone setpgid dup2 execve; prctl:PR_SET_PDEATHSIG umask chdir fchdir {_OUTPUT}",
     # seccomp
     "CompileSeccomp": "; seccomp:* *:/var/cache/gosudacon/seccomp*",  # the library tries out what the kernel can do
     "HoldSysAdmin": "",
@@ -258,7 +259,7 @@ SAID = {
     "Mask MakeReadOnly": r"(/\S+)",
     "OpenSource": r"(/\S+) for",
     "BindRoot": r"filesystem (/\S+) on",
-    "RunHook": r"hook (/\S+)",
+    "RunHook": r"hook (/[^\s,]+)",
     "WriteIdMaps": r"(\w+_map)",
     "LimitDevices": r"([bc] [0-9*]+:[0-9*]+ [rwm]+)",
 }
@@ -289,7 +290,10 @@ class Traced:
         """create, start, whatever is done ``then``, and delete."""
         self.runtime.created.append(bundle.id)
         words = [*self.strace("create"), *self.plain, "--root", self.runtime.root, "create", *options, "--bundle"]
-        with subprocess.Popen([*words, bundle.path, bundle.id], stdin=subprocess.DEVNULL) as create:
+        with (
+            (bundle.path / "err").open("w") as err,
+            subprocess.Popen([*words, bundle.path, bundle.id], stdin=subprocess.DEVNULL, stderr=err) as create,
+        ):
             try:
                 eventually(lambda: create.poll() is not None or self.runtime.status(bundle) == "created", 20, "create")
                 assert create.poll() is None, "create has failed"
@@ -337,6 +341,7 @@ def rich(bundle: Bundle) -> Bundle:
             "hostname": "rich",
             "domainname": "example",
             "hooks": {kind: hook for kind in kinds},
+            "annotations": {"run.oci.hooks.stdout": str(bundle.path / "hooks.out")},
             "process": {
                 "args": ["/bin/sleep", "1000"],
                 "terminal": True,
