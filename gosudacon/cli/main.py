@@ -78,7 +78,7 @@ def _command(invocation: parser.Invocation) -> int:
 
 def _diagnosed(error: Error | OSError, invocation: parser.Invocation) -> Error | OSError:
     """The error with its place and a hint, as far as they can be found; nothing that happens here may hide it."""
-    caller, settings = invocation.caller, invocation.globals["config"]
+    caller, settings = invocation.caller, invocation.globals["config-file"]
     if isinstance(error, StateError) and caller is None and invocation.command != "start":
         return error  # an everyday answer to callers, not worth another import
     try:

@@ -59,7 +59,7 @@ def _place(error: Error, spec: Spec) -> str:
         line, column = position(where, spec)
     if not line:
         return where
-    place = f"{layout.CONFIG}:{line}:{column}"
+    place = f"{spec.options.config or layout.CONFIG}:{line}:{column}"
     return f"{place}: {where}" if where else place
 
 
