@@ -32,7 +32,6 @@ from gosudacon.stages.hooks.program import Program, exec_failed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
     from gosudacon.schema.types import Features, Hook
 
@@ -165,7 +164,7 @@ class RunHook(Step):
     stderr: str
 
     @classmethod
-    def restored(cls, version: int, fields: dict[str, Any]) -> Step:
+    def restored(cls, version: int, fields: dict[str, object]) -> Step:
         """Version 1 had no ``stdout`` and ``stderr``, and an empty ``env`` where none was listed."""
         if version == 1:
             version, fields = 2, {**fields, "stdout": "", "stderr": ""}
