@@ -4,15 +4,15 @@ The source is a path of the host, so the runtime opens it: as a detached copy (o
 propagation, flags and id mapping at once, while nothing can see it, and that init attaches with one
 move_mount(2). That needs no more calls than binding inside the container does, works where the container's
 root cannot reach the source (user namespaces), and nothing mounted in the container before can redirect it.
-Two kinds of sources are copied by init: those inside the container's root, which are to show what earlier mounts
-have put there, and all of a caller without privilege, who cannot copy mounts of its own namespace. mount(2) serves
-kernels before 5.12.
+Three kinds of sources are copied by init: those inside the container's root, which are to show what earlier mounts
+have put there, those in a user namespace, as far as its root can reach them, so that the kernel locks their flags, and
+all of a caller without privilege, who cannot copy mounts of its own namespace. mount(2) serves kernels before 5.12.
 """
 
 from __future__ import annotations
 
 from _stat import S_ISDIR
-from errno import EINVAL, ENOTDIR, EPERM
+from errno import EACCES, EINVAL, ENOENT, ENOTDIR, EPERM
 
 from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
         inside: str
         idmap: str
         idmap_tree: bool
+
+
+#: Why the container's root may not copy what the runtime can: it may not go there, or mounts below are locked.
+_UNREACHABLE = (EACCES, EINVAL, ENOENT, ENOTDIR)
 
 
 class _BindStep(MountStep):
@@ -208,6 +212,32 @@ class BindHere(_BindStep, Bind):
         self.attach(context, self.copy(context))
 
 
+class BindLocked(BindHere):
+    """As `BindHere`, or the runtime's copy where the container's root cannot reach the source.
+
+    In a copy that is made in the user namespace, the kernel locks the flags that the source has: the container cannot
+    take them away later either.
+    """
+
+    how = " [in the container, if it can reach that]"
+
+    def mount(self, context: Context) -> None:
+        spare = context.own(Held).sources.pop(self.index)
+        try:
+            fd = self.copy(context)
+        except OSError as error:
+            if error.errno not in _UNREACHABLE:
+                posix.close(spare)
+                raise
+            fd = spare
+        except BaseException:
+            posix.close(spare)
+            raise
+        else:
+            posix.close(spare)
+        self.attach(context, fd)
+
+
 class BindClassic(_BindStep):
     """mount(2) with MS_BIND onto /proc/self/fd/N, then MS_REMOUNT for the flags."""
 
@@ -352,6 +382,9 @@ def _steps(host: Host, options: Options, common: Fields, copy: _CopyFields, agai
         yield kinds[1](again=again, atime_tree=options.recursive[2], **common, **copy)
     else:
         yield kinds[2](**common, **copy)
+        if copy["locked"] and not copy["idmap"] and not options.copy_link and not common["source"].startswith("/proc/"):
+            yield BindLocked(again=again, atime_tree=options.recursive[2], **common, **copy)
+            return
         yield kinds[3](index=copy["index"], again=again, atime_tree=options.recursive[2], **common)
 
 

@@ -144,6 +144,7 @@ DOES = {
     "Bind": _ATTACH,
     "BindOrLink": f"; symlinkat {_ATTACH.replace(';', '')}",
     "BindHere": f"open_tree {_ATTACH}",
+    "BindLocked": f"{_ATTACH} open_tree",
     "BindHereOrLink": f"; symlinkat open_tree {_ATTACH.replace(';', '')}",
     "BindClassic": _CLASSIC,
     "BindClassicOrLink": f"; symlinkat {_CLASSIC.replace(';', '')}",
@@ -434,7 +435,8 @@ def story(traced: Traced, make_bundle: Callable[..., Bundle], console_socket: Co
         traced.life(joining(second, pid, "pid", "network", "ipc", "uts"))
 
     traced.life(rich(first), *socket, then=beside_the_first)
-    traced.life(in_user_namespace(third), then=lambda: traced.call("exec", third.id, "true"))
+    in_user_namespace(third).add_mount("/mnt", "bind", str(third.path), "bind")
+    traced.life(third, then=lambda: traced.call("exec", third.id, "true"))
     traced.life(bare(fourth), then=lambda: traced.call("exec", fourth.id, "true"))
     fifth.update({"linux": {"rootfsPropagation": "shared"}})
     file = scratch / "mounts.json"

@@ -193,3 +193,25 @@ def test_sysfs_of_the_host(mapped: Bundle, words: list[str]) -> None:
     assert "shared" not in below[0].propagation
     mapped.add_namespace("network")
     assert mounts_inside(mapped)["/sys"].has("ro") == ("ro" in words)
+
+
+@pytest.mark.parametrize("word", ["ro", "nosuid", "nodev", "noexec", "noatime"])
+def test_the_container_cannot_unlock(mapped: Bundle, sources: Path, word: str) -> None:
+    """Its root has all rights in its user namespace, and still not those over the host's flags."""
+    mapped.add_mount("/mnt", "bind", str(sources / word), "rbind")
+    mapped.add_mount("/home", "bind", str(sources / word), "rbind", "ro", "nosuid")
+
+    def look(_inside: Inside) -> Any:
+        from gosudacon.linux import mount
+
+        results = []
+        for place in ("/mnt", "/mnt/sub", "/home"):
+            try:
+                mount.mount(None, place, None, 0x1000 | 0x20 | (1 << 21))
+            except OSError as error:
+                results.append(error.errno)
+            else:
+                results.append(0)
+        return results
+
+    assert run_inside(mapped, look) == [1, 1, 1]
