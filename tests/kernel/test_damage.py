@@ -14,7 +14,7 @@ import pytest
 from tests.support.bundle import Bundle
 from tests.support.cgroups import hierarchies, mode
 from tests.support.needs import needs
-from tests.support.runtime import Completed, Runtime
+from tests.support.runtime import Completed, Runtime, messages
 
 pytestmark = needs("runtime:gosudacon")
 
@@ -112,7 +112,7 @@ STATES: dict[str, Damage] = FILES | {
 def one_line(result: Completed, *words: str) -> None:
     """The command failed, with one record that has the words."""
     assert result.returncode != 0 and result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1 and "internal error" not in result.stderr, result.stderr
+    assert len(messages(result.stderr)) == 1 and "internal error" not in result.stderr, result.stderr
     for word in words:
         assert word in result.stderr
 

@@ -149,7 +149,7 @@ def test_a_limit_in_force(make_jail: MakeJail) -> None:
 
 def test_refused_limit(make_jail: MakeJail) -> None:
     """A refused limit is an error that names its place."""
-    with pytest.raises(Error, match=r"write 4096 to cpuset\.cpus") as caught:
+    with pytest.raises(Error, match=r'failed to write "4096": write cpuset\.cpus') as caught:
         make_jail({"cpu": {"cpus": "4096"}}).start()
     assert caught.value.where == "linux.resources.cpu.cpus"
     assert caught.value.stage == "cgroups"

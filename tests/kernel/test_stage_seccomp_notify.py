@@ -143,7 +143,7 @@ def test_no_agent(scratch: Path) -> None:
     """No agent is an error before there is a process."""
     path = str(scratch / "nobody.sock")
     engine = creation(path)
-    with pytest.raises(Error, match=r"connect to the seccomp agent .*no such file or directory") as caught:
+    with pytest.raises(Error, match=r"failed to connect with seccomp agent .*no such file or directory") as caught:
         engine.run()
     assert caught.value.where == "linux.seccomp.listenerPath"
     assert engine.context.pid == 0

@@ -15,7 +15,7 @@ import pytest
 
 from tests.security.conftest import facts
 from tests.support.bundle import Bundle
-from tests.support.runtime import Runtime, runtime_command
+from tests.support.runtime import Runtime, messages, runtime_command
 
 Caller = Callable[[Runtime, str], None]
 Introspect = Callable[..., dict[str, str]]
@@ -42,7 +42,7 @@ def test_what_is_no_id_runs_nothing(runtime: Runtime, bundle: Bundle, text: str)
         write(bundle, key, form.format(text))
         result = runtime.run(bundle)
         assert (result.returncode, result.stdout) == (1, ""), (key, text)
-        assert len(result.stderr.splitlines()) == 1
+        assert len(messages(result.stderr)) == 1
 
 
 @pytest.mark.parametrize("text", ["null", "[null]"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.bundle import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, messages
 
 Bundles = Callable[..., Bundle]
 
@@ -94,7 +94,7 @@ def test_a_file_that_is_no_configuration(runtime: Runtime, bundle: Bundle) -> No
         bundle.config_path.write_bytes(data)
         for verb in ("run", "create"):
             result = runtime.call(verb, "--bundle", bundle.path, bundle.id, check=False)
-            assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), (name, result)
+            assert (result.returncode, result.stdout, len(messages(result.stderr))) == (1, "", 1), (name, result)
             assert "internal error" not in result.stderr and len(result.stderr) < 1000, (name, result.stderr)
         assert not (runtime.root / bundle.id).exists()
 
@@ -112,7 +112,7 @@ def test_any_value_anywhere(runtime: Runtime, bundle: Bundle, start: int) -> Non
         result = runtime.run(bundle, limit=20)
         assert "internal error" not in result.stderr, (place, value, result.stderr)
         assert result.returncode in (0, 1), (place, value, result)
-        assert result.returncode == 0 or (result.stderr.count("\n") == 1 and result.stdout == ""), (
+        assert result.returncode == 0 or (len(messages(result.stderr)) == 1 and result.stdout == ""), (
             place,
             value,
             result,
@@ -169,7 +169,7 @@ def test_a_long_namespace_path(runtime: Runtime, bundle: Bundle, kind: str) -> N
     bundle.add_namespace(kind, "/proc/1/ns/" + "x" * 66_000)
     bundle.set("process.args", ["echo", "started"])
     result = runtime.run(bundle)
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert (result.returncode, result.stdout, len(messages(result.stderr))) == (1, "", 1)
     assert "name too long" in result.stderr
     bundle.add_namespace(kind, "/" * 3000 + "/proc/self/ns/uts")
     result = runtime.run(bundle)
@@ -196,7 +196,7 @@ def test_long_values(runtime: Runtime, make_bundle: Bundles, change: dict[str, A
     """The kernel's own error, in one line of some length."""
     bundle = make_bundle(["true"], {"process": change})
     result = runtime.run(bundle)
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert (result.returncode, result.stdout, len(messages(result.stderr))) == (1, "", 1)
     assert message in result.stderr[-2000:], result.stderr[-300:]
 
 

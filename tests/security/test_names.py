@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import PARENT
 from tests.support import cgroups
 from tests.support.bundle import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, messages
 
 NO_NAMES = [
     *("", ".", "..", "../x", "a/b", "/", "/abs", "a/../b", "new\nline", "a\tb", "sp ace", "a\\b", "ü", "\x7f", "a:b"),
@@ -38,7 +38,7 @@ def test_what_is_no_id_is_refused_by_every_command(runtime: Runtime, bundle: Bun
     for name in NO_NAMES:
         for command in ("create", "run"):
             result = runtime.call(command, "--bundle", bundle.path, "--", name, check=False)
-            assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, (command, name)
+            assert result.returncode == 1 and len(messages(result.stderr)) == 1, (command, name)
     for name in NO_NAMES[:8]:
         for words in (["start"], ["state"], ["kill"], ["delete"], ["delete", "--force"]):
             assert runtime.call(*words, "--", name, check=False).returncode == 1, (words, name)
@@ -146,7 +146,10 @@ def refused(runtime: Runtime, bundle: Bundle) -> str:
     """The one line of the message; nothing has run."""
     bundle.set("process.args", ["echo", "started"])
     result = runtime.run(bundle)
-    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), (bundle.config["linux"], result)
+    assert (result.returncode, result.stdout, len(messages(result.stderr))) == (1, "", 1), (
+        bundle.config["linux"],
+        result,
+    )
     assert not runtime.root.exists() or os.listdir(runtime.root) == []
     return result.stderr
 
@@ -188,7 +191,7 @@ def test_other_names(runtime: Runtime, bundle: Bundle) -> None:
         bundle.config = copy.deepcopy(good)
         bundle.set("process.args", ["echo", "started"]).set(key, value)
         result = runtime.run(bundle)
-        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1), (key, value, result)
+        assert (result.returncode, result.stdout, len(messages(result.stderr))) == (1, "", 1), (key, value, result)
 
 
 # G11: kernel parameters.

@@ -177,3 +177,9 @@ def _input(given: str | IO[Any] | int | None, scratch: Path) -> IO[Any]:
     if isinstance(given, int):
         return os.fdopen(os.dup(given), "rb", buffering=0)
     return Path(os.devnull).open("rb") if given is None else os.fdopen(os.dup(given.fileno()), "rb", buffering=0)
+
+
+def messages(text: str) -> list[str]:
+    """The lines on standard error that are for callers: all but the hint, of which there is one at most, at the end."""
+    lines = text.splitlines()
+    return lines[:-1] if lines and lines[-1].startswith("hint: ") else lines
