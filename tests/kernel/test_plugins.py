@@ -426,6 +426,8 @@ def test_an_observer_that_was_removed(site: Site, bundle: Bundle) -> None:
 @pytest.mark.vm
 def test_restored_is_edited(gpu: Runtime, bundle: Bundle, scratch: Path) -> None:
     """A container that is restored is edited as when it was created."""
+    # A sleep that was interrupted by the checkpoint may be over when it is restored.
+    bundle.set("process.args", ["sh", "-c", "while :; do sleep 0.1; done"])
     asking(gpu, bundle)
     pid = gpu.pid(bundle)
     gpu.call("checkpoint", "--image-path", scratch / "images", bundle.id, limit=60)
