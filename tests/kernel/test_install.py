@@ -54,6 +54,9 @@ def _probe(installation: Installation, code: str) -> None:
     installation.install()
 
 
+SHIM = "containerd-shim-gosudacon-v1"
+
+
 def _builds(installation: Installation) -> set[Path]:
     return set((installation.prefix / "lib/gosudacon").iterdir())
 
@@ -207,7 +210,7 @@ def test_installing_again_keeps_one_build_before(installation: Installation) -> 
     assert first in _builds(installation) and len(_builds(installation)) == 2
     installation.install()
     assert first not in _builds(installation) and len(_builds(installation)) == 2
-    assert sorted(path.name for path in installation.command.parent.iterdir()) == ["gosudacon"]
+    assert {path.name for path in installation.command.parent.iterdir()} <= {"gosudacon", SHIM}
 
 
 @needs("compiler")
@@ -307,7 +310,7 @@ def test_a_command_that_does_not_work_is_not_installed(installation: Installatio
     assert result.returncode == 1
     assert "does not work" in result.stderr
     assert (installation.command.read_bytes(), _builds(installation)) == good
-    assert sorted(path.name for path in installation.command.parent.iterdir()) == ["gosudacon"]
+    assert {path.name for path in installation.command.parent.iterdir()} <= {"gosudacon", SHIM}
 
 
 @pytest.mark.parametrize("name", ["", ".", "../x", "a/b", "a b", "x\n"])
@@ -432,3 +435,25 @@ def test_no_codec_is_looked_for_without_finders(with_launcher: Installation) -> 
     _probe(with_launcher, "\n    ".join(lines))
     result = subprocess.run([with_launcher.command], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("utf-8\nutf-8\nnone\nnone\nFalse\n", "")
+
+
+@needs("compiler")
+def test_the_shim_goes_with_the_command(with_launcher: Installation) -> None:
+    with_launcher.install()
+    shim = with_launcher.command.with_name(SHIM)
+    result = subprocess.run([shim, "-v"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(f"{SHIM}:\n  Version: ")
+    with_launcher.install("--name", "other")
+    assert shim.with_name("containerd-shim-other-v1").exists()
+    assert with_launcher.uninstall("--name", "other").returncode == 0
+    assert not shim.with_name("containerd-shim-other-v1").exists()
+    assert shim.exists()
+
+
+def test_a_shim_that_is_not_ours_stays(installation: Installation) -> None:
+    shim = installation.command.with_name(SHIM)
+    shim.parent.mkdir(parents=True)
+    shim.write_text("mine")
+    result = installation.install(check=False)
+    assert (result.returncode, "is not gosudacon's" in result.stderr) == (1, True)
+    assert shim.read_text() == "mine" and not installation.command.exists()
