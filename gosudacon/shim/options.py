@@ -28,7 +28,7 @@ class Options:
 
 
 def decode(packed: Message | None) -> Options:
-    """The options as they came: those of runc, or what the options table of any other runtime becomes, or none.
+    """The options as they came: those of runc, or what the table of any other runtime becomes; none of any else.
 
     The table is TOML, in the message or in a file that it names. Raises `protobuf.ProtobufError` for what is no
     message, `ValueError` for what is no TOML, OSError.

@@ -40,8 +40,9 @@ class Reaper:
 
     def claim(self, pid: int, ended: Claim) -> None:
         """Call ``ended`` when the process has ended; now, if it has."""
-        if pid in self._unclaimed:
-            ended(*self._unclaimed.pop(pid))
+        end = self._unclaimed.pop(pid, None)
+        if end is not None and not _is_child(pid):
+            ended(*end)
         else:
             self._claims[pid] = ended
 
@@ -62,3 +63,12 @@ class Reaper:
             claim(status, when)
         elif self._expecting:
             self._unclaimed[pid] = status, when
+
+
+def _is_child(pid: int) -> bool:
+    """Whether there is a child of this number, not reaped yet: then what ended under it before was another one."""
+    try:
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from gosudacon.base.errors import Error
 from gosudacon.shim import arguments, options, place, rootfs, stdio
 from gosudacon.shim.loop import READ, Loop
+from gosudacon.shim.reaper import Reaper
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import protobuf
 
@@ -160,3 +163,53 @@ def test_the_loop_goes_on() -> None:
     os.close(writer)
     assert called == ["ready", "first", "second"]
     assert [str(error) for error in reported] == ["bad"]
+
+
+@pytest.fixture
+def reaper() -> Iterator[Reaper]:
+    """A reaper, with SIGCHLD blocked as in a shim."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    yield Reaper(Loop(lambda _error: None))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def child(status: int) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(status)
+    return pid
+
+
+def test_an_end_before_the_claim(reaper: Reaper) -> None:
+    """Is remembered while somebody may claim it, and forgotten then."""
+    ends: list[int] = []
+    reaper.expect()
+    early, other = child(3), child(4)
+    for pid in (early, other):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    reaper._collect(0)
+    reaper.claim(early, lambda status, _when: ends.append(os.waitstatus_to_exitcode(status)))
+    assert ends == [3]
+    reaper.expected()
+    reaper.claim(other, lambda status, _when: ends.append(status))
+    assert ends == [3]
+
+
+def test_a_number_that_is_used_again(reaper: Reaper) -> None:
+    """What ended under it before is not the end of the child that has it now."""
+    ends: list[int] = []
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(5)
+    reaper.expect()
+    reaper._unclaimed[pid] = 0, 0
+    reaper.claim(pid, lambda status, _when: ends.append(os.waitstatus_to_exitcode(status)))
+    assert ends == []
+    os.close(reader)
+    os.close(writer)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    reaper._collect(0)
+    assert ends == [5]
