@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.daemon import Completed, Containerd, checked, own_shim, wrapper
+from tests.clients.daemon import Completed, Containerd, Template, checked, own_shim, wrapper
 from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
 from tests.clients.image import write_image
 from tests.clients.output import collect, patient
@@ -24,11 +24,13 @@ USER_IMAGE = "docker.io/gosudacon/busybox:user"
 
 
 @pytest.fixture(scope="session")
-def shims(machine: None) -> None:
-    """The directory for the sockets of shims, whose place is fixed."""
+def shims(machine: None) -> Iterator[None]:
+    """The directory for the sockets of shims, whose place is fixed; no template of ours stays."""
     if shutil.which("containerd") is None or shutil.which("ctr") is None:
         pytest.skip("needs program:containerd")
     Path("/run/containerd/s").mkdir(parents=True)
+    yield
+    Template.kill()
 
 
 @pytest.fixture(scope="session")

@@ -47,12 +47,26 @@ def own_shim(command: Sequence[str]) -> Path:
     return shim
 
 
-def template(shim: Path) -> subprocess.Popen[bytes]:
-    """The template of all shims, which would come with the first of them, and stay."""
-    process = subprocess.Popen([shim, "template"], stdin=subprocess.DEVNULL, cwd="/")
-    title = Path(f"/proc/{process.pid}/cmdline")
-    eventually(lambda: title.read_bytes().startswith(b"gosudacon-shim-template"), 20, "the template")
-    return process
+class Template:
+    """The template of all shims, which would come with the first of them, and stay; there is one at a time."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def begin(cls, shim: Path) -> None:
+        """Have one."""
+        if cls.process is None:
+            cls.process = subprocess.Popen([shim, "template"], stdin=subprocess.DEVNULL, cwd="/")
+            title = Path(f"/proc/{cls.process.pid}/cmdline")
+            eventually(lambda: title.read_bytes().startswith(b"gosudacon-shim-template"), 20, "the template")
+
+    @classmethod
+    def kill(cls) -> None:
+        """Have none, without a warning to it."""
+        if cls.process is not None:
+            cls.process.kill()
+            cls.process.wait()
+            cls.process = None
 
 
 def wrapper(command: Sequence[str], target: Path) -> Path:
@@ -91,7 +105,8 @@ class Containerd:
         self, base: Path, namespace: str, runtime: Path, cri: str = "", version: int = 2, shim: Path | None = None
     ) -> None:
         self.shim = shim
-        self._template = None if shim is None else template(shim)
+        if shim is not None:
+            Template.begin(shim)
         self.base = base
         self.namespace = namespace
         self.runtime = runtime
@@ -132,14 +147,13 @@ class Containerd:
 
     def own_processes(self) -> list[int]:
         """The daemon and the template."""
-        return [process.pid for process in (self._process, self._template) if process is not None]
+        return [process.pid for process in (self._process, Template.process) if process is not None]
 
     def kill_template(self) -> None:
         """Kill the template of its shims, and make another one."""
-        assert self.shim is not None and self._template is not None
-        self._template.kill()
-        self._template.wait()
-        self._template = template(self.shim)
+        assert self.shim is not None
+        Template.kill()
+        Template.begin(self.shim)
 
     @property
     def state(self) -> Path:
@@ -206,7 +220,5 @@ class Containerd:
                 kill(shim)
 
     def stop(self) -> None:
-        """End the daemon, and the template of its shims."""
+        """End the daemon."""
         end(self._process, 20)
-        if self._template is not None:
-            end(self._template, 20)

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
-from tests.clients.daemon import own_shim, template
+from tests.clients.daemon import Template, own_shim
 from tests.clients.ttrpc_client import (
     ALREADY_EXISTS,
     DATA,
@@ -38,7 +38,6 @@ from tests.clients.ttrpc_client import (
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
-from tests.support.processes import end
 from tests.support.runtime import runtime_command
 from tests.support.timing import eventually, seconds
 
@@ -55,15 +54,13 @@ def kind(shims: None, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def program(kind: str) -> Iterator[Path]:
-    """The shim under test; ours with a template, which would otherwise come with the first test and stay."""
+def program(kind: str) -> Path:
+    """The shim under test; ours with a template."""
     if kind == "runc":
-        yield Path(shutil.which("containerd-shim-runc-v2") or "")
-        return
+        return Path(shutil.which("containerd-shim-runc-v2") or "")
     shim = own_shim(runtime_command())
-    forks = template(shim)
-    yield shim
-    end(forks, 20)
+    Template.begin(shim)
+    return shim
 
 
 class Task:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import IMAGE, new_name
-from tests.clients.daemon import Completed, Containerd
+from tests.clients.daemon import Completed, Containerd, Template
 from tests.clients.output import collect as collect_output
 from tests.clients.tasks import collect, finish, pid, shim_of, status
 from tests.support import processes
@@ -84,9 +84,7 @@ def test_template_killed(ctr: Containerd, leftovers: Watch, run: Run, detached: 
 
 def test_no_template(ctr: Containerd, leftovers: Watch, run: Run) -> None:
     """The first start makes one."""
-    assert ctr._template is not None
-    ctr._template.kill()
-    ctr._template.wait()
+    Template.kill()
     assert run("echo hi").stdout == "hi\n"
     assert run("echo again").stdout == "again\n"
     (made,) = templates()
