@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gosudacon.wire.protobuf import Message
 
 _FLUSH = 5.0  # seconds for the last events
+_FIRST_LOOK = 120.0  # seconds that containerd has for a connection, however busy the machine is
 _LOOK = 30.0  # seconds between looks for containers that nobody will delete any more
 
 
@@ -41,7 +42,7 @@ class Shim:
         self._server = Server(self.loop, place.listener, self.tasks.methods(), self.report)
         self._workers: set[Worker] = set()
         self.ending = False
-        self.loop.later(_LOOK, self._look)
+        self.loop.later(_FIRST_LOOK, self._look)
 
     def run(self) -> None:
         """Serve until the end."""

@@ -82,11 +82,16 @@ def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
     posix.close(request.stdin)
     place = Place(given.address, given.namespace, group_of(bundle, given.id), parameters["socket_dir"])
     met = place.join(given.id)
-    _write_address(bundle, place.address)
-    if not met:
-        _settle(request, given, bundle)
-        ttrpc = posix.fsdecode(request.environment.get(b"TTRPC_ADDRESS", b"")) or parameters["containerd_ttrpc_address"]
-        shim = Shim(place, ttrpc)
+    try:
+        _write_address(bundle, place.address)
+        if not met:
+            _settle(request, given, bundle)
+            events = posix.fsdecode(request.environment.get(b"TTRPC_ADDRESS", b""))
+            shim = Shim(place, events or parameters["containerd_ttrpc_address"])
+    except BaseException:
+        if not met:
+            place.release()
+        raise
     answer(connection, True, _said(place.address, 3 if parameters["instance_id"] else 2))
     return None if met else shim
 
