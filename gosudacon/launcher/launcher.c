@@ -444,7 +444,8 @@ static void start_by_template(long argc, char **argv, char **envp)
     call(SYS_close, fd, 0, 0, 0, 0);
     if (!size || got < 0)
         return;
-    call(SYS_exit_group, answer[0] != '0' || !write_all(answer[0] == '0' ? 1 : 2, answer + 1, size - 1), 0, 0, 0, 0);
+    got = write_all(answer[0] == '0' ? 1 : 2, answer + 1, size - 1);
+    call(SYS_exit_group, answer[0] != '0' || !got, 0, 0, 0, 0);
 }
 
 static size_t put_number(char *to, uint64_t value)

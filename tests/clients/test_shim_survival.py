@@ -7,11 +7,14 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gosudacon.wire import containerd as wire
+from gosudacon.wire import protobuf
 from tests.clients.conftest import IMAGE, new_name
 from tests.clients.daemon import Completed, Containerd, Template
 from tests.clients.output import collect as collect_output
@@ -215,3 +218,43 @@ def test_no_descriptor_of_another_container(ctr: Containerd, detached: Detached)
         assert not [link for link in links for other in names if other != name and other in link]
     for name in names:
         finish(ctr, name)
+
+
+def test_a_start_that_fails(ctr: Containerd, scratch: Path) -> None:
+    """Says why on standard error, and leaves no socket."""
+    assert ctr.shim is not None
+    (scratch / "config.json").write_text("{}")
+    (scratch / ".address").mkdir()
+    words: list[str | Path] = [ctr.shim, "-namespace", "n", "-address", "/none", "-id", "x", "start"]
+    before = {*Path("/run/containerd/s").iterdir()}
+    result = subprocess.run(words, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("containerd-shim-gosudacon-v1: ") and "is a directory" in result.stderr
+    assert {*Path("/run/containerd/s").iterdir()} == before
+
+
+def test_nothing_to_delete(ctr: Containerd, scratch: Path) -> None:
+    """Answered by the launcher where the container's state is gone, by Python where there never was any."""
+    assert ctr.shim is not None
+    (scratch / "rootfs").mkdir()
+    words: list[str | Path] = [
+        ctr.shim,
+        "-namespace",
+        "n",
+        "-address",
+        "/none",
+        "-id",
+        "x",
+        "-bundle",
+        scratch,
+        "delete",
+    ]
+    answers = []
+    for link in (False, True):
+        if link:
+            (scratch / "gosudacon").symlink_to(scratch / "gone")
+        result = subprocess.run(words, cwd=scratch, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        answers.append(protobuf.decode(wire.DELETE_RESPONSE, result.stdout))
+    for answer in answers:
+        assert (answer["pid"], answer["exit_status"]) == (0, 137)
+        assert abs(answer["exited_at"]["seconds"] - time.time()) < 60
