@@ -35,7 +35,8 @@ DEFAULT_NODES = (
     ("/dev/urandom", "c", 1, 9),
     ("/dev/tty", "c", 5, 0),
 )
-_SAFE = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC  # the same numbers as MS_*
+# Of a node of the host's: read-only keeps its owner and mode, not what is written to the device. As numbers also MS_*.
+_SAFE = mount.MOUNT_ATTR_RDONLY | mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
 _LINKS = (
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),

@@ -171,12 +171,12 @@ def test_what_the_host_lacks(hidden: Bundle, kernel: tuple[int, int] | None) -> 
 
 
 @pytest.mark.parametrize("kernel", [None, (5, 10)], ids=["by descriptor", "mount(2)"])
-def test_bound_devices_are_nosuid_and_noexec(hidden: Bundle, kernel: tuple[int, int] | None) -> None:
+def test_bound_devices_are_read_only_nosuid_and_noexec(hidden: Bundle, kernel: tuple[int, int] | None) -> None:
     found = mountinfo(run_inside(hidden.map_users(), kernel=kernel))
     devices = [
         each for each in found if each.point.startswith("/dev/") and each.root.count("/") == 1 and each.root != "/"
     ]
-    assert len(devices) == 6 and all(each.has("nosuid", "noexec") and not each.has("nodev") for each in devices)
+    assert len(devices) == 6 and all(each.has("ro", "nosuid", "noexec") and not each.has("nodev") for each in devices)
 
 
 def test_nodes_are_bound_where_they_cannot_be_made(hidden: Bundle) -> None:

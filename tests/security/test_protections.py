@@ -66,6 +66,17 @@ def null_of_the_host(scratch: Path) -> Iterator[Path]:
     namespaces.unmount("/dev/null")
 
 
+def test_a_bound_device_is_not_the_containers(runtime: Runtime, bare: Bundle, null_of_the_host: Path) -> None:
+    """In a user namespace that maps the host's root: the container can write to it, and not give it away."""
+    for name in ("bounding", "effective", "permitted"):
+        bare.config["process"]["capabilities"][name] += ["CAP_CHOWN", "CAP_FOWNER", "CAP_SETUID"]
+    bare.map_users(0)
+    script = "exec 2>/dev/null; for f in /dev/*; do chmod 600 $f; chown 5 $f; done; echo x >/dev/null && echo written"
+    assert says(runtime, bare, script).strip() == "written"
+    status = null_of_the_host.stat()
+    assert (status.st_mode & 0o7777, status.st_uid) == (0o666, 0)
+
+
 @pytest.mark.parametrize("users", ["shared", "mapped"])
 def test_what_masks_a_file_is_not_the_containers(
     runtime: Runtime, bare: Bundle, null_of_the_host: Path, users: str
