@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from rich import box
+import re
+
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from gosudacon.base import jsonio
 from gosudacon.pipeline.step import PHASES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from gosudacon.base.errors import ConfigError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _SIDE_STYLE = {"runtime": "cyan", "container": "magenta"}
 _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
+_SIDE, _STAGE = 11, 17  # columns
 _OTHER = {"runtime": "container", "container": "runtime"}
 
 
@@ -61,10 +63,13 @@ def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> 
     steps = plan.to_json()
     shown = [step for step in steps if not stages or step["stage"] in stages]
     _edits(console, plan)
+    heading = f" {'side':{_SIDE}}{'stage':{_STAGE}}what is done"
+    console.print(Text(f"\n{heading}", "dim underline"), no_wrap=True, overflow="ignore", crop=False)
     for phase in PHASES:
         rows = [step for step in shown if step["phase"] == phase]
         if rows:
-            console.print(_phase(phase, rows, steps, narrow=bool(stages)))
+            for line in _phase(phase, rows, steps, console.width, narrow=bool(stages)):
+                console.print(line, no_wrap=True, overflow="ignore", crop=False)
     _footnotes(console, plan, host, shown)
 
 
@@ -89,35 +94,48 @@ def _edits(console: Console, plan: Plan) -> None:
         console.print(f"[{style}]{sign} {escape(change['path'])}[/] {escape(' → '.join(values))}")
 
 
-def _phase(phase: str, rows: list[Row], steps: list[Row], narrow: bool) -> Table:
-    table = Table(
-        title=f"[bold]{phase}[/]",
-        title_justify="left",
-        title_style="",
-        box=box.SIMPLE_HEAD,
-        show_header=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        expand=False,
-    )
-    table.add_column("side", width=9)
-    table.add_column("stage", width=15)
-    table.add_column("what", overflow="fold")
+def _phase(phase: str, rows: list[Row], steps: list[Row], width: int, narrow: bool) -> Iterator[Text]:
+    yield Text()
+    yield Text(phase, "bold")
     for step in rows:
+        side, style = step["side"], _SIDE_STYLE[step["side"]]
         if "waits_for" in step and not narrow:
             waited = steps[step["waits_for"]]
-            barrier = f"waits until {_OTHER[step['side']]} has done: {waited['what']}"
-            table.add_row(f"[dim]{step['side']}[/]", "[dim]⇄[/]", f"[dim italic]{escape(_cut(barrier))}[/]")
-        mark = " [yellow]↺[/]" if step["undone_by_delete"] else ""
-        table.add_row(
-            f"[{_SIDE_STYLE[step['side']]}]{step['side']}[/]",
-            escape(step["stage"]),
-            escape(step["what"]) + mark,
-        )
-    return table
+            barrier = f"waits until {_OTHER[side]} has done: {waited['what']}"
+            yield from _row((side, "⇄", _cut(barrier)), ("dim", "dim", "dim italic"), width)
+        what = f"{step['what']} ↺" if step["undone_by_delete"] else step["what"]
+        yield from _row((side, step["stage"], what), (style, "", ""), width)
+
+
+def _row(cells: tuple[str, str, str], styles: tuple[str, str, str], width: int) -> Iterator[Text]:
+    """The lines of a row; no name is broken, and nothing is behind the last word."""
+    for number, part in enumerate(_wrapped(cells[2], max(width - _SIDE - _STAGE - 1, 24))):
+        line = Text(" ")
+        for cell, style, size in zip(cells[:2], styles[:2], (_SIDE, _STAGE), strict=True):
+            line.append(("" if number else cell).ljust(size), style)
+        line.append(part, styles[2])
+        if part.endswith("↺"):
+            line.stylize("yellow", len(line) - 1)
+        yield line
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of a text, broken behind blanks and what joins names; a name that is longer than a line, anywhere."""
+    lines, line = [], ""
+    for word in re.split(r"(?<=[ |,+])", text):
+        while len(line) + len(word.rstrip()) > width:
+            if not line:
+                line, word = word[:width], word[width:]
+            lines.append(line.rstrip())
+            line = ""
+        line += word
+    return [*lines, line.rstrip()]
 
 
 def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, object]]) -> None:
+    console.print()
+    if any("waits_for" in step for step in shown):
+        console.print("[dim]⇄[/] one side waits for the other")
     if any(step["undone_by_delete"] for step in shown):
         console.print("[yellow]↺[/] outlives the command; undone by delete and when a step fails")
     for note in plan.amended:

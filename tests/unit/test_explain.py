@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,16 @@ def test_table_in_a_pipe(bundle: Path, config: dict[str, Any]) -> None:
     phases = [line.strip() for line in lines if line.strip() in PHASES]
     assert phases == ["prepare", "isolate", "mount", "pivot", "confine", "start"]
     assert "mount proc on /proc" in result.stdout
+    assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
+    assert "what is done" in result.stdout and "⇄ one side waits" in result.stdout and "↺ outlives" in result.stdout
     assert "host: Linux" in lines[-1] or "assumed" in lines[-1]
+
+
+def test_no_name_is_broken(bundle: Path, config: dict[str, Any]) -> None:
+    """However many namespaces, controllers and capabilities there are."""
+    write(bundle, config)
+    words = set(re.split(r"[ |,+():\n]+", explain(bundle).stdout))
+    assert {"CLONE_NEWPID", "CLONE_NEWNET", "CLONE_NEWIPC", "CLONE_NEWUTS", "CLONE_NEWNS"} <= words
 
 
 def test_json_holds_every_step_with_its_place(bundle: Path, config: dict[str, Any]) -> None:
