@@ -13,6 +13,7 @@ from gosudacon.shim import dialogue
 SOCKETS = "/run/containerd/s"
 STATES = "/run/containerd/gosudacon"
 _GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+BACKLOG = 4096  # clients that wait to be accepted: more than the kernel allows by default is not to be had (listen(2))
 _LARGEST = 16 << 20
 _TRIES = 20
 
@@ -72,7 +73,7 @@ class Place:
         finally:
             posix.umask(before)
         try:
-            listener.listen(128)
+            listener.listen(BACKLOG)
             posix.link(draft, self.path)
             return True
         except FileExistsError:

@@ -93,7 +93,7 @@ def listen(path: str) -> _socket.socket | None:
         listener.bind(draft)
     finally:
         posix.umask(before)
-    listener.listen(128)
+    listener.listen(place.BACKLOG)
     try:
         if _connects(path):
             posix.unlink(draft)
