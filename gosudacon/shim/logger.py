@@ -6,6 +6,8 @@ a byte on it (containerd's package runtime/v2/logging).
 
 from __future__ import annotations
 
+import _signal
+
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import process
@@ -27,7 +29,11 @@ def start(name: str, id: str, namespace: str) -> tuple[int, int, int]:
         _execute(words, (out[0], err[0], ready[1]), {"CONTAINER_ID": id, "CONTAINER_NAMESPACE": namespace})
     for fd in (out[0], err[0], ready[1]):
         posix.close(fd)
-    posix.read(ready[0], 1)
+    try:
+        posix.read(ready[0], 1)
+    except BaseException:  # a signal: nobody will hear of this logger
+        posix.kill(pid, _signal.SIGKILL)
+        raise
     posix.close(ready[0])
     ended, status = posix.waitpid(pid, posix.WNOHANG)
     if ended:

@@ -14,7 +14,7 @@ from gosudacon.base.errors import Error
 from gosudacon.linux.cgroup import processes
 from gosudacon.shim import beginning, dialogue, jobs, options
 from gosudacon.shim.server import Refused
-from gosudacon.shim.task import Container, Process
+from gosudacon.shim.task import GIVEN_UP, NEVER_RAN, Container, Process
 from gosudacon.shim.worker import Failed
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import ttrpc
@@ -240,16 +240,17 @@ class Tasks:
 
     def _start_exec(self, process: Process, reply: Reply) -> None:
         container = process.container
-        if container.ending:
-            raise Refused(ttrpc.FAILED_PRECONDITION, f"container {container.id} init process is not running")
         if process.status != wire.CREATED or process.starting:
             raise Refused(ttrpc.UNKNOWN, f"cannot start a {_STATES[process.status]} process")
+        if container.ending:
+            process.tell_end(NEVER_RAN, 0)
+            raise Refused(ttrpc.FAILED_PRECONDITION, f"container {container.id} init process is not running")
         self._shim.reaper.expect()
 
         def done(outcome: Note | Failed) -> None:
             if isinstance(outcome, Failed):
                 reply.fail(ttrpc.UNKNOWN, f"OCI runtime exec failed: {outcome}")
-                process.tell_end(255, 0)
+                process.tell_end(NEVER_RAN, 0)
             else:
                 process.pid = int(outcome["pid"])  # type: ignore[call-overload]
                 process.status = wire.RUNNING
@@ -334,9 +335,10 @@ class Tasks:
     def _delete_exec(self, process: Process, reply: Reply) -> None:
         if process.starting or process.status not in (wire.CREATED, wire.STOPPED):
             raise Refused(ttrpc.UNKNOWN, "cannot delete a running process")
+        answer = {"pid": process.pid, **_exit_of(process)}
         process.close()
         del process.container.execs[process.exec_id]
-        reply.send({"pid": process.pid, **_exit_of(process)})
+        reply.send(answer)
 
     def _delete_container(self, container: Container, reply: Reply) -> None:
         self._expect(container, "delete", wire.CREATED, wire.STOPPED)
@@ -367,7 +369,7 @@ class Tasks:
     def _give_up(self, container: Container, reply: Reply) -> None:
         """Containerd wants no container that is still being made."""
         if container.worker is not None:
-            container.worker.end()
+            container.worker.end(GIVEN_UP)
         container.when_given_up(lambda: reply.fail(ttrpc.NOT_FOUND, "container not created"))
 
     def checkpoint(self, _request: Message, _reply: Reply) -> None:

@@ -9,7 +9,10 @@ import _signal
 from collections import deque
 
 from gosudacon.base import posix
+from gosudacon.base.errors import Error, reason
 from gosudacon.container import exited
+from gosudacon.container.state import Container as Recorded
+from gosudacon.container.state import Store
 from gosudacon.linux import oom
 from gosudacon.linux.cgroup import processes
 from gosudacon.linux.process import exit_status
@@ -33,8 +36,12 @@ if TYPE_CHECKING:
     Names = tuple[str, str, str]
 
 _PATIENCE = 10.0  # seconds that other processes of a container may outlive its init without its end being told
+_LAST_PATIENCE = 1.0  # seconds that a worker has for undoing what it has done when containerd cleans up
 _GRACE = 2.0  # seconds that a logger has to read what is left
 _OUT_OF_MEMORY = 137  # the exit status of a process that was killed
+NEVER_RAN = 255  # the exit status of a process that could not be started
+GIVEN_UP = "given up: containerd has asked for the container's end"
+_STOPPED = "cannot exec in a stopped container: it has stopped meanwhile"
 
 
 class Process:
@@ -81,7 +88,9 @@ class Process:
         self._logger = 0
 
     def close(self) -> None:
-        """It is deleted: nobody wants what it may still write."""
+        """It is deleted: nobody wants what it may still write, and one that never ran has no other end."""
+        if not self.pid and not self.starting and self.status != wire.STOPPED:
+            self.tell_end(NEVER_RAN, 0)
         self.kept.close()
         if self._logger:
             self.container.shim.loop.later(_GRACE, lambda: self._end_logger(_signal.SIGTERM))
@@ -150,8 +159,11 @@ class Container:
 
         def begin() -> None:
             self._busy = True
-            if alone is None or not alone(finished):
-                self.worker = self.shim.worker(job, finished, noted)
+            try:
+                if alone is None or not alone(finished):
+                    self.worker = self.shim.worker(job, finished, noted)
+            except (Error, OSError) as error:
+                finished(Failed(reason(error)))
 
         def finished(outcome: Note | Failed) -> None:
             self.worker = None
@@ -215,7 +227,7 @@ class Container:
         if self.init.status in (wire.PAUSED, wire.PAUSING):
             processes.thaw(self.cgroups)  # frozen processes do not die with it
         for worker in self._executing.values():
-            worker.end()
+            worker.end(_STOPPED)
         if self.shares_pid_namespace and self.cgroups:
             self.shim.worker(lambda _: processes.kill_all(self.cgroups) or {}, lambda _: self.check_end())  # type: ignore[func-returns-value]
         self.shim.loop.later(_PATIENCE, self._tell_end)

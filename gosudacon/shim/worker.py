@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _PACKET = 1 << 16
 _TEXT = 1 << 13  # characters of an error's text: callers show a line
 _ROOM = _socket.CMSG_SPACE(4 * 16)  # for the descriptors of one note
+_ORPHANED = _signal.SIGUSR1
+_LAST_PATIENCE = 1.0  # seconds that a worker may live on without the shim
 _PATIENCE = 5.0  # seconds that a worker has for undoing what it has done, once it is told to end
 
 
@@ -81,24 +83,40 @@ class Worker:
         noted: Callable[[Note, list[int]], None] | None = None,
         kept: Sequence[int] = (),
     ) -> None:
-        mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        shim = posix.getpid()
-        self.pid = posix.fork()
-        if not self.pid:
-            _main(job, theirs, kept, shim)
-        theirs.close()
-        mine.setblocking(False)
         self._loop = loop
         self._done = done
         self._noted = noted
-        self._channel = mine
         self._over = False
-        loop.watch(mine.fileno(), READ, self._read)
+        self._why = ""  # it was told to end
+        try:
+            self._fork(job, kept)
+        except OSError as error:  # no more processes or descriptors: an outcome like others, and not before its time
+            self._over = True
+            failure = Failed(f"cannot have a worker: {errors.reason(error)}")
+            loop.later(0, lambda: done(failure))
 
-    def end(self) -> None:
-        """Have it undo what it has done and end, or be killed."""
+    def _fork(self, job: Job, kept: Sequence[int]) -> None:
+        mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        self._channel = mine
+        mine.setblocking(False)
+        try:
+            self._loop.watch(mine.fileno(), READ, self._read)
+            shim = posix.getpid()
+            self.pid = posix.fork()
+        except OSError:
+            self._loop.forget(mine.fileno())
+            mine.close()
+            theirs.close()
+            raise
+        if not self.pid:
+            _main(job, theirs, kept, shim)
+        theirs.close()
+
+    def end(self, why: str, patience: float = _PATIENCE) -> None:
+        """Have it undo what it has done and end, or be killed after so many seconds; ``why`` is what it fails with."""
+        self._why = why
         self._signal(_signal.SIGTERM)
-        self._loop.later(_PATIENCE, self.kill)
+        self._loop.later(patience, self.kill)
 
     def kill(self) -> None:
         """End it at once; what it has begun is half done."""
@@ -133,7 +151,7 @@ class Worker:
             posix.killpg(self.pid, _signal.SIGKILL)
         except OSError:
             pass
-        failure = Failed("the worker was killed")
+        failure = Failed(self._why or "the worker was killed")
         failure.killed = True
         self._finish(failure)
 
@@ -143,7 +161,7 @@ class Worker:
             assert isinstance(result, dict)
             self._finish(result)
         elif "failure" in note:
-            self._finish(Failed(str(note["failure"])))
+            self._finish(Failed(self._why if note["interrupted"] and self._why else str(note["failure"])))
         elif self._noted is not None:
             self._noted(note, descriptors)
 
@@ -170,20 +188,30 @@ def _main(job: Job, channel: _socket.socket, kept: Sequence[int], shim: int) -> 
         try:
             outcome = {"result": {**job(reporter), "warnings": reporter.warnings}}
         except Exception as error:  # noqa: BLE001 - the shim tells containerd
-            outcome = {"failure": errors.shortened(errors.reason(error), _TEXT)}
-        except interrupt.Interrupted:
-            outcome = {"failure": "given up: containerd has asked for the container's end"}
+            outcome = {"failure": errors.shortened(errors.reason(error), _TEXT), "interrupted": False}
+        except interrupt.Interrupted as error:
+            outcome = {"failure": str(error), "interrupted": True}
         reporter.send(outcome)
     finally:
         posix._exit(0)
 
 
 def _settle(shim: int) -> None:
-    """Be a process as a command's is: signals as after execve(2), a group of its own, and no life after the shim."""
-    process.set_pdeathsig(_signal.SIGKILL)
-    if posix.getppid() != shim:
-        posix._exit(1)
+    """Be a process as a command's is: signals as after execve(2), a group of its own, and little life after the shim.
+
+    When that dies the job is interrupted and undone, for only its worker knows all that a hook has started; but not
+    for long: whoever cleans up waits.
+    """
     posix.setpgid(0, 0)
     process.restore_signals()
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # as Python has it, and `process.restore_signals` in the container
     interrupt.arm()
+    _signal.signal(_ORPHANED, _be_orphaned)
+    process.set_pdeathsig(_ORPHANED)
+    if posix.getppid() != shim:
+        posix._exit(1)
+
+
+def _be_orphaned(_number: int, _frame: object) -> None:
+    _signal.setitimer(_signal.ITIMER_REAL, _LAST_PATIENCE)  # SIGALRM kills
+    posix.kill(posix.getpid(), _signal.SIGTERM)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
 from gosudacon.shim import arguments, options, place, rootfs, stdio
 from gosudacon.shim.loop import READ, Loop
 from gosudacon.shim.reaper import Reaper
+from gosudacon.shim.worker import Failed, Reporter, Worker
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import protobuf
 
@@ -213,3 +217,78 @@ def test_a_number_that_is_used_again(reaper: Reaper) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     reaper._collect(0)
     assert ends == [5]
+
+
+def test_no_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot be had is an outcome like others: who waits for it hears of it, and nothing stays open."""
+    outcomes: list[object] = []
+    loop = Loop(lambda error: outcomes.append(error))
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(posix, "fork", fork)
+    before = len(os.listdir("/proc/self/fd"))
+    made = Worker(loop, lambda _reporter: {}, outcomes.append)
+    assert outcomes == []
+    made.end("no matter")
+    loop.later(0.01, loop.stop)
+    loop.run()
+    (failure,) = outcomes
+    assert isinstance(failure, Failed) and "cannot have a worker" in str(failure)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def run(job: Callable[[], dict[str, object]], act: Callable[[Worker], None]) -> object:
+    """What comes of a job whose worker is ended as soon as it says that it is at it."""
+    loop = Loop(lambda error: pytest.fail(str(error)))
+    outcomes: list[object] = []
+
+    def done(outcome: object) -> None:
+        outcomes.append(outcome)
+        loop.stop()
+
+    def work(reporter: Reporter) -> dict[str, object]:
+        reporter.send({"at": "it"})
+        return job()
+
+    made = Worker(loop, work, done, lambda _note, _descriptors: act(made))
+    loop.run()
+    os.waitpid(made.pid, 0)
+    (outcome,) = outcomes
+    return outcome
+
+
+def deaf() -> dict[str, object]:
+    """A job that cannot be interrupted."""
+    interrupt.defer()
+    time.sleep(1000)
+    return {}
+
+
+def test_why_a_worker_was_ended() -> None:
+    """Is what its job fails with, however it ends; without a reason that is a signal's name."""
+    sleep: Callable[[], dict[str, object]] = lambda: time.sleep(1000) or {}  # type: ignore[func-returns-value]  # noqa: E731
+    assert str(run(sleep, lambda worker: worker.end("the reason"))) == "the reason"
+    assert str(run(deaf, lambda worker: worker.end("the reason", 0.05))) == "the reason"
+    assert str(run(sleep, lambda worker: os.kill(worker.pid, signal.SIGTERM))) == "interrupted by SIGTERM"
+    killed = run(sleep, lambda worker: os.kill(worker.pid, signal.SIGKILL))
+    assert isinstance(killed, Failed) and killed.killed and str(killed) == "the worker was killed"
+
+
+@pytest.mark.parametrize("job", [lambda: time.sleep(1000), deaf])
+def test_a_worker_whose_shim_dies(job: Callable[[], object]) -> None:
+    """Ends soon, even if it cannot be interrupted."""
+    reader, writer = os.pipe()
+    shim = os.fork()
+    if shim == 0:
+        loop = Loop(lambda _error: None)
+        Worker(loop, lambda _: (os.write(writer, b"x"), job(), {})[2], lambda _: None, kept=[writer])
+        os.close(writer)
+        signal.pause()
+    os.close(writer)
+    assert os.read(reader, 1) == b"x"
+    os.kill(shim, signal.SIGKILL)
+    os.waitpid(shim, 0)
+    assert os.read(reader, 1) == b""  # the end of the worker, which has the other end
+    os.close(reader)
