@@ -1,4 +1,4 @@
-"""What shims are asked by our own programs, over the same socket: to expect a container, and what they have."""
+"""What shims are asked by our own programs, over the same socket: to expect or end a container, and what they have."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 SERVICE = "gosudacon.shim.v1.Shim"
 METHODS: Mapping[str, tuple[Schema, Schema]] = {
     "Reserve": ({"id": (1, "string")}, {}),
+    "Abandon": ({"id": (1, "string")}, {}),
     "List": ({}, {"pid": (1, "uint32"), "namespace": (2, "string"), "ids": (3, ["string"])}),
 }
 _PATIENCE = 5.0  # seconds for an answer
+_LAST_PATIENCE = 2.5  # the same for `abandon`: containerd gives the action ``delete`` five, for all of it
 _CHUNK = 1 << 16
 
 
@@ -30,6 +32,14 @@ def reserve(path: str, id: str) -> bool:
     """
     reply = _ask(path, "Reserve", {"id": id})
     return reply is not None
+
+
+def abandon(path: str, id: str) -> None:
+    """Have the shim at ``path`` end the container ``id`` and what it does to it; it may not be there.
+
+    Raises `Error` if there is one that does not answer.
+    """
+    _ask(path, "Abandon", {"id": id}, _LAST_PATIENCE)
 
 
 def listed(path: str) -> Message | None:
@@ -46,8 +56,8 @@ def answers(path: str) -> bool:
     return True
 
 
-def _ask(path: str, method: str, message: Message) -> Message | None:
-    connection = _connect(path)
+def _ask(path: str, method: str, message: Message, patience: float = _PATIENCE) -> Message | None:
+    connection = _connect(path, patience)
     if connection is None:
         return None
     asked, answered = METHODS[method]
@@ -70,9 +80,9 @@ def _ask(path: str, method: str, message: Message) -> Message | None:
         connection.close()
 
 
-def _connect(path: str) -> _socket.socket | None:
+def _connect(path: str, patience: float = _PATIENCE) -> _socket.socket | None:
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    connection.settimeout(_PATIENCE)
+    connection.settimeout(patience)
     try:
         connection.connect(path)
     except OSError as error:

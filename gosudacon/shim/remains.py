@@ -7,7 +7,7 @@ import time
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.container import delete, query
-from gosudacon.shim import rootfs
+from gosudacon.shim import dialogue, rootfs
 from gosudacon.shim.place import remove_empty
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import protobuf
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 STATE = "gosudacon"  # in the bundle: a link to the container's state directory
 _KILLED = 137
+_LONGEST = 4096  # bytes of an address
 
 
 def note(bundle: str, root: str, id: str) -> None:
@@ -37,6 +38,7 @@ def remove(given: Arguments) -> bytes:
         root, _, id = posix.readlink(f"{bundle}/{STATE}").rpartition("/")
     except FileNotFoundError:  # it never came to a container
         id = ""
+    _end_work(bundle, given.id)
     if id:
         pid = _pid(root, id)
         delete.delete(root, id, force=True)
@@ -44,6 +46,16 @@ def remove(given: Arguments) -> bytes:
     rootfs.unmount(f"{bundle}/rootfs")
     answer = {"pid": pid, "exit_status": _KILLED, "exited_at": wire.timestamp(time.time_ns())}
     return protobuf.encode(wire.DELETE_RESPONSE, answer)
+
+
+def _end_work(bundle: str, id: str) -> None:
+    """Have the shim, if it lives, end what it does to the container: a hook may hang, and hold the state's lock."""
+    try:
+        with open(f"{bundle}/address", "rb", buffering=0) as file:
+            address = posix.fsdecode(file.read(_LONGEST) or b"")
+        dialogue.abandon(address.removeprefix("unix://"), id)
+    except (Error, OSError):  # none is there, or none that answers
+        return
 
 
 def _pid(root: str, id: str) -> int:

@@ -73,6 +73,14 @@ class Tasks:
         self._shim.loop.later(_RESERVED, lambda: self._reserved.discard(id))
         reply.send({})
 
+    def abandon(self, request: Message, reply: Reply) -> None:
+        """containerd cleans up after this shim: end the container and what is being done to it."""
+        container = self._making.get(request["id"]) or self._containers.get(request["id"])
+        if container is None:
+            reply.send({})
+        else:
+            container.abandon(lambda: reply.send({}))
+
     def list(self, _request: Message, reply: Reply) -> None:
         """What is here."""
         ids = sorted({**self._containers, **self._making})

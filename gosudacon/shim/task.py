@@ -176,6 +176,19 @@ class Container:
         self._jobs.append(begin)
         self._next()
 
+    def abandon(self, call: Callable[[], None]) -> None:
+        """End it, and the worker that is at it, in a second; call it when none is any more."""
+        if self.worker is not None:
+            self.worker.end(GIVEN_UP, _LAST_PATIENCE)
+        if self.init.pid and not self.ending:  # it has not been reaped
+            posix.kill(self.init.pid, _signal.SIGKILL)
+
+        def done(finished: Callable[[Note | Failed], None]) -> bool:
+            finished({})
+            return True
+
+        self.queue(lambda _: {}, lambda _: call(), alone=done)
+
     def _next(self) -> None:
         if not self._busy and self._jobs:
             self._jobs.popleft()()
