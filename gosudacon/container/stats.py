@@ -31,6 +31,7 @@ CPUSET_FLAGS = (
     "sched_load_balance",
     "sched_relax_domain_level",
 )
+PURPOSE = "tell what the container uses"
 _LINK = ("Bytes", "Packets", "Errors", "Dropped")
 
 
@@ -42,8 +43,7 @@ def collect(container: Container) -> dict[str, object]:
     cgroups: dict[str, str] = container.data["cgroups"]
     if not cgroups:
         raise Error("the container has no cgroup, so nothing of what it uses is accounted")
-    accounting = [name for name in cgroups if name and "=" not in name] or [""]
-    whereabouts.require(container, accounting, "tell what the container uses")
+    whereabouts.require(container, accounting(cgroups), PURPOSE)
     if set(cgroups) - {""}:
         from gosudacon.container import stats_v1
 
@@ -55,6 +55,11 @@ def collect(container: Container) -> dict[str, object]:
     data["intel_rdt"] = {}
     data["network_interfaces"] = links(container.data["pid"])
     return data
+
+
+def accounting(cgroups: Mapping[str, str]) -> list[str]:
+    """The controllers of the hierarchies that account: not those that only have a name, nor v2's beside v1's."""
+    return [name for name in cgroups if name and "=" not in name] or [""]
 
 
 def sparse(fields: Mapping[str, Value]) -> dict[str, Value]:

@@ -53,7 +53,7 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
         rootfs.unmount(place)
         raise
     data = work.container.data
-    names = ("pid", "cgroups", "shares_pid_namespace", "annotations")
+    names = ("pid", "start_time", "cgroups", "shares_pid_namespace", "annotations")
     return {**{name: data[name] for name in names}, "linux": linux, "told": work.told}
 
 

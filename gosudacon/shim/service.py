@@ -145,7 +145,10 @@ class Tasks:
 
     def stats(self, request: Message, reply: Reply) -> None:
         container = self._container(request)
-        found = self._shim.metrics(container) or container.metrics
+        try:
+            found = self._shim.metrics(container) or container.metrics
+        except Error as error:
+            raise Refused(ttrpc.FAILED_PRECONDITION, str(error)) from None
         if found is None:
             raise Refused(ttrpc.NOT_FOUND, "cgroup does not exist")
         reply.send({"stats": found})

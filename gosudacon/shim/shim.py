@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from gosudacon.base import errors, posix
-from gosudacon.container import metrics
+from gosudacon.container import host as hosts
+from gosudacon.container import metrics, stats, whereabouts
 from gosudacon.shim.loop import Loop
 from gosudacon.shim.publisher import Publisher
 from gosudacon.shim.reaper import Reaper
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gosudacon.pipeline.step import Host
     from gosudacon.shim.options import Options
     from gosudacon.shim.place import Place
     from gosudacon.shim.server import Reply
@@ -41,6 +43,7 @@ class Shim:
         self._publisher = Publisher(self.loop, ttrpc_address, place.namespace, self.report)
         self._server = Server(self.loop, place.listener, self.tasks.methods(), self.report)
         self._workers: set[Worker] = set()
+        self._host: Host | None = None  # gathered once: only the mount points of cgroups are asked for
         self.ending = False
         self.loop.later(_FIRST_LOOK, self._look)
 
@@ -84,7 +87,14 @@ class Shim:
         self._publisher.publish(event, fields)
 
     def metrics(self, container: Container) -> Message | None:
-        """What the container uses, as the fields of `wire.containerd.ANY`; None if its cgroups are gone."""
+        """What the container uses, as the fields of `wire.containerd.ANY`; None if its cgroups are gone.
+
+        Raises `Error` if its init has been moved out of them.
+        """
+        if self._host is None:
+            self._host = hosts.gather()
+        accounting = stats.accounting(container.cgroups)
+        whereabouts.require(container.recorded(), accounting, stats.PURPOSE, self._host)
         return metrics.collect(container.cgroups)
 
     def report(self, error: BaseException) -> None:

@@ -135,6 +135,7 @@ class Container:
         self.told: Listeners = []  # plugins that are told of its end
         self.annotations: dict[str, str] = {}
         self.shares_pid_namespace = False
+        self._start_time = 0  # of init, in clock ticks since boot
         self._ran_out_of_memory = False
         self.created = False
         self.worker: Worker | None = None
@@ -215,7 +216,13 @@ class Container:
         self.told, self.annotations = result["told"], result["annotations"]  # type: ignore[assignment]
         self.shares_pid_namespace = bool(result["shares_pid_namespace"])
         self.init.pid = int(result["pid"])  # type: ignore[call-overload]
+        self._start_time = int(result["start_time"])  # type: ignore[call-overload]
         self._watch_memory()
+
+    def recorded(self) -> Recorded:
+        """What the command line's operations ask of its state, without a look at that."""
+        data = {"cgroups": self.cgroups, "pid": self.init.pid, "start_time": self._start_time}
+        return Recorded(Store(self.root, self.id), data)
 
     def claim(self, process: Process) -> None:
         """Hear of the process's end."""
