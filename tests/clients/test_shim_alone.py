@@ -94,9 +94,9 @@ class Task:
         status: int = self.client.call("State", id=self.id, exec_id=exec_id).status
         return status
 
-    def exec(self, exec_id: str, script: str, **fields: Any) -> None:
+    def exec(self, exec_id: str, script: str, program: str = "/bin/sh", **fields: Any) -> None:
         """Add a process."""
-        process = {**self.bundle.config["process"], "args": ["/bin/sh", "-c", script]}
+        process = {**self.bundle.config["process"], "args": [program, "-c", script]}
         self.client.call("Exec", id=self.id, exec_id=exec_id, spec=any_of(f"{OCI}/Process", process), **fields)
 
     def kill(self, signal_: int = signal.SIGKILL, **fields: Any) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
+import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,16 @@ import pytest
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from tests.clients.test_shim_alone import RUNNING, Task, events, kind, program, refused, task
-from tests.clients.ttrpc_client import NOT_FOUND, REQUEST, Client, Failure, Lost, frame
+from tests.clients.ttrpc_client import (
+    FAILED_PRECONDITION,
+    NOT_FOUND,
+    REQUEST,
+    UNKNOWN,
+    Client,
+    Failure,
+    Lost,
+    frame,
+)
 from tests.support.needs import needs
 from tests.support.timing import eventually, seconds
 
@@ -115,6 +127,131 @@ def test_a_hook_that_hangs(task: Task) -> None:
         task.client.call("Shutdown", id=task.id)
         with pytest.raises((Failure, Lost)):
             other.finish(creating)
+
+
+@pytest.mark.parametrize("hook", ["createRuntime", "createContainer", "startContainer", "poststart"])
+@pytest.mark.parametrize("shim", ["lives", "killed"])
+def test_cleaning_up_while_a_hook_hangs(task: Task, hook: str, shim: str) -> None:
+    """containerd gives the action ``delete`` five seconds; then the hook is gone, with all that it has started."""
+    if task.kind == "runc":
+        return
+    mark = f"HOOK_OF={task.id}"
+    script = ["sh", "-c", "sleep 1000 & wait"]
+    task.bundle.set("hooks", {hook: [{"path": "/bin/sh", "args": script, "env": [mark, "PATH=/bin:/usr/bin"]}]})
+    with task.shim.client() as other:
+        fields = {"bundle": str(task.bundle.path), "options": task.options}
+        request = other.begin("Create", id=task.id, **fields)
+        if hook in ("startContainer", "poststart"):
+            other.finish(request)
+            request = other.begin("Start", id=task.id)
+        eventually(lambda: len(marked(mark)) == 2, what="the hook")
+        if shim == "killed":
+            os.kill(task.client.call("Connect", id=task.id).shim_pid, signal.SIGKILL)
+        begun = time.monotonic()
+        task.shim.delete()
+        assert time.monotonic() - begun < seconds(4)
+        with pytest.raises((Failure, Lost)):
+            other.finish(request)
+    eventually(lambda: not marked(mark), what="the end of the hook and its child")
+    if shim == "killed":
+        Path(task.shim.address.removeprefix("unix://")).unlink()
+
+
+def marked(variable: str) -> list[str]:
+    """The processes with this in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_cut_off_by_the_end(task: Task, scratch: Path) -> None:
+    """A process whose start waits when init ends fails with what happened."""
+    if task.kind == "runc":
+        return
+    task.run()
+    logger = scratch / "logger"  # which is waited for, as it does not say that it is ready
+    logger.write_text("#!/bin/sh\nexec sleep 1000\n")
+    logger.chmod(0o755)
+    task.exec("one", "true", stdout=f"binary://{logger}")
+    start = task.client.begin("Start", id=task.id, exec_id="one")
+    waiting = task.client.begin("Wait", id=task.id, exec_id="one")
+    assert not task.client.answered(start, 0.5)
+    task.kill()
+    with pytest.raises(Failure, match="stopped container"):
+        task.client.finish(start)
+    assert task.client.finish(waiting).exit_status == 255
+    eventually(lambda: not marked(f"CONTAINER_ID={task.id}"), what="the logger's end")
+
+
+@pytest.mark.parametrize("why", ["gone", "program", "stream", "deleted"])
+def test_waiting_for_what_never_starts(task: Task, scratch: Path, why: str) -> None:
+    """Is answered when that is clear."""
+    if task.kind == "runc" and why != "program":
+        return
+    task.run()
+    stdout = str(scratch / "none" / "out") if why == "stream" else ""
+    task.exec("one", "true", stdout=stdout, program="/no/such/program" if why == "program" else "/bin/sh")
+    waiting = task.client.begin("Wait", id=task.id, exec_id="one")
+    if why == "gone":
+        task.kill()
+        task.client.call("Wait", id=task.id)
+        assert not task.client.answered(waiting)
+    if why == "deleted":
+        task.client.call("Delete", id=task.id, exec_id="one")
+    else:
+        with pytest.raises(Failure) as info:
+            task.client.call("Start", id=task.id, exec_id="one")
+        assert info.value.code == (FAILED_PRECONDITION if why == "gone" else UNKNOWN)
+    answer = task.client.finish(waiting)
+    assert task.kind == "runc" or answer.exit_status == 255
+
+
+def test_many_clients_in_a_moment(task: Task) -> None:
+    """None is turned away while the shim does something else."""
+    if task.kind == "runc":
+        return
+    task.run()
+    shim = task.client.call("Connect", id=task.id).shim_pid
+    os.kill(shim, signal.SIGSTOP)
+    clients = []
+    try:
+        for _ in range(400):
+            client = socket.socket(socket.AF_UNIX)
+            clients.append(client)
+            client.setblocking(False)
+            client.connect(task.shim.address.removeprefix("unix://"))
+    finally:
+        os.kill(shim, signal.SIGCONT)
+        for client in clients:
+            client.close()
+    assert task.state() == RUNNING
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/pids").is_dir(), reason="needs cgroup v1")
+def test_statistics_of_one_that_was_moved(task: Task) -> None:
+    """Are refused: in its cgroup it is no more."""
+    if task.kind == "runc":
+        return
+    pid = task.run()
+    line = next(line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if ":pids:" in line)
+    home = Path(f"/sys/fs/cgroup/pids{line.split(':')[2]}")
+    other = Path(f"/sys/fs/cgroup/pids/{task.id}-other")
+    other.mkdir()
+    try:
+        (other / "cgroup.procs").write_text(str(pid))
+        assert "moved" in refused(FAILED_PRECONDITION, lambda: task.client.call("Stats", id=task.id))
+        (home / "cgroup.procs").write_text(str(pid))
+        assert task.client.call("Stats", id=task.id).stats.value
+    finally:
+        task.kill()
+        task.client.call("Wait", id=task.id)
+        eventually(lambda: not (other / "cgroup.procs").read_text(), what="the end")
+        other.rmdir()
 
 
 def test_noise(task: Task) -> None:

@@ -22,6 +22,7 @@ from tests.support.timing import eventually, seconds
 
 REQUEST, RESPONSE, DATA = 1, 2, 3
 NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED, INVALID_ARGUMENT, UNIMPLEMENTED = 5, 6, 8, 3, 12
+UNKNOWN, FAILED_PRECONDITION = 2, 9
 LARGEST = 4 << 20
 OCI = "types.containerd.io/opencontainers/runtime-spec/1"
 _HEADER = struct.Struct(">IIBB")
