@@ -53,8 +53,9 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
         rootfs.unmount(place)
         raise
     data = work.container.data
-    names = ("pid", "start_time", "cgroups", "shares_pid_namespace", "annotations")
-    return {**{name: data[name] for name in names}, "linux": linux, "told": work.told}
+    names = ("pid", "start_time", "cgroups", "shares_pid_namespace")
+    annotations = data["annotations"] if work.told else {}  # for nobody else: they may be too long for a packet
+    return {**{name: data[name] for name in names}, "annotations": annotations, "linux": linux, "told": work.told}
 
 
 def begin(container: Container, _reporter: Reporter) -> Result:

@@ -169,6 +169,13 @@ def marked(variable: str) -> list[str]:
     return found
 
 
+def test_long_annotations(task: Task) -> None:
+    """As many as Kubernetes allows, 256 KiB."""
+    task.bundle.set("annotations", {"long": "x" * (1 << 18)})
+    task.run()
+    assert task.state() == RUNNING
+
+
 def test_cut_off_by_the_end(task: Task, scratch: Path) -> None:
     """A process whose start waits when init ends fails with what happened."""
     if task.kind == "runc":
