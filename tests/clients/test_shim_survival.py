@@ -159,8 +159,7 @@ def test_shim_killed_in_a_creation(ctr: Containerd, scratch: Path, hooked: list[
         client.communicate(timeout=seconds(60))
     assert client.returncode != 0
     eventually(lambda: not list(ctr.states.glob("*")), 20, "the container's removal")
-    if processes.alive(hook):  # as with every runtime that is killed: nobody knows of it any more
-        os.kill(hook, signal.SIGKILL)
+    eventually(lambda: not processes.alive(hook), 20, "the end of the hook")
     ctr.ctr("tasks", "delete", "--force", name, check=False)
     ctr.ctr("containers", "delete", name, check=False)
     for socket in Path("/run/containerd/s").iterdir():
