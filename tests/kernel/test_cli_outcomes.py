@@ -53,6 +53,9 @@ FAILURES = [
     ("update", "--memory x ID", 1, "invalid value for memory: .*"),
     ("update", "--resources FILE ID", 1, ".*resources.*"),
     ("update", "STOPPED", 1, "container not running"),
+    ("mounts", "add STOPPED FILE", 1, ".*"),
+    ("trace", "EMPTY/none", 1, "open .*none: no such file or directory"),
+    ("shim", "nosuch", 1, ".*"),
     ("events", "--stats none", 1, "container does not exist"),
     ("events", "--interval x ID", 1, ".*interval.*"),
     ("checkpoint", "none", 1, "container does not exist"),
@@ -104,6 +107,7 @@ SUCCESSES: list[tuple[str, str, str | None]] = [
     ("spec", "--bundle EMPTY", ""),
     ("demo", "EMPTY/demo", None),
     ("explain", "NEW", None),
+    ("shim", "ps", None),
     ("explain", "--format json NEW", None),
     ("completion", "zsh", None),
     ("man", "", None),
@@ -112,8 +116,8 @@ SUCCESSES: list[tuple[str, str, str | None]] = [
     ("help", "run", None),
     ("--version", "", None),
 ]
-ELSEWHERE = {"install", "uninstall", "checkpoint", "restore"}
-"""Successes that test_install.py and test_checkpoint.py look at: they need a package of their own, or CRIU."""
+ELSEWHERE = {"install", "uninstall", "checkpoint", "restore", "mounts", "trace"}
+"""Successes that other files look at: they need a package of their own, CRIU, or a file that a test has made."""
 
 
 @pytest.fixture

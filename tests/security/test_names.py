@@ -126,7 +126,6 @@ NO_RESOURCES: list[dict[str, Any]] = [
     {"cpu": {"cpus": "0\n1"}},
     {"cpu": {"cpus": "../0"}},
     {"cpu": {"mems": "0;0"}},
-    {"devices": [{"allow": True, "access": "rwm\n"}]},
     {"devices": [{"allow": True, "type": "a\nb", "access": "r"}]},
     {"memory": {"limit": 1 << 63}},
     {"memory": {"limit": -(1 << 64)}},

@@ -30,6 +30,8 @@ _ROOTS = (
 )
 _NAMES = ("gosudacon", "runc", "crun")
 """What a runtime calls a directory of its own."""
+_CACHE = Path("/var/cache/gosudacon")
+"""Comes with the first container and goes with `uninstall`, whatever a test is about."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Watch:
             names = _NAMES if parent in _PRIVATE else ()
             with suppress(FileNotFoundError):
                 found |= {Path(parent) / name for name in os.listdir(parent) if self.token in name or name in names}
-        own = {root for root in self.roots}
+        own = {*self.roots, _CACHE}
         return {path for path in found if path not in own}
 
 
