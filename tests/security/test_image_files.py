@@ -70,7 +70,8 @@ KINDS = [
 def test_a_passwd_of_any_kind(runtime: Runtime, make_bundle: Bundles, user: int) -> None:
     """Nobody's home is in there: it is / then; and of what cannot be passed on, such as NUL, nothing is."""
     for kind in KINDS:
-        bundle = make_bundle(["sh", "-c", "echo $HOME"], {"process": {"user": {"uid": user, "gid": user}}})
+        process = {"user": {"uid": user, "gid": user}, "capabilities": {"ambient": []}}
+        bundle = make_bundle(["sh", "-c", "echo $HOME"], {"process": process})
         plant(bundle.rootfs / "etc/passwd", kind)
         result = runtime.run(bundle, limit=10)
         assert (result.returncode, result.stdout, result.stderr) == (0, "/\n", ""), (kind, result)
