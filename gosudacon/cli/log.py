@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LIMIT = 32 * 1024  # characters of a message
+_FACT_LIMIT = 1000  # characters of a hint, a step, a place
 _UNQUOTED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+"
 _SHORT = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
 _STDERR = ("", "/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
@@ -66,6 +67,7 @@ class Log:
 
     def _report(self, level: str, message: str, facts: Mapping[str, object]) -> None:
         """A record in the log, a line on standard error, and one with the hint."""
+        facts = {name: _fitting(value) for name, value in facts.items()}
         self._record(level, message, facts)
         if self.fd >= 0:
             _write(2, plain(message) + "\n")
@@ -86,6 +88,11 @@ class Log:
                 [f"{name}={_word(value)}" for name, value in shown.items()]
             )
         _write(self.fd if self.fd >= 0 else 2, line + "\n")
+
+
+def _fitting(value: object) -> object:
+    """What stands beside a message: a path or an argument in it may be of any length."""
+    return errors.shortened(value, _FACT_LIMIT) if isinstance(value, str) else value
 
 
 def open_log(options: Mapping[str, Any]) -> Log:

@@ -131,7 +131,6 @@ NO_RESOURCES: list[dict[str, Any]] = [
     {"memory": {"limit": -(1 << 64)}},
     {"pids": {"limit": 1 << 80}},
     {"cpu": {"shares": 1 << 70}},
-    {"cpu": {"shares": -1}},
 ]
 
 
@@ -165,14 +164,11 @@ OTHERS: list[tuple[str, Any]] = [
     ("linux.netDevices", {"../x": {}}),
     ("linux.netDevices", {"lo": {"name": "a/b"}}),
     ("linux.netDevices", {"lo": {"name": "x" * 16}}),
-    ("linux.devices", [{"path": "relative", "type": "c", "major": 1, "minor": 3}]),
     ("linux.devices", [{"path": "/dev/x\0y", "type": "c", "major": 1, "minor": 3}]),
     ("linux.devices", [{"path": "/dev/x", "type": "c", "major": 1 << 32, "minor": 3}]),
     ("linux.devices", [{"path": "/dev/x", "type": "c", "major": 1, "minor": 1 << 20 << 12}]),
     ("linux.mountLabel", 'a,b"c'),
     ("linux.rootfsPropagation", "shared,private"),
-    ("linux.maskedPaths", ["relative/../../x"]),
-    ("linux.readonlyPaths", ["relative"]),
     ("linux.maskedPaths", ["/proc/a\0b"]),
     ("root.path", "rootfs\0/x"),
     ("process.cwd", "relative"),

@@ -180,6 +180,6 @@ def _input(given: str | IO[Any] | int | None, scratch: Path) -> IO[Any]:
 
 
 def messages(text: str) -> list[str]:
-    """The lines on standard error that are for callers: all but the hint, of which there is one at most, at the end."""
-    lines = text.splitlines()
+    """The lines on standard error that tell of a failure, less the hint, of which there is one at most, at the end."""
+    lines = [line for line in text.splitlines() if " level=warning " not in line]
     return lines[:-1] if lines and lines[-1].startswith("hint: ") else lines
