@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import recorder
-from tests.support.processes import Process, descendants, end, kill
+from tests.support.processes import Process, descendants, end, kill, parent
 from tests.support.timing import eventually, seconds
 
 _CONFIG = """\
@@ -198,7 +198,7 @@ class Containerd:
         return set(self.ctr(kind, "list", "-q").stdout.split())
 
     def shims(self) -> set[Process]:
-        """The shims that run now."""
+        """The shims that run now, without what they have forked: that has their name until it is executed."""
         found = set()
         for process in descendants():
             try:
@@ -207,7 +207,8 @@ class Containerd:
                 continue
             if words[0].endswith((b"containerd-shim-runc-v2", b"containerd-shim-gosudacon-v1")):
                 found.add(process)
-        return found
+        pids = {process.pid for process in found}
+        return {process for process in found if parent(process.pid) not in pids}
 
     def remove_all(self) -> None:
         """Remove tasks and containers, if need be with their shims."""

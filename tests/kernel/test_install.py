@@ -129,6 +129,7 @@ def test_uninstall_clears_the_cache(installation: Installation, runtime: Runtime
     for name in ("gosudacon", "other"):
         installation.install("--name", name)
         command = Runtime([str(installation.prefix / "bin" / name)], runtime.root)
+        bundle.set("process.args", ["true"])
         bundle.set("linux.seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []})
         command.run(bundle)
     assert list(cache.glob("stages-*.json"))

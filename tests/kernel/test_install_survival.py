@@ -188,7 +188,7 @@ def test_interpreter_replaced_by_another_version(for_python: Installation, pytho
     if version in ("3.9", "3.10"):
         assert len(lines) == 1
     else:
-        assert len(lines) == 2 and "container does not exist" in lines[1]
+        assert len(lines) == 3 and "container does not exist" in lines[1]
 
 
 @needs("compiler")

@@ -41,6 +41,14 @@ def _stat(pid: int) -> list[str]:
     return [name, *rest.split()]
 
 
+def parent(pid: int) -> int:
+    """The number of a process's parent; 0 if the process is gone."""
+    try:
+        return int(_stat(pid)[2])
+    except OSError:
+        return 0
+
+
 def become_subreaper() -> None:
     """Have orphans among the descendants of this process become its children (``PR_SET_CHILD_SUBREAPER``)."""
     libc = ctypes.CDLL(None, use_errno=True)
