@@ -157,10 +157,16 @@ class MakeWorkingDirectory(Step):
 
     def run(self, context: Context) -> None:
         try:
-            posix.close(path.mkdir_in_root(context.root, self.path))
+            for part in self._parts():
+                posix.close(path.mkdir_in_root(context.root, part))
         except OSError as error:
             if error.errno != EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
                 raise
+
+    def _parts(self) -> list[str]:
+        """What is made in turn: also what a ``..`` leaves again, which chdir(2) has to pass."""
+        names = self.path.split("/")
+        return ["/".join(names[:at]) or "/" for at, name in enumerate(names) if name == ".."] + [self.path]
 
 
 def _chroot() -> None:

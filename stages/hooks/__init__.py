@@ -195,8 +195,8 @@ class RunHook(Step):
 
         Never the process's for a hook on the host's files: an image could have it load a library of its own.
         """
-        if self.env is None:
-            return context.environment
+        if self.env is None:  # the descriptors that LISTEN_FDS tells of are not passed on (sd_listen_fds(3))
+            return {name: value for name, value in context.environment.items() if not name.startswith(b"LISTEN_")}
         entries = [posix.fsencode(entry) for entry in self.env]
         return {entry[:at]: entry[at + 1 :] for entry in entries if (at := entry.find(b"=")) > 0}
 

@@ -69,11 +69,9 @@ def test_only_what_runs_can_be_saved(runtime: Runtime, bundle: Bundle, tmp_path:
 
 
 def test_help_tells_the_truth(runtime: Runtime) -> None:
-    """As Podman and CRI-O ask: whether it works, and by the words of an error, whether pods can be restored."""
-    enabled = json.loads(runtime.call("features").stdout)["annotations"]["org.opencontainers.runc.checkpoint.enabled"]
+    """As Podman and CRI-O ask: by the words of an error, whether pods can be restored. Help is no question."""
     found = runtime.call("checkpoint", "--help", check=False)
-    assert (found.returncode == 0) == (enabled == "true")
-    assert found.stdout.startswith("Usage") and (found.stderr == "") == (enabled == "true")
+    assert (found.returncode, found.stderr) == (0, "") and found.stdout.startswith("Usage")
     assert "flag needs an argument" in runtime.call("restore", "--lsm-mount-context", check=False).stderr
 
 

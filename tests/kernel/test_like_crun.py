@@ -12,7 +12,7 @@ from gosudacon.base.errors import ConfigError
 from gosudacon.container import idmaps
 from gosudacon.pipeline.step import Host, Spec
 from tests.support.bundle import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import Runtime, messages
 
 Bundles = Callable[..., Bundle]
 
@@ -80,7 +80,7 @@ def test_one_that_cannot_be_deleted(runtime: Runtime, make_bundle: Bundles) -> N
     runtime.create(created)
     result = runtime.delete(".", "--regex", check=False)
     assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+    (line,) = messages(result.stderr)
     assert running.id in line and "running" in line
     assert [runtime.status(bundle) for bundle in (running, created)] == ["running", "none"]
 
