@@ -13,7 +13,7 @@ import time
 from errno import EIO
 
 from gosudacon.base import posix
-from gosudacon.linux import abi, process
+from gosudacon.linux import abi, namespace, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Program:
         told, tell = posix.pipe()
         try:
             parent = posix.getpid()
-            pid = posix.fork()
+            pid = namespace.clone_child()  # os.fork of Python 3.12 reads /proc/self/stat, which may be the image's
             if pid == 0:
                 self._become(parent, stdio, tell)
             posix.close(tell)
