@@ -39,9 +39,13 @@ def test_containerd_killed_with_containers(ctr: Containerd, leftovers: Watch, de
     ctr.restart()
     leftovers.keep(*ctr.own_processes())
     assert (status(ctr, running), pid(ctr, running)) == ("RUNNING", first)
-    if status(ctr, ended) != "none":  # containerd 1.7 forgets, when it starts, a task that has no process
+    version = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    if version.lstrip("v").startswith("1.6."):
         assert status(ctr, ended) == "STOPPED"
         assert collect(ctr, ended) == 7
+    else:  # from 1.7 on it removes, when it starts, a task whose Pids are none
+        assert status(ctr, ended) == "none"
+        ctr.ctr("containers", "delete", ended)
     words: list[str | Path] = [
         "tasks",
         "exec",
