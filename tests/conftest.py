@@ -50,7 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Confi
 
 
 def pytest_configure() -> None:
-    """A shell that starts us in the background has us ignore these, and with us all that the tests start."""
+    """Signals as usual, and nothing of hypothesis's beside the sources."""
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(CHECKOUT / ".test-cache/hypothesis"))
+    # A shell that starts us in the background has us ignore these, and with us all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
