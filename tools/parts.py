@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tools import debian_root
 from tools.environments import make_venv, newest_python
-from tools.results import Result, from_elsewhere, read_report
+from tools.results import Result, from_elsewhere, read_report, second_report
 from tools.side_by_side import Job
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -33,6 +33,10 @@ LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "unit", "new
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
 OF_THE_KERNEL = ("tests/kernel/test_faults.py", "tests/security/test_propagation.py", "tests/kernel/test_leniency.py")
 """Long tests of what the kernel and the plan do, for which this machine's own run is enough."""
+SECOND_TRIES = 3
+"""Up to so many failed tests of a part are run once more; the report names those that pass then."""
+TESTS_FAILED = "exit status 1"
+"""What pytest ends with when tests have failed and nothing else is wrong."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
 
@@ -133,13 +137,24 @@ class Parts:
     ) -> Result:
         """Run pytest on a folder; ``limit`` is in seconds of a machine that does nothing else."""
         report = REPORTS / f"{re.sub(r'[^a-z0-9.]+', '_', name.lower())}.xml"
-        words = [str(python or self._tools(job)), "-B", "-m", "pytest", f"--junitxml={report}"]
-        words += ["-o", f"cache_dir={CACHE / 'pytest'}", *(options or []), *self.options, folder]
+        words = [str(python or self._tools(job)), "-B", "-m", "pytest", *(options or []), *self.options, folder]
+        words += ["-o", f"cache_dir={CACHE / 'pytest' / report.stem}"]
         extra = {**self._patience(), **(environment or {})}
-        # A folder of its own: pytest's shared one is emptied by whatever other session of pytest ends first.
-        with tempfile.TemporaryDirectory(prefix="gt-", ignore_cleanup_errors=True) as scratch:
-            result = job.timed(name, [*words, f"--basetemp={scratch}/t"], limit * self.slowness, extra)
+
+        def run(what: str, target: Path, *more: str) -> Result:
+            # A folder of its own: pytest's shared one is emptied by whatever other session of pytest ends first.
+            with tempfile.TemporaryDirectory(prefix="gt-", ignore_cleanup_errors=True) as scratch:
+                every = [*words, f"--basetemp={scratch}/t", f"--junitxml={target}", *more]
+                return job.timed(what, every, limit * self.slowness, extra)
+
+        result = run(name, report)
         result.cases = read_report(report)
+        if 0 < result.count("failed") <= SECOND_TRIES and result.note == TESTS_FAILED:
+            second = run(f"{name}, what failed once more", second_report(report), "--last-failed")
+            result.cases = read_report(report)
+            if second.passed and not result.count("failed"):
+                result.passed, result.note = True, "some at the second try, named below"
+            result.seconds += second.seconds
         if not result.cases:
             result.passed = False
             result.note = result.note or "no test was run"

@@ -12,7 +12,8 @@ from pathlib import Path
 class Result:
     """How a part went; ``cases`` are its tests by name with their outcomes.
 
-    These are passed, failed, skipped, and unmet: skipped for a need that another machine may meet.
+    These are passed, failed, skipped, unmet (skipped for a need that another machine may meet), and unsteady: failed,
+    and passed when it was run once more.
     """
 
     name: str
@@ -23,12 +24,25 @@ class Result:
 
     def count(self, outcome: str) -> int:
         """The number of tests with this outcome."""
-        wanted = ("skipped", "unmet") if outcome == "skipped" else (outcome,)
+        wanted = {"skipped": ("skipped", "unmet"), "passed": ("passed", "unsteady")}.get(outcome, (outcome,))
         return sum(value in wanted for value in self.cases.values())
 
 
+def second_report(path: Path) -> Path:
+    """Where the report of those tests is that were run once more, after those of ``path``."""
+    return path.parent / "second" / path.name
+
+
 def read_report(path: Path) -> dict[str, str]:
-    """Outcomes by test from a report in JUnit's format; nothing if there is none."""
+    """Outcomes by test from a report in JUnit's format and from its `second_report`; nothing if there is none."""
+    cases = _outcomes(path)
+    for name, outcome in _outcomes(second_report(path)).items():
+        if cases.get(name) == "failed" and outcome == "passed":
+            cases[name] = "unsteady"
+    return cases
+
+
+def _outcomes(path: Path) -> dict[str, str]:
     cases: dict[str, str] = {}
     if not path.exists():
         return cases
@@ -73,6 +87,10 @@ def report(results: list[Result], complete: bool) -> int:
         verdict = "ok" if result.passed else "FAILED"
         cells = "".join(f"{count:>8}" for count in counts)
         print(f"{result.name[:25]:26}{cells}{result.seconds:>9.0f}  {verdict}  {result.note}".rstrip())
+    for outcome, words in (("unsteady", "failed, and passed when run once more"), ("failed", "failed")):
+        for result in results:
+            for name in (name for name, value in result.cases.items() if value == outcome):
+                print(f"{words}: {name} ({result.name})")
     idle = never_run(results) if complete else []
     for name in idle:
         print(f"run nowhere: {name}")

@@ -59,6 +59,12 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
+SECOND_REPORT = """<testsuites><testsuite>
+<testcase classname="a" name="three"/>
+<testcase classname="a" name="four"/><testcase classname="a" name="four"><error/></testcase>
+</testsuite></testsuites>"""
+
+
 def test_reports(tmp_path: Path) -> None:
     (tmp_path / "r.xml").write_text(REPORT)
     cases = results.read_report(tmp_path / "r.xml")
@@ -70,6 +76,10 @@ def test_reports(tmp_path: Path) -> None:
         "a::four": "failed",
     }
     assert results.read_report(tmp_path / "none.xml") == {}
+    second = results.second_report(tmp_path / "r.xml")
+    second.parent.mkdir()
+    second.write_text(SECOND_REPORT)
+    assert results.read_report(tmp_path / "r.xml") == {**cases, "a::three": "unsteady"}
 
 
 def test_tests_that_ran_nowhere() -> None:
@@ -87,6 +97,14 @@ def test_the_closing_line_counts_checks_and_tests(capsys: pytest.CaptureFixture[
     found.append(results.Result("mypy", False, 1, "exit status 1"))
     assert results.report(found, complete=True) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 1 failed, 0 skipped"
+
+
+def test_the_end_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = {"a": "passed", "b": "unsteady", "c": "failed"}
+    assert results.report([results.Result("unit", False, 1, cases=cases)], complete=True) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "failed, and passed when run once more: b (unit)" in said and "failed: c (unit)" in said
+    assert said[-1] == "2 passed, 1 failed, 0 skipped"
 
 
 def test_version_of_an_interpreter(tmp_path: Path) -> None:

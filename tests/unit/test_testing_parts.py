@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually
+from tools import parts
 from tools.results import Result
 from tools.side_by_side import Job, Runner
 
@@ -83,6 +84,38 @@ def test_an_error_of_a_part_ends_the_others(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         runner(tmp_path, 2).run({"a": sleeps, "b": wrong})
+
+
+ONCE = """
+import pytest
+from pathlib import Path
+seen = Path(__file__).with_name("seen")
+def test_passes_at_the_second_try():
+    if not seen.exists():
+        seen.touch()
+        raise AssertionError
+def test_passes(): pass
+"""
+
+
+@pytest.mark.parametrize("also, passed", [("", True), ("def test_never(): assert 0", False)])
+def test_what_failed_is_run_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, also: str, passed: bool) -> None:
+    """A part fails if a test fails twice; what passes at the second try is named."""
+    monkeypatch.setattr(parts, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(parts, "CACHE", tmp_path / "cache")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/test_x.py").write_text(ONCE + also)
+
+    def part(job: Job) -> list[Result]:
+        options = ["-c", "/dev/null", f"--rootdir={tmp_path / 't'}"]
+        every = parts.Parts([])
+        return [every._pytest(job, "x", str(tmp_path / "t"), 60, options=options, python=Path(sys.executable))]
+
+    (result,) = runner(tmp_path, 2).run({"a": part})["a"]
+    outcomes = {name.rpartition("::")[2]: outcome for name, outcome in result.cases.items()}
+    expected = {"test_passes": "passed", "test_passes_at_the_second_try": "unsteady"}
+    assert outcomes == (expected if passed else {**expected, "test_never": "failed"})
+    assert result.passed is passed
 
 
 PROGRAM = """
