@@ -106,5 +106,8 @@ def test_places(runtime: Runtime, runc: Runtime, bundle: Bundle) -> None:
     bundle.add_mount("/x/in", "bind", str(bundle.path / "in"), "bind")
     bundle.add_mount("/x/out", "bind", str(bundle.rootfs / "x/in/deep"), "bind")
     bundle.add_mount("/x/file", "bind", str(bundle.rootfs / "x/in/file"), "bind", "ro")
-    assert seen(runtime, bundle) == seen(runc, bundle)
+    # The sources are on the mount that the root is on. Later releases of runc, 1.1.15 among them, make that one private
+    # before they bind anything, so whether these three hear of the host's mounts depends on the release.
+    ours, theirs = ({point: what[:3] for point, what in seen(each, bundle).items()} for each in (runtime, runc))
+    assert ours == theirs
     assert not os.path.exists(bundle.rootfs / "x/new")

@@ -99,6 +99,7 @@ def _json(failure: Failure) -> str:
         return ""
     message = str(_first(failure).get("message") or "")
     for words, hint in (
+        ("trailing comma", "JSON wants no comma before } or ]"),  # Python 3.13 and later
         ("double quotes", "JSON wants names in double quotes, and no comma before } or ]"),
         (
             "delimiter",
