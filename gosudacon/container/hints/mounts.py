@@ -118,7 +118,7 @@ def _option(failure: Failure) -> str:
 
 
 def _misspelt(words: list[str]) -> str:
-    """What the first of these options that nobody knows was probably meant to be."""
+    """What the first unknown one of these options was probably meant to be."""
     from gosudacon.container import features
 
     known = features.features().get("mountOptions") or []
