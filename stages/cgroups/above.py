@@ -13,16 +13,20 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError)
 def remove(note: Note) -> None:
     """Remove the parents that the note has, as far as they are still those, and empty.
 
-    Those in which others are become the matter of another container below them, if there is one. What cannot be
-    removed or handed over stays: it is in nobody's way.
+    Those in which others are become the matter of another container below them, if there is one. That one may be
+    deleted just now: it looks for what it was left when its own cgroups have gone, and here is looked once more whether
+    they have. What cannot be removed or handed over stays: it is in nobody's way.
     """
-    left = {path: inode for path, inode in _bottom_up(note) if not _remove(path, inode)}
+    left = _remove_all(note.above)
     if left and note.at >= 0:
         _hand_over(note.at, left)
+        _remove_all(left)
 
 
-def _bottom_up(note: Note) -> list[tuple[str, int]]:
-    return sorted(note.above.items(), key=lambda item: len(item[0]), reverse=True)
+def _remove_all(above: dict[str, int]) -> dict[str, int]:
+    """What is still there, of these."""
+    bottom_up = sorted(above.items(), key=lambda item: len(item[0]), reverse=True)
+    return {path: inode for path, inode in bottom_up if not _remove(path, inode)}
 
 
 def _remove(path: str, inode: int) -> bool:

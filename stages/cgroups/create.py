@@ -121,7 +121,7 @@ class CreateCgroup(Step):
             from gosudacon.linux.cgroup import processes
 
             processes.remove(left)
-        if note.above:
+        if note.inherited():
             from gosudacon.stages.cgroups import above
 
             above.remove(note)
@@ -199,6 +199,15 @@ class Note:
     def inherit(self, above: dict[str, int]) -> None:
         """Note parents that another container has left to this one. Raises OSError if there is no note any more."""
         self._add({"inherits": above}, flags=0)
+
+    def inherited(self) -> dict[str, int]:
+        """`above`, with what others have left to this container since `read`: its own cgroups have gone meanwhile."""
+        if self.at >= 0:
+            try:
+                self._read_lines()
+            except (OSError, ValueError, LookupError, TypeError):
+                pass
+        return self.above
 
     def drop(self) -> None:
         """There is nothing of this container's any more."""
