@@ -1,4 +1,4 @@
-"""Docker's rootless mode: a dockerd of an ordinary user's, with the runtime that an administrator has installed for all."""
+"""Docker's rootless mode: a dockerd of an ordinary user's, and a runtime that was installed for all."""
 
 from __future__ import annotations
 
