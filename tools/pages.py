@@ -1,4 +1,4 @@
-"""Writes the tables of docs/config.md and docs/properties.md from the schema of config.json.
+"""Writes the tables of docs/config.md and docs/properties.md from the schema of config.json, that of docs/explain.md.
 
     python tools/pages.py
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [path for path in (str(CHECKOUT),) if path not in sys.path]
 
+from gosudacon.container import risk  # noqa: E402
 from gosudacon.schema import compiler, descriptions  # noqa: E402
 from tools.properties import HOOKS, PROPERTIES  # noqa: E402
 
@@ -116,7 +117,15 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"docs/config.md": leniency, "docs/properties.md": table}
+def reasons() -> str:
+    """The table of docs/explain.md: what raises the risk of a container."""
+    lines = ["| reason | shown under | level | in a user namespace | why |", "| --- | --- | --- | --- | --- |"]
+    for name, (topic, grave, mild, why) in risk.REASONS.items():
+        lines.append(f"| `{name}` | {topic} | {grave} | {mild} | {why} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"docs/config.md": leniency, "docs/properties.md": table, "docs/explain.md": reasons}
 
 
 def page(name: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
 
 
-_FOUND = 2  # the exit status with --strict
+_FOUND = 2  # the exit status with --strict or --risk
 
 
 def run(invocation: Invocation) -> int:
@@ -33,8 +33,10 @@ def run(invocation: Invocation) -> int:
         return 1
     if not invocation.options["no-check"]:
         explanation.check(root)
+    risk = invocation.options["risk"]
     if invocation.options["format"] == "json":
         output.write(explanation.as_json(stage))
     else:
-        explanation.show(stage)
-    return _FOUND if explanation.findings and invocation.options["strict"] else 0
+        explanation.show(stage, risk)
+    found = explanation.findings and invocation.options["strict"]
+    return _FOUND if found or explanation.exceeds(risk) else 0

@@ -454,6 +454,12 @@ COMMANDS: dict[str, Command] = {
             Option("stage", "the steps of this stage only", metavar="NAME"),
             Option("no-check", "do not look at host and image for what create would trip over"),
             Option("strict", "exit with 2 if anything was found"),
+            Option(
+                "risk",
+                "say why, and exit with 2, if what is shared with the host reaches this level",
+                kind="choice",
+                metavar="low|medium|high|critical",
+            ),
             Option("exec", "the plan for `exec --process FILE` in the bundle's container", metavar="FILE"),
             Option("mounts", "the plan for `mounts add ID FILE` in the bundle's container", metavar="FILE"),
             _CONSOLE,

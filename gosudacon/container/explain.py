@@ -8,7 +8,7 @@ from __future__ import annotations
 from gosudacon.base import layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container import bundle as bundles
-from gosudacon.container import diagnosis, hints
+from gosudacon.container import diagnosis, hints, shared, summary
 from gosudacon.container import host as hosts
 from gosudacon.container.create import compile_plan
 from gosudacon.container.state import check_id
@@ -64,6 +64,7 @@ class Explanation:
             self.plan, self.stages = compiler(spec, self.host, options.config_file, not options.no_snapshot)
             if not process and not mounts:
                 self._add_end()
+            self.shared = shared.find(spec, self.host)
         except ConfigError as error:
             error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if spec is not None and not process and not mounts:
@@ -77,6 +78,10 @@ class Explanation:
 
         self.findings = findings.find(self.spec, self.host, self.plan, root)
 
+    def exceeds(self, threshold: str) -> bool:
+        """Whether what is shared with the host reaches a level of `risk.LEVELS`; never, if that is empty."""
+        return summary.exceeds(self.shared, threshold)
+
     def _add_end(self) -> None:
         """The last line: which plugins are told of the container's end."""
         told = [str(entry[0]) for entry in self.stages.told_of_end()]
@@ -86,12 +91,18 @@ class Explanation:
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
         findings = [vars(finding) for finding in self.findings]
-        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings)
+        more = summary.as_json(self.shared)
+        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings, more)
 
-    def show(self, stage: str = "") -> None:
-        """Print the plan as a table; ``stage`` as for `as_json`."""
+    def show(self, stage: str = "", risk: str = "") -> None:
+        """Print the plan as a table, and what is shared with the host, with ``risk`` the reasons from that level on.
+
+        ``stage`` as for `as_json`: without the end, unless ``risk`` asks for it.
+        """
         explain.as_table(self.plan, self.spec, self.host, self._labels(stage))
         explain.show_findings([(each.place(self._file), each.message, each.hint) for each in self.findings])
+        if risk or not stage:
+            summary.show(self.shared, risk)
 
     def _labels(self, stage: str) -> list[str]:
         """The stages meant by a name: its own, or that of one it has replaced."""

@@ -29,8 +29,15 @@ _SIDE, _STAGE = 11, 17  # columns
 _OTHER = {"runtime": "container", "container": "runtime"}
 
 
-def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), findings: Sequence[Row] = ()) -> str:
-    """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps.
+def as_json(
+    plan: Plan,
+    spec: Spec,
+    host: Host,
+    stages: Sequence[str] = (),
+    findings: Sequence[Row] = (),
+    more: Row | None = None,
+) -> str:
+    """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps; and ``more``.
 
     ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would trip over.
     """
@@ -48,6 +55,7 @@ def as_json(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), find
             if not stages or each.stage in stages
         ],
         "findings": list(findings),
+        **(more or {}),
         "steps": [step for step in steps if not stages or step["stage"] in stages],
     }
     return jsonio.dumps(data, 2) + "\n"
@@ -109,7 +117,7 @@ def _phase(phase: str, rows: list[Row], steps: list[Row], width: int, narrow: bo
 
 def _row(cells: tuple[str, str, str], styles: tuple[str, str, str], width: int) -> Iterator[Text]:
     """The lines of a row; no name is broken, and nothing is behind the last word."""
-    for number, part in enumerate(_wrapped(cells[2], max(width - _SIDE - _STAGE - 1, 24))):
+    for number, part in enumerate(wrapped(cells[2], max(width - _SIDE - _STAGE - 1, 24))):
         line = Text(" ")
         for cell, style, size in zip(cells[:2], styles[:2], (_SIDE, _STAGE), strict=True):
             line.append(("" if number else cell).ljust(size), style)
@@ -119,7 +127,7 @@ def _row(cells: tuple[str, str, str], styles: tuple[str, str, str], width: int) 
         yield line
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """Lines of a text, broken behind blanks and what joins names; a name that is longer than a line, anywhere."""
     lines, line = [], ""
     for word in re.split(r"(?<=[ |,+])", text):

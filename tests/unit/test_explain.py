@@ -53,7 +53,7 @@ def test_table_in_a_pipe(bundle: Path, config: dict[str, Any]) -> None:
     assert "mount proc on /proc" in result.stdout
     assert [line for line in result.stdout.splitlines() if line != line.rstrip()] == []
     assert "what is done" in result.stdout and "⇄ one side waits" in result.stdout and "↺ outlives" in result.stdout
-    assert "host: Linux" in lines[-1] or "assumed" in lines[-1]
+    assert "\nhost: Linux" in result.stdout and lines[-1].startswith("risk ")
 
 
 def test_no_name_is_broken(bundle: Path, config: dict[str, Any]) -> None:
@@ -147,3 +147,19 @@ def test_warnings(bundle: Path, config: dict[str, Any]) -> None:
     (warning,) = json.loads(explain("--format", "json", bundle).stdout)["warnings"]
     assert (warning["where"], warning["stage"]) == ("linux.personality.flags", "handoff")
     assert json.loads(explain("--format", "json", "--stage", "seccomp", bundle).stdout)["warnings"] == []
+
+
+def test_what_is_shared_and_its_risk(bundle: Path, config: dict[str, Any]) -> None:
+    """At the end, five lines; --risk makes an exit status of it."""
+    write(bundle, config)
+    text = explain(bundle).stdout
+    assert text.index("shared with the host") > text.index("finding ")
+    assert "no seccomp filter" in text.partition("shared with the host")[2]
+    result = explain("--risk", "medium", bundle)
+    assert result.returncode == 2 and "reaches medium" in result.stdout and "(linux.seccomp)" in result.stdout
+    result = explain("--risk", "critical", "--format", "json", bundle)
+    data = json.loads(result.stdout)
+    assert (result.returncode, data["risk"]["level"]) == (0, "medium")
+    assert set(data["shared"]) == {"namespaces", "mounts", "devices", "privileges", "limits"}
+    assert all(each["why"] and each["level"] for each in data["risk"]["reasons"])
+    assert "shared with the host" not in explain("--stage", "seccomp", bundle).stdout
