@@ -445,7 +445,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "explain": _command(
         summary="print what create would do, step by step",
-        usage="[<bundle>]",
+        usage="[<bundle>|<container-id>]",
         positionals=(0, 1),
         options=(
             _CONFIG,
@@ -468,7 +468,9 @@ COMMANDS: dict[str, Command] = {
         ),
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
-        "image, too, and says as findings what create would trip over, with its place and what to do.",
+        "image, too, and says as findings what create would trip over, with its place and what to do. Ends with what "
+        "is shared with the host. A word that has no slash and is no directory here is the id of a container that "
+        "exists: its plan is made from what is saved of it.",
         example="explain /srv/web\nexplain --id web --strict /srv/web\n"
         "explain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
     ),

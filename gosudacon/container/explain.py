@@ -17,6 +17,8 @@ from gosudacon.pipeline.exited import TellPlugins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.explain import Row
@@ -34,6 +36,7 @@ class Explanation:
 
     def __init__(self, bundle: str, options: ExecOptions, id: str = "", root: str = "", mounts: str = "") -> None:
         self.findings: list[Finding] = []
+        self.about: dict[str, Any] = {}
         if id:
             check_id(id)
         id, process = id or _id(bundle), options.process
@@ -42,7 +45,7 @@ class Explanation:
         self.host = hosts.gather()
         if root and not process and not mounts:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
-        self._file = process or mounts or options.config or layout.CONFIG
+        self.file = process or mounts or options.config or layout.CONFIG
         compiler, spec = compile_plan, None
         try:
             if process:
@@ -66,9 +69,8 @@ class Explanation:
                 self._add_end()
             self.shared = shared.find(spec, self.host)
         except ConfigError as error:
-            error.problems = error.problems or [{"where": error.where, "message": error.message}]
             if spec is not None and not process and not mounts:
-                _locate(error, spec)
+                located(error, spec)
             file = process or mounts or posix.path.join(bundle, options.config or layout.CONFIG)
             raise Refusal(error, file, spec) from error
 
@@ -77,6 +79,10 @@ class Explanation:
         from gosudacon.container import findings
 
         self.findings = findings.find(self.spec, self.host, self.plan, root)
+
+    def head(self) -> list[str]:
+        """What stands above the table beside bundle and id."""
+        return []
 
     def exceeds(self, threshold: str) -> bool:
         """Whether what is shared with the host reaches a level of `risk.LEVELS`; never, if that is empty."""
@@ -91,7 +97,7 @@ class Explanation:
     def as_json(self, stage: str = "") -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
         findings = [vars(finding) for finding in self.findings]
-        more = summary.as_json(self.shared)
+        more = {**({"about": self.about} if self.about else {}), **summary.as_json(self.shared)}
         return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings, more)
 
     def show(self, stage: str = "", risk: str = "") -> None:
@@ -99,8 +105,8 @@ class Explanation:
 
         ``stage`` as for `as_json`: without the end, unless ``risk`` asks for it.
         """
-        explain.as_table(self.plan, self.spec, self.host, self._labels(stage))
-        explain.show_findings([(each.place(self._file), each.message, each.hint) for each in self.findings])
+        explain.as_table(self.plan, self.spec, self.host, self._labels(stage), self.head())
+        explain.show_findings([(each.place(self.file), each.message, each.hint) for each in self.findings])
         if risk or not stage:
             summary.show(self.shared, risk)
 
@@ -120,6 +126,7 @@ class Refusal(ConfigError):
 
     def __init__(self, error: ConfigError, file: str, spec: Spec | None) -> None:
         super().__init__(error.message, stage=error.stage, where=error.where, hint=error.hint)
+        error.problems = error.problems or [{"where": error.where, "message": error.message}]
         for problem in error.problems:
             problem["hint"] = error.hint or hints.find(hints.Failure(_alone(error, problem), spec))
         self.text = explain.problems(error, file)
@@ -137,11 +144,13 @@ def _alone(error: ConfigError, problem: Row) -> ConfigError:
     return alone
 
 
-def _locate(error: ConfigError, spec: Spec) -> None:
-    """Find line and column of what stages refused: they only know the path of a value."""
+def located(error: ConfigError, spec: Spec) -> ConfigError:
+    """The error with line and column of what stages refused: they only know the path of a value."""
+    error.problems = error.problems or [{"where": error.where, "message": error.message}]
     for problem in error.problems:
         if problem.get("where") and not problem.get("line") and not problem.get("plugin"):
             problem["line"], problem["column"] = diagnosis.position(problem["where"], spec)
+    return error
 
 
 def _id(bundle: str) -> str:

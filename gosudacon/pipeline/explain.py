@@ -61,13 +61,16 @@ def as_json(
     return jsonio.dumps(data, 2) + "\n"
 
 
-def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = ()) -> None:
+def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), head: Sequence[str] = ()) -> None:
     """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other.
 
-    ``stages``: as for `as_json`.
+    ``stages``: as for `as_json`. ``head``: lines to stand above it.
     """
     console = Console(highlight=False, soft_wrap=False)
     console.print(f"[bold]{escape(spec.bundle)}[/] as container [bold]{escape(spec.id)}[/]")
+    for above in head:
+        for part in wrapped(above, console.width):
+            console.print(escape(part), no_wrap=True, overflow="ignore", crop=False)
     steps = plan.to_json()
     shown = [step for step in steps if not stages or step["stage"] in stages]
     _edits(console, plan)

@@ -40,6 +40,7 @@ COMMANDS = [
     ["pause", "@ID@"],
     ["resume", "@ID@"],
     ["checkpoint", "@ID@"],
+    ["explain", "@ID@"],
 ]
 
 
