@@ -14,6 +14,7 @@ from gosudacon.container.process import ExecOptions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
+    from gosudacon.trace.model import Trace
 
 
 _FOUND = 2  # the exit status with --strict or --risk
@@ -22,25 +23,38 @@ _FOUND = 2  # the exit status with --strict or --risk
 def run(invocation: Invocation) -> int:
     """Print the plan of a bundle, or on stderr everything that is wrong with its configuration."""
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)  # as any filter's source: `explain | head` ends without a word
-    stage = invocation.options["stage"]
+    stage, path = invocation.options["stage"], invocation.options["timings"]
+    trace = None
+    if path:
+        from gosudacon.cli.trace import load
+
+        trace = load(path)
     try:
-        explanation = _explanation(invocation, invocation.args[0] if invocation.args else ".")
+        explanation = _explanation(invocation, invocation.args[0] if invocation.args else ".", trace)
     except Refusal as refusal:
         output.write(refusal.text, 2)
         return 1
     if not invocation.options["no-check"]:
         explanation.check(root_of(invocation))
-    risk = invocation.options["risk"]
+    timings = None
+    if trace is not None:
+        from gosudacon.trace import measured
+
+        timings = measured.measure(trace, path, explanation.spec.operation, explanation.steps())
+    risk = invocation.options["risk"] if "risk" in invocation.given else ""
     if invocation.options["format"] == "json":
-        output.write(explanation.as_json(stage))
+        output.write(explanation.as_json(stage, timings))
     else:
-        explanation.show(stage, risk)
+        explanation.show(stage, risk, timings)
     found = explanation.findings and invocation.options["strict"]
     return _FOUND if found or explanation.exceeds(risk) else 0
 
 
-def _explanation(invocation: Invocation, what: str) -> Explanation:
-    """Of a container that exists, or of a bundle, which may be the path of any directory."""
+def _explanation(invocation: Invocation, what: str, trace: Trace | None) -> Explanation:
+    """Of a container that exists, or of a bundle, which may be the path of any directory.
+
+    A bundle has the id of the container that was traced, if there is one and no other is asked for.
+    """
     from gosudacon.container import existing
 
     options, root = options_of(invocation, ExecOptions), root_of(invocation)
@@ -51,4 +65,5 @@ def _explanation(invocation: Invocation, what: str) -> Explanation:
         return existing.Existing(root, what, options)
     options.process = invocation.options["exec"]
     waits = root if posix.getenv("NOTIFY_SOCKET") else ""
-    return Explanation(posix.path.abspath(what), options, invocation.options["id"], waits, invocation.options["mounts"])
+    id = invocation.options["id"] or (trace.id if trace is not None else "")
+    return Explanation(posix.path.abspath(what), options, id, waits, invocation.options["mounts"])

@@ -339,7 +339,7 @@ COMMANDS: dict[str, Command] = {
         summary="add mounts to a running container, or remove them",
         usage="add|remove <container-id> <file>",
         positionals=(3, 3),
-        options=(_HELP,),
+        options=(_TRACE, _HELP),
         text="The file (- is stdin) has a JSON array of mounts, or an object with one as `mounts`, in the form of "
         "config.json. `add` mounts all of them or none; `remove` unmounts what is at their destinations, the last "
         "first. `gosudacon explain --mounts FILE` prints the plan of `add`.",
@@ -452,13 +452,15 @@ COMMANDS: dict[str, Command] = {
             Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
+            Option("timings", "how long each step took, from a trace that --trace wrote to FILE", metavar="FILE"),
             Option("no-check", "do not look at host and image for what create would trip over"),
             Option("strict", "exit with 2 if anything was found"),
             Option(
                 "risk",
                 "say why, and exit with 2, if what is shared with the host reaches this level",
                 kind="choice",
-                metavar="low|medium|high|critical",
+                metavar="none|low|medium|high|critical",
+                default="none",
             ),
             Option("exec", "the plan for `exec --process FILE` in the bundle's container", metavar="FILE"),
             Option("mounts", "the plan for `mounts add ID FILE` in the bundle's container", metavar="FILE"),

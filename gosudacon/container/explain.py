@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
-    from gosudacon.pipeline.explain import Row
+    from gosudacon.pipeline.explain import Row, Timings
     from gosudacon.pipeline.step import Spec
 
 
@@ -94,21 +94,25 @@ class Explanation:
         if told:
             self.plan.steps.append(TellPlugins(plugins=told, stage="plugins"))
 
-    def as_json(self, stage: str = "") -> str:
+    def steps(self) -> list[tuple[str, str, str]]:
+        """Side, stage and line of each step of the plan."""
+        return [(step.runs_on(), step.stage, step.describe()) for step in self.plan.steps]
+
+    def as_json(self, stage: str = "", timings: Timings | None = None) -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
         findings = [vars(finding) for finding in self.findings]
         more = {**({"about": self.about} if self.about else {}), **summary.as_json(self.shared)}
-        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings, more)
+        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings, more, timings)
 
-    def show(self, stage: str = "", risk: str = "") -> None:
+    def show(self, stage: str = "", risk: str = "", timings: Timings | None = None) -> None:
         """Print the plan as a table, and what is shared with the host, with ``risk`` the reasons from that level on.
 
         ``stage`` as for `as_json`: without the end, unless ``risk`` asks for it.
         """
-        explain.as_table(self.plan, self.spec, self.host, self._labels(stage), self.head())
+        explain.as_table(self.plan, self.spec, self.host, self._labels(stage), self.head(), timings)
         explain.show_findings([(each.place(self.file), each.message, each.hint) for each in self.findings])
         if risk or not stage:
-            summary.show(self.shared, risk)
+            summary.show(self.shared, risk, shared.topics(self.spec))
 
     def _labels(self, stage: str) -> list[str]:
         """The stages meant by a name: its own, or that of one it has replaced."""

@@ -83,12 +83,14 @@ class _Change:
 
     def _run(self, operation: str, mounts: list[Mount]) -> None:
         stages = registry(self.options.config_file, not self.options.no_snapshot)
+        self.caller.trace(stages.trace)
+        self.caller.mark("read the state")
         spec, host = self._spec(operation, mounts), hosts.gather()
         context = Context(spec, host)
         context.state_dir = posix.dup(self.container.store.fd)
-        engine = RuntimeSide(
-            stages.plan(spec, host, plans.make_mounts), context, self._state, self.caller.watching(stages)
-        )
+        plan = stages.plan(spec, host, plans.make_mounts)
+        self.caller.mark("check the mounts, plan")
+        engine = RuntimeSide(plan, context, self._state, self.caller.watching(stages))
         engine.child = "the process"
         self.caller.equip(engine)
         try:

@@ -16,6 +16,7 @@ from gosudacon.container.risk import (
     SECRET,
     SYSTEM,
     SYSTEM_WHOLLY,
+    TOPICS,
     Reason,
 )
 from gosudacon.linux.mount import is_bind
@@ -50,8 +51,13 @@ def find(spec: Spec, host: Host) -> list[Reason]:
         *looker.limits(),
     ]
     if spec.operation == ADD_MOUNTS:
-        return [each for each in found if each.topic in (MOUNTS, DEVICES) and each.where.startswith("mounts")]
+        return [each for each in found if each.topic in topics(spec) and each.where.startswith("mounts")]
     return found
+
+
+def topics(spec: Spec) -> tuple[str, ...]:
+    """What can be said about a plan."""
+    return (MOUNTS, DEVICES) if spec.operation == ADD_MOUNTS else TOPICS
 
 
 class _Looker:

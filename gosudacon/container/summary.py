@@ -25,11 +25,11 @@ def as_json(reasons: Sequence[Reason]) -> dict[str, object]:
     }
 
 
-def show(reasons: Sequence[Reason], threshold: str = "") -> None:
+def show(reasons: Sequence[Reason], threshold: str = "", topics: Sequence[str] = TOPICS) -> None:
     """Print it; with ``threshold`` every reason of that level and above, with its place and why."""
     console = Console(highlight=False, soft_wrap=False)
     lines = [Text(), Text("shared with the host", "bold")]
-    for topic in TOPICS:
+    for topic in topics:
         items = [each.what for each in _ordered(reasons) if each.topic == topic]
         lines.append(Text(f" {topic.ljust(_TOPIC)}").append(_fitted(items, console.width - _TOPIC - 1)))
     lines += _risk(_ordered(reasons), threshold, console.width)
@@ -47,6 +47,7 @@ def _risk(reasons: list[Reason], threshold: str, width: int) -> list[Text]:
         return [line]
     reached = [each for each in reasons if reaches(each.level, threshold)]
     verdict = f"reaches {threshold}" if reached else f"below {threshold}"
+    verdict = "for these reasons" if threshold == NONE else verdict
     lines = [Text("risk ", "bold").append(level, _STYLES[level]).append(f", {verdict}")]
     for each in reached:
         place = f" ({each.where})" if each.where else ""
@@ -81,4 +82,4 @@ def _printable(text: str) -> str:
 def exceeds(reasons: Sequence[Reason], threshold: str) -> bool:
     """Whether the level reaches a threshold; an empty one, never."""
     level = level_of([*reasons])
-    return bool(threshold) and level != NONE and reaches(level, threshold)
+    return threshold not in ("", NONE) and reaches(level, threshold)

@@ -25,8 +25,39 @@ if TYPE_CHECKING:
 
 _SIDE_STYLE = {"runtime": "cyan", "container": "magenta"}
 _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}
-_SIDE, _STAGE = 11, 17  # columns
+_SIDE, _STAGE, _TIME = 11, 17, 11  # columns
+_DETAILS = 8  # lines of what a step sets, unless its stage alone is shown
 _OTHER = {"runtime": "container", "container": "runtime"}
+
+
+class Timings:
+    """What was measured of a plan. ``title``: what and how long in all.
+
+    ``steps``: index of a step -> ``ns`` it took, ``processor_ns`` of them, ``status``, ``message`` of a failure;
+    ``waits``: (side, index of the step that was waited for) -> nanoseconds; ``notes``: what does not fit.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.command = self.id = ""
+        self.duration = 0
+        self.steps: dict[int, Row] = {}
+        self.waits: dict[tuple[str, int], int] = {}
+        self.notes: list[str] = []
+
+    def to_json(self) -> Row:
+        """What stands beside the steps in the JSON of the plan, whose times they have themselves."""
+        return {"command": self.command, "id": self.id, "duration_ns": self.duration, "notes": self.notes}
+
+    def text(self, step: Row) -> str:
+        """The time of a step, as `_rows` has it, for the table."""
+        took = self.steps.get(step["index"])
+        return "not run" if took is None else _ms(took["ns"])
+
+    def waited(self, step: Row) -> str:
+        """How long a step's side waited before it."""
+        took = self.waits.get((step["side"], step["waits_for"]))
+        return "" if took is None else _ms(took)
 
 
 def as_json(
@@ -36,12 +67,17 @@ def as_json(
     stages: Sequence[str] = (),
     findings: Sequence[Row] = (),
     more: Row | None = None,
+    timings: Timings | None = None,
 ) -> str:
     """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps; and ``more``.
 
     ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would trip over.
     """
     steps = plan.to_json()
+    if timings is not None:
+        more = {**(more or {}), "timings": timings.to_json()}
+        for index, step in enumerate(steps):
+            step["time"] = timings.steps.get(index)
     data = {
         "bundle": spec.bundle,
         "id": spec.id,
@@ -61,36 +97,52 @@ def as_json(
     return jsonio.dumps(data, 2) + "\n"
 
 
-def as_table(plan: Plan, spec: Spec, host: Host, stages: Sequence[str] = (), head: Sequence[str] = ()) -> None:
+def as_table(
+    plan: Plan,
+    spec: Spec,
+    host: Host,
+    stages: Sequence[str] = (),
+    head: Sequence[str] = (),
+    timings: Timings | None = None,
+) -> None:
     """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other.
 
-    ``stages``: as for `as_json`. ``head``: lines to stand above it.
+    ``stages``: as for `as_json`. ``head``: lines to stand above it. ``timings``: a column more.
     """
     console = Console(highlight=False, soft_wrap=False)
-    console.print(f"[bold]{escape(spec.bundle)}[/] as container [bold]{escape(spec.id)}[/]")
+    console.print(Text.assemble((printable(spec.bundle), "bold"), " as container ", (spec.id, "bold")), soft_wrap=True)
     for above in head:
         for part in wrapped(above, console.width):
-            console.print(escape(part), no_wrap=True, overflow="ignore", crop=False)
-    steps = plan.to_json()
+            console.print(Text(part), no_wrap=True, overflow="ignore", crop=False)
+    steps = _rows(plan)
     shown = [step for step in steps if not stages or step["stage"] in stages]
     _edits(console, plan)
-    heading = f" {'side':{_SIDE}}{'stage':{_STAGE}}what is done"
-    console.print(Text(f"\n{heading}", "dim underline"), no_wrap=True, overflow="ignore", crop=False)
+    columns = _Columns(console.width, timings)
+    console.print()
+    for line in columns.lines(("side", "stage", "time", "what is done"), ("dim underline",) * 4):
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
     for phase in PHASES:
         rows = [step for step in shown if step["phase"] == phase]
         if rows:
-            for line in _phase(phase, rows, steps, console.width, narrow=bool(stages)):
+            for line in _phase(phase, rows, steps, columns, narrow=bool(stages)):
                 console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    _footnotes(console, plan, host, shown)
+    _footnotes(console, plan, host, shown, timings)
+
+
+def _rows(plan: Plan) -> list[Row]:
+    """The steps as JSON has them, with their index and what they set."""
+    both = zip(plan.to_json(), plan.steps, strict=True)
+    return [{**row, "index": index, "details": step.details()} for index, (row, step) in enumerate(both)]
 
 
 def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
     """Print what create would trip over: place, what it is, what to do."""
     console = Console(highlight=False, soft_wrap=True)
     for place, message, hint in findings:
-        console.print(f"[red]finding[/]{escape(f' {place}' if place else '')}: {escape(message)}")
+        text = printable(f" {place}: {message}" if place else f": {message}")
+        console.print(Text("finding", "red").append(text, "default"))
         if hint:
-            console.print(f"  hint: {escape(hint)}")
+            console.print(Text(f"  hint: {printable(hint)}"))
 
 
 def _edits(console: Console, plan: Plan) -> None:
@@ -102,67 +154,134 @@ def _edits(console: Console, plan: Plan) -> None:
             console.print(f"\n[bold]config.json, edited by plugin {escape(plugin)}[/]")
         sign, style = _SIGNS[change["what"]]
         values = [jsonio.dumps(change[name]) for name in ("before", "after") if name in change]
-        console.print(f"[{style}]{sign} {escape(change['path'])}[/] {escape(' → '.join(values))}")
+        _say(console, f"{sign} {change['path']}", style, " → ".join(values))
 
 
-def _phase(phase: str, rows: list[Row], steps: list[Row], width: int, narrow: bool) -> Iterator[Text]:
+def _phase(phase: str, rows: list[Row], steps: list[Row], columns: _Columns, narrow: bool) -> Iterator[Text]:
     yield Text()
     yield Text(phase, "bold")
+    timings = columns.timings
     for step in rows:
         side, style = step["side"], _SIDE_STYLE[step["side"]]
         if "waits_for" in step and not narrow:
             waited = steps[step["waits_for"]]
             barrier = f"waits until {_OTHER[side]} has done: {waited['what']}"
-            yield from _row((side, "⇄", _cut(barrier)), ("dim", "dim", "dim italic"), width)
+            time = timings.waited(step) if timings else ""
+            yield from columns.lines((side, "⇄", time, _cut(barrier)), ("dim", "dim", "dim", "dim italic"))
         what = f"{step['what']} ↺" if step["undone_by_delete"] else step["what"]
-        yield from _row((side, step["stage"], what), (style, "", ""), width)
+        time = timings.text(step) if timings else ""
+        yield from columns.lines((side, step["stage"], time, what), (style, "", "dim" if time == "not run" else "", ""))
+        yield from columns.below(step["details"], everything=narrow)
 
 
-def _row(cells: tuple[str, str, str], styles: tuple[str, str, str], width: int) -> Iterator[Text]:
-    """The lines of a row; no name is broken, and nothing is behind the last word."""
-    for number, part in enumerate(wrapped(cells[2], max(width - _SIDE - _STAGE - 1, 24))):
-        line = Text(" ")
-        for cell, style, size in zip(cells[:2], styles[:2], (_SIDE, _STAGE), strict=True):
-            line.append(("" if number else cell).ljust(size), style)
-        line.append(part, styles[2])
-        if part.endswith("↺"):
-            line.stylize("yellow", len(line) - 1)
-        yield line
+class _Columns:
+    """Rows of side, stage, with ``timings`` time, and text, which is wrapped into what is left of ``width``."""
+
+    def __init__(self, width: int, timings: Timings | None) -> None:
+        self.timings = timings
+        self.sizes = (_SIDE, _STAGE, _TIME if timings else 0)
+        self.rest = max(width - sum(self.sizes) - 1, 24)
+
+    def lines(self, cells: tuple[str, str, str, str], styles: tuple[str, ...]) -> Iterator[Text]:
+        """The lines of a row; no name is broken, and nothing is behind the last word."""
+        side, stage, time, text = cells
+        first = (side, stage, time.rjust(_TIME - 2))
+        for number, part in enumerate(wrapped(text, self.rest)):
+            line = Text(" ")
+            for cell, style, size in zip(first, styles, self.sizes, strict=False):
+                line.append(("" if number or not size else cell).ljust(size), style)
+            line.append(part, styles[3])
+            if part.endswith("↺"):
+                line.stylize("yellow", len(line) - 1)
+            yield line
+
+    def below(self, details: Sequence[str], everything: bool) -> Iterator[Text]:
+        """What a step sets, under its line; ``everything``: however long it is."""
+        margin = " " * (1 + sum(self.sizes) + 2)
+        parts = [part for detail in details for part in wrapped(detail, max(self.rest - 2, 22))]
+        shown = parts if everything or len(parts) <= _DETAILS + 1 else parts[:_DETAILS]
+        for part in shown:
+            yield Text(margin + part, "dim")
+        if len(shown) < len(parts):
+            yield Text(f"{margin}… {len(parts) - len(shown)} more lines: --stage shows them", "dim")
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of a text, broken behind blanks and what joins names; a name that is longer than a line, anywhere."""
+    """Lines of a text, broken behind blanks and what joins names; a name longer than a line behind ``/``, or anywhere.
+
+    What a terminal would obey is escaped, as are ends of lines: it may come from a config.json that nobody trusts.
+    """
     lines, line = [], ""
-    for word in re.split(r"(?<=[ |,+])", text):
+    for word in re.split(r"(?<=[ |,+])", printable(text)):
         while len(line) + len(word.rstrip()) > width:
             if not line:
-                line, word = word[:width], word[width:]
+                end = word.rfind("/", 1, width) + 1 or width
+                line, word = word[:end], word[end:]
             lines.append(line.rstrip())
             line = ""
         line += word
     return [*lines, line.rstrip()]
 
 
-def _footnotes(console: Console, plan: Plan, host: Host, shown: list[dict[str, object]]) -> None:
+def printable(text: str) -> str:
+    """The text with what a terminal would obey as an escape of a string: ``\\n``, ``\\x1b``."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _say(console: Console, label: str, style: str, text: str) -> None:
+    """A line with a coloured word before it, wrapped as the table is."""
+    for number, part in enumerate(wrapped(f"{label} {text}".strip(), max(console.width, 24))):
+        line = Text(part)
+        if not number and label:
+            line.stylize(style, 0, len(label))
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _footnotes(console: Console, plan: Plan, host: Host, shown: list[Row], timings: Timings | None) -> None:
     console.print()
+    if timings is not None:
+        _times(console, shown, timings)
     if any("waits_for" in step for step in shown):
-        console.print("[dim]⇄[/] one side waits for the other")
+        _say(console, "⇄", "dim", "one side waits for the other")
     if any(step["undone_by_delete"] for step in shown):
-        console.print("[yellow]↺[/] outlives the command; undone by delete and when a step fails")
+        _say(console, "↺", "yellow", "outlives the command; undone by delete and when a step fails")
     for note in plan.amended:
-        console.print(f"[yellow]amended[/] {escape(note)}")
+        _say(console, "amended", "yellow", note)
     for warning in plan.warnings:
-        console.print(f"[yellow]warning[/] {escape(warning.describe())}")
+        _say(console, "warning", "yellow", warning.describe())
+    _say(console, describe_host(host), "dim", "")
+    for assumption in host.assumed:
+        _say(console, "assumed", "yellow", assumption)
+
+
+def _times(console: Console, shown: list[Row], timings: Timings) -> None:
+    """What the times are of, and which steps have none."""
+    took = [timings.steps[step["index"]] for step in shown if step["index"] in timings.steps]
+    rest = len(shown) - len(took)
+    line = f"{timings.title}, {_ms(sum(each['ns'] for each in took))} of it in steps of this plan ({len(took)})"
+    _say(console, "", "", f"{line}; not run in it: {rest}" if rest else line)
+    for step in shown:
+        failed = timings.steps.get(step["index"], {}).get("message")
+        if failed:
+            _say(console, "failed", "red", f"{step['what']}: {failed}")
+    for note in timings.notes:
+        _say(console, "times", "yellow", note)
+
+
+def describe_host(host: Host) -> str:
+    """The facts about the host that people ask for first, in one line."""
     kernel = ".".join(str(number) for number in host.kernel)
     user = f"uid {host.euid}" + ("" if host.initial_userns else " in a user namespace")
     labels = f"AppArmor {_on(host.apparmor)}, SELinux {_on(host.selinux)}"
-    console.print(f"[dim]host: Linux {kernel}, cgroup {host.cgroup_mode}, {user}, {labels}[/]")
-    for assumption in host.assumed:
-        console.print(f"[yellow]assumed[/] {escape(assumption)}")
+    return f"host: Linux {kernel}, cgroup {host.cgroup_mode}, {user}, {labels}"
 
 
 def _cut(text: str, width: int = 54) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _ms(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e6:.2f} ms"
 
 
 def _on(enabled: bool) -> str:

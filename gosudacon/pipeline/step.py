@@ -127,6 +127,10 @@ class Step(_Fields):
         """What the step does, in one line."""
         raise NotImplementedError
 
+    def details(self) -> list[str]:
+        """What its line leaves out of what it sets, for `explain` alone: arguments, environment entries, rules."""
+        return []
+
     def run(self, context: Context) -> None:
         """Do it. Raises OSError or `gosudacon.api.Error`; the engine adds stage and step."""
         raise NotImplementedError

@@ -106,14 +106,19 @@ if TYPE_CHECKING:
 
 def begin(command: Command, path: str) -> None:
     """Trace the command to a file. Raises `Error` for a file that could not be written."""
-    command.recording = Recording(path, command.command, command.args[0])
+    command.recording = Recording(path, command.command, _container(command))
     command.recorder = command.recording.recorder
+
+
+def _container(command: Command) -> str:
+    """The id of the container that a command is about: `mounts` has a verb before it."""
+    return command.args[1 if command.command == "mounts" else 0]
 
 
 def begin_by(command: Command, settings: Mapping[str, Any]) -> None:
     """Trace the command as ``[trace]`` of config.toml says. A directory that cannot be used is told at the end."""
     directory, suffix = settings["directory"], settings.get("format", "json")
-    name = f"{command.args[0]}-{command.command}-{time.time_ns() // 10**6}.{suffix}"
+    name = f"{_container(command)}-{command.command}-{time.time_ns() // 10**6}.{suffix}"
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         begin(command, os.path.join(directory, name))

@@ -198,7 +198,12 @@ class PrepareExecve(Step):
     listening: bool  # LISTEN_PID is to be set: it names the process that may use LISTEN_FDS (sd_listen_fds(3))
 
     def describe(self) -> str:
-        return f"lay out {len(self.args)} arguments and {len(self.environment)} environment entries"
+        entries = "entry" if len(self.environment) == 1 else "entries"
+        arguments = "argument" if len(self.args) == 1 else "arguments"
+        return f"lay out {len(self.args)} {arguments} and {len(self.environment)} environment {entries}"
+
+    def details(self) -> list[str]:
+        return [*(f"[{number}] {each}" for number, each in enumerate(self.args)), *self.environment]
 
     def run(self, context: Context) -> None:
         environment = list(self.environment)

@@ -175,6 +175,9 @@ class RunHook(Step):
         files = [f"{name} to {file}" for name, file in (("stdout", self.stdout), ("stderr", self.stderr)) if file]
         return f"run the {self.kind} hook {self.path}{limit}" + (f", {', '.join(files)}" if files else "")
 
+    def details(self) -> list[str]:
+        return [*(f"[{number}] {each}" for number, each in enumerate(self.args)), *(self.env or ())]
+
     def run(self, context: Context) -> None:
         directory: str | int | None = context.spec.bundle
         if self.kind == "createContainer":

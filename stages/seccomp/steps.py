@@ -55,6 +55,13 @@ class CompileSeccomp(Step):
         what = f"compile the seccomp filter: {self.profile['defaultAction']}, rules for {len(names)} system calls"
         return what + (f"; cached in {self.cache}" if self.cache else "")
 
+    def details(self) -> list[str]:
+        rules: dict[str, list[str]] = {}
+        for rule in self.profile.get("syscalls") or ():
+            some = " (some arguments)" if rule.get("args") else ""
+            rules.setdefault(rule["action"], []).extend(f"{name}{some}" for name in rule["names"])
+        return [f"{action}: {', '.join(dict.fromkeys(names))}" for action, names in rules.items()]
+
     def run(self, context: Context) -> None:
         path = library(self.library)
         cache = self.cache

@@ -163,3 +163,42 @@ def test_what_is_shared_and_its_risk(bundle: Path, config: dict[str, Any]) -> No
     assert set(data["shared"]) == {"namespaces", "mounts", "devices", "privileges", "limits"}
     assert all(each["why"] and each["level"] for each in data["risk"]["reasons"])
     assert "shared with the host" not in explain("--stage", "seccomp", bundle).stdout
+
+
+def test_what_is_set_can_be_seen(bundle: Path, config: dict[str, Any]) -> None:
+    """Arguments, environment, what hooks get, rules of the filter; some lines, all where one stage is shown."""
+    config["process"]["env"] = ["PATH=/bin", "NAME=a value", *(f"V{number}=x" for number in range(20))]
+    config["hooks"] = {"poststop": [{"path": "/bin/true", "args": ["true", "an argument"], "env": ["A=1"]}]}
+    rule = {"names": ["mkdir", "rmdir"], "action": "SCMP_ACT_ERRNO"}
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    write(bundle, config)
+    text = explain(bundle).stdout
+    for shown in (
+        "[0] sh",
+        "NAME=a value",
+        "[1] an argument",
+        "A=1",
+        "SCMP_ACT_ERRNO: mkdir, rmdir",
+        "more lines: --stage",
+    ):
+        assert f"   {shown}\n" in text or shown in text, shown
+    assert "V19=x" not in text and "V19=x" in explain("--stage", "handoff", bundle).stdout
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_lines(bundle: Path, config: dict[str, Any], columns: str) -> None:
+    """No line is too wide or ends with blanks, no name is broken, nothing reaches the terminal that it would obey."""
+    names = [f"a-directory-with-a-long-name-{number}" for number in range(9)]
+    config["process"]["args"] = ["sh", "-c", "echo \x1b[2J\nexit"]
+    config["linux"]["cgroupsPath"] = "/" + "/".join(names)
+    config["linux"]["personality"] = {"domain": "LINUX", "flags": ["X" * 90]}
+    write(bundle, config)
+    environment = dict(os.environ, PYTHONPATH=str(CHECKOUT), COLUMNS=columns)
+    command = [sys.executable, "-m", "gosudacon", "explain", "--no-check", str(bundle)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT, env=environment).stdout
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert "\x1b" not in out and r"echo \x1b[2J\nexit" in " ".join(out.split())
+    words = set(re.split(r"[\s/,;]+", out))
+    assert set(names) <= words

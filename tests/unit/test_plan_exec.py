@@ -86,7 +86,7 @@ def test_the_whole_plan(registry: Registry) -> None:
         "confine/80 container namespaces: fork: the process is born into the pid namespace",
         "confine/85 container namespaces: setsid(); TIOCSCTTY",
         "start/0 container handoff: wait until the runtime has written the pid file",
-        "start/3 container handoff: lay out 1 arguments and 1 environment entries",
+        "start/3 container handoff: lay out 1 argument and 1 environment entry",
         "start/100 container handoff: execve(sh)",
     ]
 

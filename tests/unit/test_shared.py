@@ -208,3 +208,13 @@ def test_a_threshold_has_its_reasons(capsys: pytest.CaptureFixture[str]) -> None
     summary.show(reasons, "critical")
     assert "below critical" in capsys.readouterr().out
     assert summary.exceeds(reasons, "low") and not summary.exceeds(reasons, "high") and not summary.exceeds(reasons, "")
+
+
+def test_the_threshold_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """It lists everything and is never reached."""
+    config = confined()
+    namespace("uts")(config)
+    reasons = shared.find(Spec(config, "c", "/b"), Host())
+    summary.show(reasons, "none")
+    assert "low      the host's uts" in capsys.readouterr().out
+    assert not summary.exceeds(reasons, "none")
