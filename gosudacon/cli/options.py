@@ -445,13 +445,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "explain": _command(
         summary="print what create would do, step by step",
-        usage="[<bundle>|<container-id>]",
-        positionals=(0, 1),
+        usage="[<bundle>|<id>] [<bundle>|<id>]",
+        positionals=(0, 2),
         options=(
             _CONFIG,
             Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
+            Option("host", "plan for the machine whose facts are in FILE; twice: compare", kind="list", metavar="FILE"),
             Option("timings", "how long each step took, from a trace that --trace wrote to FILE", metavar="FILE"),
             Option("no-check", "do not look at host and image for what create would trip over"),
             Option("strict", "exit with 2 if anything was found"),
@@ -472,9 +473,19 @@ COMMANDS: dict[str, Command] = {
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
         "image, too, and says as findings what create would trip over, with its place and what to do. Ends with what "
         "is shared with the host. A word that has no slash and is no directory here is the id of a container that "
-        "exists: its plan is made from what is saved of it.",
+        "exists: its plan is made from what is saved of it. With two of them, or two hosts, prints what differs, "
+        "and exits with 0 if nothing does, 1 if something does, and 2 in trouble.",
         example="explain /srv/web\nexplain --id web --strict /srv/web\n"
-        "explain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web",
+        "explain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web\n"
+        "explain /srv/web /srv/web-new\nexplain --host old.json --host new.json /srv/web",
+    ),
+    "host": _command(
+        summary="print the facts about this machine that plans are made with",
+        usage="",
+        positionals=(0, 0),
+        options=(_HELP,),
+        text="JSON for `gosudacon explain --host FILE`, on any machine: kernel, cgroups, user, security modules.",
+        example="host",
     ),
     "install": _command(
         summary="install the launcher for container engines",

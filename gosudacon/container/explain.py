@@ -8,7 +8,7 @@ from __future__ import annotations
 from gosudacon.base import layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container import bundle as bundles
-from gosudacon.container import diagnosis, hints, shared, summary
+from gosudacon.container import diagnosis, hints, risk, shared, summary
 from gosudacon.container import host as hosts
 from gosudacon.container.create import compile_plan
 from gosudacon.container.state import check_id
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.explain import Row, Timings
-    from gosudacon.pipeline.step import Spec
+    from gosudacon.pipeline.step import Host, Spec
 
 
 class Explanation:
@@ -30,11 +30,19 @@ class Explanation:
 
     ``id``: the container's; empty: made of the bundle's name. ``mounts``: a file of mounts, for the plan that adds them
     to the container. ``root``: the directory of all containers' state, where a service manager wants to know that the
-    container is ready. ``findings`` is filled by `check`.
+    container is ready. ``host``: another machine than this one. ``findings`` is filled by `check`.
     Raises `Refusal` for a configuration that is invalid or impossible, `Error` for anything else.
     """
 
-    def __init__(self, bundle: str, options: ExecOptions, id: str = "", root: str = "", mounts: str = "") -> None:
+    def __init__(
+        self,
+        bundle: str,
+        options: ExecOptions,
+        id: str = "",
+        root: str = "",
+        mounts: str = "",
+        host: Host | None = None,
+    ) -> None:
         self.findings: list[Finding] = []
         self.about: dict[str, Any] = {}
         if id:
@@ -42,7 +50,7 @@ class Explanation:
         id, process = id or _id(bundle), options.process
         if mounts and process:
             raise Error("explain: --exec and --mounts are plans of their own")
-        self.host = hosts.gather()
+        self.host = host or hosts.gather()
         if root and not process and not mounts:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
         self.file = process or mounts or options.config or layout.CONFIG
@@ -63,6 +71,8 @@ class Explanation:
                     from gosudacon.container import idmaps
 
                     idmaps.complete(spec, self.host)
+                    if host is not None:
+                        self.host.assumed += ("id mappings: those that this machine's /etc/subuid gives",)
             self.spec = spec
             self.plan, self.stages = compiler(spec, self.host, options.config_file, not options.no_snapshot)
             if not process and not mounts:
@@ -84,6 +94,10 @@ class Explanation:
         """What stands above the table beside bundle and id."""
         return []
 
+    def risk(self) -> str:
+        """The level of the gravest thing that is shared with the host."""
+        return risk.level_of(self.shared)
+
     def exceeds(self, threshold: str) -> bool:
         """Whether what is shared with the host reaches a level of `risk.LEVELS`; never, if that is empty."""
         return summary.exceeds(self.shared, threshold)
@@ -102,19 +116,19 @@ class Explanation:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
         findings = [vars(finding) for finding in self.findings]
         more = {**({"about": self.about} if self.about else {}), **summary.as_json(self.shared)}
-        return explain.as_json(self.plan, self.spec, self.host, self._labels(stage), findings, more, timings)
+        return explain.as_json(self.plan, self.spec, self.host, self.labels(stage), findings, more, timings)
 
-    def show(self, stage: str = "", risk: str = "", timings: Timings | None = None) -> None:
-        """Print the plan as a table, and what is shared with the host, with ``risk`` the reasons from that level on.
+    def show(self, stage: str = "", threshold: str = "", timings: Timings | None = None) -> None:
+        """Print the plan as a table, and what is shared with the host; ``threshold``: with the reasons from there on.
 
-        ``stage`` as for `as_json`: without the end, unless ``risk`` asks for it.
+        ``stage`` as for `as_json`: without the end, unless ``threshold`` asks for it.
         """
-        explain.as_table(self.plan, self.spec, self.host, self._labels(stage), self.head(), timings)
+        explain.as_table(self.plan, self.spec, self.host, self.labels(stage), self.head(), timings)
         explain.show_findings([(each.place(self.file), each.message, each.hint) for each in self.findings])
-        if risk or not stage:
-            summary.show(self.shared, risk, shared.topics(self.spec))
+        if threshold or not stage:
+            summary.show(self.shared, threshold, shared.topics(self.spec))
 
-    def _labels(self, stage: str) -> list[str]:
+    def labels(self, stage: str) -> list[str]:
         """The stages meant by a name: its own, or that of one it has replaced."""
         found = self.stages.labels(stage)
         if stage and not found:

@@ -75,8 +75,8 @@ MACHINE_CAPABILITIES = frozenset(
 
 #: Directories whose content the host runs or trusts.
 SYSTEM = (
-    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run"),
-    *("/sbin", "/srv", "/sys", "/usr", "/var"),
+    *("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run"),
+    *("/sbin", "/sys", "/usr", "/var"),
 )
 #: Those of which every part is such a directory, too.
 SYSTEM_WHOLLY = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr")

@@ -198,7 +198,7 @@ def test_podmans_probe_of_restore() -> None:
         (["list", "a"], '"list" requires exactly 0 argument(s)'),
         (["kill"], '"kill" requires a minimum of 1 argument(s)'),
         (["kill", "a", "9", "b"], '"kill" requires a maximum of 2 argument(s)'),
-        (["explain", "a", "b"], '"explain" requires a maximum of 1 argument(s)'),
+        (["explain", "a", "b", "c"], '"explain" requires a maximum of 2 argument(s)'),
     ],
 )
 def test_number_of_arguments(words: list[str], message: str) -> None:
