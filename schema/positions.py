@@ -37,6 +37,20 @@ class Positions:
         place = self._inside(self.value(path[:-1])).get(path[-1]) if path else None
         return self.value(path) if place is None else place[0]
 
+    def found(self, path: Path) -> Path:
+        """The part of `path` that exists."""
+        at = self._skip(0)
+        for number, step in enumerate(path):
+            place = self._inside(at).get(step)
+            if place is None:
+                return path[:number]
+            at = place[1]
+        return path
+
+    def end(self, path: Path) -> int:
+        """The offset behind the value at `path`, or behind the innermost one on the way to it."""
+        return jsonio.scan_value(self._text, self.value(path))[1]
+
     def line_column(self, offset: int) -> tuple[int, int]:
         """Line and column, each counted from 1 and the column in characters, of an offset."""
         if not self._lines:

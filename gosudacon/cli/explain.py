@@ -47,10 +47,13 @@ def run(invocation: Invocation) -> int:
 
         timings = measured.measure(trace, path, explanation.spec.operation, explanation.steps())
     risk = invocation.options["risk"] if "risk" in invocation.given else ""
-    if invocation.options["format"] == "json":
+    form = invocation.options["format"]
+    if form == "json":
         output.write(explanation.as_json(stage, timings))
-    else:
+    elif form == "table":
         explanation.show(stage, risk, timings)
+    else:
+        output.write(explanation.as_page(stage, timings) if form == "html" else explanation.as_svg(stage, timings))
     found = explanation.findings and invocation.options["strict"]
     return _FOUND if found or explanation.exceeds(risk) else 0
 
@@ -83,6 +86,8 @@ def _compare(invocation: Invocation) -> int:
         for name in _OF_ONE:
             if name in invocation.given:
                 raise Error(f"explain: --{name} is about one plan")
+        if invocation.options["format"] in ("html", "svg"):
+            raise Error("explain: two plans are compared as table or json")
         hosts = invocation.options["host"] or [""]
         if len(hosts) > 2:
             raise Error("explain: more than two hosts")

@@ -449,7 +449,7 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 2),
         options=(
             _CONFIG,
-            Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
+            Option("format", "format of the output", kind="choice", metavar="table|json|html|svg", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
             Option("host", "plan for the machine whose facts are in FILE; twice: compare", kind="list", metavar="FILE"),
@@ -472,11 +472,13 @@ COMMANDS: dict[str, Command] = {
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
         "image, too, and says as findings what create would trip over, with its place and what to do. Ends with what "
-        "is shared with the host. A word that has no slash and is no directory here is the id of a container that "
+        "is shared with the host. The html is a page without scripts that shows the plan beside the file, the svg a "
+        "picture. A word that has no slash and is no directory here is the id of a container that "
         "exists: its plan is made from what is saved of it. With two of them, or two hosts, prints what differs, "
         "and exits with 0 if nothing does, 1 if something does, and 2 in trouble.",
         example="explain /srv/web\nexplain --id web --strict /srv/web\n"
         "explain --stage seccomp --format json /srv/web\nexplain --exec ps.json /srv/web\n"
+        "explain --format html --timings web.json /srv/web\n"
         "explain /srv/web /srv/web-new\nexplain --host old.json --host new.json /srv/web",
     ),
     "host": _command(

@@ -17,6 +17,7 @@ from gosudacon.pipeline.exited import TellPlugins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from gosudacon.container.findings import Finding
@@ -117,6 +118,25 @@ class Explanation:
         findings = [vars(finding) for finding in self.findings]
         more = {**({"about": self.about} if self.about else {}), **summary.as_json(self.shared)}
         return explain.as_json(self.plan, self.spec, self.host, self.labels(stage), findings, more, timings)
+
+    def as_page(
+        self, stage: str = "", timings: Timings | None = None, verdicts: Mapping[int, str] | None = None
+    ) -> str:
+        """The plan as an HTML page; ``stage`` as for `as_json`.
+
+        ``timings``: what was measured of the plan; ``verdicts``: what an audit says of its steps, by their index.
+        """
+        from gosudacon.container.explain_view import view
+        from gosudacon.pages import plan_page
+
+        return plan_page.html(view(self, self.labels(stage), timings, verdicts))
+
+    def as_svg(self, stage: str = "", timings: Timings | None = None, verdicts: Mapping[int, str] | None = None) -> str:
+        """The plan as a picture; arguments as for `as_page`."""
+        from gosudacon.container.explain_view import view
+        from gosudacon.pages import plan_svg
+
+        return plan_svg.picture(view(self, self.labels(stage), timings, verdicts))
 
     def show(self, stage: str = "", threshold: str = "", timings: Timings | None = None) -> None:
         """Print the plan as a table, and what is shared with the host; ``threshold``: with the reasons from there on.

@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-from html import escape
-
+from gosudacon.pages.markup import page, style_of, text
 from gosudacon.trace import analysis
 from gosudacon.trace.model import Trace
 from gosudacon.trace.svg import picture
 
 _STYLE = """
-:root{color-scheme:light dark}body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1240px;padding:0 16px}
-svg{width:100%;height:auto}h1{font-size:20px}h2{font-size:16px;margin-top:28px}.scroll{overflow-x:auto}
+body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1240px;padding:0 16px;background:var(--bg);
+color:var(--fg);overflow-wrap:anywhere}
+svg{width:100%;min-width:900px;height:auto}h1{font-size:20px}h2{font-size:16px;margin-top:28px}
+.scroll{overflow-x:auto;overflow-wrap:normal}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:2px 10px 2px 0;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td{border-top:1px solid #8884;font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px}.bad{color:#cf222e}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td{unicode-bidi:isolate}
+td{border-top:1px solid var(--line);font-family:ui-monospace,Menlo,Consolas,monospace;font-size:12px}
+.bad{color:var(--bad)}.odd{border:1px solid var(--bad);border-radius:3px;color:var(--bad);padding:0 2px}
 """.replace("\n", "")
 
 
 def dumps(trace: Trace) -> str:
     """The page."""
-    title = escape(f"gosudacon {trace.command} {trace.id}")
-    failed = f'<p class="bad">failed: {escape(trace.error)}</p>' if trace.error else ""
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f"<h1>{title}</h1>{failed}<div class=scroll>{picture(trace)}</div>{_path(trace)}{_spans(trace)}</body></html>\n"
-    )
+    title = f"gosudacon {trace.command} {trace.id}"
+    failed = f'<p class="bad">failed: {text(trace.error)}</p>' if trace.error else ""
+    drawn = picture(trace)
+    body = f"<h1>{text(title)}</h1>{failed}{_scroll(drawn, 'Spans')}{_path(trace)}{_spans(trace)}"
+    return page(title, _STYLE, body, style_of(drawn))
+
+
+def _scroll(content: str, label: str) -> str:
+    """What may be wider than the window; the keyboard reaches it, too."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{content}</div>'
+
+
+def _table(title: str, heads: str, rows: list[list[str]]) -> str:
+    """A table with a heading. A column whose head ends with ``#`` is of numbers."""
+    names = heads.split(",")
+    styles = [' class="n"' if name.endswith("#") else "" for name in names]
+    columns = zip(names, styles, strict=True)
+    head = "".join(f'<th scope="col"{style}>{name.removesuffix("#")}</th>' for name, style in columns)
+    lines = []
+    for cells in rows:
+        found = zip(cells, styles, strict=True)
+        lines.append(f"<tr>{''.join(f'<td{style}>{text(cell)}</td>' for cell, style in found)}</tr>")
+    return f"<h2>{title}</h2>{_scroll(f'<table><tr>{head}</tr>' + ''.join(lines) + '</table>', title)}"
 
 
 def _path(trace: Trace) -> str:
     rows = [
-        f"<tr><td>{escape(part.side)}<td>{escape(part.name)}<td class=n>{_ms(part.duration)}"
-        f"<td class=n>{100 * part.duration / max(trace.duration, 1):.1f} %"
+        [part.side, part.name, _ms(part.duration), f"{100 * part.duration / max(trace.duration, 1):.1f} %"]
         for part in analysis.critical_path(trace)
         if part.duration * 200 >= trace.duration
     ]
-    head = "<tr><th>side<th>what<th class=n>time<th class=n>share"
-    return f"<h2>Critical path</h2><div class=scroll><table>{head}{''.join(rows)}</table></div>"
+    return _table("Critical path", "side,what,time#,share#", rows)
 
 
 def _spans(trace: Trace) -> str:
     rows = []
     for span in sorted(trace.spans, key=lambda span: span.start):
-        processor = _ms(span.processor) if span.processor >= 0 else ""
-        cells = [span.side, span.stage or span.kind, span.name, span.where, span.status]
-        rows.append(
-            f"<tr><td class=n>{_ms(span.start)}<td class=n>{_ms(span.duration)}<td class=n>{processor}"
-            + "".join(f"<td>{escape(cell)}" for cell in cells)
-        )
-    head = "<tr><th class=n>at<th class=n>time<th class=n>processor<th>side<th>stage<th>span<th>config.json<th>end"
-    return f"<h2>Every span</h2><div class=scroll><table>{head}{''.join(rows)}</table></div>"
+        times = [_ms(span.start), _ms(span.duration), _ms(span.processor) if span.processor >= 0 else ""]
+        rows.append([*times, span.side, span.stage or span.kind, span.name, span.where, span.status])
+    return _table("Every span", "at#,time#,processor#,side,stage,span,config.json,end", rows)
 
 
 def _ms(nanoseconds: int) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
-
+from gosudacon.pages.markup import attribute, cut, plain, svg
 from gosudacon.trace import analysis
 from gosudacon.trace.chrome import arrows
 from gosudacon.trace.model import AROUND, CUT, FAILED, SIDES, UNDO, WAIT, Span, Trace
 
 _ROW, _TEXT, _WIDTH, _HEAD, _FOOT = 16, 420, 1200, 58, 40
 _STYLE = """
-text{font:11px ui-monospace,Menlo,Consolas,monospace;fill:#1f2328}.dim{fill:#656d76}.h{font-size:15px;font-weight:600}
-.bg{fill:#fff}.grid{stroke:#d0d7de;stroke-width:1}.runtime{fill:#1a7f37}.container{fill:#0969da}.around{fill:#8c959f}
-.undo{fill:#8250df}.kernel{opacity:.35}.wait{fill:none;stroke:#9a6700;stroke-dasharray:3 2}.bad{fill:#cf222e}
-.arrow{stroke:#9a6700;stroke-width:1;fill:none;opacity:.7}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#8d96a0}.bg{fill:#0d1117}.grid{stroke:#30363d}
-.runtime{fill:#3fb950}.container{fill:#58a6ff}.around{fill:#6e7681}.undo{fill:#a371f7}.bad{fill:#f85149}
-.wait,.arrow{stroke:#d29922}}
+text{font:11px ui-monospace,Menlo,Consolas,monospace;fill:$fg}.dim{fill:$dim}.h{font-size:15px;font-weight:600}
+.bg{fill:$bg}.grid{stroke:$line;stroke-width:1}.runtime{fill:$runtime}.container{fill:$container}.around{fill:$around}
+.undo{fill:$undo}.kernel{opacity:.35}.wait{fill:none;stroke:$barrier;stroke-dasharray:3 2}.bad{fill:$bad}
+.arrow{stroke:$barrier;stroke-width:1;fill:none;opacity:.7}
 """.replace("\n", "")
 
 
@@ -30,19 +26,15 @@ def picture(trace: Trace) -> str:
     spans = sorted(trace.spans, key=lambda span: (span.start, SIDES.index(span.side)))
     height = _HEAD + len(spans) * _ROW + _FOOT
     rows = {id(span): number for number, span in enumerate(spans)}
-    title = escape(f"gosudacon {trace.command} {trace.id}")
+    title = f"gosudacon {trace.command} {trace.id}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{title}">',
-        f"<style>{_STYLE}</style>",
-        f'<rect class="bg" width="{_WIDTH}" height="{height}"/>',
-        f'<text class="h" x="12" y="24">{title}: {_ms(trace.duration)}</text>',
+        f'<text class="h" x="12" y="24">{attribute(title)}: {_ms(trace.duration)}</text>',
         *_grid(trace, height),
         *(part for span in spans for part in _row(span, rows[id(span)], trace)),
         *(_arrow(source, at, target, rows, trace) for source, at, target in arrows(trace)),
         *_foot(trace, height),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return svg(title, _WIDTH, height, _STYLE, parts)
 
 
 def _x(at: int, trace: Trace) -> float:
@@ -68,10 +60,10 @@ def _row(span: Span, number: int, trace: Trace) -> list[str]:
     bad = span.status in (FAILED, CUT)
     kind = "bad" if bad else {AROUND: "around", UNDO: "undo"}.get(span.kind, span.side)
     facts = [span.name, _ms(span.duration), span.side, span.stage, span.where, span.message]
-    title = f"<title>{escape(' · '.join(fact for fact in facts if fact))}</title>"
-    label = span.name if len(span.name) <= 52 else span.name[:51] + "…"
+    title = f"<title>{attribute(' · '.join(fact for fact in facts if fact))}</title>"
+    label = attribute(cut(plain(span.name), 52))
     time = f'<text class="dim" x="{_TEXT - 10}" y="{y + 11}" text-anchor="end">{_ms(span.duration)}</text>'
-    text = f'<text x="12" y="{y + 11}"{" class=" + chr(34) + "bad" + chr(34) if bad else ""}>{escape(label)}</text>'
+    text = f'<text x="12" y="{y + 11}"{" class=" + chr(34) + "bad" + chr(34) if bad else ""}>{label}</text>'
     box = f'x="{start}" y="{y + 2}" width="{width}" height="{_ROW - 4}"'
     if span.kind == WAIT:
         return [text, time, f'<rect class="wait" {box}>{title}</rect>']
@@ -95,8 +87,8 @@ def _foot(trace: Trace, height: int) -> list[str]:
     )
     legend = "runtime: green, container: blue, waiting for the other side: dashed"
     return [
-        f'<text class="dim" x="12" y="{height - 22}">{escape(text)}</text>',
-        f'<text class="dim" x="12" y="{height - 7}">{escape(legend)}</text>',
+        f'<text class="dim" x="12" y="{height - 22}">{attribute(text)}</text>',
+        f'<text class="dim" x="12" y="{height - 7}">{attribute(legend)}</text>',
     ]
 
 
