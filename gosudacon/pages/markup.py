@@ -8,6 +8,10 @@ import re
 import unicodedata
 from html import escape
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # name: (on light, on dark). Each is readable (a contrast of 4.5 or more) on `bg`, `panel` and `target`.
 PALETTE = {
     "bg": ("#ffffff", "#0d1117"),
@@ -29,6 +33,7 @@ PALETTE = {
     "word": ("#6639ba", "#d2a8ff"),
 }
 _DARK = "@media screen and (prefers-color-scheme:dark)"
+_JOINT = re.compile(r"(?<=[|,+/;=])(?=.)")
 _COLOUR = re.compile(r"\$(\w+)")
 # What is drawn as nothing, moves its neighbours, or is no character; asked in this order of what is not plain.
 _ODD_KINDS = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"))
@@ -86,6 +91,18 @@ def text(value: str) -> str:
         odd = len(piece) == 1 and _is_odd(piece)
         parts.append(f'<span class="odd">{_name(piece)}</span>' if odd else escape(piece))
     return "".join(parts)
+
+
+def wrapped(value: str) -> str:
+    """`text` that may go on in the next line behind what joins names, so that none is broken in the middle."""
+    return "<wbr>".join(text(piece) for piece in _JOINT.split(value))
+
+
+def limited(value: str, most: int, html: Callable[[str], str] = text) -> str:
+    """HTML of a text, and of what is beyond so many characters only how many they are."""
+    left = len(value) - most
+    more = f'<span class="cut">… {left:,} characters more</span>' if left > 0 else ""
+    return html(value[:most]) + more
 
 
 def cut(value: str, width: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gosudacon.pages.lanes import Layout
-from gosudacon.pages.markup import cut, duration, page, text
+from gosudacon.pages.markup import cut, duration, limited, page, text, wrapped
 from gosudacon.pages.source import Mark, Source
 from gosudacon.pages.style import PRINT, STYLE, WIDE
 from gosudacon.pages.verdicts import of_verdict
@@ -19,6 +19,7 @@ MOST_STEPS = 5000  # that are shown
 _WIDE = "@media screen and (min-width:1000px)"
 _CLASS = {RUNTIME: "rt", CONTAINER: "ct"}
 _OTHER = {RUNTIME: CONTAINER, CONTAINER: RUNTIME}
+_LONGEST = 1000  # characters of a line or a message
 _HEADS = "".join(f'<span class="{name}">{side}</span>' for side, name in _CLASS.items())
 _BARS = 24  # lengths of bars
 _INDENTED = '<p class="legend">The file has very long lines: it is indented here, and lines are counted as shown.</p>'
@@ -147,7 +148,7 @@ class _Page:
         if row.waits >= 0:
             verb = "begins when" if row.begins else "⇄ waits until"
             other = self.rows[row.waits]
-            target = f'<a href="#s{row.waits + 1}">{row.waits + 1} {text(cut(other.what, 60))}</a>'
+            target = f'<a href="#s{row.waits + 1}">{row.waits + 1} {wrapped(cut(other.what, 60))}</a>'
             wait = f'<p class="wait">{verb} {other.side} has done: {target}</p>'
         facts = [f"<span>{text(row.stage)}</span>", self._place(row.place)]
         if row.edited_by:
@@ -158,10 +159,11 @@ class _Page:
             length = round(_BARS * row.seconds / self.most) if self.most else 0
             facts.append(f'<span class="time">{duration(row.seconds)} <i class="bar b{length}"></i></span>')
         facts.append(_badge(row.verdict))
+        what = limited(row.what, _LONGEST, wrapped)
         return (
             f'<li class="step {_CLASS[row.side]}" id="s{number}" value="{number}">{wait}'
             f'<a class="num" href="#s{number}" aria-label="step {number}">{number}</a>'
-            f'<span class="what">{text(row.what)}</span><div class="sub">{"".join(filter(None, facts))}</div></li>'
+            f'<span class="what">{what}</span><div class="sub">{"".join(filter(None, facts))}</div></li>'
         )
 
     def _place(self, place: Place) -> str:
@@ -194,7 +196,7 @@ class _Page:
         hint = f'<p class="hint dim">hint: {text(note.hint)}</p>' if note.hint else ""
         stage = f' <span class="dim">{text(note.stage)}</span>' if note.stage else ""
         kind = f'<b class="{style}">{note.kind}</b>{stage} {self._place(note.place)}'
-        return f'<li class="{note.kind}" id="n{number}">{kind} {text(note.message)}{hint}</li>'
+        return f'<li class="{note.kind}" id="n{number}">{kind} {limited(note.message, _LONGEST)}{hint}</li>'
 
     def _edits(self) -> Iterator[str]:
         if not self.view.edits:
@@ -216,8 +218,8 @@ class _Page:
 
 def _edit(number: int, edit: Edit) -> str:
     signs = {"added": "+", "removed": "-", "changed": "~"}
-    before = f'<span class="minus">- {text(cut(edit.before, 2000))}</span>' if edit.before else ""
-    after = f'<span class="plus">+ {text(cut(edit.after, 2000))}</span>' if edit.after else ""
+    before = f'<span class="minus">- {limited(edit.before, _LONGEST)}</span>' if edit.before else ""
+    after = f'<span class="plus">+ {limited(edit.after, _LONGEST)}</span>' if edit.after else ""
     return (
         f'<li id="e{number}">{signs.get(edit.what, "")} <span class="where">{text(edit.where)}</span> '
         f"{text(edit.what)} by plugin <b>{text(edit.plugin)}</b>{before}{after}</li>"

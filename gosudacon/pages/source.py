@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gosudacon.pages.markup import attribute, text
+from gosudacon.pages.markup import attribute, limited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,8 +148,5 @@ class _Writer:
 
 
 def _token(token: str, kind: str) -> str:
-    left = len(token) - LONGEST_STRING
-    html = text(token[:LONGEST_STRING])
-    if left > 0:
-        html += f'<span class="cut">… {left:,} characters more</span>'
+    html = limited(token, LONGEST_STRING)
     return f'<span class="{_CLASS[kind]}">{html}</span>' if kind in _CLASS else html

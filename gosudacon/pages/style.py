@@ -36,7 +36,7 @@ details{margin:10px 0}
 .rt{--c:var(--runtime)}.ct{--c:var(--container)}
 .lanes h3{color:var(--c)}
 .step{grid-column:2;min-width:0;background:var(--panel);border:1px solid var(--line);border-left:4px solid var(--c);
-border-radius:4px;padding:3px 8px;break-inside:avoid;overflow:clip}
+border-radius:4px;padding:3px 8px;break-inside:avoid;overflow:clip;align-self:start}
 .step.ct{margin-left:14px;border-left-style:double;border-left-width:6px}
 .what{font-size:12.5px}
 .num{color:var(--dim);font-size:12px;text-decoration:none;margin-right:6px}
@@ -49,7 +49,7 @@ border-radius:4px;padding:3px 8px;break-inside:avoid;overflow:clip}
 .bar{display:inline-block;vertical-align:middle;height:7px;min-width:1px;background:var(--c);border-radius:2px;margin:0}
 .wait{font-size:12px;color:var(--barrier)}
 .wait a{color:inherit}
-.arrow{grid-column:1;position:relative;margin:14px 0 -14px;pointer-events:none}
+.arrow{grid-column:1;position:relative;margin:14px 0 -19px;pointer-events:none}
 .arrow::before{content:"";position:absolute;inset:0 6px 0 calc(2px + var(--k)*5px);border:2px solid var(--barrier);
 border-right:0;border-radius:6px 0 0 6px}
 .arrow::after{content:"";position:absolute;right:-1px;bottom:-4px;border:5px solid transparent;

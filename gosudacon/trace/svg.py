@@ -61,7 +61,7 @@ def _row(span: Span, number: int, trace: Trace) -> list[str]:
     kind = "bad" if bad else {AROUND: "around", UNDO: "undo"}.get(span.kind, span.side)
     facts = [span.name, _ms(span.duration), span.side, span.stage, span.where, span.message]
     title = f"<title>{attribute(' · '.join(fact for fact in facts if fact))}</title>"
-    label = attribute(cut(plain(span.name), 52))
+    label = attribute(cut(plain(f"{span.side[0]} {span.name}"), 54))
     time = f'<text class="dim" x="{_TEXT - 10}" y="{y + 11}" text-anchor="end">{_ms(span.duration)}</text>'
     text = f'<text x="12" y="{y + 11}"{" class=" + chr(34) + "bad" + chr(34) if bad else ""}>{label}</text>'
     box = f'x="{start}" y="{y + 2}" width="{width}" height="{_ROW - 4}"'
@@ -85,7 +85,7 @@ def _foot(trace: Trace, height: int) -> list[str]:
         f"steps {_ms(sums['steps'])}: {_ms(sums['processor'])} on the processor (full), {_ms(sums['kernel'])} waiting "
         f"in the kernel (light); around them {_ms(sums['around'])}, between {_ms(sums['engine'])}"
     )
-    legend = "runtime: green, container: blue, waiting for the other side: dashed"
+    legend = "r: runtime (green), c: container (blue); waiting for the other side: dashed"
     return [
         f'<text class="dim" x="12" y="{height - 22}">{attribute(text)}</text>',
         f'<text class="dim" x="12" y="{height - 7}">{attribute(legend)}</text>',

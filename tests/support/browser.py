@@ -33,6 +33,8 @@ class Browser:
 
     def __init__(self, directory: Path) -> None:
         self._number, self._session, self._rest = 0, "", b""
+        self.asked: list[str] = []  # addresses that the page has asked for
+        self.said: list[str] = []  # what the browser has to say about the page: errors, breaches of its policy
         program = shutil.which("chromium")
         assert program is not None, "the test needs program:chromium"
         theirs, self._to = os.pipe()
@@ -59,7 +61,8 @@ class Browser:
         try:
             target = self._call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-            self._call("Page.enable")
+            for domain in ("Page", "Network", "Log", "Runtime"):
+                self._call(f"{domain}.enable")
         except BaseException:
             self.close()
             raise
@@ -127,10 +130,18 @@ class Browser:
         number = self._send(method, **values)
         while True:
             answer = json.loads(self._receive())
+            self._note(answer)
             if answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 result: dict[str, Any] = answer["result"]
                 return result
+
+    def _note(self, event: dict[str, Any]) -> None:
+        values = event.get("params") or {}
+        if event.get("method") == "Network.requestWillBeSent":
+            self.asked.append(values["request"]["url"])
+        elif event.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
+            self.said.append(json.dumps(values))
 
     def _receive(self) -> bytes:
         deadline = time.monotonic() + seconds(_LIMIT)

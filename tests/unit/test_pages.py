@@ -47,7 +47,7 @@ def timed(title: str, seconds: dict[int, float]) -> Timings:
 class Page(HTMLParser):
     """The elements of a page, and what a browser would not show as text."""
 
-    VOID = frozenset(("meta", "rect", "path", "line", "br"))
+    VOID = frozenset(("meta", "rect", "path", "line", "wbr"))
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -77,27 +77,8 @@ class Page(HTMLParser):
 ALLOWED = frozenset(
     (
         *("html", "head", "meta", "title", "style", "body", "header", "nav", "main", "section", "details", "summary"),
-        *(
-            "h1",
-            "h2",
-            "h3",
-            "p",
-            "a",
-            "ul",
-            "ol",
-            "li",
-            "div",
-            "span",
-            "b",
-            "i",
-            "bdi",
-            "pre",
-            "table",
-            "tr",
-            "td",
-            "th",
-        ),
-        *("svg", "rect", "text", "path", "line"),
+        *("h1", "h2", "h3", "p", "a", "ul", "ol", "li", "div", "span", "b", "i", "bdi", "pre", "wbr"),
+        *("table", "tr", "td", "th", "svg", "rect", "text", "path", "line"),
     )
 )
 
@@ -150,7 +131,7 @@ def test_every_step_and_its_line(bundle: Path) -> None:
     made = explanation(bundle)
     page = check(made.as_page())
     lines = (bundle / "config.json").read_text().splitlines()
-    text = " ".join(page.text)
+    text = "".join(page.text)
     steps = made.plan.to_json()
     assert [value for tag, values in page.tags if tag == "li" and (value := values.get("value"))] == [
         str(number) for number in range(1, len(steps) + 1)
@@ -194,7 +175,7 @@ def test_hostile_words(bundle: Path, text: str) -> None:
     seconds = {index: 0.001 * index for index in range(len(made.plan.steps))}
     page = check(made.as_page("", timed(text, seconds), {0: text}))
     if text.isprintable():
-        assert text in " ".join(page.text)
+        assert text in "".join(page.text)
     assert_visible(picture := made.as_svg("", timed(text, seconds), {0: text}))
     assert "script" not in {element.tag.rpartition("}")[2] for element in ET.fromstring(picture).iter()}
     trace = Trace("create", text, 10**7)
@@ -210,6 +191,20 @@ def test_lone_surrogates_of_paths() -> None:
     assert markup.text("a\udcffb") == 'a<span class="odd">U+DCFF</span>b'
     assert markup.attribute("a\udcff\x00<") == "a[U+DCFF][U+0000]&lt;"
     assert markup.text("\u05d0 é 漢字 → ✓") == "\u05d0 é 漢字 → ✓"
+
+
+def test_every_character() -> None:
+    """What a reader cannot see is shown by its number, wherever it stands; a letter is itself."""
+    for number in [*range(0x32000), *range(0xE0000, 0xE0200), *range(0x10FF00, 0x110000)]:
+        character = chr(number)
+        kind = unicodedata.category(character)
+        if kind == "Cn" and (0x370 <= number <= 0x560 or 0x3041 <= number <= 0x3163):
+            continue  # drawn as a box
+        if kind in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            assert markup.plain(character) == f"[U+{number:04X}]"
+            assert markup.text(f"a{character}b") == f'a<span class="odd">U+{number:04X}</span>b'
+        elif kind[0] in "LN" and number not in (0x115F, 0x1160, 0x3164, 0xFFA0):
+            assert markup.plain(character) == character
 
 
 def test_a_file_on_one_line(bundle: Path) -> None:
