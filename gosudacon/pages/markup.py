@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import unicodedata
 from html import escape
@@ -33,7 +31,7 @@ PALETTE = {
     "word": ("#6639ba", "#d2a8ff"),
 }
 _DARK = "@media screen and (prefers-color-scheme:dark)"
-_JOINT = re.compile(r"(?<=[|,+/;=])(?=.)")
+_JOINT = re.compile(r"(?<=[|,+;=])(?=.)|(?<=\w)(?=/)")
 _COLOUR = re.compile(r"\$(\w+)")
 # What is drawn as nothing, moves its neighbours, or is no character; asked in this order of what is not plain.
 _ODD_KINDS = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"))
@@ -94,7 +92,7 @@ def text(value: str) -> str:
 
 
 def wrapped(value: str) -> str:
-    """`text` that may go on in the next line behind what joins names, so that none is broken in the middle."""
+    """`text` that may go on in the next line where names are joined, so that none is broken in the middle."""
     return "<wbr>".join(text(piece) for piece in _JOINT.split(value))
 
 
@@ -128,6 +126,9 @@ def page(title: str, style: str, body: str, inner: tuple[str, ...] = ()) -> str:
 
 
 def _hash(style: str) -> str:
+    import base64
+    import hashlib  # loads OpenSSL, and pictures need none
+
     return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 

@@ -51,6 +51,8 @@ def picture(view: View) -> str:
 def _legend(rows: Sequence[Row], left: int) -> str:
     words = ["an arrow: one side waits for the other"] if any(row.waits >= 0 for row in rows) else []
     words += ["↺ undone by delete"] if any(row.lasts for row in rows) else []
+    looks = {row.verdict: f"{of_verdict(row.verdict)[0]} {cut(row.verdict, 20)}" for row in rows if row.verdict}
+    words += list(looks.values())[:8]
     words += [f"{left} lines more are not shown"] if left > 0 else []
     return "; ".join(words)
 

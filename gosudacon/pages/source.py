@@ -135,7 +135,7 @@ class _Writer:
 
     def _begin(self) -> None:
         self._line += 1
-        self._out.append(f'<a class="n" id="L{self._line}" href="#L{self._line}">{self._line}</a>')
+        self._out.append(f'<a class="n" id="L{self._line}" href="#L{self._line}" tabindex="-1">{self._line}</a>')
 
     def _flush(self) -> str:
         """The marks of a line, at its end."""

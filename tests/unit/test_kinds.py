@@ -17,11 +17,12 @@ import gosudacon.plugins
 import gosudacon.stages
 from gosudacon.api import DELETE, PREPARE, STARTED, Error, PlanWarning, Step
 from gosudacon.container import former
+from gosudacon.pipeline.exited import TellPlugins
 from gosudacon.pipeline.kinds import KINDS, rebuild
 from gosudacon.stages.seccomp.steps import LoadSeccomp
 from tests.support import states
 
-NEVER = (LoadSeccomp, PlanWarning)  # one is of `CONFINE` or `START`, the other does not run
+NEVER = (LoadSeccomp, PlanWarning, TellPlugins)  # one is of `CONFINE` or `START`, the others are shown and not run
 FIELDS = Path(__file__).with_name("recorded_fields.json")
 ANYWHERE = set(vars(Step)) - {"recorded_as"} | set(Step.__annotations__)
 
