@@ -33,9 +33,10 @@ PALETTE = {
 _DARK = "@media screen and (prefers-color-scheme:dark)"
 _JOINT = re.compile(r"(?<=[|,+;=])(?=.)|(?<=\w)(?=/)")
 _COLOUR = re.compile(r"\$(\w+)")
-# What is drawn as nothing, moves its neighbours, or is no character; asked in this order of what is not plain.
+# What is drawn as nothing, moves its neighbours, or is no character. Only what `_SUSPECT` finds is looked at closely.
 _ODD_KINDS = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"))
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _SUSPECT = re.compile(r"[^ -~\u00a1-\u00ac\u00ae-\u02ff\u0370-\u0560\u3041-\u3163\u4e00-\u9fff]")
 
 
@@ -67,11 +68,13 @@ def _is_odd(character: str) -> bool:
 
 
 def _name(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
     return f"U+{ord(character):04X}"
 
 
 def plain(text: str) -> str:
-    """A text in which every character can be seen: what cannot stands as ``[U+202E]``. Not escaped."""
+    """A text in which every character can be seen: what cannot stands as ``[U+202E]`` or ``[\\n]``. Not escaped."""
     return _SUSPECT.sub(lambda match: f"[{_name(match[0])}]" if _is_odd(match[0]) else match[0], text)
 
 

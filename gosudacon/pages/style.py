@@ -38,7 +38,7 @@ details{margin:10px 0}
 .step{grid-column:2;min-width:0;background:var(--panel);border:1px solid var(--line);border-left:4px solid var(--c);
 border-radius:4px;padding:3px 8px;break-inside:avoid;overflow:clip;align-self:start}
 .step.ct{margin-left:14px;border-left-style:double;border-left-width:6px}
-.what{font-size:12.5px}
+.what{font-size:12.5px;white-space:pre-wrap}
 .num{color:var(--dim);font-size:12px;text-decoration:none;margin-right:6px}
 .sub{font-size:12px;color:var(--dim)}
 .sub>*{margin-right:9px}

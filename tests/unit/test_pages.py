@@ -200,7 +200,9 @@ def test_every_character() -> None:
         kind = unicodedata.category(character)
         if kind == "Cn" and (0x370 <= number <= 0x560 or 0x3041 <= number <= 0x3163):
             continue  # drawn as a box
-        if kind in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+        if character in "\n\t\r":
+            assert markup.text(character) == f'<span class="odd">{character!r}</span>'.replace("'", "")
+        elif kind in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
             assert markup.plain(character) == f"[U+{number:04X}]"
             assert markup.text(f"a{character}b") == f'a<span class="odd">U+{number:04X}</span>b'
         elif kind[0] in "LN" and number not in (0x115F, 0x1160, 0x3164, 0xFFA0):
