@@ -38,14 +38,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar, overload
 
+    from gosudacon.linux import listener
     from gosudacon.linux.child import in_namespaces, open_namespace
     from gosudacon.linux.mount import clone_tree, mount_setattr, move_mount, new_filesystem, umount
     from gosudacon.linux.namespace import setns, unshare
+    from gosudacon.linux.notify_all import flag_bits, load_filter, notify_all
     from gosudacon.linux.path import mkdir_in_root, open_in_root
+    from gosudacon.linux.syscalls import SyscallNames
     from gosudacon.pipeline.edit import Edit
     from gosudacon.pipeline.exited import EndedContainer, Exit
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.schema.types import Config as Config  # for annotations alone
+    from gosudacon.schema.types import Arg as Arg  # for annotations alone, as what follows
+    from gosudacon.schema.types import Config as Config
     from gosudacon.schema.types import Features as Features
     from gosudacon.schema.types import Linux as Linux
     from gosudacon.schema.types import Process as Process
@@ -95,6 +99,9 @@ else:
 _later = {
     "Edit": "gosudacon.pipeline.edit",
     **dict.fromkeys(("EndedContainer", "Exit"), "gosudacon.pipeline.exited"),
+    **dict.fromkeys(("flag_bits", "load_filter", "notify_all"), "gosudacon.linux.notify_all"),
+    "listener": "gosudacon.linux",
+    "SyscallNames": "gosudacon.linux.syscalls",
     "Plan": "gosudacon.pipeline.plan",
     **dict.fromkeys(("in_namespaces", "open_namespace"), "gosudacon.linux.child"),
     **dict.fromkeys(("setns", "unshare"), "gosudacon.linux.namespace"),
@@ -147,14 +154,19 @@ __all__ = [
     "Step",
     "StepError",
     "SyscallError",
+    "SyscallNames",
     "Target",
     "clone_tree",
+    "flag_bits",
     "hookimpl",
     "in_namespaces",
+    "listener",
+    "load_filter",
     "mkdir_in_root",
     "mount_setattr",
     "move_mount",
     "new_filesystem",
+    "notify_all",
     "open_in_root",
     "open_namespace",
     "setns",

@@ -119,7 +119,7 @@ def _command(name: str, command: str) -> Iterable[str]:
     yield from _options(option_values.options(command), name)
     yield from _paragraph(f"Global options, which stand before the command, are in {name}(8).", name)
     status = "0 if all went well"
-    if command in ("run", "exec"):
+    if command in ("run", "exec", "learn"):
         status = "In the foreground that of the process, 128 + N if signal N has ended it; with --detach 0 if it runs"
     status += f"; {entry['failure']} after a failure, whose reason is on standard error."
     yield from _section("EXIT STATUS", _prose(status, name))

@@ -276,6 +276,28 @@ COMMANDS: dict[str, Command] = {
         "an expression of regex(7) that may match anywhere in an id.",
         example="delete --force web\ndelete --force --regex '^web-[0-9]+$'",
     ),
+    "learn": _command(
+        summary="run a container and write the seccomp profile that it needs",
+        usage="[<container-id>]",
+        positionals=(0, 1),
+        prefix="gosudacon learn failed: ",
+        options=(
+            Option("profile", "the profile to write, or to add to (default: seccomp.json)", metavar="FILE", short="o"),
+            Option("anew", "write the profile anew: do not add to what FILE has"),
+            Option("show", "print the report in FILE, and run nothing", metavar="FILE"),
+            Option("format", "format of the report", kind="choice", metavar="table|json", default="table"),
+            *_CREATE,
+            _DETACH,
+            Option("keep", "keep the container when its process has ended"),
+            _NO_SUBREAPER,
+            _HELP,
+        ),
+        text="Runs the bundle as `run` does, under its own seccomp profile if it has one, and records every system "
+        "call. When it has ended, the least profile for it is in FILE, and a report is printed on standard error and "
+        "kept beside it: the calls that were made, those that were refused, and those that nobody used. The exit "
+        "status is the container's. For recording, not for protection.",
+        example="learn --bundle /srv/web --profile web.json web\nlearn --show web.report.json",
+    ),
     "trace": _command(
         summary="show what a command did and when",
         usage="<file> [<file>]",

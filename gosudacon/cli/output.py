@@ -29,10 +29,10 @@ def state(record: Mapping[str, object]) -> str:
 def listing(records: Sequence[Mapping[str, Any]], format: str = "table", quiet: bool = False) -> str:
     """States as ``list`` prints them: a table, a JSON array on one line (``null`` for none), or ids only."""
     if quiet:
-        return "".join([f"{_cell(record['id'])}\n" for record in records])
+        return "".join([f"{cell(record['id'])}\n" for record in records])
     if format == "json":
         return (jsonio.dumps(list(records)) if records else "null") + "\n"
-    rows = [[_cell(str(record[key])) for _, key in _COLUMNS] for record in records]
+    rows = [[cell(str(record[key])) for _, key in _COLUMNS] for record in records]
     return table([[title for title, _ in _COLUMNS], *rows])
 
 
@@ -50,7 +50,7 @@ def _row(row: Sequence[str], widths: Iterable[int]) -> str:
     return "".join(padded[:-1]) + row[-1]
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """``text`` with what a terminal would obey, or the table would stumble over, escaped."""
     if text.isprintable():
         return text

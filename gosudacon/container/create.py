@@ -43,7 +43,7 @@ def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = 
 
     Plugins may edit the configuration of ``spec``.
     """
-    stages = registry(config, use_snapshot)
+    stages = registry(config, use_snapshot, spec.options.plugins)
     return stages.compiled(spec, host, plans.make), stages
 
 

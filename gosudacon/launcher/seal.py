@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 OPTION = "gosudacon"  # -X gosudacon=METHOD: how the process that started us says it sealed us
 PATHS_OPTION = "gosudacon-path"  # -X gosudacon-path=DIR:DIR: where the dependencies are
-ENTERING = ("create", "run", "exec", "restore", "mounts", "containerd-shim")  # the commands that enter a container
+#: The commands that enter a container.
+ENTERING = ("create", "run", "exec", "restore", "mounts", "learn", "containerd-shim")
 
 _EXE = "/proc/self/exe"
 _DELETED = " (deleted)"

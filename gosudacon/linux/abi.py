@@ -213,6 +213,20 @@ def syscall(name: str, *types: type) -> Callable[..., int]:
     return call
 
 
+def bare() -> Callable[..., int]:
+    """syscall(2) itself, which runs no line of Python: for calls that must follow each other with nothing in between.
+
+    All arguments, the call's number among them, are `c_long`. Returns -1 for a failure; `last_error` says which.
+    """
+    entry: Callable[..., int] = _Syscall(("syscall", _Libc))  # type: ignore[arg-type]
+    return entry
+
+
+def last_error() -> int:
+    """errno of the last call made through `bare`."""
+    return get_errno()
+
+
 def address(buffer: bytearray) -> int:
     """The address of a bytearray's memory, for structures that hold pointers; the bytearray must stay as it is."""
     return addressof((c_char * len(buffer)).from_buffer(buffer))

@@ -6,7 +6,7 @@ import sys
 from errno import EFAULT, EINVAL
 
 from gosudacon.base import posix
-from gosudacon.base.errors import SyscallError
+from gosudacon.base.errors import StepError, SyscallError
 from gosudacon.linux import abi
 
 SET_MODE_FILTER = 1
@@ -69,3 +69,29 @@ def take_descriptor(pid: int, number: int) -> int:
         return pidfd_getfd(pidfd, number, 0, about=f"descriptor {number} of process {pid}")
     finally:
         posix.close(pidfd)
+
+
+def library(chosen: str = "") -> str:
+    """The absolute path of libseccomp: ``chosen``, or the first of the fixed places where it is.
+
+    Never what `ctypes.util.find_library` finds, which runs programs from PATH. Raises `StepError`.
+    """
+    machine = posix.uname().machine
+    triplet = {"armv7l": "arm-linux-gnueabihf"}.get(machine, f"{machine}-linux-gnu")
+    directories = (
+        f"/usr/lib/{triplet}",
+        "/usr/lib64",
+        "/lib64",
+        "/usr/lib",
+        "/lib",
+        f"/lib/{triplet}",
+        "/usr/local/lib",
+    )
+    candidates = (chosen,) if chosen else [f"{directory}/libseccomp.so.2" for directory in directories]
+    for path in candidates:
+        if path.startswith("/") and posix.access(path, posix.R_OK):
+            return path
+    raise StepError(
+        f"libseccomp not found: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
+        hint="config.json has a seccomp profile; install libseccomp (libseccomp2 on Debian), 2.5 or later",
+    )

@@ -20,6 +20,7 @@ from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 ENTRY_POINTS = "gosudacon"
@@ -35,13 +36,14 @@ _CALLED_DIRECTLY = (
 )
 
 
-def discover(config_path: str, required: bool) -> tuple[dict[str, object], list[str]]:
+def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> tuple[dict[str, object], list[str]]:
     """The registry's data for a configuration file, and the files that a change of would make it stale.
 
     Built-in stages are always registered; other plugins only when ``plugins`` names them: a shipped one, or
-    an entry point of the group ``gosudacon``. Raises `Error`.
+    an entry point of the group ``gosudacon``. Those named in ``shipped`` ship with us. Raises `Error`.
     """
     settings = _read(config_path, required)
+    settings["plugins"] = [*settings["plugins"], *(name for name in shipped if name not in settings["plugins"])]
     manager = pluggy.PluginManager("gosudacon")
     manager.add_hookspecs(hookspecs)
     files: list[str] = []

@@ -21,6 +21,7 @@ KINDS = {
     "hooks.run": "gosudacon.stages.hooks:RunHook",
     "intel-rdt.make-class": "gosudacon.stages.intel_rdt:MakeClass",
     "intel-rdt.monitor": "gosudacon.stages.intel_rdt:Monitor",
+    "learn.start-recorder": "gosudacon.plugins.learn.steps:StartRecorder",
     "net-devices.hold-namespace": "gosudacon.stages.net_devices:HoldNamespace",
     "net-devices.move-device": "gosudacon.stages.net_devices:MoveDevice",
     "network.allow-forwarding": "gosudacon.plugins.network.steps:AllowForwarding",

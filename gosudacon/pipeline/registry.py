@@ -12,7 +12,7 @@ from gosudacon.pipeline.step import EXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     Listeners = list[list[object]]
@@ -127,16 +127,17 @@ class Registry:
                 raise Error(f"plugin {plugin!r}: gosudacon_amend_plan: {reason(error)}") from error
 
 
-def registry(config: str = "", use_snapshot: bool = True) -> Registry:
+def registry(config: str = "", use_snapshot: bool = True, plugins: Sequence[str] = ()) -> Registry:
     """The registry for the administrator's configuration file (default `CONFIG`).
 
+    ``plugins`` that ship with this program are enabled as well, for this registry alone.
     Raises `Error` for a broken file, an unknown plugin or an impossible order.
     """
     path = config or CONFIG
-    if not use_snapshot:
+    if plugins or not use_snapshot:
         from gosudacon.pipeline import discovery
 
-        return Registry(discovery.discover(path, required=bool(config))[0])
+        return Registry(discovery.discover(path, bool(config), plugins)[0])
     from gosudacon.pipeline import snapshot
 
     key = snapshot.key(path)  # before the file is read: should it change meanwhile, the snapshot is stale

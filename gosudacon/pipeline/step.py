@@ -228,6 +228,9 @@ class Options(_Fields):
     run: bool = False  # start follows by itself
     foreground: bool = False  # the command waits for the process
     notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
+    plugins: tuple[str, ...] = ()  # that ship with us, enabled for this command beside those of the administrator
+    learn: str = ""  # for the plugin learn: the profile to write
+    learn_anew: bool = False  # and not to merge with what is in that file
 
     @classmethod
     def among(cls, values: Mapping[str, object]) -> Self:
@@ -439,7 +442,8 @@ class Context:
     of those that stay beyond the process's own sets for a step to come; ``spared`` the descriptors that `Rank.CLOSE`
     leaves open; ``environment`` what a hook without one of its own gets: that of the runtime's caller, and from
     `Rank.LAY_OUT` on the process's; ``confine`` puts the process that calls it under the seccomp filter which comes
-    after startContainer hooks. What the steps of one stage leave for each other is in an object of their own: `own`.
+    after startContainer hooks; ``seccomp_program`` is that filter (an array of struct sock_filter), empty if there is
+    none. What the steps of one stage leave for each other is in an object of their own: `own`.
 
     ``cgroups_entered`` is ``cgroups`` as state.json has it: empty while the container is being created.
 
@@ -467,6 +471,7 @@ class Context:
         self.spared: tuple[int, ...] = ()
         self.environment: Mapping[bytes, bytes] = {}
         self.confine: Callable[[], None] | None = None
+        self.seccomp_program = b""
         self.warnings: list[str] = []
         self.engine: Engine | None = None
         self._own: dict[type, object] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _stat import S_ISREG
 
 from gosudacon import __version__
-from gosudacon.api import CONFINE, PREPARE, START, Context, Error, Rank, Step, StepError
+from gosudacon.api import CONFINE, PREPARE, START, Context, Error, Rank, Step
 from gosudacon.base import jsonio, posix
 from gosudacon.linux import capability, seccomp
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import Seccomp
 
+library = seccomp.library
 _DIGEST = 32
 _USERS = "$XDG_RUNTIME_DIR/"  # or what stands in for it: gosudacon.base.user
 #: Counted up when the same profile no longer compiles to the same program.
@@ -32,7 +33,6 @@ class Held:
     agent: socket  # the connection to the agent, on both sides
 
     def __init__(self) -> None:
-        self.program = b""  # an array of struct sock_filter
         self.reader = self.writer = -1  # of a pipe, over which init tells the number of its notification descriptor
         self.listener = -1  # that descriptor
 
@@ -72,12 +72,12 @@ class CompileSeccomp(Step):
             key = self._key(path)
             program = cached(f"{cache}/{key.hex()}", key)
             if program:
-                context.own(Held).program = program
+                context.seccomp_program = program
                 return
         from gosudacon.stages.seccomp import compiler
 
         program = compiler.build(self.profile, self.others, path, context.warnings)
-        context.own(Held).program = program
+        context.seccomp_program = program
         if key and not context.warnings:  # a warning is to be seen again
             from gosudacon.stages.seccomp import store
 
@@ -151,12 +151,12 @@ class LoadSeccomp(Step):
     def run(self, context: Context) -> None:
         flags = _bits(self.flags)
         if not self.notify:
-            seccomp.load(context.own(Held).program, flags)
+            seccomp.load(context.seccomp_program, flags)
             return
         held = context.own(Held)
         held.agent.close()  # the runtime speaks to it, and closes the connection when it has
         posix.close(held.reader)
-        held.listener = seccomp.load(held.program, flags | seccomp.FLAG_NEW_LISTENER)
+        held.listener = seccomp.load(context.seccomp_program, flags | seccomp.FLAG_NEW_LISTENER)
         posix.write(held.writer, b"%d" % held.listener)
 
 
@@ -174,7 +174,7 @@ class LendSeccomp(Step):
         return "have startContainer hooks load the seccomp filter"
 
     def run(self, context: Context) -> None:
-        program, flags = context.own(Held).program, _bits(self.flags)
+        program, flags = context.seccomp_program, _bits(self.flags)
 
         def confine() -> None:
             seccomp.load(program, flags)
@@ -187,32 +187,6 @@ def _bits(names: list[str]) -> int:
     for name in names:
         flags |= getattr(seccomp, name.removeprefix("SECCOMP_FILTER_"))
     return flags
-
-
-def library(chosen: str = "") -> str:
-    """The absolute path of libseccomp: ``chosen``, or the first of the fixed places where it is.
-
-    Never what `ctypes.util.find_library` finds, which runs programs from PATH. Raises `StepError`.
-    """
-    machine = posix.uname().machine
-    triplet = {"armv7l": "arm-linux-gnueabihf"}.get(machine, f"{machine}-linux-gnu")
-    directories = (
-        f"/usr/lib/{triplet}",
-        "/usr/lib64",
-        "/lib64",
-        "/usr/lib",
-        "/lib",
-        f"/lib/{triplet}",
-        "/usr/local/lib",
-    )
-    candidates = (chosen,) if chosen else [f"{directory}/libseccomp.so.2" for directory in directories]
-    for path in candidates:
-        if path.startswith("/") and posix.access(path, posix.R_OK):
-            return path
-    raise StepError(
-        f"libseccomp not found: {chosen}" if chosen else f"no libseccomp.so.2 in {', '.join(directories)}",
-        hint="config.json has a seccomp profile; install libseccomp (libseccomp2 on Debian), 2.5 or later",
-    )
 
 
 def _users_directory() -> str:

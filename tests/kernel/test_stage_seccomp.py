@@ -22,7 +22,7 @@ from gosudacon.pipeline.plan import Plan, make
 from gosudacon.pipeline.runner import run_step
 from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec
 from gosudacon.stages.seccomp import SeccompStage
-from gosudacon.stages.seccomp.steps import CompileSeccomp, Held, LoadSeccomp
+from gosudacon.stages.seccomp.steps import CompileSeccomp, LoadSeccomp
 from tests.support.children import Ended, in_child
 
 MACHINE = platform.machine()
@@ -289,7 +289,7 @@ def test_flags_that_this_kernel_refuses_are_left_out() -> None:
     def child() -> int:
         # The kernel takes WAIT_KILLABLE_RECV only together with a listener: EINVAL, as from one that is too old.
         everything = seccomp.FLAG_WAIT_KILLABLE_RECV | seccomp.FLAG_SPEC_ALLOW | seccomp.FLAG_LOG | seccomp.FLAG_TSYNC
-        seccomp.load(context.own(Held).program, everything)
+        seccomp.load(context.seccomp_program, everything)
         return lseek(99, 0)
 
     assert in_child(child) == DENIED

@@ -11,7 +11,6 @@ import pytest
 
 from gosudacon.api import Context, Error, Host, Spec
 from gosudacon.stages.seccomp import SeccompStage, compiler, store
-from gosudacon.stages.seccomp.steps import Held
 
 PROFILE: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -49,7 +48,7 @@ def compiled(cache: Path | str, profile: Any = PROFILE, **settings: Any) -> byte
     spec = Spec({"linux": {"seccomp": profile}}, "c", "/b")
     context = Context(spec, Host())
     stage.plan(spec, Host())[0].run(context)
-    program = context.own(Held).program
+    program = context.seccomp_program
     return program
 
 

@@ -1,0 +1,361 @@
+"""The recorder: a process of the host that answers for every system call of one container, and writes down which.
+
+It lives as long as somebody can still be recorded: while a process is under one of its filters, or the connection over
+which the first of them will send its filter's descriptor is open. So it ends with the container whoever has been killed
+meanwhile, and is a copy of the runtime that no longer has anything of the runtime's.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from errno import ENOSYS
+
+from gosudacon.api import listener as listeners
+from gosudacon.base import layout
+from gosudacon.plugins.learn import program as programs
+from gosudacon.plugins.learn.processes import Programs, group_of, handles
+from gosudacon.plugins.learn.record import Call, Record, note_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from gosudacon.api import SyscallNames
+    from gosudacon.plugins.learn.files import Output
+
+READY = b"+"
+_EVERY = 10.0  # seconds after which something new is written: so much is lost if this process is killed
+_LATE = 2.0  # seconds to wait for a descriptor that init should have sent at once
+_NEW_LISTENER, _SET_MODE_FILTER = 8, 1  # seccomp(2)
+_CREDENTIALS = struct.Struct("=III")
+
+
+class Job:
+    """What a recorder is to do: of which container, under which filter (empty: none), written where."""
+
+    def __init__(self, container: str, code: bytes, names: SyscallNames, output: Output) -> None:
+        self.container = container
+        self.program = programs.Program(code)
+        self.names = names
+        self.output = output
+
+
+def start(job: Job, connection: socket.socket, state_dir: int) -> None:
+    """Fork the recorder, which takes ``connection`` as that of the first process; it says `READY` there, or why not.
+
+    It is nobody's child: it would be in the way of who waits for all children. ``state_dir`` gets its note and socket.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _main(job, connection, state_dir)
+    finally:
+        os._exit(0)
+
+
+def _main(job: Job, connection: socket.socket, state_dir: int) -> NoReturn:
+    try:
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        wake, alarm = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        directory = os.open(f"/proc/self/fd/{state_dir}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        _leave({connection.fileno(), wake, alarm, directory, job.output.directory})
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        note = _take_note(directory)
+        server = _serve(directory)
+        os.close(directory)
+        connection.send(READY)
+        Supervisor(job, connection, server, wake).run()
+        os.close(note)
+    except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
+        _complain(job, connection, error)
+    os._exit(0)
+
+
+def _leave(kept: set[int]) -> None:
+    """Give up what the runtime has open: its streams, its lock on the container, what it has of the caller."""
+    os.chdir("/")
+    os.umask(0o022)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # that of listdir itself
+
+
+def _take_note(directory: int) -> int:
+    """Say which process this is, in a file that is locked for as long as it lives. There is no other: O_EXCL."""
+    import fcntl
+
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    note = os.open(layout.LEARN_NOTE, flags, 0o600, dir_fd=directory)
+    fcntl.flock(note, fcntl.LOCK_EX)
+    os.write(note, b"%d\n" % os.getpid())
+    return note
+
+
+def _serve(directory: int) -> socket.socket:
+    """The socket for processes that are executed in the container later."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o177)
+    try:
+        server.bind(f"/proc/self/fd/{directory}/{layout.LEARN_SOCKET}")
+    finally:
+        os.umask(mask)
+    server.listen()
+    return server
+
+
+def _complain(job: Job, connection: socket.socket, error: BaseException) -> None:
+    text = f"recorder of {job.container}: {type(error).__name__}: {error}"
+    try:
+        connection.send(text.encode(errors="replace")[:4096])
+    except OSError:
+        _log(text)
+
+
+def _log(text: str) -> None:
+    """To the host's log: there is nobody else left to tell."""
+    import syslog
+
+    syslog.openlog("gosudacon-learn", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_ERR, text)
+
+
+class Connection:
+    """That of a process about to load its filter: it says which number the descriptor will have, then sends it."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        peer.setblocking(False)
+        self.peer = peer
+        self.number = -1
+        self.pid = 0
+        self.since = 0.0
+
+    def receive(self) -> int | None:
+        """The listener, -1 if there is none yet, None if the process has gone."""
+        try:
+            data, ancillary, _, _ = self.peer.recvmsg(64, 256, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return -1
+        except OSError:
+            return None
+        fds = [content for level, kind, content in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
+        if fds:
+            return int.from_bytes(fds[0][:4], "little")
+        if self.number >= 0 or not data.isdigit():
+            return None
+        for _, kind, content in ancillary:
+            if kind == socket.SCM_CREDENTIALS:
+                self.pid = _CREDENTIALS.unpack_from(content)[0]
+        self.number, self.since = int(data), time.monotonic()
+        try:
+            self.peer.send(READY)
+        except OSError:
+            return None
+        return -1
+
+    def fetch(self) -> int:
+        """The listener, taken out of a process that does not come to send it; -1 if it has none."""
+        try:
+            return listeners.take_descriptor(self.pid, self.number)
+        except OSError:
+            return -1
+
+
+class Filtered:
+    """A process and its descendants: their listener, and whether the runtime has become the program yet."""
+
+    def __init__(self, fd: int) -> None:
+        self.listener = listeners.Listener(fd)
+        self.began = False
+
+
+class Supervisor:
+    """The loop: `run` returns when nobody is left to be recorded, or on SIGTERM."""
+
+    def __init__(self, job: Job, connection: socket.socket, server: socket.socket, wake: int) -> None:
+        self._job = job
+        self._record = Record(job.container)
+        self._programs = Programs()
+        self._calls: dict[tuple[int, int], Call] = {}
+        self._server = server
+        self._wake = wake
+        self._connections = {connection.fileno(): Connection(connection)}
+        self._filtered: dict[int, Filtered] = {}
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        self._poll.register(server, select.POLLIN)
+        self._poll.register(wake, select.POLLIN)
+        self._seen = 0  # what has been written of, as `_size` counts
+        self._wrote = time.monotonic()
+        self._ended = False
+
+    def run(self) -> None:
+        """Answer until the end, then write."""
+        while (self._connections or self._filtered) and not self._ended:
+            for fd, events in self._poll.poll(self._timeout()):
+                self._handle(fd, events)
+            self._look_after()
+        for each in self._filtered.values():
+            each.listener.close()
+        if self._record.calls or self._record.refused:
+            self._write(5.0)
+
+    def _timeout(self) -> int | None:
+        """Milliseconds."""
+        if any(each.number >= 0 for each in self._connections.values()):
+            return 100
+        return 1000 if self._size() != self._seen else None
+
+    def _handle(self, fd: int, events: int) -> None:
+        filtered = self._filtered.get(fd)
+        if filtered is not None:
+            if events & select.POLLIN:
+                self._answer(filtered)
+            else:  # nobody is under this filter any more
+                self._poll.unregister(fd)
+                self._filtered.pop(fd).listener.close()
+        elif fd == self._server.fileno():
+            peer, _ = self._server.accept()
+            self._connections[peer.fileno()] = Connection(peer)
+            self._poll.register(peer, select.POLLIN)
+        elif fd == self._wake:
+            self._ended = True
+        else:
+            found = self._connections[fd].receive()
+            if found is None:
+                self._forget(fd)
+            elif found >= 0:
+                self._watch(found)
+                self._forget(fd)
+
+    def _watch(self, fd: int) -> None:
+        self._filtered[fd] = Filtered(fd)
+        self._poll.register(fd, select.POLLIN)
+
+    def _forget(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._connections.pop(fd).peer.close()
+
+    def _look_after(self) -> None:
+        """Whoever waits to be able to send gets help; and what is new is written from time to time."""
+        now = time.monotonic()
+        for fd, each in list(self._connections.items()):
+            if each.number >= 0 and now - each.since > _LATE and (found := each.fetch()) >= 0:
+                self._watch(found)
+                self._forget(fd)
+        if now - self._wrote > _EVERY and self._size() != self._seen:
+            self._write(0)
+
+    def _size(self) -> int:
+        return len(self._calls) + len(self._record.refused)
+
+    def _write(self, patience: float) -> None:
+        try:
+            self._job.output.write(self._record, self._programs.notes, patience)
+        except BlockingIOError:
+            if patience:
+                _log(f"{self._job.container}: the profile is not written: another recorder holds its directory")
+            self._wrote = time.monotonic()
+            return
+        except (OSError, ValueError) as error:
+            _log(f"{self._job.container}: the profile is not written: {error}")
+        self._record, self._calls = Record(self._job.container), {}
+        self._seen, self._wrote = 0, time.monotonic()
+
+    def _answer(self, filtered: Filtered) -> None:
+        listener = filtered.listener
+        buffer = listener.receive()
+        if buffer is None:
+            return
+        id, tid, _, number, architecture, _, *arguments = listeners.NOTIFICATION.unpack(buffer)
+        if not filtered.began:
+            if (number, architecture) != (listeners.EXECVE, listeners.NATIVE):
+                return listener.go_on(id)  # the runtime's own
+            filtered.began = True
+            self._programs.known[tid] = ""  # the runtime, which is about to become the program
+        call = self._calls.get((architecture, number)) or self._new_call(architecture, number)
+        verdict = self._job.program.ask(listeners.DATA.unpack_from(buffer, listeners.DATA_OFFSET))
+        action = verdict & programs.ACTION
+        if action == programs.ALLOW or action == programs.LOG:
+            call.count += 1
+            if tid not in self._programs.known:
+                self._programs.learn(listener, id, tid)
+            note_program(call, self._programs.known[tid])
+            if call.name in _TELLING:
+                self._programs.see(call.name, tid)
+                self._check_listener(call.name, arguments)
+            listener.go_on(id)
+        else:
+            self._refuse(listener, id, tid, call, verdict, arguments)
+
+    def _new_call(self, architecture: int, number: int) -> Call:
+        name = self._job.names.name(architecture, number)
+        shown = self._job.names.architecture(architecture, number)
+        call = Call(name, number, shown)
+        if not name:
+            self._record.warn(f"{shown}: call {number} has no name, and cannot be in a profile")
+        elif not self._job.names.knows(name):
+            self._record.warn(f"libseccomp does not know {name} yet: filters that it makes do not allow it")
+        self._calls[architecture, number] = self._record.calls[architecture, number] = call
+        return call
+
+    def _check_listener(self, name: str, arguments: list[int]) -> None:
+        if name == "seccomp" and arguments[0] == _SET_MODE_FILTER and arguments[1] & _NEW_LISTENER:
+            self._record.warn(
+                "a program asked for a seccomp listener, and got EBUSY: while it is recorded there is one"
+            )
+
+    def _refuse(
+        self, listener: listeners.Listener, id: int, tid: int, call: Call, verdict: int, arguments: list[int]
+    ) -> None:
+        """Do what the profile asks for, and note it. Who is killed gets no answer."""
+        action, value = verdict & programs.ACTION, verdict & programs.VALUE
+        program, comm = self._programs.who(listener, id, tid)
+        name = programs.NAMES.get(action, "SCMP_ACT_KILL_PROCESS")  # what the kernel does with an unknown one
+        noted = (name, value if action == programs.ERRNO else 0)
+        self._record.refuse(call, noted, arguments, program, comm)
+        if action == programs.ERRNO:
+            listener.refuse(id, min(value, 4095))
+        elif action == programs.TRACE:  # nobody traces it
+            listener.refuse(id, ENOSYS)
+        elif action == programs.TRAP and handles(tid, signal.SIGSYS):
+            _signal_process(listener, id, tid, signal.SIGSYS)
+            listener.refuse(id, ENOSYS)
+        else:
+            _signal_process(listener, id, tid, signal.SIGKILL)
+
+
+_TELLING = ("execve", "execveat", "exit", "exit_group", "seccomp")
+
+
+def _signal_process(listener: listeners.Listener, id: int, tid: int, number: int) -> None:
+    """Signal the process of a thread that waits for an answer, and no other that has got its number."""
+    try:
+        pidfd = os.pidfd_open(group_of(tid))
+    except (OSError, ValueError):
+        return
+    try:
+        if listener.waits(id):
+            signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return
+    finally:
+        os.close(pidfd)
