@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from errno import ENOENT
+from errno import EINTR, ENOENT
 from struct import Struct
 
 from gosudacon.base import posix
@@ -38,13 +38,13 @@ class Listener:
             return  # an older kernel
 
     def receive(self) -> bytearray | None:
-        """A `NOTIFICATION`, which is overwritten by the next; None if the process that called is gone already."""
+        """A `NOTIFICATION`, which is overwritten by the next; None if who called is gone, or a signal came."""
         buffer = self._buffer
         buffer[:] = _EMPTY
         try:
             fcntl.ioctl(self.fd, _RECEIVE, buffer)
         except OSError as error:
-            if error.errno != ENOENT:
+            if error.errno not in (ENOENT, EINTR):
                 raise
             return None
         return buffer
@@ -70,8 +70,12 @@ class Listener:
         posix.close(self.fd)
 
     def _send(self, answer: bytes) -> None:
-        try:
-            fcntl.ioctl(self.fd, _SEND, answer)
-        except OSError as error:
-            if error.errno != ENOENT:  # killed meanwhile
-                raise
+        while True:
+            try:
+                fcntl.ioctl(self.fd, _SEND, answer)
+            except OSError as error:
+                if error.errno == EINTR:
+                    continue
+                if error.errno != ENOENT:  # killed meanwhile
+                    raise
+            return

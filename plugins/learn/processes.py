@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _MOST = 4096  # threads that are remembered
 _LONGEST = 4096
+_FLAGS, _FORKNOEXEC = 6, 0x40  # the ninth field of stat, behind pid and name
 
 
 class Programs:
@@ -45,6 +46,12 @@ def group_of(tid: int) -> int:
 def handles(tid: int, signal: int) -> bool:
     """Whether the thread's process has a handler for a signal."""
     return bool(int(_field(tid, "SigCgt") or "0", 16) >> (signal - 1) & 1)
+
+
+def never_executed(tid: int) -> bool:
+    """Whether the thread's program is still the one that its parent had: PF_FORKNOEXEC in /proc/TID/stat (proc(5))."""
+    fields = _text(f"/proc/{tid}/stat").rpartition(")")[2].split()
+    return len(fields) > _FLAGS and bool(int(fields[_FLAGS]) & _FORKNOEXEC)
 
 
 def _field(tid: int, name: str) -> str:

@@ -24,6 +24,7 @@ NAMES = {
 }
 _SIZE = 8  # of struct sock_filter
 _WORD = (1 << 32) - 1
+_MOST = 4096  # verdicts that are kept: a program may call any number
 _FIRST_ARGUMENT = 2  # in words of struct seccomp_data: number, architecture, then what one call has unlike another
 
 # Instructions (linux/bpf_common.h): those that libseccomp and our own stub make, and their kin.
@@ -38,6 +39,7 @@ class Program:
     """A filter to ask; `ask` is fast for calls whose arguments the filter does not look at."""
 
     def __init__(self, code: bytes) -> None:
+        """``code``: an array of struct sock_filter; empty: all is allowed. Raises ValueError if `ask` cannot run it."""
         self._code = [
             (
                 int.from_bytes(code[at : at + 2], sys.byteorder),
@@ -48,16 +50,19 @@ class Program:
             for at in range(0, len(code), _SIZE)
         ]
         self._known: dict[tuple[int, int], int] = {}
+        for each, *_ in self._code:
+            if each not in _ALL:
+                raise ValueError(f"unknown instruction {each:#x} in the seccomp filter")
 
     def ask(self, data: Sequence[int]) -> int:
-        """What the filter returns for struct seccomp_data, given as its 16 words. Raises ValueError."""
+        """What the filter returns for struct seccomp_data, given as its 16 words."""
         key = (data[0], data[1])
         verdict = self._known.get(key)
         if verdict is None:
             if not self._code:
                 return ALLOW
             verdict, depends = self._run(data)
-            if not depends:
+            if not depends and len(self._known) < _MOST:
                 self._known[key] = verdict
         return verdict
 
@@ -84,7 +89,7 @@ class Program:
                 return accumulator, depends
             else:
                 accumulator, index = _rare(code, operand, accumulator, index, memory)
-        raise ValueError("the filter ends without an answer")
+        return KILL_PROCESS, depends  # no filter that the kernel takes ends so
 
 
 def _rare(code: int, operand: int, accumulator: int, index: int, memory: list[int]) -> tuple[int, int]:
@@ -99,8 +104,6 @@ def _rare(code: int, operand: int, accumulator: int, index: int, memory: list[in
         index = accumulator
     elif code == _FROM_INDEX:
         accumulator = index
-    else:
-        raise ValueError(f"unknown instruction {code:#x}")
     return accumulator, index
 
 
@@ -122,3 +125,12 @@ _OPERATIONS: dict[int, Callable[[int, int], int]] = {
     _ADD: operator.add,
     _SUBTRACT: operator.sub,
 }
+_ALL = frozenset(
+    (
+        *(_LOAD, _LOAD_CONSTANT, _LOAD_MEMORY, _STORE),
+        *(_INDEX_CONSTANT, _INDEX_MEMORY, _STORE_INDEX, _TO_INDEX, _FROM_INDEX),
+        *(_JUMP, _RETURN, _RETURN_ACCUMULATOR),
+        *_TESTS,
+        *_OPERATIONS,
+    )
+)

@@ -18,7 +18,7 @@ from errno import ENOSYS
 from gosudacon.api import listener as listeners
 from gosudacon.base import layout
 from gosudacon.plugins.learn import program as programs
-from gosudacon.plugins.learn.processes import Programs, group_of, handles
+from gosudacon.plugins.learn.processes import Programs, group_of, handles, never_executed
 from gosudacon.plugins.learn.record import Call, Record, note_program
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 READY = b"+"
 _EVERY = 10.0  # seconds after which something new is written: so much is lost if this process is killed
 _LATE = 2.0  # seconds to wait for a descriptor that init should have sent at once
+_MOST_CALLS = 2000  # of all architectures together
 _NEW_LISTENER, _SET_MODE_FILTER = 8, 1  # seccomp(2)
 _CREDENTIALS = struct.Struct("=III")
 
@@ -184,7 +185,7 @@ class Filtered:
 
     def __init__(self, fd: int) -> None:
         self.listener = listeners.Listener(fd)
-        self.began = False
+        self.executes = self.began = False
 
 
 class Supervisor:
@@ -206,6 +207,7 @@ class Supervisor:
         self._seen = 0  # what has been written of, as `_size` counts
         self._wrote = time.monotonic()
         self._ended = False
+        self._began = False  # any program that is to be recorded
 
     def run(self) -> None:
         """Answer until the end, then write."""
@@ -215,7 +217,7 @@ class Supervisor:
             self._look_after()
         for each in self._filtered.values():
             each.listener.close()
-        if self._record.calls or self._record.refused:
+        if self._began or self._record.refused:
             self._write(5.0)
 
     def _timeout(self) -> int | None:
@@ -261,7 +263,7 @@ class Supervisor:
             if each.number >= 0 and now - each.since > _LATE and (found := each.fetch()) >= 0:
                 self._watch(found)
                 self._forget(fd)
-        if now - self._wrote > _EVERY and self._size() != self._seen:
+        if now - self._wrote > _EVERY and self._began and self._size() != self._seen:
             self._write(0)
 
     def _size(self) -> int:
@@ -286,11 +288,8 @@ class Supervisor:
         if buffer is None:
             return
         id, tid, _, number, architecture, _, *arguments = listeners.NOTIFICATION.unpack(buffer)
-        if not filtered.began:
-            if (number, architecture) != (listeners.EXECVE, listeners.NATIVE):
-                return listener.go_on(id)  # the runtime's own
-            filtered.began = True
-            self._programs.known[tid] = ""  # the runtime, which is about to become the program
+        if not filtered.began and self._is_the_runtime_s(filtered, tid, number, architecture):
+            return listener.go_on(id)
         call = self._calls.get((architecture, number)) or self._new_call(architecture, number)
         verdict = self._job.program.ask(listeners.DATA.unpack_from(buffer, listeners.DATA_OFFSET))
         action = verdict & programs.ACTION
@@ -306,8 +305,21 @@ class Supervisor:
         else:
             self._refuse(listener, id, tid, call, verdict, arguments)
 
+    def _is_the_runtime_s(self, filtered: Filtered, tid: int, number: int, architecture: int) -> bool:
+        """Whether the call is none of the program's: before execve(2), and behind one that has failed."""
+        if (number, architecture) == (listeners.EXECVE, listeners.NATIVE) and not filtered.executes:
+            filtered.executes = True
+            self._programs.known[tid] = ""  # the runtime, which is about to become the program
+            return False
+        if not filtered.executes or never_executed(tid):
+            return True
+        filtered.began = self._began = True
+        return False
+
     def _new_call(self, architecture: int, number: int) -> Call:
         name = self._job.names.name(architecture, number)
+        if not name and len(self._calls) >= _MOST_CALLS:  # a program may call any number
+            return Call(name, number, "")
         shown = self._job.names.architecture(architecture, number)
         call = Call(name, number, shown)
         if not name:

@@ -61,7 +61,12 @@ int main(int count, char **words)
             printf("mkdir %d\n", mkdir("/tmp/made", 0700) ? errno : 0);
         else if (!strcmp(words[i], "more"))
             printf("more %d\n", getpriority(PRIO_PROCESS, 0) < 0 ? errno : 0);
-        else if (!strcmp(words[i], "threads"))
+        else if (!strcmp(words[i], "numbers")) {
+            long number;
+
+            for (number = 100000; number < 105000; number++)
+                syscall(number);
+        } else if (!strcmp(words[i], "threads"))
             status = threads();
         else if (!strcmp(words[i], "handle"))
             signal(SIGSYS, on_trap);

@@ -250,6 +250,40 @@ def test_a_program_that_is_not_there(runtime: Runtime, make_bundle: Bundles, pro
     assert result.returncode == 1 and "/bin/nothing" in result.stderr and not profile.exists()
 
 
+def test_a_program_that_cannot_be_executed(runtime: Runtime, make_bundle: Bundles, profile: Path) -> None:
+    """The runtime says why, as without a recorder: what it calls behind execve(2) is none of the program's."""
+    bundle = make_bundle(["/bin/broken"])
+    (bundle.rootfs / "bin/broken").write_bytes(b"\x7fELF")
+    (bundle.rootfs / "bin/broken").chmod(0o755)
+    result = learn(runtime, bundle, profile, check=False)
+    assert result.returncode == 1 and "exec format error" in result.stderr and not profile.exists()
+
+
+def test_a_profile_that_refuses_execve(runtime: Runtime, doing: Callable[..., Bundle], profile: Path) -> None:
+    bundle = doing("mkdir", profile={"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 95})
+    result = learn(runtime, bundle, profile, check=False)
+    assert result.returncode == 1 and "operation not supported" in result.stderr
+    assert [each["name"] for each in report(profile)["refused"]] == ["execve"]
+
+
+def test_any_number(runtime: Runtime, doing: Callable[..., Bundle], profile: Path) -> None:
+    """What calls numbers that are no calls does not fill the recorder's memory."""
+    learn(runtime, doing("numbers"), profile)
+    assert len(report(profile)["calls"]) < 2100
+    assert any("has no name" in text for text in report(profile)["warnings"])
+
+
+@pytest.mark.parametrize("new_privileges", [True, False])
+def test_in_a_user_namespace(
+    runtime: Runtime, doing: Callable[..., Bundle], profile: Path, new_privileges: bool
+) -> None:
+    bundle = doing("mkdir")
+    bundle.map_users()
+    bundle.set("process.noNewPrivileges", not new_privileges)
+    learn(runtime, bundle, profile)
+    assert {"execve", "mkdir"} <= names(profile)
+
+
 def test_detached_and_shown(runtime: Runtime, doing: Callable[..., Bundle], profile: Path) -> None:
     """The recorder outlives the command, and writes when the container ends; `--show` prints what it wrote."""
     bundle = doing("mkdir", "pause")
