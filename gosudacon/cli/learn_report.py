@@ -71,7 +71,9 @@ def _refusal(row: Row) -> list[str]:
     words = [str(each) for each in arguments] if isinstance(arguments, list) else []
     shown = ", ".join(words[:_ARGUMENTS]) + (", …" if len(words) > _ARGUMENTS else "")
     outcome = str(row.get("error") or str(row.get("action")).removeprefix("SCMP_ACT_"))
-    program = str(row.get("program") or row.get("comm") or "?")
+    program, comm = str(row.get("program") or "?"), str(row.get("comm") or "")
+    if comm and comm != program.rpartition("/")[2]:  # a busybox, an interpreter, a thread with a name
+        program = f"{program} ({comm})"
     return [_name(row), shown, outcome, str(row.get("count")), program, str(row.get("container"))]
 
 

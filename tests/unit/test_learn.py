@@ -441,8 +441,8 @@ def test_the_table(target: Path) -> None:
     assert text == (
         f"{target}: 2 system calls, 1 refused, 1 allowed and not used (1 run)\n"
         "\n"
-        "REFUSED  ARGUMENTS          OUTCOME  COUNT  PROGRAM   CONTAINER\n"
-        "c        0x1, 0x7f, 0x3, …  EACCES       1  /bin/web  web\n"
+        "REFUSED  ARGUMENTS          OUTCOME  COUNT  PROGRAM          CONTAINER\n"
+        "c        0x1, 0x7f, 0x3, …  EACCES       1  /bin/web (comm)  web\n"
         "\n"
         "CALLED  COUNT  PROGRAMS\n"
         "a           2  /bin/web\n"
