@@ -1,15 +1,19 @@
-"""The plugin learn under Podman and conmon: an annotation, Podman's own profile, and the one that comes out."""
+"""The plugin learn under engines: an annotation, Podman's own profile, and the one that comes out."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients.daemon import Completed, Containerd
 from tests.clients.podman import Podman
+from tests.support.leftovers import Watch
 from tests.support.needs import needs
 from tests.support.runtime import runtime_command
 from tests.support.timing import eventually
@@ -65,3 +69,22 @@ def test_podman_exec(podman: Podman, learning: Path, scratch: Path) -> None:
 def test_podman_where_it_is_not_allowed(podman: Podman, learning: Path, scratch: Path) -> None:
     assert podman.run("echo hi", "--annotation=io.gosudacon.learn=other", runtime=learning).stdout == "hi\n"
     assert list((scratch / "profiles").iterdir()) == []
+
+
+@pytest.fixture
+def administrator(scratch: Path, leftovers: Watch) -> Iterator[Path]:
+    """The usual configuration file, in the tests' own /etc: profiles go to the directory that this is."""
+    directory = scratch / "profiles"
+    directory.mkdir()
+    config = Path("/etc/gosudacon/config.toml")
+    config.parent.mkdir()
+    config.write_text(f'plugins = ["learn"]\n[stage.learn]\ndirectory = "{directory}"\nnames = ["web"]\n')
+    yield directory
+    shutil.rmtree(config.parent)
+
+
+def test_containerd(ctr: Containerd, administrator: Path, run: Callable[..., Completed]) -> None:
+    """Under containerd's shim for runc, and under ours, whose workers make containers by forks."""
+    assert run(SCRIPT, "--annotation", "io.gosudacon.learn=web").stdout == "made\n"
+    eventually((administrator / "web.json").exists, 20, "the profile is written")
+    assert "mkdir" in {call["name"] for call in load(administrator / "web.report.json")["calls"]}
