@@ -72,7 +72,11 @@ int main(int count, char **words)
             signal(SIGSYS, on_trap);
         else if (!strcmp(words[i], "listener"))
             printf("listener %d\n", listener());
-        else if (!strcmp(words[i], "pause"))
+        else if (!strcmp(words[i], "work")) {
+            while (syscall(SYS_gettid) > 0)
+                ;
+            status = 6;
+        } else if (!strcmp(words[i], "pause"))
             pause();
 #if defined(__x86_64__)
         else if (!strcmp(words[i], "i386")) {

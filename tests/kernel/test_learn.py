@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from gosudacon.api import SyscallNames
+from gosudacon.linux import notify_all, process, seccomp
+from gosudacon.plugins.learn import files, supervisor
 from tests.support import processes
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
@@ -404,14 +408,47 @@ def test_a_recorder_that_is_killed(runtime: Runtime, doing: Callable[..., Bundle
     assert not (runtime.root / bundle.id).exists()
 
 
-def test_a_recorder_that_is_killed_while_the_program_works(runtime: Runtime, make_bundle: Bundles, site: Site) -> None:
-    """The program ends, since all its calls fail; it does not hang."""
-    bundle = make_bundle("while :; do echo x > /tmp/x; done")
+def test_a_recorder_that_is_killed_while_the_program_works(
+    runtime: Runtime, doing: Callable[..., Bundle], site: Site
+) -> None:
+    """A call that waits for the answer, and all that follow, fail: the program does not hang."""
+    bundle = doing("work")
     annotate(bundle, "web")
     pid = site.boot(bundle)
     os.kill(recorder(runtime, bundle), signal.SIGKILL)
-    processes.wait(pid, 30)
+    assert processes.wait(pid, 30) != 0
     runtime.delete(bundle, "--force", options=site.options)
+
+
+def test_init_that_does_not_get_to_sending(scratch: Path) -> None:
+    """A call that nobody expected between filter and descriptor does not stand still: the recorder fetches it."""
+    state, profiles = scratch / "state", scratch / "profiles"
+    state.mkdir()
+    profiles.mkdir()
+    profile = profiles / "p.json"
+    output = files.Output(str(profile), False, None)
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    directory = os.open(state, os.O_RDONLY)
+    supervisor.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
+    for held in (theirs, output):
+        held.close()
+    assert mine.recv(100) == supervisor.READY
+    child = os.fork()
+    if child == 0:
+        number = os.dup(directory)
+        os.close(number)
+        mine.send(b"%d" % number)
+        mine.recv(1)
+        process.set_no_new_privs()
+        seccomp.load(notify_all.program(-1 & 0xFFFF, 1, 1), seccomp.FLAG_NEW_LISTENER)
+        os.getppid()  # nobody has the descriptor
+        os.execv("/bin/true", ["true"])
+    mine.close()
+    os.close(directory)
+    assert processes.wait(child, 20) == 0
+    eventually(profile.exists, 20, "the profile is written")
+    assert "execve" in names(profile) and "getppid" not in names(profile)
 
 
 def test_a_container_that_is_never_started(runtime: Runtime, doing: Callable[..., Bundle], site: Site) -> None:
