@@ -29,6 +29,18 @@ def gosudacon_stages() -> list[Stage]:  # type: ignore[empty-body]
 
 
 @hookspec
+def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object]) -> object:
+    """Look at the host for what the plugin's planning needs to know: the one place where it may read.
+
+    Returns JSON data, which ``host.facts[PLUGIN]`` is from then on, read-only: for the plugin's `gosudacon_edit_spec`,
+    its stages and its amendments, which stay pure. Called right before that edit, or, of a plugin that edits nothing,
+    when all edits are done, before planning; ``spec``, ``host`` and ``settings`` are as there. Changes nothing. Called
+    by `explain`, too, without root: what cannot be read is a fact. Nothing that the container's author names is opened.
+    Raises `ConfigError` or `SettingsError` where the container cannot be made.
+    """
+
+
+@hookspec
 def gosudacon_edit_spec(spec: Spec, host: Host, settings: Mapping[str, object]) -> Edit | None:
     """Change a container's configuration before it is validated: devices, variables, mounts, hooks, anything else.
 

@@ -97,7 +97,8 @@ class Execution:
     def _spec(self, args: list[str], options: ExecOptions, stages: Registry, host: Host) -> Spec:
         data = self.container.data
         config = bundles.saved(self.container.store)
-        own = self._unedited(stages.editors()) or config.get("process") or {}
+        made_from = config.get("process") or {}
+        own = self._unedited(stages.editors()) or made_from
         config["process"] = processes.build(own, args, options)
         target = Target(
             pid=data["pid"],
@@ -105,6 +106,7 @@ class Execution:
             namespaces=namespace.differing(data["pid"]),
             cgroups=data["cgroups"] if options.cgroup else self._cgroups(host),
             below=processes.sub_cgroups(options.cgroup),
+            process=made_from,
         )
         chosen = {name: value for name, value in vars(options).items() if name not in CGROUP_OPTIONS}
         chosen |= {**data.get("cgroup_options", {}), "no_new_keyring": data.get("no_new_keyring", False)}
@@ -150,7 +152,7 @@ def explained(id: str, bundle: str, options: ExecOptions, host: Host | None = No
     if host is not None:
         registry(options.config_file, not options.no_snapshot).edit(spec, host)
     process = processes.build(own, [], options)
-    target = Target(namespaces=list(spec.namespaces()))
+    target = Target(namespaces=list(spec.namespaces()), process=spec.process)
     return spec.replace(config={**spec.config, "process": process}, text=None, target=target, operation=EXEC)
 
 

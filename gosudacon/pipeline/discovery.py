@@ -31,7 +31,13 @@ _TRACE = {"directory": str, "format": str, "keep": int}
 _TRACE_FORMATS = ("json", "jsonl", "svg", "html")
 _TABLES = ("stage", "plugin")
 _CALLED_DIRECTLY = (
-    *("gosudacon_edit_spec", "gosudacon_amend_plan", "gosudacon_step_started", "gosudacon_step_finished"),
+    *(
+        "gosudacon_gather_facts",
+        "gosudacon_edit_spec",
+        "gosudacon_amend_plan",
+        "gosudacon_step_started",
+        "gosudacon_step_finished",
+    ),
     "gosudacon_container_exited",
 )
 

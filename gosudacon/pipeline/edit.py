@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Path = tuple[str | int, ...]
-    Operation = tuple[str, Path, Callable[[object], object]]
+    Operation = tuple[str, Path, Callable[[object], object], str]
 
 #: Kinds of hooks (runtime-spec config.md, POSIX-platform Hooks).
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -33,6 +33,12 @@ class Edit:
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
+        self._why = ""
+
+    def because(self, why: str) -> Edit:
+        """What asks for the changes that follow, until the next call; `explain` and errors name it."""
+        self._why = why
+        return self
 
     def set(self, path: str | Sequence[str | int], value: object) -> Edit:
         """Put ``value`` at a place, over what is there. None removes it."""
@@ -107,25 +113,26 @@ class Edit:
         """An annotation, in the place of one of that name."""
         return self._at("set_annotation", ("annotations", name), lambda old: value)
 
-    def applied(self, config: Any, note: Callable[[Path, object, object], None] | None = None) -> Any:
+    def applied(self, config: Any, note: Callable[[Path, object, object, str], None] | None = None) -> Any:
         """The frozen configuration with these changes; ``config`` stays as it is. Raises `Error`.
 
-        ``note`` is told of each: the path, and the configuration before and after it.
+        ``note`` is told of each: the path, the configuration before and after it, and what asked for it.
         """
-        for name, path, change in self.operations:
+        for name, path, change, why in self.operations:
             before = config
             try:
                 config = _put(config, path, change, ())
             except (TypeError, ValueError) as error:
                 raise Error(f"{name} {where(path)}: {error}") from error
             if note is not None:
-                note(path, before, config)
+                note(path, before, config, why)
         return config
 
     def _at(self, name: str, path: str | Sequence[str | int], change: Callable[[object], object]) -> Edit:
-        self.operations.append((name, _parsed(path) if isinstance(path, str) else tuple(path), change))
-        if not self.operations[-1][1]:
+        steps = _parsed(path) if isinstance(path, str) else tuple(path)
+        if not steps:
             raise ValueError("an empty path")
+        self.operations.append((name, steps, change, self._why))
         return self
 
 
@@ -139,24 +146,26 @@ class Change:
         self.now: Path | None = path  # where it is after the changes that followed; None: gone
         self.before = before
         self.after = after
+        self.why = ""  # what asked for it
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} {self.what} {where(self.path)}"
+        text = f"plugin {self.plugin!r} {self.what} {where(self.path)}"
+        return f"{text} for {self.why}" if self.why else text
 
     def to_json(self) -> dict[str, Any]:
-        """Plugin, what, path and, as far as there are any, the values before and after."""
+        """Plugin, what, path and, as far as there are any, what asked for it and the values before and after."""
         data = {"plugin": self.plugin, "what": self.what, "path": where(self.path)}
-        values = {"before": self.before, "after": self.after}
+        values = {"for": self.why or None, "before": self.before, "after": self.after}
         return {**data, **{name: value for name, value in values.items() if value is not None}}
 
 
 class Changes(list[Change]):
     """What plugins changed of one configuration, in the order in which they did."""
 
-    def note(self, plugin: str, path: Path, before: object, after: object) -> None:
-        """Add the differences that one operation of a plugin made at a path or below it."""
+    def note(self, plugin: str, path: Path, before: object, after: object, why: str = "") -> None:
+        """Add the differences that one operation of a plugin made at a path or below it; ``why``: what asked for it."""
         for change in [*_differences(plugin, len(path), (), before, after)]:
-            name = change.path[-1]
+            name, change.why = change.path[-1], why
             if isinstance(name, int) and change.what != "changed":
                 self._move(change.path[:-1], name, 1 if change.what == "added" else -1)
             self.append(change)

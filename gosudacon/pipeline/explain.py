@@ -147,11 +147,14 @@ def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
 
 def _edits(console: Console, plan: Plan) -> None:
     """What plugins changed of the configuration, as a difference."""
-    plugin = ""
+    plugin = why = ""
     for change in (each.to_json() for each in plan.edits or ()):
         if change["plugin"] != plugin:
-            plugin = change["plugin"]
+            plugin, why = change["plugin"], ""
             console.print(f"\n[bold]config.json, edited by plugin {escape(plugin)}[/]")
+        if change.get("for", "") != why:
+            why = change.get("for", "")
+            console.print(Text(f"for {why}:" if why else "besides:", "dim"))
         sign, style = _SIGNS[change["what"]]
         values = [jsonio.dumps(change[name]) for name in ("before", "after") if name in change]
         _say(console, f"{sign} {change['path']}", style, " → ".join(values))
@@ -168,7 +171,8 @@ def _phase(phase: str, rows: list[Row], steps: list[Row], columns: _Columns, nar
             barrier = f"waits until {_OTHER[side]} has done: {waited['what']}"
             time = timings.waited(step) if timings else ""
             yield from columns.lines((side, "⇄", time, _cut(barrier)), ("dim", "dim", "dim", "dim italic"))
-        what = f"{step['what']} ↺" if step["undone_by_delete"] else step["what"]
+        what = f"{step['what']} ← {step['edited_for']}" if step.get("edited_for") else step["what"]
+        what = f"{what} ↺" if step["undone_by_delete"] else what
         time = timings.text(step) if timings else ""
         yield from columns.lines((side, step["stage"], time, what), (style, "", "dim" if time == "not run" else "", ""))
         yield from columns.below(step["details"], everything=narrow)

@@ -161,12 +161,14 @@ def _as_json(step: Step, waits_for: int | None) -> dict[str, object]:
     }
     if step.edited_by:
         data["edited_by"] = step.edited_by
+    if step.edited_for:
+        data["edited_for"] = step.edited_for
     if waits_for is not None:
         data["waits_for"] = waits_for
     return data
 
 
-_COMMON = ("phase", "side", "by", "stage", "where", "edited_by", "lasts", "rank")
+_COMMON = ("phase", "side", "by", "stage", "where", "edited_by", "edited_for", "lasts", "rank")
 
 
 def make(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:

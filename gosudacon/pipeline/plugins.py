@@ -5,17 +5,17 @@ In between the configuration is read-only, so that every change goes through an 
 
 from __future__ import annotations
 
-from gosudacon.base.errors import ConfigError, Error, reason
+from gosudacon.base.errors import ConfigError, Error, SettingsError, reason
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.edit import Changes, Edit
-from gosudacon.pipeline.frozen import FrozenDict, freeze_spec, thaw
-from gosudacon.pipeline.registry import EDIT
+from gosudacon.pipeline.frozen import FrozenDict, freeze, freeze_spec, thaw
+from gosudacon.pipeline.registry import EDIT, FACTS
 from gosudacon.pipeline.step import EXEC, UPDATE
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from gosudacon.pipeline.edit import Path
@@ -41,21 +41,17 @@ def edit(registry: Registry, spec: Spec, host: Host) -> Changes | None:
     """`Registry.edit`."""
     freeze_spec(spec)
     changes, scope = Changes(), _SCOPE.get(spec.operation, ())
+    gather = dict(registry.hook(FACTS))
     for plugin, function in registry.hook(EDIT):
-        try:
-            wanted = function(spec=spec, host=host, settings=registry.data["plugins"].get(plugin, {}))
+        if plugin in gather:
+            _gather(registry, plugin, gather[plugin], spec, host)
+        with _named(plugin, EDIT):
+            wanted = function(spec=spec, host=host, settings=_settings(registry, plugin))
             if wanted is None:
                 continue
             if not isinstance(wanted, Edit):
                 raise TypeError(f"returned {wanted!r}, not an Edit")
             config = wanted.applied(spec.config, _noting(changes, plugin, scope))
-        except ConfigError:
-            raise
-        except Error as error:
-            error.message = f"plugin {plugin!r}: {EDIT}: {error.message}"
-            raise
-        except Exception as error:
-            raise Error(f"plugin {plugin!r}: {EDIT}: {reason(error)}") from error
         freeze_spec(spec, _within(scope, spec.config, config))
     if changes:  # a plugin may leave out, or write in other words, what a caller may
         edited = thaw(spec.config)
@@ -67,6 +63,10 @@ def edit(registry: Registry, spec: Spec, host: Host) -> Changes | None:
 def plan(registry: Registry, spec: Spec, host: Host, planning: Planning, edits: Changes | None) -> Plan:
     """`Registry.plan`."""
     freeze_spec(spec)
+    editors = registry.editors()
+    for plugin, function in registry.hook(FACTS):
+        if plugin not in editors:  # of those it has been done
+            _gather(registry, plugin, function, spec, host)
     try:
         result = planning(registry.stages(spec), spec, host)
     except Error as error:
@@ -79,16 +79,46 @@ def plan(registry: Registry, spec: Spec, host: Host, planning: Planning, edits: 
             change = edits.author(step.where)
             if change is not None:
                 step.edited_by = str(change)
+                if change.why:
+                    step.edited_for = change.why
     registry.amend(result, spec, host)
     if spec.operation == EXEC:
         plans.check_exec(result)
     return result
 
 
-def _noting(changes: Changes, plugin: str, scope: tuple[str, ...]) -> Callable[[Path, object, object], None]:
-    return lambda path, before, after: changes.note(
-        plugin, path, _within(scope, None, before), _within(scope, None, after)
+def _noting(changes: Changes, plugin: str, scope: tuple[str, ...]) -> Callable[[Path, object, object, str], None]:
+    return lambda path, before, after, why: changes.note(
+        plugin, path, _within(scope, None, before), _within(scope, None, after), why
     )
+
+
+def _gather(registry: Registry, plugin: str, function: Callable[..., object], spec: Spec, host: Host) -> None:
+    """Have a plugin look at the host, now that the configuration is what its own hook, or its stages, will get."""
+    with _named(plugin, FACTS):
+        host.facts[plugin] = freeze(function(spec=spec, host=host, settings=_settings(registry, plugin)))
+
+
+def _settings(registry: Registry, plugin: str) -> Mapping[str, object]:
+    settings: Mapping[str, object] = registry.data["plugins"].get(plugin, {})
+    return settings
+
+
+class _named:  # as contextlib would, which is not for the hot path
+    """What a plugin's hook raises gets the plugin's name; what it says of config.json or its settings is complete."""
+
+    def __init__(self, plugin: str, hook: str) -> None:
+        self._place = f"plugin {plugin!r}: {hook}"
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ConfigError, SettingsError)) or not isinstance(error, Exception):
+            return
+        if not isinstance(error, Error):
+            raise Error(f"{self._place}: {reason(error)}") from error
+        error.message = f"{self._place}: {error.message}"
 
 
 def _within(scope: tuple[str, ...], before: Any, after: Any) -> Any:

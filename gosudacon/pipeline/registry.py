@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"
+FACTS = "gosudacon_gather_facts"
 EXITED = "gosudacon_container_exited"
+OF_DEVICES = "cdi"  # the plugin that --device is for
 OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
 
@@ -75,6 +77,8 @@ class Registry:
 
         Where plugins are enabled, ``spec`` is read-only afterwards, its configuration the one they edited.
         """
+        if spec.options.device and OF_DEVICES not in self.data["plugins"]:
+            raise _no_devices(spec)
         if not self.data["plugins"]:
             return planning(self.stages(spec), spec, host)
         from gosudacon.pipeline import plugins
@@ -172,6 +176,13 @@ def _named(module: str, name: str) -> Any:
             f"cannot import {module}: {error}", hint="a package that provides a stage is missing or broken"
         ) from error
     return getattr(sys.modules[module], name)
+
+
+def _no_devices(spec: Spec) -> Error:
+    return Error(
+        f"--device {spec.options.device[0]}: the plugin {OF_DEVICES} is not enabled",
+        hint=f'plugins = ["{OF_DEVICES}"] in {spec.options.config_file or CONFIG} enables it',
+    )
 
 
 def _taking(function: Callable[..., object], arguments: list[str]) -> Callable[..., object]:

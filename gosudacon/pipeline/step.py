@@ -7,7 +7,7 @@ from gosudacon.base.errors import Error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Self, TypeVar, dataclass_transform
 
     from gosudacon.schema.types import Config, Features, Linux, Process, Resources, State
@@ -99,7 +99,8 @@ class Step(_Fields):
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
     ``joins_by_clone``: the step is about a cgroup that the process enters by clone3(2), in the step that ``spawns``,
     whose ``into_cgroup`` the plan sets for that.
-    ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there.
+    ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there, and
+    ``edited_for`` what made it do so, if it says.
     ``failing`` begins the message when `run` raises an OSError: words that callers of runc match, with
     ``{names}`` of fields; else `describe`.
     ``recorded_as`` is the name under which the step is on disk, ``PLUGIN.NAME``, and the version of its fields. The
@@ -112,6 +113,7 @@ class Step(_Fields):
     where: str = ""
     failing: str = ""
     edited_by: str = ""
+    edited_for: str = ""
     stage: str = ""
     rank: int = 0
     modules: tuple[str, ...] = ()
@@ -187,7 +189,8 @@ class Target:
 
     ``pid`` and ``start_time`` are init's (0 where a plan is only explained); ``namespaces`` the kinds in which
     it differs from the caller; ``cgroups`` its cgroups, controller -> directory; ``below`` the cgroup below each of
-    them that the caller chose, under the controller's name or, for all, under ``*``.
+    them that the caller chose, under the controller's name or, for all, under ``*``; ``process`` what init was made
+    from, as plugins edited it.
     """
 
     def __init__(
@@ -197,12 +200,14 @@ class Target:
         namespaces: list[str] | None = None,
         cgroups: dict[str, str] | None = None,
         below: dict[str, str] | None = None,
+        process: Process | None = None,
     ) -> None:
         self.pid = pid
         self.start_time = start_time
         self.namespaces = namespaces or []
         self.cgroups = cgroups or {}
         self.below = below or {}
+        self.process: Process = process or {}
 
 
 class Options(_Fields):
@@ -227,6 +232,7 @@ class Options(_Fields):
     no_new_keyring: bool = False
     run: bool = False  # start follows by itself
     foreground: bool = False  # the command waits for the process
+    device: Sequence[str] = ()  # names of devices, for the plugin that knows them
     notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
     plugins: tuple[str, ...] = ()  # that ship with us, enabled for this command beside those of the administrator
     learn: str = ""  # for the plugin learn: the profile to write
@@ -327,7 +333,8 @@ class Host:
     hierarchy) to its mount point; ``cgroup_roots`` the same keys to the cgroup that is mounted there, where it is not
     the root; ``own_cgroups`` the same keys to the caller's cgroup; ``systemd`` whether it is PID 1;
     ``apparmor`` and ``selinux`` whether they are enabled;
-    ``assumed`` lists what could not be found out and was assumed.
+    ``assumed`` lists what could not be found out and was assumed; ``facts`` has what plugins have gathered, each under
+    its name.
     """
 
     def __init__(
@@ -344,6 +351,7 @@ class Host:
         apparmor: bool = False,
         selinux: bool = False,
         assumed: tuple[str, ...] = (),
+        facts: dict[str, object] | None = None,
     ) -> None:
         self.kernel = kernel
         self.euid = euid
@@ -357,6 +365,7 @@ class Host:
         self.apparmor = apparmor
         self.selinux = selinux
         self.assumed = assumed
+        self.facts: dict[str, object] = {} if facts is None else facts
 
     def clones_into_cgroup(self) -> bool:
         """Whether a process can be created in a cgroup of the unified hierarchy: CLONE_INTO_CGROUP, Linux 5.7."""
