@@ -100,7 +100,8 @@ _NO_PIVOT = Option("no-pivot", "do not use pivot_root (for a root on a ramdisk)"
 _NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 _FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
 _TRACE = Option("trace", "write what took how long to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
-_CREATE = (_BUNDLE, _CONFIG, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE, _TRACE)
+_DEVICE = Option("device", "a CDI device, for the plugin cdi; repeatable", kind="list", metavar="VENDOR/CLASS=NAME")
+_CREATE = (_BUNDLE, _CONFIG, _PID_FILE, _CONSOLE, _PIDFD, _NO_PIVOT, _NO_KEYRING, _PRESERVE, _DEVICE, _TRACE)
 _CRIU: tuple[Option, ...] = (
     Option("image-path", "directory of the images (default: ./checkpoint)", metavar="DIR"),
     Option("work-path", "directory of the work files and logs", metavar="DIR"),
@@ -430,6 +431,7 @@ COMMANDS: dict[str, Command] = {
             _DETACH,
             _NO_SUBREAPER,
             _NO_PIVOT,
+            _DEVICE,
             *_CRIU,
             Option("tcp-close", "restore TCP connections as closed"),
             Option("lsm-profile", "LSM profile of the restored processes", metavar="TYPE:NAME"),
@@ -471,6 +473,7 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 2),
         options=(
             _CONFIG,
+            _DEVICE,
             Option("format", "format of the output", kind="choice", metavar="table|json|html|svg", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),

@@ -8,6 +8,7 @@ this runtime under test).
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -89,6 +90,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
     "criu": lambda: _exits("criu", "check"),
     "public-interpreter": _ordinary_users_can_start_it,
+    "pyyaml": lambda: importlib.util.find_spec("yaml") is not None,
     "vm": lambda: "VM_RUN" in os.environ,
 }
 """Names of needs and whether this machine meets them."""

@@ -1,0 +1,133 @@
+"""Reading specification files, JSON and YAML, where nobody but root and the caller can write."""
+
+from __future__ import annotations
+
+from _stat import S_ISREG
+
+from gosudacon.base import ownership, posix
+from gosudacon.base.errors import reason
+from gosudacon.plugins.cdi import document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gosudacon.plugins.cdi.document import Document
+
+_SUFFIXES = (".json", ".yaml")
+_LONGEST = 4 * 1024 * 1024  # bytes
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_FILE = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+
+
+class Unusable(ValueError):
+    """Why a file or a directory does not count."""
+
+
+def read(directory: str) -> Iterator[tuple[str, Document | Unusable]]:
+    """Path -> contents, or why there are none, for every specification file of a directory, by name."""
+    try:
+        fd = posix.open(directory, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield directory, Unusable(reason(error))
+        return
+    try:
+        if not ownership.is_safe(directory, posix.fstat(fd)):
+            yield directory, Unusable("must belong to root and be writable only by its owner")
+            return
+        for name in sorted(posix.listdir(fd)):
+            if name.endswith(_SUFFIXES):
+                path = f"{directory.rstrip('/')}/{name}"
+                yield path, _document(path, name, fd)
+    finally:
+        posix.close(fd)
+
+
+def _document(path: str, name: str, directory: int) -> Document | Unusable:
+    try:
+        return document.check(_parsed(name, _text(path, name, directory)))
+    except Unusable as error:
+        return error
+    except OSError as error:
+        return Unusable(reason(error))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        return Unusable(str(error))
+
+
+def _text(path: str, name: str, directory: int) -> str:
+    fd = posix.open(name, _FILE, dir_fd=directory)
+    try:
+        status = posix.fstat(fd)
+        if not S_ISREG(status.st_mode):
+            raise Unusable("is no regular file")
+        if not ownership.is_safe(path, status):
+            raise Unusable("must belong to root and be writable only by its owner")
+        data = b""
+        while chunk := posix.read(fd, 1 << 20):
+            data += chunk
+            if len(data) > _LONGEST:
+                raise Unusable("is longer than 4 MiB")
+    finally:
+        posix.close(fd)
+    if not data.strip():
+        raise Unusable("is empty")
+    return data.decode()
+
+
+def _parsed(name: str, text: str) -> object:
+    return _json(text) if name.endswith(".json") else _yaml(text)
+
+
+def _json(text: str) -> object:
+    import json
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+            raise Unusable(f"{twice!r} stands twice in one object")
+        return found
+
+    value: object = json.loads(text, object_pairs_hook=once)
+    return value
+
+
+def _yaml(text: str) -> object:
+    try:
+        import yaml
+    except ImportError:
+        raise Unusable("is YAML, which needs PyYAML: pip install gosudacon[cdi]") from None
+    loader = None
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        node = loader.get_single_node()
+        _check_once(node, set())
+        value: object = loader.construct_document(node)
+        return value
+    except yaml.YAMLError as error:
+        raise Unusable(" ".join(str(error).split())) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_once(node: object, seen: set[int]) -> None:
+    """Raise `Unusable` for a mapping with one name twice; each node is looked at once, whatever refers to it."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    value = getattr(node, "value", None)
+    if not isinstance(value, list):
+        return
+    names = set()
+    for element in value:
+        parts = element if isinstance(element, tuple) else (element,)
+        if len(parts) == 2:
+            name = getattr(parts[0], "value", None)
+            if isinstance(name, str) and name in names:
+                raise Unusable(f"{name!r} stands twice in one mapping, line {parts[0].start_mark.line + 1}")
+            names.add(name if isinstance(name, str) else id(parts[0]))
+        for part in parts:
+            _check_once(part, seen)
