@@ -49,7 +49,9 @@ def run(invocation: Invocation) -> int:
             invocation.log.warning(f"--{name} has no effect: kernel memory is part of a container's memory")
     given = read(options["resources"]) if options["resources"] else _from_options(options)
     planning = options_of(invocation, Options)
-    update(root_of(invocation), invocation.args[0], given, planning.config_file, not planning.no_snapshot, invocation)
+    root, id = root_of(invocation), invocation.args[0]
+    for warning in update(root, id, given, planning.config_file, not planning.no_snapshot, invocation):
+        invocation.log.warning(warning)
     return 0
 
 

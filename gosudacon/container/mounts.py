@@ -105,6 +105,8 @@ class _Change:
             engine.close()
             posix.close(context.state_dir)
             context.forget()
+        for warning in plan.warnings:
+            self.caller.log.warning(warning.describe())
 
     def _spec(self, operation: str, mounts: list[Mount]) -> Spec:
         data = self.container.data

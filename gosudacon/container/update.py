@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 def update(
     root: str, id: str, given: Resources, config: str = "", use_snapshot: bool = True, tracing: Tracing | None = None
-) -> None:
+) -> list[str]:
     """Set the limits ``given`` (``linux.resources`` of config.json) of a container; the others stay as they are.
+
+    Returns what stages have to say about them.
 
     Raises `StateError` ("container not running") for a stopped container, and `Error` for a limit that is invalid
     or that the kernel refuses; all limits are then as they were.
@@ -45,21 +47,22 @@ def update(
     container = Container.load(store)
     if not container.alive():
         raise StateError("container not running")
-    merged, steps = _plan(_spec(container), given, registry(config, use_snapshot))
-    whereabouts.require(container, _controllers(container, steps), "change the limits")
+    merged, plan = _plan(_spec(container), given, registry(config, use_snapshot))
+    whereabouts.require(container, _controllers(container, plan.steps), "change the limits")
     context = detached_context(container)
     context.cgroup_dirs = directories = _open(container.data["cgroups"])
     try:
         recorder = container.recorder(tracing)
         if recorder is not None:
             recorder.mark("read the state, plan")
-        _run(steps, context, recorder)
+        _run(plan.steps, context, recorder)
         container.data["resources"] = merged
         container.save()
     finally:
         for fd in {*directories.values()}:
             posix.close(fd)
         store.close()
+    return [warning.describe() for warning in plan.warnings]
 
 
 def _spec(container: Container) -> Spec:
@@ -74,8 +77,8 @@ def _with(spec: Spec, resources: Resources) -> Spec:
     return spec.replace(config={**spec.config, "linux": {**spec.linux, "resources": resources}})
 
 
-def _plan(spec: Spec, given: Resources, stages: Registry) -> tuple[Resources, list[Step]]:
-    """All limits the container then has, and the steps that set what is ``given``, as far as plugins leave it so."""
+def _plan(spec: Spec, given: Resources, stages: Registry) -> tuple[Resources, Plan]:
+    """All limits the container then has, and the plan that sets what is ``given``, as far as plugins leave it so."""
     host = hosts.gather()
     wanted = _with(spec, given)
     edits = stages.edit(wanted, host)
@@ -84,7 +87,7 @@ def _plan(spec: Spec, given: Resources, stages: Registry) -> tuple[Resources, li
     def planning(stages: Iterable[Stage], spec: Spec, host: Host) -> Plan:
         return plans.make_update(stages, changed, spec, host)
 
-    return merged, stages.plan(_with(spec, merged), host, planning, edits).steps
+    return merged, stages.plan(_with(spec, merged), host, planning, edits)
 
 
 def _open(cgroups: dict[str, str]) -> dict[str, int]:

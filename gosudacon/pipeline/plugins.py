@@ -65,8 +65,13 @@ def plan(registry: Registry, spec: Spec, host: Host, planning: Planning, edits: 
     freeze_spec(spec)
     editors = registry.editors()
     for plugin, function in registry.hook(FACTS):
-        if plugin not in editors:  # of those it has been done
+        if plugin in editors:  # of those it has been done
+            continue
+        try:
             _gather(registry, plugin, function, spec, host)
+        except Error:
+            planning(registry.stages(spec), spec, host)  # as in `compiled`
+            raise
     try:
         result = planning(registry.stages(spec), spec, host)
     except Error as error:
