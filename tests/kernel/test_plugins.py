@@ -191,6 +191,21 @@ def test_a_plugin_that_ships_needs_no_package(site: Site, bundle: Bundle) -> Non
     runtime.delete(bundle, "--force")
 
 
+def test_exec_has_the_filter_that_its_container_has(site: Site, bundle: Bundle) -> None:
+    """Whether the stub was enabled when the container was made is what counts, not whether it is now."""
+    denied = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"}]}
+    bundle.set("linux.seccomp", denied).set("process.args", ["sleep", "1000"])
+    for name in ("bounding", "permitted", "effective"):
+        bundle.config["process"]["capabilities"][name].append("CAP_SYS_ADMIN")
+    bundle.write()
+    for made, later, status in ((STUB, "", 0), ("", STUB, 1), (STUB, STUB, 0)):
+        runtime = site.runtime(made)
+        runtime.boot(bundle)
+        runtime = site.runtime(later)
+        assert runtime.call("exec", bundle.id, "hostname", "x", check=False).returncode == status, (made, later)
+        runtime.delete(bundle, "--force")
+
+
 def test_the_stub_is_no_stage(site: Site, bundle: Bundle) -> None:
     result = site.runtime(STUB + '\n[replace]\nseccomp = "seccomp-stub"').create(bundle, check=False)
     assert result.returncode == 1

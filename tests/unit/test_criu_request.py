@@ -15,7 +15,8 @@ from gosudacon.cli.parse import parse
 from gosudacon.container import features
 from gosudacon.container.criu import checkpoint, external, request, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories
-from gosudacon.pipeline.step import Host, Spec
+from gosudacon.container.criu.restore import Restoration
+from gosudacon.pipeline.step import Host, PlanWarning, Spec, Stage, Step
 
 
 def spec(config: dict[str, Any]) -> Spec:
@@ -212,3 +213,16 @@ def test_parent_path(tmp_path: Path) -> None:
     ):
         with pytest.raises(Error, match=message):
             checkpoint._parent(images, parent)
+
+
+def test_restore_passes_on_what_stages_warn_of(tmp_path: Path) -> None:
+    class Warns(Stage):
+        def plan_restore(self, spec: Spec, host: Host) -> list[Step]:
+            return [PlanWarning(message="odd", where="hostname")]
+
+    restoration = object.__new__(Restoration)
+    restoration._version, restoration._path, restoration._place = 31700, "/usr/sbin/criu", f"{tmp_path}/web"
+    restoration._directories = object.__new__(Directories)
+    restoration._directories.images = restoration._directories.work = str(tmp_path)
+    plan = restoration._plan([Warns()], Spec({}, "web", str(tmp_path)), Host())
+    assert [warning.describe() for warning in plan.warnings] == ["hostname: odd"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CONTAINER, ConfigError, Error, Host, Spec, Step
+from gosudacon.api import CONTAINER, EXEC, RESTORE, UPDATE, ConfigError, Error, Host, Spec, Step
 from gosudacon.pipeline.plan import Plan, make
-from gosudacon.plugins.seccomp_stub import gosudacon_edit_spec
+from gosudacon.plugins.seccomp_stub import gosudacon_amend_plan, gosudacon_edit_spec
 from gosudacon.stages.seccomp import SeccompStage, rules
 
 PROFILE: dict[str, Any] = {
@@ -338,6 +338,24 @@ def test_the_stub_does_not_hide_what_is_wrong() -> None:
 @pytest.mark.parametrize("made", [None, {}])
 def test_the_stub_of_no_profile(made: Any) -> None:
     assert gosudacon_edit_spec(spec(made)) is None
+
+
+@pytest.mark.parametrize("operation", [EXEC, UPDATE])
+def test_the_stub_leaves_what_has_been_made(operation: str) -> None:
+    """A process that exec starts gets the container's profile, as it was made."""
+    assert gosudacon_edit_spec(spec(PROFILE).replace(operation=operation)) is None
+
+
+def test_the_stub_says_that_what_is_restored_keeps_its_filter() -> None:
+    edited = spec(PROFILE).replace(operation=RESTORE)
+    assert gosudacon_edit_spec(edited) is not None
+    said = []
+    for made in (edited, spec(PROFILE), spec(None).replace(operation=RESTORE)):
+        plan = Plan([])
+        gosudacon_amend_plan(plan, made)
+        said.append([warning.describe() for warning in plan.warnings])
+    assert said[0][0].startswith("linux.seccomp: restored processes keep the filter that they were saved with")
+    assert said[1:] == [[], []]
 
 
 def test_a_profile_s_word_on_other_architectures() -> None:

@@ -118,7 +118,9 @@ class Restoration:
         own.append(steps.OpenDirectories(images=self._directories.images, work=self._directories.work))
         own.append(steps.MakeMountPoints(places=_places(spec)))
         own.append(steps.Execute(path=self._path))
-        return plans.Plan([*own, *plan.steps])
+        whole = plans.Plan([*own, *plan.steps])
+        whole.warnings = plan.warnings
+        return whole
 
     def _restore(self) -> None:
         directories = self._directories
