@@ -25,5 +25,6 @@ NOTIFY_MOUNT = "/run/notify"
 STATE_ROOT, USER_STATE_ROOT = "/run/gosudacon", "gosudacon"
 CACHE, USER_CACHE = "/var/cache/gosudacon", "gosudacon-cache"
 SECCOMP_CACHE = "seccomp"  # in either cache
+CDI_CACHE = "cdi"  # in root's
 NETWORK_LEASES = "/run/gosudacon-network"
 TEMPLATES = "/run/gosudacon-shim"  # sockets of the shims' templates, one for each build

@@ -92,13 +92,14 @@ def clear() -> None:
                 posix.unlink(f"{directory}/{name}")
                 others.remove(name)
         if not others:
-            _remove_filters(f"{directory}/{layout.SECCOMP_CACHE}")
+            for part in (layout.SECCOMP_CACHE, layout.CDI_CACHE):
+                _remove_files(f"{directory}/{part}")
             posix.rmdir(directory)
     except _UNREADABLE:
         return
 
 
-def _remove_filters(directory: str) -> None:
+def _remove_files(directory: str) -> None:
     flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
         fd = posix.open(directory, flags)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_RECORD = "org.gosudacon.cdi"  # `record.ANNOTATION`
+
+
 @hookimpl
 def gosudacon_gather_facts(spec: Spec, settings: Mapping[str, object]) -> object:
     """The edits of the devices that the container asks for, with what the host says of the nodes; None without any.
@@ -46,15 +49,18 @@ def gosudacon_edit_spec(spec: Spec, host: Host) -> Edit | None:
     """What the devices bring; for ``exec`` their variables and groups, which the container's first process has."""
     facts = host.facts.get("cdi")
     if spec.operation == EXEC:
+        if _RECORD not in (spec.config.get("annotations") or ()):
+            return None
         from gosudacon.plugins.cdi import record
 
         return record.for_process(spec)
     if spec.operation not in (CREATE, RESTORE):
         return None
     if not isinstance(facts, dict):
-        from gosudacon.plugins.cdi import record
-
-        return record.forgotten(spec)
+        annotations: object = spec.config.get("annotations")
+        if not isinstance(annotations, dict) or _RECORD not in annotations:
+            return None
+        return Edit().remove(("annotations", _RECORD))  # it is not ours
     from gosudacon.plugins.cdi.injection import Injection
 
     return Injection(spec, host, facts["idmap"]).of(facts["devices"], facts["edits"])

@@ -7,6 +7,7 @@ from _stat import S_ISREG
 from gosudacon.base import ownership, posix
 from gosudacon.base.errors import reason
 from gosudacon.plugins.cdi import document
+from gosudacon.plugins.cdi.cache import Cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,17 +38,32 @@ def read(directory: str) -> Iterator[tuple[str, Document | Unusable]]:
         if not ownership.is_safe(directory, posix.fstat(fd)):
             yield directory, Unusable("must belong to root and be writable only by its owner")
             return
+        cache = Cache(directory)
         for name in sorted(posix.listdir(fd)):
             if name.endswith(_SUFFIXES):
                 path = f"{directory.rstrip('/')}/{name}"
-                yield path, _document(path, name, fd)
+                yield path, _document(path, name, fd, cache)
+        cache.save()
     finally:
         posix.close(fd)
 
 
-def _document(path: str, name: str, directory: int) -> Document | Unusable:
+def _document(path: str, name: str, directory: int, cache: Cache) -> Document | Unusable:
     try:
-        return document.check(_parsed(name, _text(path, name, directory)))
+        fd = posix.open(name, _FILE, dir_fd=directory)
+        try:
+            status = posix.fstat(fd)
+            if not S_ISREG(status.st_mode):
+                raise Unusable("is no regular file")
+            if not ownership.is_safe(path, status):
+                raise Unusable("must belong to root and be writable only by its owner")
+            found = cache.get(name, status)
+            if found is None:
+                found = document.check(_parsed(name, _text(fd)))
+                cache.put(name, status, found)
+            return found
+        finally:
+            posix.close(fd)
     except Unusable as error:
         return error
     except OSError as error:
@@ -56,21 +72,12 @@ def _document(path: str, name: str, directory: int) -> Document | Unusable:
         return Unusable(str(error))
 
 
-def _text(path: str, name: str, directory: int) -> str:
-    fd = posix.open(name, _FILE, dir_fd=directory)
-    try:
-        status = posix.fstat(fd)
-        if not S_ISREG(status.st_mode):
-            raise Unusable("is no regular file")
-        if not ownership.is_safe(path, status):
-            raise Unusable("must belong to root and be writable only by its owner")
-        data = b""
-        while chunk := posix.read(fd, 1 << 20):
-            data += chunk
-            if len(data) > _LONGEST:
-                raise Unusable("is longer than 4 MiB")
-    finally:
-        posix.close(fd)
+def _text(fd: int) -> str:
+    data = b""
+    while chunk := posix.read(fd, 1 << 20):
+        data += chunk
+        if len(data) > _LONGEST:
+            raise Unusable("is longer than 4 MiB")
     if not data.strip():
         raise Unusable("is empty")
     return data.decode()

@@ -17,14 +17,6 @@ def written(edit: Edit, devices: list[str], env: list[str], gids: list[int]) -> 
     return edit.set_annotation(ANNOTATION, jsonio.dumps({"devices": devices, "env": env, "gids": gids}))
 
 
-def forgotten(spec: Spec) -> Edit | None:
-    """For a container without devices: an annotation of that name is not ours."""
-    annotations: object = spec.config.get("annotations")
-    if not isinstance(annotations, dict) or ANNOTATION not in annotations:
-        return None
-    return Edit().remove(("annotations", ANNOTATION))
-
-
 def for_process(spec: Spec) -> Edit | None:
     """Variables and groups for another process in the container."""
     text = (spec.config.get("annotations") or {}).get(ANNOTATION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ import pytest
 from gosudacon.api import EXEC, ConfigError, Error, Host, Options, SettingsError, Spec, Target
 from gosudacon.pipeline.frozen import freeze, thaw
 from gosudacon.plugins import cdi
-from gosudacon.plugins.cdi import document, files, names, record
+from gosudacon.plugins.cdi import cache, document, files, names, record
 from gosudacon.plugins.cdi.devices import Registry
 from gosudacon.plugins.cdi.settings import Settings
 from tests.support.needs import needs
+from tests.support.runtime import CHECKOUT
 
 if TYPE_CHECKING:
     from typing import Any
@@ -588,3 +590,65 @@ def test_a_bundle_s_own_record_is_taken_away(site: Site) -> None:
 def test_without_a_request_no_file_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "read", lambda path: pytest.fail("read"))
     assert site.edited(config={"process": {"env": ["A=1"]}}) == {"process": {"env": ["A=1"]}}
+
+
+# What is kept.
+
+
+@needs("root")
+def test_a_file_is_read_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "DIRECTORY", f"{site.path}/cache/cdi")
+    read: list[str] = []
+
+    def parsed(name: str, text: str) -> object:
+        read.append(name)
+        return json.loads(text)
+
+    monkeypatch.setattr(files, "_parsed", parsed)
+    file = site.write("etc/a.json", text(_0=EDIT))
+    site.write("etc/b.json", "{")
+    assert site.devices().names() == ["vendor.com/gpu=0"]
+    assert not (site.path / "cache").exists()  # it may change within the same moment
+    monkeypatch.setattr(cache, "_SETTLED", -1)
+    for _ in range(3):
+        assert site.devices().resolve(["vendor.com/gpu=0"])[0]["edits"] == EDIT
+    assert read.count("a.json") == 2 and read.count("b.json") == 4  # what is invalid is looked at each time
+    (kept,) = (site.path / "cache/cdi").iterdir()
+    site.write("etc/a.json", text(_1=EDIT))
+    assert site.devices().names() == ["vendor.com/gpu=1"]
+    file.unlink()
+    assert site.devices().names() == []
+    assert json.loads(kept.read_text())["files"] == {}
+
+
+@needs("root")
+@pytest.mark.parametrize("spoilt", ["{", "[]", '{"format": 1}', "", None])
+def test_a_cache_that_is_not_ours(site: Site, monkeypatch: pytest.MonkeyPatch, spoilt: str | None) -> None:
+    monkeypatch.setattr(cache, "DIRECTORY", f"{site.path}/cache/cdi")
+    monkeypatch.setattr(cache, "_SETTLED", -1)
+    site.write("etc/a.json", text(_0=EDIT))
+    assert site.devices().names() == ["vendor.com/gpu=0"]
+    (kept,) = (site.path / "cache/cdi").iterdir()
+    if spoilt is None:
+        kept.write_text(kept.read_text().replace("vendor.com", "evil.com"))
+        kept.chmod(0o666)
+    else:
+        kept.write_text(spoilt)
+    assert site.devices().names() == ["vendor.com/gpu=0"]
+
+
+def test_a_container_without_devices_costs_little() -> None:
+    """Enabled, the plugin imports what looks for a request, and no parser."""
+    heavy = ("yaml", "json", "re", "os", "ctypes", "gosudacon.plugins.cdi.files", "gosudacon.plugins.cdi.injection")
+    script = f"""
+import sys
+sys.path.insert(0, {str(CHECKOUT)!r})
+from gosudacon.api import Host, Spec
+from gosudacon.plugins import cdi
+spec = Spec({{"process": {{"env": ["A=1"]}}, "annotations": {{"a": "b"}}}}, "web", "/srv/web")
+assert cdi.gosudacon_gather_facts(spec, {{}}) is None
+assert cdi.gosudacon_edit_spec(spec, Host()) is None
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

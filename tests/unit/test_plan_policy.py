@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -497,3 +499,20 @@ def test_the_policy_comes_first(documented: Registry) -> None:
     assert names.index("policy") == names.index("validate-config") + 1
     for name in ("namespaces", "cgroups", "hooks", "rootfs-mount"):
         assert names.index("policy") < names.index(name)
+
+
+def test_judging_is_light() -> None:
+    heavy = ("re", "os", "json", "tomllib", "fnmatch", "functools", "ctypes")
+    script = f"""
+import sys
+sys.path.insert(0, {str(CHECKOUT)!r})
+from gosudacon.api import Host, Spec
+from gosudacon.plugins import policy
+stage = policy.Policy()
+stage.settings = {{"rule": [{{"name": "r", "message": "m", "deny-paths": ["/etc"], "limits": {{"pids": True}}}}]}}
+spec = Spec({{"linux": {{"resources": {{"pids": {{"limit": 1}}}}}}}}, "web", "/srv/web")
+assert list(stage.plan(spec, Host(facts={{"policy": policy.gosudacon_gather_facts(spec)}}))) == []
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
