@@ -27,8 +27,7 @@ def this() -> str:
 
 def dumps(host: Host) -> str:
     """The facts as JSON: ``gosudacon`` (the version), ``host``, and ``assumed``, what could not be found out."""
-    facts = {name: value for name, value in vars(host).items() if name != "assumed"}
-    return jsonio.dumps({"gosudacon": __version__, "host": facts, "assumed": list(host.assumed)}, 2) + "\n"
+    return jsonio.dumps({"gosudacon": __version__, "host": host.known(), "assumed": list(host.assumed)}, 2) + "\n"
 
 
 def load(path: str) -> Host:

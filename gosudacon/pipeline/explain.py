@@ -81,7 +81,7 @@ def as_json(
     data = {
         "bundle": spec.bundle,
         "id": spec.id,
-        "host": {key: value for key, value in vars(host).items() if key != "assumed"},
+        "host": host.known(),
         "assumed": list(host.assumed),
         "edited": [change.to_json() for change in plan.edits or ()],
         "amended": plan.amended,

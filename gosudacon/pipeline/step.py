@@ -367,6 +367,10 @@ class Host:
         self.assumed = assumed
         self.facts: dict[str, object] = {} if facts is None else facts
 
+    def known(self) -> dict[str, object]:
+        """The facts about the machine itself, by name."""
+        return {name: value for name, value in vars(self).items() if name not in ("assumed", "facts")}
+
     def clones_into_cgroup(self) -> bool:
         """Whether a process can be created in a cgroup of the unified hierarchy: CLONE_INTO_CGROUP, Linux 5.7."""
         return self.clone3 and self.kernel >= (5, 7)

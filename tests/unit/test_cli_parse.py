@@ -44,6 +44,7 @@ def test_defaults() -> None:
     assert invocation.options == {
         "bundle": ".",
         "config": "",
+        "device": [],
         "pid-file": "",
         "console-socket": "",
         "pidfd-socket": "",

@@ -21,7 +21,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_every_fact_can_be_read() -> None:
-    assert set(facts._FACTS) == set(vars(Host())) - {"assumed"}
+    assert set(facts._FACTS) == set(Host().known())
 
 
 def test_what_is_missing_is_assumed(tmp_path: Path) -> None:
