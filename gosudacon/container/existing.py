@@ -69,13 +69,15 @@ class Existing(Explanation):
             raise Refusal(located(error, self.spec), self.file, self.spec) from error
         self._add_end()
         self.shared = shared.find(self.spec, self.host)
+        self._edited_by = [*map(str, data.get("edited") or ())]
+        self._differs = [*_differences(data, self.plan.lasting())]
         self.about = {
             "container": id,
             "status": status,
             "created": data["created"],
             "by": str(data.get("gosudacon", "")),
-            "edited_by": list(data.get("edited") or ()),
-            "differs": list(_differences(data, self.plan.lasting())),
+            "edited_by": self._edited_by,
+            "differs": self._differs,
         }
 
     def check(self, root: str) -> None:
@@ -85,9 +87,9 @@ class Existing(Explanation):
         """What the table says about the container before its plan."""
         about = self.about
         lines = [f"{about['status']}, created {about['created']} by gosudacon {about['by'] or '(an early version)'}"]
-        if about["edited_by"]:
-            lines.append(f"config.json as edited by {', '.join(about['edited_by'])}")
-        for what in about["differs"]:
+        if self._edited_by:
+            lines.append(f"config.json as edited by {', '.join(self._edited_by)}")
+        for what in self._differs:
             lines.append(f"on record and not in this plan, or the reverse: {what}")
         return lines
 

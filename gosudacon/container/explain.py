@@ -18,7 +18,6 @@ from gosudacon.pipeline.exited import TellPlugins
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
@@ -45,7 +44,7 @@ class Explanation:
         host: Host | None = None,
     ) -> None:
         self.findings: list[Finding] = []
-        self.about: dict[str, Any] = {}
+        self.about: dict[str, object] = {}
         if id:
             check_id(id)
         id, process = id or _id(bundle), options.process

@@ -8,7 +8,6 @@ from gosudacon.plugins.policy import patterns, places, process, resources
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
 
     Found = tuple[str, str]  # place in config.json, what is wrong there
     Check = tuple[Callable[[object], object], Callable[[object, "Subject"], Iterator[Found]], tuple[str, ...]]
@@ -113,7 +112,7 @@ class Rule:
 class Rules:
     """All rules, and the exceptions from them."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, object]) -> None:
         """Raises `SettingsError`: rules that cannot be read hold for nobody, so nobody gets a container."""
         for name in settings:
             if name not in ("mode", "rule", "exception"):
