@@ -56,6 +56,10 @@ class MakeClass(_Group):
     """Make the class of service, or use the one that is there; set its shares, or compare them.
 
     One that was named by ``closID`` may have other containers in it: it stays, unless creating this container failed.
+
+    Why: a class of service reserves parts of the cache and of the memory's bandwidth.
+    Without it: neighbours could push the container's data out of the cache.
+    See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
     """
 
     phase = PREPARE
@@ -107,7 +111,12 @@ class MakeClass(_Group):
 
 
 class JoinClass(_Group):
-    """Put the container's process in the class; what it forks is in it, too."""
+    """Put the container's process in the class; what it forks is in it, too.
+
+    Why: a process belongs to one class, and what it forks to the same one.
+    Without it: the class would have nobody in it.
+    See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
+    """
 
     phase = MOUNT
     side = RUNTIME
@@ -122,7 +131,12 @@ class JoinClass(_Group):
 
 
 class EnterClass(_Group):
-    """Put a process of `exec` in the class, and in the monitoring group if there is one."""
+    """Put a process of `exec` in the class, and in the monitoring group if there is one.
+
+    Why: a process of `exec` shares what the container has of cache and bandwidth.
+    Without it: it would run in the class of the runtime.
+    See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
+    """
 
     phase = ISOLATE
     side = RUNTIME
@@ -139,7 +153,12 @@ class EnterClass(_Group):
 
 
 class Monitor(_Group):
-    """Make a monitoring group for the container, with its process in it."""
+    """Make a monitoring group for the container, with its process in it.
+
+    Why: the processor counts what a group uses of cache and bandwidth.
+    Without it: nobody could tell what the container uses of it.
+    See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
+    """
 
     phase = MOUNT
     side = RUNTIME

@@ -53,7 +53,12 @@ _MOST = 1 << 20
 
 
 class HoldNamespace(Step):
-    """Bind the container's network namespace in the state directory, so that devices survive the container in it."""
+    """Bind the container's network namespace in the state directory, so that devices survive the container in it.
+
+    Why: a physical device whose namespace ends goes back without its name, a virtual one ends.
+    Without it: `delete` could not bring the device back.
+    See: network_namespaces(7); runtime-spec config-linux.md, Network Devices.
+    """
 
     phase = MOUNT
     side = RUNTIME
@@ -88,7 +93,12 @@ class HoldNamespace(Step):
 
 
 class MoveDevice(Step):
-    """Move a device into the container's network namespace, with its global addresses, and bring it up there."""
+    """Move a device into the container's network namespace, with its global addresses, and bring it up there.
+
+    Why: a device of the host becomes the container's, with its addresses.
+    Without it: the container could not use it without the host's network.
+    See: rtnetlink(7); network_namespaces(7); runtime-spec config-linux.md, Network Devices.
+    """
 
     phase = MOUNT
     side = RUNTIME

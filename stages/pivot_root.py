@@ -23,7 +23,12 @@ _AFTERWARDS = {
 
 
 class PivotRoot(Step):
-    """pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); it is made a slave and unmounted."""
+    """pivot_root(".", ".") stacks the old root on the new one (pivot_root(2)); it is made a slave and unmounted.
+
+    Why: the image becomes the root, and nothing of the host's is mounted any more.
+    Without it: the host's files would be in reach; chroot(2) alone can be escaped.
+    See: pivot_root(2); runtime-spec config.md, Root.
+    """
 
     phase = PIVOT
     failing = "error jailing process inside rootfs"
@@ -51,6 +56,10 @@ class MaskHostMounts(Step):
     The kernel lets a user namespace mount these filesystems only where a full one is visible: left there, they
     would lend the container what its own masked ones forbid. Nothing of it reaches the host: without
     pivot_root(2) all that is above the root filesystem has been a slave from the start (rootfs-mount).
+
+    Why: in a user namespace the kernel allows a new proc only where a full one is visible.
+    Without it: the container could mount its own /proc without masks.
+    See: mount_namespaces(7); user_namespaces(7).
     """
 
     phase = PIVOT
@@ -72,7 +81,12 @@ class MaskHostMounts(Step):
 
 
 class MoveRoot(Step):
-    """Move the root's mount over ``/`` and chroot(2) into it, where pivot_root(2) is impossible (an initramfs)."""
+    """Move the root's mount over ``/`` and chroot(2) into it, where pivot_root(2) is impossible (an initramfs).
+
+    Why: the kernel's first filesystem, on which some machines run, cannot be pivoted away.
+    Without it: there would be no containers on such a machine.
+    See: mount(2), MS_MOVE; chroot(2); runtime-spec config.md, Root.
+    """
 
     phase = PIVOT
 
@@ -86,7 +100,12 @@ class MoveRoot(Step):
 
 
 class ChangeRoot(Step):
-    """chroot(2), the container shares the host's mount namespace."""
+    """chroot(2), the container shares the host's mount namespace.
+
+    Why: without a mount namespace of its own the container can only look at another root.
+    Without it: it would see the host's files; a process with CAP_SYS_CHROOT still can get out.
+    See: chroot(2); runtime-spec config.md, Root.
+    """
 
     phase = PIVOT
 
@@ -102,6 +121,10 @@ class SetRootPropagation(Step):
     """Not before the root is the container's own: earlier it would have changed the host's.
 
     And not before the last mount: what is unbindable could not be made read-only (`rootfs_mount.hide`).
+
+    Why: config.json says whether mounts made in the container reach its copies, or come from them.
+    Without it: mounts would be passed on in another way than was asked for.
+    See: mount_namespaces(7); runtime-spec config-linux.md, Rootfs Mount Propagation.
     """
 
     phase = CONFINE
@@ -116,7 +139,12 @@ class SetRootPropagation(Step):
 
 
 class ReopenNull(Step):
-    """Standard streams that are the host's /dev/null become the container's."""
+    """Standard streams that are the host's /dev/null become the container's.
+
+    Why: the device is the same, and the file is the host's.
+    Without it: /dev/stdin would be a file outside of the container.
+    See: null(4); dup(2).
+    """
 
     phase = PIVOT
 
@@ -145,7 +173,12 @@ class ReopenNull(Step):
 
 
 class MakeWorkingDirectory(Step):
-    """Make the working directory if it is missing; not before the host is out of reach."""
+    """Make the working directory if it is missing; not before the host is out of reach.
+
+    Why: engines name working directories that the image does not have.
+    Without it: the program could not begin there.
+    See: mkdir(2); runtime-spec config.md, Process.
+    """
 
     phase = PIVOT
     where = "process.cwd"

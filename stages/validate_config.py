@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class OpenRoot(Step):
-    """Open the root filesystem's directory; it must be one, and no symbolic link."""
+    """Open the root filesystem's directory; it must be one, and no symbolic link.
+
+    Why: everything that is mounted goes through this descriptor, which stays the same directory.
+    Without it: the image could be swapped for a link while the container is made.
+    See: openat2(2); runtime-spec config.md, Root.
+    """
 
     phase = PREPARE
     where = "root.path"

@@ -1,4 +1,5 @@
-"""Writes the tables of docs/config.md and docs/properties.md from the schema of config.json, that of docs/explain.md.
+"""Writes the tables of docs/config.md and docs/properties.md from the schema of config.json, that of docs/explain.md,
+and docs/a-container-step-by-step.md.
 
     python tools/pages.py
 
@@ -19,6 +20,7 @@ sys.path[:0] = [path for path in (str(CHECKOUT),) if path not in sys.path]
 
 from gosudacon.container import risk  # noqa: E402
 from gosudacon.schema import compiler, descriptions  # noqa: E402
+from tools import course  # noqa: E402
 from tools.properties import HOOKS, PROPERTIES  # noqa: E402
 
 if TYPE_CHECKING:
@@ -125,7 +127,12 @@ def reasons() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"docs/config.md": leniency, "docs/properties.md": table, "docs/explain.md": reasons}
+PAGES = {
+    "docs/config.md": leniency,
+    "docs/properties.md": table,
+    "docs/explain.md": reasons,
+    "docs/a-container-step-by-step.md": course.text,
+}
 
 
 def page(name: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FOUND = 2  # the exit status with --strict or --risk
 _DIFFERENT, _TROUBLE = 1, 2  # as diff(1) has them
-_OF_ONE = ("timings", "risk", "strict")
+_OF_ONE = ("timings", "risk", "strict", "long")
 _OF_BUNDLES = ("exec", "mounts", "id", "config")
 
 
@@ -47,11 +47,13 @@ def run(invocation: Invocation) -> int:
 
         timings = measured.measure(trace, path, explanation.spec.operation, explanation.steps())
     risk = invocation.options["risk"] if "risk" in invocation.given else ""
-    form = invocation.options["format"]
+    form, long = invocation.options["format"], invocation.options["long"]
+    if long and form in ("html", "svg"):
+        raise Error("explain: --long is for table and json")
     if form == "json":
-        output.write(explanation.as_json(stage, timings))
+        output.write(explanation.as_json(stage, timings, long))
     elif form == "table":
-        explanation.show(stage, risk, timings)
+        explanation.show(stage, risk, timings, long)
     else:
         output.write(explanation.as_page(stage, timings) if form == "html" else explanation.as_svg(stage, timings))
     found = explanation.findings and invocation.options["strict"]

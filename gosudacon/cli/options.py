@@ -477,6 +477,7 @@ COMMANDS: dict[str, Command] = {
             Option("format", "format of the output", kind="choice", metavar="table|json|html|svg", default="table"),
             Option("id", "the id that will be used (default: the name of the directory)", metavar="ID"),
             Option("stage", "the steps of this stage only", metavar="NAME"),
+            Option("long", "below each step why it is done, what would be missing, and where to read on"),
             Option("host", "plan for the machine whose facts are in FILE; twice: compare", kind="list", metavar="FILE"),
             Option("timings", "how long each step took, from a trace that --trace wrote to FILE", metavar="FILE"),
             Option("no-check", "do not look at host and image for what create would trip over"),

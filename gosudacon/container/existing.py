@@ -69,29 +69,27 @@ class Existing(Explanation):
             raise Refusal(located(error, self.spec), self.file, self.spec) from error
         self._add_end()
         self.shared = shared.find(self.spec, self.host)
-        self._edited_by = [*map(str, data.get("edited") or ())]
-        self._differs = [*_differences(data, self.plan.lasting())]
+        edited: list[str] = list(data.get("edited") or ())
+        differs = _differences(data, self.plan.lasting())
         self.about = {
             "container": id,
             "status": status,
             "created": data["created"],
             "by": str(data.get("gosudacon", "")),
-            "edited_by": self._edited_by,
-            "differs": self._differs,
+            "edited_by": edited,
+            "differs": differs,
         }
+        self._head = [f"{status}, created {data['created']} by gosudacon {self.about['by'] or '(an early version)'}"]
+        if edited:
+            self._head.append(f"config.json as edited by {', '.join(edited)}")
+        self._head += [f"on record and not in this plan, or the reverse: {what}" for what in differs]
 
     def check(self, root: str) -> None:
         """Nothing: it is there already, and what `create` would trip over is itself."""
 
     def head(self) -> list[str]:
         """What the table says about the container before its plan."""
-        about = self.about
-        lines = [f"{about['status']}, created {about['created']} by gosudacon {about['by'] or '(an early version)'}"]
-        if self._edited_by:
-            lines.append(f"config.json as edited by {', '.join(self._edited_by)}")
-        for what in self._differs:
-            lines.append(f"on record and not in this plan, or the reverse: {what}")
-        return lines
+        return self._head
 
 
 def _options(options: Options, data: Data) -> Options:

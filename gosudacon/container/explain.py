@@ -112,11 +112,11 @@ class Explanation:
         """Side, stage and line of each step of the plan."""
         return [(step.runs_on(), step.stage, step.describe()) for step in self.plan.steps]
 
-    def as_json(self, stage: str = "", timings: Timings | None = None) -> str:
+    def as_json(self, stage: str = "", timings: Timings | None = None, long: bool = False) -> str:
         """The plan as JSON; with ``stage`` that stage's steps. Raises `Error` if there is no such stage."""
         findings = [vars(finding) for finding in self.findings]
         more = {**({"about": self.about} if self.about else {}), **summary.as_json(self.shared)}
-        return explain.as_json(self.plan, self.spec, self.host, self.labels(stage), findings, more, timings)
+        return explain.as_json(self.plan, self.spec, self.host, self.labels(stage), findings, more, timings, long)
 
     def as_page(
         self, stage: str = "", timings: Timings | None = None, verdicts: Mapping[int, str] | None = None
@@ -137,12 +137,12 @@ class Explanation:
 
         return plan_svg.picture(view(self, self.labels(stage), timings, verdicts))
 
-    def show(self, stage: str = "", threshold: str = "", timings: Timings | None = None) -> None:
+    def show(self, stage: str = "", threshold: str = "", timings: Timings | None = None, long: bool = False) -> None:
         """Print the plan as a table, and what is shared with the host; ``threshold``: with the reasons from there on.
 
-        ``stage`` as for `as_json`: without the end, unless ``threshold`` asks for it.
+        ``stage`` as for `as_json`: without the end, unless ``threshold`` asks for it. ``long``: with why of each step.
         """
-        explain.as_table(self.plan, self.spec, self.host, self.labels(stage), self.head(), timings)
+        explain.as_table(self.plan, self.spec, self.host, self.labels(stage), self.head(), timings, long)
         explain.show_findings([(each.place(self.file), each.message, each.hint) for each in self.findings])
         if threshold or not stage:
             summary.show(self.shared, threshold, shared.topics(self.spec))

@@ -37,7 +37,12 @@ class Exit:
 
 
 class TellPlugins(Step):
-    """For `explain`: what is done when the container has ended. It is in no plan that is run."""
+    """For `explain`: what is done when the container has ended. It is in no plan that is run.
+
+    Why: a plugin may keep a book about containers.
+    Without it: it would not learn that this one has ended.
+    See: gosudacon: docs/plugins.md.
+    """
 
     phase = DELETE
     side = RUNTIME

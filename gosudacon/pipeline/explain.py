@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from gosudacon.base import jsonio
+from gosudacon.pipeline.docstrings import about
 from gosudacon.pipeline.step import PHASES
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gosudacon.base.errors import ConfigError
+    from gosudacon.pipeline.docstrings import About
 
     Row = dict[str, Any]  # a step as `Plan.to_json` has it
 
@@ -68,6 +70,7 @@ def as_json(
     findings: Sequence[Row] = (),
     more: Row | None = None,
     timings: Timings | None = None,
+    long: bool = False,
 ) -> str:
     """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps; and ``more``.
 
@@ -78,6 +81,9 @@ def as_json(
         more = {**(more or {}), "timings": timings.to_json()}
         for index, step in enumerate(steps):
             step["time"] = timings.steps.get(index)
+    if long:
+        for row, made_of in zip(steps, plan.steps, strict=True):
+            row["about"] = about(type(made_of)).to_json()
     data = {
         "bundle": spec.bundle,
         "id": spec.id,
@@ -104,17 +110,19 @@ def as_table(
     stages: Sequence[str] = (),
     head: Sequence[str] = (),
     timings: Timings | None = None,
+    long: bool = False,
 ) -> None:
     """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other.
 
-    ``stages``: as for `as_json`. ``head``: lines to stand above it. ``timings``: a column more.
+    ``stages``: as for `as_json`. ``head``: lines to stand above it. ``timings``: a column more. ``long``: below
+    each step why it is done.
     """
     console = Console(highlight=False, soft_wrap=False)
     console.print(Text.assemble((printable(spec.bundle), "bold"), " as container ", (spec.id, "bold")), soft_wrap=True)
     for above in head:
         for part in wrapped(above, console.width):
             console.print(Text(part), no_wrap=True, overflow="ignore", crop=False)
-    steps = _rows(plan)
+    steps = _rows(plan, long)
     shown = [step for step in steps if not stages or step["stage"] in stages]
     _edits(console, plan)
     columns = _Columns(console.width, timings)
@@ -124,15 +132,19 @@ def as_table(
     for phase in PHASES:
         rows = [step for step in shown if step["phase"] == phase]
         if rows:
-            for line in _phase(phase, rows, steps, columns, narrow=bool(stages)):
+            for line in _phase(phase, rows, steps, columns, bool(stages), long):
                 console.print(line, no_wrap=True, overflow="ignore", crop=False)
     _footnotes(console, plan, host, shown, timings)
 
 
-def _rows(plan: Plan) -> list[Row]:
-    """The steps as JSON has them, with their index and what they set."""
-    both = zip(plan.to_json(), plan.steps, strict=True)
-    return [{**row, "index": index, "details": step.details()} for index, (row, step) in enumerate(both)]
+def _rows(plan: Plan, long: bool) -> list[Row]:
+    """The steps as JSON has them, with their index and what they set; ``long``: and what is said about them."""
+    rows: list[Row] = []
+    for index, (row, step) in enumerate(zip(plan.to_json(), plan.steps, strict=True)):
+        rows.append({**row, "index": index, "details": step.details()})
+        if long:
+            rows[-1]["about"] = about(type(step))
+    return rows
 
 
 def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
@@ -160,7 +172,9 @@ def _edits(console: Console, plan: Plan) -> None:
         _say(console, f"{sign} {change['path']}", style, " → ".join(values))
 
 
-def _phase(phase: str, rows: list[Row], steps: list[Row], columns: _Columns, narrow: bool) -> Iterator[Text]:
+def _phase(
+    phase: str, rows: list[Row], steps: list[Row], columns: _Columns, narrow: bool, long: bool
+) -> Iterator[Text]:
     yield Text()
     yield Text(phase, "bold")
     timings = columns.timings
@@ -175,7 +189,9 @@ def _phase(phase: str, rows: list[Row], steps: list[Row], columns: _Columns, nar
         what = f"{what} ↺" if step["undone_by_delete"] else what
         time = timings.text(step) if timings else ""
         yield from columns.lines((side, step["stage"], time, what), (style, "", "dim" if time == "not run" else "", ""))
-        yield from columns.below(step["details"], everything=narrow)
+        yield from columns.below(step["details"], everything=narrow or long)
+        if long:
+            yield from columns.why(step["about"])
 
 
 class _Columns:
@@ -183,6 +199,7 @@ class _Columns:
 
     def __init__(self, width: int, timings: Timings | None) -> None:
         self.timings = timings
+        self.said: list[About] = []
         self.sizes = (_SIDE, _STAGE, _TIME if timings else 0)
         self.rest = max(width - sum(self.sizes) - 1, 24)
 
@@ -199,6 +216,26 @@ class _Columns:
                 line.stylize("yellow", len(line) - 1)
             yield line
 
+    def why(self, about: About) -> Iterator[Text]:
+        """Why a step is done, what would be missing, and where to read on, under its line; once for each kind."""
+        if about in self.said:
+            return
+        self.said.append(about)
+        margin = " " * (1 + sum(self.sizes) + 2)
+        said = [
+            *(("", text) for text in about.paragraphs()),
+            ("why: ", about.why),
+            ("without it: ", about.without),
+            ("see: ", about.see),
+        ]
+        for label, text in said:
+            for number, part in enumerate(wrapped(label + text, max(self.rest - 2, 22)) if text else ()):
+                line = Text(margin + part, "dim" if label else "")
+                if not number and label:
+                    line.stylize("bold", len(margin), len(margin) + len(label) - 1)
+                yield line
+        yield Text()
+
     def below(self, details: Sequence[str], everything: bool) -> Iterator[Text]:
         """What a step sets, under its line; ``everything``: however long it is."""
         margin = " " * (1 + sum(self.sizes) + 2)
@@ -207,7 +244,7 @@ class _Columns:
         for part in shown:
             yield Text(margin + part, "dim")
         if len(shown) < len(parts):
-            yield Text(f"{margin}… {len(parts) - len(shown)} more lines: --stage shows them", "dim")
+            yield Text(f"{margin}… {len(parts) - len(shown)} more lines: --long shows them", "dim")
 
 
 def wrapped(text: str, width: int) -> list[str]:

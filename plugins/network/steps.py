@@ -62,7 +62,12 @@ class _Lease:
 
 
 class TakeLease(_Member):
-    """Book the container's addresses; from here on the bridge stays."""
+    """Book the container's addresses; from here on the bridge stays.
+
+    Why: two containers must not have one address.
+    Without it: they would take each other's packets.
+    See: flock(2).
+    """
 
     recorded_as = ("network.take-lease", 1)
     subnets: list[str]
@@ -89,6 +94,10 @@ class MakeBridge(_Member):
     """Make the bridge, or complete it: the process that made it may have been killed in between.
 
     One that others made is used as it is.
+
+    Why: containers of one network are joined by a switch in the kernel.
+    Without it: they could not reach each other.
+    See: bridge(8); rtnetlink(7).
     """
 
     recorded_as = ("network.make-bridge", 1)
@@ -115,7 +124,12 @@ class MakeBridge(_Member):
 
 
 class AllowForwarding(_Member):
-    """Let packets of containers through the host."""
+    """Let packets of containers through the host.
+
+    Why: the kernel passes packets between devices only when it is told to.
+    Without it: the container could reach its host, and nothing behind it.
+    See: ip(7), ip_forward; sysctl(8).
+    """
 
     recorded_as = ("network.allow-forwarding", 1)
     versions: list[str]
@@ -132,7 +146,12 @@ class AllowForwarding(_Member):
 
 
 class Masquerade(_Member):
-    """Let containers use the host's address, and allow no connection from outside."""
+    """Let containers use the host's address, and allow no connection from outside.
+
+    Why: private addresses mean nothing outside of the machine.
+    Without it: no answer would come back from the network.
+    See: nft(8).
+    """
 
     modules = (*_Member.modules, "subprocess")
     recorded_as = ("network.masquerade", 1)
@@ -153,7 +172,12 @@ class Masquerade(_Member):
 
 
 class MakeLink(_Member):
-    """Connect the container to the bridge."""
+    """Connect the container to the bridge.
+
+    Why: a pair of devices joins the container's network namespace and the host's.
+    Without it: the container would have lo only.
+    See: veth(4); network_namespaces(7).
+    """
 
     recorded_as = ("network.make-link", 1)
     interface: str
@@ -182,7 +206,12 @@ class MakeLink(_Member):
 
 
 class SetAddress(Step):
-    """Give the container the address that was reserved."""
+    """Give the container the address that was reserved.
+
+    Why: the container needs an address and a way out.
+    Without it: it could neither send nor be reached.
+    See: rtnetlink(7); ip-address(8).
+    """
 
     phase = CREATE_RUNTIME
     by = CREATE_CONTAINER
@@ -208,7 +237,12 @@ class SetAddress(Step):
 
 
 class BringUp(Step):
-    """Bring the container's link up, and route through the bridge what is not on it."""
+    """Bring the container's link up, and route through the bridge what is not on it.
+
+    Why: a device is down until it is set up.
+    Without it: no packet would pass.
+    See: netdevice(7); rtnetlink(7).
+    """
 
     phase = CREATE_RUNTIME
     by = CREATE_CONTAINER

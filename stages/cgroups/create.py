@@ -42,6 +42,10 @@ class CreateCgroup(Step):
     """Make the container's cgroup in every hierarchy; `undo` removes it with all that is left in it.
 
     Leaves `Context.cgroups`, ``cgroup_dirs`` and ``cgroup_fd``, and for `JoinCgroup` the files of `Held.joins`.
+
+    Why: a cgroup counts and limits what the container's processes use, and finds all of them when it is deleted.
+    Without it: no limit would hold, and what forks away from init would outlive the container.
+    See: cgroups(7); runtime-spec config-linux.md, Cgroups Path.
     """
 
     phase = PREPARE
@@ -156,7 +160,13 @@ def inode_of(directory: str) -> int:
 
 
 class CreateUnifiedCgroup(CreateCgroup):
-    """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way."""
+    """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way.
+
+    Why: with version 2 there is one hierarchy, in which controllers are handed down from the root to the
+    container's cgroup.
+    Without it: the files that limits are written to would not be there.
+    See: cgroups(7); Documentation/admin-guide/cgroup-v2.rst; runtime-spec config-linux.md, Cgroups Path.
+    """
 
     recorded_as = ("cgroups.create-unified", 1)
 

@@ -196,7 +196,12 @@ def steps(spec: Spec, rules: list[Rule], unified: bool) -> Iterator[Step]:
 
 
 class LimitDevices(Step):
-    """Write the rules to v1's devices.deny and devices.allow."""
+    """Write the rules to v1's devices.deny and devices.allow.
+
+    Why: a device node is a door to a driver, whoever made it; the kernel asks the cgroup before it opens one.
+    Without it: a container that can make nodes would read the host's disks.
+    See: Documentation/admin-guide/cgroup-v1/devices.rst; runtime-spec config-linux.md, Allowed Device list.
+    """
 
     phase = PREPARE
     side = RUNTIME
@@ -221,7 +226,12 @@ class LimitDevices(Step):
 
 
 class LimitDevicesByProgram(Step):
-    """Attach an eBPF program of type BPF_PROG_TYPE_CGROUP_DEVICE that answers by the rules."""
+    """Attach an eBPF program of type BPF_PROG_TYPE_CGROUP_DEVICE that answers by the rules.
+
+    Why: version 2 has no files for devices: a program decides, at each open(2) and mknod(2) in the cgroup.
+    Without it: a container that can make nodes would read the host's disks.
+    See: bpf(2); Documentation/admin-guide/cgroup-v2.rst; runtime-spec config-linux.md, Allowed Device list.
+    """
 
     phase = ISOLATE
     side = RUNTIME

@@ -32,6 +32,10 @@ class OpenCgroups(Step):
     """Open what the process has to write to, and the unified cgroup for clone3(2).
 
     Leaves `Context.cgroup_fd`, ``cgroup_dirs`` (to be closed) and for `EnterCgroups` what it writes to.
+
+    Why: the process loses sight of the host's cgroups on its way in, and must hold what it writes to.
+    Without it: a process of `exec` would not be in the container's cgroup.
+    See: cgroups(7); openat(2).
     """
 
     phase = PREPARE
@@ -59,7 +63,12 @@ class OpenCgroups(Step):
 
 
 class EnterCgroups(Step):
-    """Enter them, while this process has one thread and sees the host's cgroups."""
+    """Enter them, while this process has one thread and sees the host's cgroups.
+
+    Why: a process of `exec` shares the container's limits, and its end.
+    Without it: it would use memory and processors without limit, and survive `delete`.
+    See: cgroups(7).
+    """
 
     phase = ISOLATE
     controllers: list[str]

@@ -111,7 +111,12 @@ class Limit(Step):
 
 
 class Write(Limit):
-    """Write one value; ``optional`` if the kernel need not have the file."""
+    """Write one value; ``optional`` if the kernel need not have the file.
+
+    Why: a limit is a number in a file of the cgroup; the kernel holds it from then on.
+    Without it: the container could use what it likes of that resource.
+    See: cgroups(7); runtime-spec config-linux.md, Control groups.
+    """
 
     failing = 'failed to write "{value}"'
     file: str
@@ -130,13 +135,23 @@ class Write(Limit):
 
 
 class WriteLate(Write):
-    """Write a value that could stand in the way of the container's own forks, so not before the last of them."""
+    """Write a value that could stand in the way of the container's own forks, so not before the last of them.
+
+    Why: a low limit of processes would stop the runtime's own forks on the way into the container.
+    Without it: a limit of one process would leave no room for the container's first.
+    See: cgroups(7); runtime-spec config-linux.md, Control groups.
+    """
 
     phase = CREATE_RUNTIME
 
 
 class WriteFirst(Limit):
-    """Write to the first of several files that the kernel has."""
+    """Write to the first of several files that the kernel has.
+
+    Why: kernels name the same limit differently, and the first name that there is counts.
+    Without it: the limit would be missing on some kernels.
+    See: cgroups(7); runtime-spec config-linux.md, Control groups.
+    """
 
     choices: list[list[str]]  # [file, value]
 
@@ -155,7 +170,13 @@ class WriteFirst(Limit):
 
 
 class WriteTogether(Limit):
-    """Write values that bound each other: one that the kernel refuses as invalid is tried again after the others."""
+    """Write values that bound each other: one that the kernel refuses as invalid is tried again after the others.
+
+    Why: the kernel refuses a limit above one that bounds it, and which is to be written first depends on what is
+    there.
+    Without it: lowering or raising both at once would fail.
+    See: cgroups(7); runtime-spec config-linux.md, Control groups.
+    """
 
     values: list[list[str]]  # [file, value]
 

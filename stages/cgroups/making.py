@@ -25,6 +25,10 @@ class JoinCgroup(Step):
     groups of the machine; the same move through ``cgroup.procs`` waits 5 to 10 ms for an RCU grace period.
     The unified hierarchy is entered by clone3(CLONE_INTO_CGROUP) when the process is made, which needs no such lock
     either, and by this step, through ``cgroup.procs``, only where that cannot be.
+
+    Why: a process moves itself, before it makes others: what it forks later is in the cgroup from birth.
+    Without it: the container's processes would be in the caller's cgroup, with its limits.
+    See: cgroups(7); runtime-spec config-linux.md, Cgroups Path.
     """
 
     phase = ISOLATE

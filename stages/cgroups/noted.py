@@ -12,7 +12,12 @@ _UNKNOWN = "no note says which cgroups are the container's"
 
 
 class NotedCgroups(Step):
-    """The cgroups that are noted as the container's, whichever step made them. It is in no plan, and only undone."""
+    """The cgroups that are noted as the container's, whichever step made them. It is in no plan, and only undone.
+
+    Why: a command that is killed leaves cgroups that no plan names any more.
+    Without it: `delete` could not find them.
+    See: cgroups(7).
+    """
 
     phase = PREPARE
     lasts = True

@@ -23,7 +23,12 @@ _INFINITY = (1 << 64) - 1
 
 
 class ExpectScope(Step):
-    """Say where the cgroup will be, for those who cannot wait until it is."""
+    """Say where the cgroup will be, for those who cannot wait until it is.
+
+    Why: systemd makes the cgroup once there is a process for it, and other steps need to know its place before.
+    Without it: they would wait for systemd.
+    See: systemd.scope(5).
+    """
 
     phase = PREPARE
     where = "linux.cgroupsPath"
@@ -49,6 +54,10 @@ class StartScope(Step):
 
     Leaves `Context.cgroups` and ``cgroup_dirs``, as `CreateCgroup` does.
     ``devices`` are the exceptions from "no device", or None if systemd is not told about devices.
+
+    Why: where systemd owns the cgroups, it is asked to make one, or it would undo what others do there.
+    Without it: no limit would hold, and systemd might move the container's processes.
+    See: systemd.scope(5); org.freedesktop.systemd1(5); runtime-spec config-linux.md, Cgroups Path.
     """
 
     phase = ISOLATE
@@ -158,7 +167,12 @@ class _Before:
 
 
 class SetUnitProperties(Step):
-    """Tell systemd of limits, or it would write its own values again at the next occasion (systemctl daemon-reload)."""
+    """Tell systemd of limits, or it would write its own values again at the next occasion (systemctl daemon-reload).
+
+    Why: systemd writes its own idea of the limits again when it reloads.
+    Without it: `update` would be forgotten at the next `systemctl daemon-reload`.
+    See: systemd.resource-control(5).
+    """
 
     phase = ISOLATE
     side = RUNTIME

@@ -57,7 +57,12 @@ class _Before:
 
 
 class RememberLimits(Limit):
-    """Read what the files to be written say; `undo` writes it back, which is best done in the same process."""
+    """Read what the files to be written say; `undo` writes it back, which is best done in the same process.
+
+    Why: an update of several limits succeeds as a whole or not at all.
+    Without it: a failure half way would leave some new limits and some old ones.
+    See: cgroups(7).
+    """
 
     writes: list[list[str]]
 

@@ -133,7 +133,12 @@ class Unified(Driver):
 
 
 class CheckUsage(Limit):
-    """Refuse a limit below what is in use, where the kernel would start to kill (``checkBeforeUpdate``)."""
+    """Refuse a limit below what is in use, where the kernel would start to kill (``checkBeforeUpdate``).
+
+    Why: a limit below what is in use makes the kernel reclaim, and then kill.
+    Without it: an update could end the container that it was meant to bound.
+    See: Documentation/admin-guide/cgroup-v2.rst; runtime-spec config-linux.md, Memory.
+    """
 
     file: str
     limit: int
@@ -153,7 +158,12 @@ class CheckUsage(Limit):
 
 
 class ChownCgroup(Limit):
-    """Give the cgroup to the container's user, who may then make cgroups in it (config-linux.md, Cgroup ownership)."""
+    """Give the cgroup to the container's user, who may then make cgroups in it (config-linux.md, Cgroup ownership).
+
+    Why: a service manager in the container makes cgroups below its own.
+    Without it: systemd would not start in a container without privileges.
+    See: cgroups(7); runtime-spec config-linux.md, Cgroup ownership.
+    """
 
     uid: int
     files = "/sys/kernel/cgroup/delegate"

@@ -17,7 +17,12 @@ _keyctl_describe = abi.syscall("keyctl", abi.INT, abi.LONG, abi.BUFFER, abi.SIZE
 
 
 class SetOomScoreAdj(Step):
-    """Written by the runtime, which may lower it; inherited by whatever the container runs (proc(5))."""
+    """Written by the runtime, which may lower it; inherited by whatever the container runs (proc(5)).
+
+    Why: when memory runs out, the kernel picks its victim by this number.
+    Without it: the container would be as likely a victim as its caller.
+    See: proc_pid_oom_score_adj(5); runtime-spec config.md, Linux Process.
+    """
 
     phase = ISOLATE
     failing = "failed to set oom_score_adj"
@@ -34,7 +39,12 @@ class SetOomScoreAdj(Step):
 
 
 class JoinSessionKeyring(Step):
-    """A session keyring of the container's own instead of the caller's (keyrings(7))."""
+    """A session keyring of the container's own instead of the caller's (keyrings(7)).
+
+    Why: the session keyring of the caller holds keys that are not the container's.
+    Without it: processes in the container could read and use them.
+    See: keyrings(7); keyctl(2).
+    """
 
     phase = CONFINE
     failing = "unable to join session keyring"
@@ -56,7 +66,12 @@ class JoinSessionKeyring(Step):
 
 
 class ResetAffinity(Step):
-    """All CPUs, as far as the cpuset allows: not those the caller happens to be bound to."""
+    """All CPUs, as far as the cpuset allows: not those the caller happens to be bound to.
+
+    Why: the caller may be bound to some CPUs, which has nothing to do with the container.
+    Without it: the container would be stuck on the CPUs of whoever started it.
+    See: sched_setaffinity(2).
+    """
 
     phase = CONFINE
 
@@ -72,7 +87,12 @@ class ResetAffinity(Step):
 
 
 class SetAffinity(Step):
-    """The CPUs of a process that ``exec`` starts; those to begin with it has from the runtime, which sets its own."""
+    """The CPUs of a process that ``exec`` starts; those to begin with it has from the runtime, which sets its own.
+
+    Why: the process is to run on these CPUs, and `exec` may begin on others than it ends up on.
+    Without it: it would run wherever the container may.
+    See: sched_setaffinity(2); runtime-spec config.md, Linux Process.
+    """
 
     phase = CONFINE
     modules = ("gosudacon.base.ranges",)
@@ -97,6 +117,10 @@ class SetScheduler(Step):
     """Scheduling policy and parameters.
 
     Set by the runtime for a process that was born by a last fork: not every policy is passed on (sched(7)).
+
+    Why: a real-time or background policy belongs to the process, and execve(2) keeps it.
+    Without it: the program would compete with everything else for time.
+    See: sched(7); sched_setattr(2); runtime-spec config.md, Linux Process.
     """
 
     phase = CONFINE
@@ -127,7 +151,12 @@ class SetScheduler(Step):
 
 
 class SetIoPriority(Step):
-    """I/O scheduling class and priority."""
+    """I/O scheduling class and priority.
+
+    Why: the order in which requests to a disk are served belongs to the process, and execve(2) keeps it.
+    Without it: the program's requests would be served as the caller's.
+    See: ioprio_set(2); runtime-spec config.md, Linux Process.
+    """
 
     phase = CONFINE
     failing = "failed to set io priority"
@@ -143,7 +172,12 @@ class SetIoPriority(Step):
 
 
 class SetPersonality(Step):
-    """Execution domain."""
+    """Execution domain.
+
+    Why: a 32-bit program wants to hear from uname(2) that the machine is one.
+    Without it: it would take the machine for what the kernel is built for.
+    See: personality(2); runtime-spec config-linux.md, Personality.
+    """
 
     phase = CONFINE
     where = "linux.personality"
@@ -157,7 +191,12 @@ class SetPersonality(Step):
 
 
 class SetMemoryPolicy(Step):
-    """NUMA policy."""
+    """NUMA policy.
+
+    Why: on a machine with several nodes of memory the near one is faster.
+    Without it: memory would come from wherever the kernel finds it first.
+    See: set_mempolicy(2); runtime-spec config-linux.md, Memory Policy.
+    """
 
     phase = CONFINE
     failing = "invalid memory policy"
@@ -198,7 +237,12 @@ class _WriteAttribute(Step):
 
 
 class SetApparmorProfile(_WriteAttribute):
-    """The AppArmor profile to change to at execve(2)."""
+    """The AppArmor profile to change to at execve(2).
+
+    Why: a profile says which files and capabilities the program may use, whatever its user may.
+    Without it: only users, capabilities and seccomp would stand between it and the kernel.
+    See: apparmor(7); runtime-spec config.md, Linux Process.
+    """
 
     where = "process.apparmorProfile"
     failing = "unable to apply apparmor profile"
@@ -212,7 +256,12 @@ class SetApparmorProfile(_WriteAttribute):
 
 
 class SetSelinuxLabel(_WriteAttribute):
-    """The SELinux label to change to at execve(2)."""
+    """The SELinux label to change to at execve(2).
+
+    Why: the policy says what a process with this label may touch.
+    Without it: it would run with the label of the runtime, which may do almost everything.
+    See: selinux(8); runtime-spec config.md, Linux Process.
+    """
 
     where = "process.selinuxLabel"
     failing = "can't set process label"
@@ -226,7 +275,12 @@ class SetSelinuxLabel(_WriteAttribute):
 
 
 class FindHome(Step):
-    """HOME for the environment, from the image's /etc/passwd."""
+    """HOME for the environment, from the image's /etc/passwd.
+
+    Why: programs look for their files in HOME, and config.json does not say where it is.
+    Without it: HOME would be missing from the environment.
+    See: passwd(5); environ(7).
+    """
 
     phase = CONFINE
     uid: int
@@ -243,7 +297,12 @@ class FindHome(Step):
 
 
 class SetUmask(Step):
-    """File mode creation mask: 022 unless the configuration says otherwise, whatever the caller's was."""
+    """File mode creation mask: 022 unless the configuration says otherwise, whatever the caller's was.
+
+    Why: the permissions of new files must not depend on who called the runtime.
+    Without it: files might be made writable for all, or readable for nobody.
+    See: umask(2); runtime-spec config.md, POSIX-platform User.
+    """
 
     phase = CONFINE
     where = "process.user.umask"
@@ -257,7 +316,12 @@ class SetUmask(Step):
 
 
 class SetNoNewPrivileges(Step):
-    """No execve(2) from here on gains privileges."""
+    """No execve(2) from here on gains privileges.
+
+    Why: setuid programs and file capabilities are ways to more privileges than a process was given.
+    Without it: a setuid program in the image could make a plain user root.
+    See: prctl(2), PR_SET_NO_NEW_PRIVS; runtime-spec config.md, Linux Process.
+    """
 
     phase = CONFINE
     where = "process.noNewPrivileges"
@@ -270,7 +334,12 @@ class SetNoNewPrivileges(Step):
 
 
 class OwnStdio(Step):
-    """Give standard input, output and error to the container's user, unless they are null devices."""
+    """Give standard input, output and error to the container's user, unless they are null devices.
+
+    Why: pipes and terminals were made by the caller, whose user may be another one.
+    Without it: the program could not open /dev/stdout or /proc/self/fd/1 again.
+    See: fchown(2).
+    """
 
     phase = CONFINE
     uid: int
@@ -290,7 +359,12 @@ class OwnStdio(Step):
 
 
 class SetIdentity(Step):
-    """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away."""
+    """Bounding set, groups, gid, uid: in this order, since each needs what the next takes away.
+
+    Why: everything that follows, and the program, is done with the rights of the container's user.
+    Without it: the program would run as the user that the runtime is.
+    See: setresuid(2); setgroups(2); capabilities(7); runtime-spec config.md, POSIX-platform User.
+    """
 
     phase = CONFINE
     failing = "unable to setup user"
@@ -319,6 +393,10 @@ class ChangeDirectory(Step):
     """Enter the working directory; it must lie inside the container (CVE-2024-21626).
 
     With the rights of the runtime first: the container's user may be denied what is another's (mode 0700).
+
+    Why: the program begins there, and a directory outside of the container would be a way out.
+    Without it: it would begin in `/`, or hold a directory of the host.
+    See: chdir(2); runtime-spec config.md, Process.
     """
 
     phase = CONFINE
@@ -344,7 +422,12 @@ class ChangeDirectory(Step):
 
 
 class ChangeDirectoryAsUser(ChangeDirectory):
-    """The same as the container's user, where the runtime was denied it: on a network filesystem root may be nobody."""
+    """The same as the container's user, where the runtime was denied it: on a network filesystem root may be nobody.
+
+    Why: on network filesystems root may have no rights where the user has.
+    Without it: a container with its working directory there could not start.
+    See: chdir(2); runtime-spec config.md, Process.
+    """
 
     def describe(self) -> str:
         return f"chdir({self.cwd}), if that was denied before"
@@ -359,6 +442,10 @@ class SetCapabilities(Step):
 
     What `Context.held_capabilities` names stays for a step to come. It is gone from the bounding set already,
     and with execve(2) from all others (capabilities(7)).
+
+    Why: root's power is cut into capabilities, and a container gets the few that it needs.
+    Without it: root in the container could do what root on the host can.
+    See: capset(2); capabilities(7); runtime-spec config.md, Linux Process.
     """
 
     phase = CONFINE
@@ -385,7 +472,12 @@ class SetCapabilities(Step):
 
 
 class DropInheritedCapabilities(Step):
-    """Empty the inheritable and the ambient set of the caller where the configuration is silent (CVE-2022-24769)."""
+    """Empty the inheritable and the ambient set of the caller where the configuration is silent (CVE-2022-24769).
+
+    Why: what a caller can pass on is its own business, not the container's.
+    Without it: a program with inheritable file capabilities would gain those of the caller.
+    See: capabilities(7).
+    """
 
     phase = CONFINE
     rank = Rank.IDENTITY

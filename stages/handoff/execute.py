@@ -30,7 +30,12 @@ class Program:
 
 
 class Listen(Step):
-    """The socket on which init waits for ``start``; its file's presence is what makes a container `created`."""
+    """The socket on which init waits for ``start``; its file's presence is what makes a container `created`.
+
+    Why: create and start are two commands, and init must wait in between.
+    Without it: the program would run before its network is set up.
+    See: unix(7); runtime-spec runtime.md, Lifecycle.
+    """
 
     phase = PREPARE
 
@@ -47,7 +52,12 @@ class Listen(Step):
 
 
 class CheckDescriptors(Step):
-    """Descriptors that the caller wants passed on must be there."""
+    """Descriptors that the caller wants passed on must be there.
+
+    Why: the caller says how many descriptors the program gets, and each must be open.
+    Without it: the program would find a closed descriptor, or another file in its place.
+    See: fstat(2).
+    """
 
     phase = PREPARE
     first: int
@@ -65,7 +75,12 @@ class CheckDescriptors(Step):
 
 
 class SetRlimits(Step):
-    """Resource limits, set by the runtime, which may raise them, once init has little left to do under them."""
+    """Resource limits, set by the runtime, which may raise them, once init has little left to do under them.
+
+    Why: limits of a process, such as its number of open files, are inherited from the caller.
+    Without it: they would be those of whoever called the runtime.
+    See: prlimit(2); runtime-spec config.md, POSIX process.
+    """
 
     phase = CONFINE
     failing = "error setting rlimits"
@@ -88,6 +103,10 @@ class LookUp(Step):
     """Find the program as the container's user, so that ``create`` reports what cannot be executed.
 
     ``outside``: the process is not in its pid namespace yet, and /proc/self leads nowhere: execve(2) will tell.
+
+    Why: an error at `create` is told to the caller; at `start` it is too late for many.
+    Without it: a mistyped program would be noticed when the container starts.
+    See: execve(2); runtime-spec config.md, Process.
     """
 
     phase = CONFINE
@@ -117,7 +136,12 @@ class LookUp(Step):
 
 
 class WaitForStart(Step):
-    """Created: wait until ``start`` is called."""
+    """Created: wait until ``start`` is called.
+
+    Why: engines set up network and storage between create and start.
+    Without it: the program would run at once.
+    See: runtime-spec runtime.md, Start.
+    """
 
     phase = START
 
@@ -130,7 +154,12 @@ class WaitForStart(Step):
 
 
 class RestoreSignals(Step):
-    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
+    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more.
+
+    Why: dispositions and masks survive execve(2), and those of the runtime are not the program's.
+    Without it: a program might never see SIGPIPE, or be deaf to SIGTERM.
+    See: signal(7); execve(2).
+    """
 
     phase = CONFINE
     rank = Rank.LOOK_UP
@@ -146,14 +175,24 @@ class RestoreSignals(Step):
 
 
 class WaitForRuntime(WaitForStart):
-    """Wait until the runtime has told the caller who this process is."""
+    """Wait until the runtime has told the caller who this process is.
+
+    Why: the caller must know the pid before the process can end.
+    Without it: a short process would be over before its pid file is written.
+    See: unix(7).
+    """
 
     def describe(self) -> str:
         return "wait until the runtime has written the pid file"
 
 
 class CloseDescriptors(Step):
-    """Close every descriptor that is not the container's; what the engine needs closes itself at execve."""
+    """Close every descriptor that is not the container's; what the engine needs closes itself at execve.
+
+    Why: an open directory of the host is a way out of the container (CVE-2024-21626).
+    Without it: the program could reach the host through what the runtime or its caller left open.
+    See: close_range(2).
+    """
 
     phase = CONFINE
     rank = Rank.CLOSE
@@ -168,7 +207,12 @@ class CloseDescriptors(Step):
 
 
 class Execve(Step):
-    """Become the container's process."""
+    """Become the container's process.
+
+    Why: here the runtime ends, and the container's program begins in its place.
+    Without it: there would be a well-made container with nothing in it.
+    See: execve(2); runtime-spec config.md, Process.
+    """
 
     phase = START
     rank = Rank.EXECVE
@@ -189,7 +233,12 @@ class Execve(Step):
 
 
 class PrepareExecve(Step):
-    """Lay out path, arguments and environment in memory, so that between the filter and execve(2) nothing is called."""
+    """Lay out path, arguments and environment in memory, so that between the filter and execve(2) nothing is called.
+
+    Why: behind the seccomp filter every system call may be forbidden, even one for memory.
+    Without it: a strict filter would kill the runtime before it executes the program.
+    See: execve(2); environ(7); runtime-spec config.md, Process.
+    """
 
     phase = START
     rank = Rank.LAY_OUT

@@ -13,6 +13,10 @@ class SendPidfd(Step):
 
     The runtime sends it, once the process has forked for the last time: the path is the host's, and what the
     process could send from inside its pid namespace is the same. ``word`` tells the receiver whose it is.
+
+    Why: a pid may be taken by another process once this one has ended; a pidfd stays what it is.
+    Without it: the caller would have to trust a number.
+    See: pidfd_open(2); unix(7).
     """
 
     phase = CONFINE

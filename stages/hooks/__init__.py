@@ -114,7 +114,12 @@ class Opened:
 
 
 class OpenHook(Step):
-    """Find a createContainer hook in the host's namespace, where the specification wants its path resolved."""
+    """Find a createContainer hook in the host's namespace, where the specification wants its path resolved.
+
+    Why: the hook runs in the container's namespaces, and its program is on the host.
+    Without it: the path would be looked for in the image.
+    See: runtime-spec config.md, POSIX-platform Hooks.
+    """
 
     phase = PREPARE
     index: int
@@ -151,6 +156,10 @@ class RunHook(Step):
     the process's. ``timeout`` is in seconds, None for no limit. A hook that is killed for it is killed with its process
     group, which is its own. What it leaves running otherwise is none of our business, and is not waited for. ``stdout``
     and ``stderr`` are files that its output is appended to; of what has none, the end is kept for the error.
+
+    Why: hooks let others take part in a container's life: networks, devices of GPUs, log books.
+    Without it: what they set up would be missing.
+    See: runtime-spec config.md, POSIX-platform Hooks.
     """
 
     recorded_as = ("hooks.run", 2)

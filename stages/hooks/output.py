@@ -14,6 +14,10 @@ class OpenOutputs(Step):
     """Open them for the hooks that run in the container, where their paths lead elsewhere.
 
     ``keep``: until startContainer hooks have run; execve(2) closes them.
+
+    Why: inside the container the paths of these files lead elsewhere.
+    Without it: what hooks in the container print would be lost.
+    See: openat(2).
     """
 
     phase = PREPARE

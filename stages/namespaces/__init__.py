@@ -52,7 +52,12 @@ class Opened:
 
 
 class OpenNamespace(Step):
-    """Open a namespace to join and check its kind, before any namespace is entered."""
+    """Open a namespace to join and check its kind, before any namespace is entered.
+
+    Why: once one namespace is entered, the paths of the others may lead elsewhere.
+    Without it: a path could be another file by the time it is needed.
+    See: setns(2); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = PREPARE
     kind: str
@@ -84,7 +89,13 @@ class OpenNamespace(Step):
 
 
 class Spawn(Step):
-    """Create the container's process, in a cgroup of the unified hierarchy from the first moment."""
+    """Create the container's process, in a cgroup of the unified hierarchy from the first moment.
+
+    Why: one call makes the process and its new namespaces, so that it never sees the host's as its own.
+    Without it: there would be no container: namespaces are what hides processes, mounts, network and names of the
+    host.
+    See: clone(2); namespaces(7); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = ISOLATE
     side = RUNTIME
@@ -101,7 +112,12 @@ class Spawn(Step):
 
 
 class Setsid(Step):
-    """Be a session of one's own: no terminal and no signal of the caller's."""
+    """Be a session of one's own: no terminal and no signal of the caller's.
+
+    Why: a session has its own terminal and its own signals from it.
+    Without it: Ctrl-C at the caller's terminal would end the container.
+    See: setsid(2); credentials(7).
+    """
 
     phase = ISOLATE
 
@@ -113,7 +129,12 @@ class Setsid(Step):
 
 
 class Setns(Step):
-    """Join a namespace opened before."""
+    """Join a namespace opened before.
+
+    Why: several containers may share a namespace: those of a pod share the network.
+    Without it: this one would be alone in a new one, or in the host's.
+    See: setns(2); namespaces(7); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = ISOLATE
     kind: str
@@ -132,7 +153,12 @@ class Setns(Step):
 
 
 class SetnsForChild(Step):
-    """Join a pid namespace opened before, which moves the processes that this one forks, and not itself."""
+    """Join a pid namespace opened before, which moves the processes that this one forks, and not itself.
+
+    Why: a process cannot change its own pid namespace, only that of its children.
+    Without it: the container's processes would not see those that they share the namespace with.
+    See: setns(2); pid_namespaces(7); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = ISOLATE
     path: str
@@ -150,6 +176,10 @@ class SetnsWhatCanBe(Step):
     """Join several namespaces around a user namespace: those that belong to it only after it, the others before.
 
     A pid namespace is joined for the children of this process, which itself stays where the container cannot see it.
+
+    Why: a user namespace gives rights in those that belong to it, and takes away those in all others.
+    Without it: one of them could not be joined.
+    See: setns(2); user_namespaces(7); runtime-spec config-linux.md, Namespaces.
     """
 
     phase = ISOLATE
@@ -183,7 +213,12 @@ class SetnsWhatCanBe(Step):
 
 
 class Unshare(Step):
-    """Move to new namespaces."""
+    """Move to new namespaces.
+
+    Why: where others are joined, new namespaces can be made only afterwards, in the right user namespace.
+    Without it: they would belong to the host, or be missing.
+    See: unshare(2); namespaces(7); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = ISOLATE
     flags: int
@@ -200,6 +235,10 @@ class TimeOffsets(Step):
 
     Written by the runtime: init's own file is closed to it once it has changed its user, and after it has joined
     a mount namespace /proc is anybody's.
+
+    Why: a container that was moved to another machine must not see the clocks jump back.
+    Without it: its monotonic clock and uptime would be the host's.
+    See: time_namespaces(7); runtime-spec config-linux.md, Offset for Time Namespace.
     """
 
     phase = ISOLATE
@@ -219,7 +258,12 @@ class TimeOffsets(Step):
 
 
 class Fork(Step):
-    """Fork: the child is in the pid and time namespaces that were joined or made, and goes on as init."""
+    """Fork: the child is in the pid and time namespaces that were joined or made, and goes on as init.
+
+    Why: only a child enters the pid or time namespace that its parent joined or made.
+    Without it: init would not be in them.
+    See: pid_namespaces(7); time_namespaces(7).
+    """
 
     phase = ISOLATE
     by = ISOLATE
@@ -238,7 +282,12 @@ class Fork(Step):
 
 
 class SetNotDumpable(Step):
-    """Close /proc/PID/{exe,fd,root,mem} of this process to the container (CVE-2016-9962)."""
+    """Close /proc/PID/{exe,fd,root,mem} of this process to the container (CVE-2016-9962).
+
+    Why: processes in the container may look at those of the same user.
+    Without it: one could reach the host through what the runtime has open (CVE-2016-9962).
+    See: prctl(2), PR_SET_DUMPABLE; ptrace(2).
+    """
 
     phase = ISOLATE
 
@@ -250,7 +299,12 @@ class SetNotDumpable(Step):
 
 
 class BringUpLoopback(Step):
-    """Bring up ``lo`` in a new network namespace (netdevice(7))."""
+    """Bring up ``lo`` in a new network namespace (netdevice(7)).
+
+    Why: a new network namespace has the device lo, and it is down.
+    Without it: programs could not reach themselves at 127.0.0.1.
+    See: network_namespaces(7); netdevice(7).
+    """
 
     phase = ISOLATE
     modules = ("_socket", "fcntl")
@@ -273,7 +327,12 @@ class BringUpLoopback(Step):
 
 
 class UnshareCgroup(Step):
-    """A cgroup namespace whose root is the container's own cgroup: so not before it is a member."""
+    """A cgroup namespace whose root is the container's own cgroup: so not before it is a member.
+
+    Why: the container sees its own cgroup as the root of the hierarchy.
+    Without it: it would see where in the host's hierarchy it is, and the names of others.
+    See: cgroup_namespaces(7); runtime-spec config-linux.md, Namespaces.
+    """
 
     phase = MOUNT
 
@@ -285,7 +344,12 @@ class UnshareCgroup(Step):
 
 
 class OpenProc(Step):
-    """A private proc mount of this pid namespace, reached by its descriptor only, so that it cannot be replaced."""
+    """A private proc mount of this pid namespace, reached by its descriptor only, so that it cannot be replaced.
+
+    Why: masks, sysctls and labels are written through proc, and a container's /proc may be anything.
+    Without it: a prepared image could have the runtime write to a file of its choice (CVE-2019-16884).
+    See: proc(5); fsopen(2).
+    """
 
     phase = MOUNT
 
@@ -308,7 +372,12 @@ class OpenProc(Step):
 
 
 class SetHostname(Step):
-    """Set the UTS namespace's names."""
+    """Set the UTS namespace's names.
+
+    Why: the UTS namespace begins as a copy of the host's.
+    Without it: the container would have the host's name.
+    See: sethostname(2); uts_namespaces(7); runtime-spec config.md, Hostname.
+    """
 
     phase = CONFINE
     where = "hostname"
@@ -322,7 +391,12 @@ class SetHostname(Step):
 
 
 class SetDomainname(Step):
-    """Set the NIS domain name of the UTS namespace."""
+    """Set the NIS domain name of the UTS namespace.
+
+    Why: the NIS domain is one of the two names that the UTS namespace has.
+    Without it: it would be the host's.
+    See: setdomainname(2); uts_namespaces(7); runtime-spec config.md, Domainname.
+    """
 
     phase = CONFINE
     where = "domainname"

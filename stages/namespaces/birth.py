@@ -23,6 +23,10 @@ class ForkConfined(Step):
     """Fork: the child is born into the pid namespace that was joined, as confined as its neighbours.
 
     They may read its memory, from which the caller's environment and arguments are gone by then.
+
+    Why: processes that are in the pid namespace already could trace one that is not confined yet.
+    Without it: a neighbour could take over the runtime's process, and with it the host.
+    See: pid_namespaces(7); ptrace(2).
     """
 
     phase = CONFINE
@@ -50,7 +54,12 @@ class ForkConfined(Step):
 
 
 class NewSession(Step):
-    """Lead a session, which a fork does not pass on; with a terminal, make standard input that of the session."""
+    """Lead a session, which a fork does not pass on; with a terminal, make standard input that of the session.
+
+    Why: a session has its own terminal and its own signals from it.
+    Without it: Ctrl-C at the caller's terminal would reach the process, and it could type into that terminal.
+    See: setsid(2); tty(4).
+    """
 
     phase = CONFINE
     rank = Rank.BORN

@@ -25,7 +25,12 @@ _STOPPED = "cannot exec in a stopped container"
 
 
 class OpenTarget(Step):
-    """Open init's namespaces and, where it shares the mount namespace, its root; make sure that it is init's pid."""
+    """Open init's namespaces and, where it shares the mount namespace, its root; make sure that it is init's pid.
+
+    Why: a pid may be another process by now; what is held open stays the container's.
+    Without it: `exec` could enter the namespaces of a stranger.
+    See: pidfd_open(2); setns(2).
+    """
 
     phase = PREPARE
     pid: int
@@ -73,6 +78,10 @@ class SpawnInside(Spawn):
 
     A cgroup of the unified hierarchy that hands on controllers takes no process (EBUSY): an init that makes
     cgroups of its own has moved away (cgroups(7), "no internal processes").
+
+    Why: a process that is cloned into a cgroup is never outside of it.
+    Without it: it would run for a moment without the container's limits.
+    See: clone3(2); cgroups(7).
     """
 
     pid: int
@@ -102,7 +111,12 @@ class SpawnInside(Spawn):
 
 
 class EnterRoot(Step):
-    """chroot(2): the container has no mount namespace, only a root of its own."""
+    """chroot(2): the container has no mount namespace, only a root of its own.
+
+    Why: without a mount namespace the container's root is known to its processes alone.
+    Without it: the process would see the host's files.
+    See: chroot(2).
+    """
 
     phase = ISOLATE
 

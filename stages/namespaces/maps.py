@@ -24,7 +24,12 @@ _MOST = (1 << 32) - 1  # (uid_t)-1 is not an id
 
 
 class WriteIdMaps(Step):
-    """Map the ids of a new user namespace."""
+    """Map the ids of a new user namespace.
+
+    Why: the maps say which of the host's users the container's users are.
+    Without it: every id in the container would be the overflow id 65534.
+    See: user_namespaces(7); newuidmap(1); runtime-spec config-linux.md, User namespace mappings.
+    """
 
     phase = ISOLATE
     side = RUNTIME
@@ -55,7 +60,12 @@ class WriteIdMaps(Step):
 
 
 class SetRootIdentity(Step):
-    """Be the root of the user namespace that was made or joined."""
+    """Be the root of the user namespace that was made or joined.
+
+    Why: in a new user namespace a process is nobody until it takes an id that is mapped.
+    Without it: it could neither mount nor make nodes in its own namespaces.
+    See: user_namespaces(7); setresuid(2).
+    """
 
     phase = ISOLATE
     groups: bool
@@ -71,6 +81,10 @@ class CheckIdMaps(Step):
     """A joined user namespace must have the mappings that the configuration states.
 
     Read by the runtime: init may have joined a mount namespace, whose /proc is anybody's.
+
+    Why: config.json says whom the container's root is on the host, and a joined namespace has its own idea.
+    Without it: files would belong to others than the configuration says.
+    See: user_namespaces(7); runtime-spec config-linux.md, User namespace mappings.
     """
 
     phase = ISOLATE

@@ -28,7 +28,12 @@ _CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")  # mount(8), S
 
 
 class CloseHandedOver(Step):
-    """Init has its copies; the runtime's own descriptors would keep mounts busy for as long as it runs."""
+    """Init has its copies; the runtime's own descriptors would keep mounts busy for as long as it runs.
+
+    Why: a mount that a descriptor refers to stays alive.
+    Without it: filesystems of the host would be busy for as long as the command runs.
+    See: close(2); open_tree(2).
+    """
 
     phase = ISOLATE
     side = RUNTIME

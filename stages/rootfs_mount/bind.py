@@ -142,7 +142,12 @@ class _BindStep(MountStep):
 
 
 class OpenSource(_BindStep):
-    """Copy the source of a bind mount, on the runtime's side."""
+    """Copy the source of a bind mount, on the runtime's side.
+
+    Why: the path is the host's, and the process that mounts it may not see the host any more.
+    Without it: sources could be swapped, or not be in reach.
+    See: open_tree(2); runtime-spec config.md, Mounts.
+    """
 
     phase = PREPARE
 
@@ -158,6 +163,10 @@ class Bind(MountStep):
 
     ``again``: changes of propagation to repeat, because the place may be below a shared mount, which makes
     what is attached there shared too.
+
+    Why: a directory or file of the host appears in the container: data, sockets, configuration.
+    Without it: the container would have nothing but its image, and nothing that outlives it.
+    See: mount(2), MS_BIND; mount_setattr(2); runtime-spec config.md, Mounts.
     """
 
     index: int
@@ -201,6 +210,10 @@ class BindHere(_BindStep, Bind):
     """Copy and attach, both in the container's process.
 
     For callers without privilege, and for sources inside the container's root.
+
+    Why: a caller without privilege may copy mounts only in its own user namespace, and some sources are in the image.
+    Without it: such bind mounts would fail.
+    See: open_tree(2); move_mount(2); runtime-spec config.md, Mounts.
     """
 
     how = " [in the container]"
@@ -217,6 +230,10 @@ class BindLocked(BindHere):
 
     In a copy that is made in the user namespace, the kernel locks the flags that the source has: the container cannot
     take them away later either.
+
+    Why: a copy that is made in the container's user namespace keeps the host's flags locked.
+    Without it: root in the container could take away nosuid or read-only, which the host has set.
+    See: mount_namespaces(7); open_tree(2); runtime-spec config.md, Mounts.
     """
 
     how = " [in the container, if it can reach that]"
@@ -239,7 +256,12 @@ class BindLocked(BindHere):
 
 
 class BindClassic(_BindStep):
-    """mount(2) with MS_BIND onto /proc/self/fd/N, then MS_REMOUNT for the flags."""
+    """mount(2) with MS_BIND onto /proc/self/fd/N, then MS_REMOUNT for the flags.
+
+    Why: kernels before 5.12 cannot set the flags of a mount that is not attached yet.
+    Without it: bind mounts would fail there.
+    See: mount(2), MS_BIND; runtime-spec config.md, Mounts.
+    """
 
     how = " [mount(2)]"
     flags: int
@@ -292,7 +314,12 @@ class BindClassic(_BindStep):
 
 
 class Remount(MountStep):
-    """Change the flags of a mount that is there already (options ``bind,remount``)."""
+    """Change the flags of a mount that is there already (options ``bind,remount``).
+
+    Why: config.json may change the flags of a mount that is there.
+    Without it: they would stay as they were.
+    See: mount(2), MS_REMOUNT; runtime-spec config.md, Mounts.
+    """
 
     how = " [remount]"
     flags: int

@@ -100,6 +100,10 @@ class MountCgroup2(_CgroupStep):
     """The unified hierarchy: mounted, or the cgroup's directory bound where a user namespace may not mount.
 
     ``fallback`` is the directory on the host that shows what the mount would.
+
+    Why: programs look up their limits, and service managers make groups, in /sys/fs/cgroup.
+    Without it: they would find nothing there.
+    See: cgroups(7); runtime-spec config.md, Mounts.
     """
 
     fallback: str
@@ -131,6 +135,10 @@ class MountCgroup1(_CgroupStep):
     else the container's cgroup bound.
 
     ``hierarchies`` are [name of the directory, controllers, mount point on the host, own cgroup there].
+
+    Why: programs look up their limits, and service managers make groups, in /sys/fs/cgroup.
+    Without it: they would find nothing there.
+    See: cgroups(7); runtime-spec config.md, Mounts.
     """
 
     hierarchies: list[list[Any]]

@@ -16,14 +16,24 @@ _CHUNK = 1 << 20
 
 
 class MountCopy(MountFilesystem):
-    """A new tmpfs with the contents of the directory below."""
+    """A new tmpfs with the contents of the directory below.
+
+    Why: a directory of the image becomes writable in memory, and keeps what was in it.
+    Without it: the files of the image there would be hidden.
+    See: tmpfs(5); fsopen(2); runtime-spec config.md, Mounts.
+    """
 
     def fill(self, below: int, fd: int) -> None:
         copy_tree(below, fd)
 
 
 class MountCopyClassic(MountFilesystemClassic):
-    """A new tmpfs with the contents of the directory below, mounted with mount(2)."""
+    """A new tmpfs with the contents of the directory below, mounted with mount(2).
+
+    Why: a directory of the image becomes writable in memory, and keeps what was in it.
+    Without it: the files of the image there would be hidden.
+    See: tmpfs(5); mount(2); runtime-spec config.md, Mounts.
+    """
 
     fills = True
 

@@ -49,6 +49,10 @@ class MakeNodes(Step):
     """Device nodes: mknodat(2), and where that is not permitted, the host's node of the same path, bound.
 
     ``nodes`` are [path, type, major, minor, mode, uid, gid]; ``bind``: do not even try to make them.
+
+    Why: every program expects /dev/null and a few others, and no more than these.
+    Without it: programs would fail, or write a plain file /dev/null.
+    See: mknod(2); runtime-spec config-linux.md, Default Devices.
     """
 
     phase = MOUNT
@@ -162,7 +166,12 @@ def _bind_classic(node: Node, below: int) -> None:
 
 
 class LinkDev(Step):
-    """The links in /dev; what exists stays, except for ptmx, which must be the container's own."""
+    """The links in /dev; what exists stays, except for ptmx, which must be the container's own.
+
+    Why: shells and programs use /dev/fd, /dev/stdout and /dev/ptmx by name.
+    Without it: redirections and terminals would fail in the container.
+    See: runtime-spec runtime-linux.md, Dev symbolic links; pts(4).
+    """
 
     phase = MOUNT
 

@@ -129,6 +129,11 @@ class MountFilesystem(MountStep):
     ``parameters`` are [name, value or None]; ``inherit_mode``: a tmpfs takes the mode of the directory it
     covers; ``label`` is set as an attribute where the filesystem has no option for it; ``keep``: the
     descriptor is needed later, as `Held.mounts`.
+
+    Why: a container needs filesystems of its own: its processes in /proc, terminals in /dev/pts, memory in
+    /dev/shm.
+    Without it: programs that look there would fail.
+    See: fsopen(2); mount(2); runtime-spec config.md, Mounts; config-linux.md, Default Filesystems.
     """
 
     attributes: int
@@ -180,6 +185,10 @@ class MountProcOfOthers(MountFilesystem):
 
     Before Linux 6.15, a mount that is attached nowhere cannot be copied (open_tree(2)). There the first proc of a
     container is that mount itself, and any further one a copy of it.
+
+    Why: the process that mounts is not in the pid namespace that is to be shown.
+    Without it: /proc would show the host's processes.
+    See: proc(5); pid_namespaces(7); runtime-spec config.md, Mounts.
     """
 
     how = " [of the pid namespace to join]"
@@ -203,7 +212,12 @@ class MountProcOfOthers(MountFilesystem):
 
 
 class MountFilesystemClassic(MountStep):
-    """A new filesystem, or a change to one that is there: mount(2) onto /proc/self/fd/N."""
+    """A new filesystem, or a change to one that is there: mount(2) onto /proc/self/fd/N.
+
+    Why: kernels before 5.12, and some filesystems, have mount(2) only.
+    Without it: these filesystems could not be mounted.
+    See: mount(2); runtime-spec config.md, Mounts; config-linux.md, Default Filesystems.
+    """
 
     how = " [mount(2)]"
     fills = False

@@ -27,7 +27,12 @@ _MAGIC = {"proc": mount.PROC_SUPER_MAGIC, "sysfs": mount.SYSFS_MAGIC}
 
 
 class OpenNull(Step):
-    """Copy the host's /dev/null while it is in reach: the container's may be anything (CVE-2025-31133)."""
+    """Copy the host's /dev/null while it is in reach: the container's may be anything (CVE-2025-31133).
+
+    Why: what covers masked files must be the null device, and the one in the image may be anything.
+    Without it: a prepared image could have a file of the host put over a masked path (CVE-2025-31133).
+    See: open_tree(2); null(4).
+    """
 
     phase = MOUNT
 
@@ -78,7 +83,12 @@ class _Path(Step):
 
 
 class MakeReadOnly(_Path):
-    """Bind a path on itself, read-only with everything that is mounted below it."""
+    """Bind a path on itself, read-only with everything that is mounted below it.
+
+    Why: some files in /proc steer the whole kernel, whoever's namespace it is.
+    Without it: root in the container could change settings of the host, such as the program for core dumps.
+    See: mount_setattr(2); proc_sys(5); runtime-spec config-linux.md, Readonly Paths.
+    """
 
     def describe(self) -> str:
         return f"make {self.path} read-only"
@@ -105,6 +115,10 @@ class Mask(_Path):
     """Cover a file with the null device, a directory with an empty read-only tmpfs; all share these two.
 
     ``last``: close them.
+
+    Why: some files in /proc and /sys tell of the host: its memory, keys, timers, firmware.
+    Without it: processes in the container could read them.
+    See: proc(5); runtime-spec config-linux.md, Masked Paths.
     """
 
     last: bool

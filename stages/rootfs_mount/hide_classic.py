@@ -22,7 +22,12 @@ _BIND = mount.MS_BIND | mount.MS_REC
 
 
 class MakeReadOnlyClassic(MakeReadOnly):
-    """Bind a path on itself, and remount it and every mount below it read-only."""
+    """Bind a path on itself, and remount it and every mount below it read-only.
+
+    Why: some files in /proc steer the whole kernel, and kernels before 5.12 have mount(2) only.
+    Without it: root in the container could change settings of the host.
+    See: mount(2), MS_REMOUNT; runtime-spec config-linux.md, Readonly Paths.
+    """
 
     def describe(self) -> str:
         return f"{super().describe()} [mount(2)]"
@@ -64,7 +69,12 @@ def _mount_points(context: Context, top: str) -> set[bytes]:
 
 
 class MaskClassic(Mask):
-    """Cover a file with the container's null device, which is checked, and a directory with a tmpfs of its own."""
+    """Cover a file with the container's null device, which is checked, and a directory with a tmpfs of its own.
+
+    Why: some files in /proc and /sys tell of the host, and kernels before 5.12 have mount(2) only.
+    Without it: processes in the container could read them.
+    See: mount(2), MS_BIND; runtime-spec config-linux.md, Masked Paths.
+    """
 
     def describe(self) -> str:
         return f"{super().describe()} [mount(2)]"

@@ -17,6 +17,10 @@ class MakeIdMap(Step):
     """Keep a user namespace with these maps as `Held.idmaps`; its one process ends at once.
 
     ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees in its place.
+
+    Why: files belong to ids of the host, and the container's ids are others.
+    Without it: the container would see its data as somebody else's.
+    See: mount_setattr(2), MOUNT_ATTR_IDMAP; runtime-spec config.md, POSIX-platform Mounts.
     """
 
     phase = PREPARE
@@ -34,7 +38,12 @@ class MakeIdMap(Step):
 
 
 class OpenIdMap(Step):
-    """Keep the joined user namespace, whose maps the mount gets."""
+    """Keep the joined user namespace, whose maps the mount gets.
+
+    Why: the mount takes the ids of the user namespace that the container joins.
+    Without it: the container would see its data as somebody else's.
+    See: mount_setattr(2), MOUNT_ATTR_IDMAP; runtime-spec config.md, POSIX-platform Mounts.
+    """
 
     phase = PREPARE
     key: str

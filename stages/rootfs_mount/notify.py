@@ -22,7 +22,12 @@ _FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class MakeNotifyDirectory(Step):
-    """Make the directory in the state directory, and remove it with all that is in it."""
+    """Make the directory in the state directory, and remove it with all that is in it.
+
+    Why: a service manager waits for the container to say that it is ready.
+    Without it: it would wait in vain, or have to trust the container with its own socket.
+    See: sd_notify(3).
+    """
 
     phase = PREPARE
     lasts = True

@@ -16,7 +16,12 @@ _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEX
 
 
 class BindRootOnHost(BindRoot):
-    """Bind the root filesystem on itself, as `Context.root`; a note says which mount it is: that one is unmounted."""
+    """Bind the root filesystem on itself, as `Context.root`; a note says which mount it is: that one is unmounted.
+
+    Why: without a mount namespace the root must be a mount of the host's, and be found again.
+    Without it: what is mounted for the container would stay on the host after it.
+    See: mount(2), MS_BIND; runtime-spec config.md, Root.
+    """
 
     phase = PREPARE
     lasts = True

@@ -18,7 +18,12 @@ from gosudacon.stages.rootfs_mount.filesystem import Held
 
 
 class JoinPeers(Step):
-    """Join the peer groups that were kept."""
+    """Join the peer groups that were kept.
+
+    Why: with shared propagation, what the host mounts later below the source is to appear in the container.
+    Without it: the mount would be a copy of how the source was at the start.
+    See: mount_namespaces(7); mount_setattr(2); runtime-spec config.md, Mounts.
+    """
 
     phase = CONFINE
     where = "linux.rootfsPropagation"

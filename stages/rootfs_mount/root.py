@@ -19,7 +19,12 @@ JOINS_GROUPS = (5, 15)  # MOVE_MOUNT_SET_GROUP; before, bind mounts are peers fr
 
 
 class SetPropagation(Step):
-    """Stop mounts of the container's namespace from reaching the host's."""
+    """Stop mounts of the container's namespace from reaching the host's.
+
+    Why: a new mount namespace is a copy whose mounts still are peers of the host's.
+    Without it: every mount of the container would appear on the host as well.
+    See: mount_namespaces(7); runtime-spec config-linux.md, Rootfs Mount Propagation.
+    """
 
     phase = MOUNT
     where = "linux.rootfsPropagation"
@@ -33,7 +38,12 @@ class SetPropagation(Step):
 
 
 class MakeParentPrivate(Step):
-    """The mount that holds the root filesystem must not be shared, or what follows would show up on the host."""
+    """The mount that holds the root filesystem must not be shared, or what follows would show up on the host.
+
+    Why: pivot_root(2) refuses a root below a shared mount, since others would see it move.
+    Without it: mounts of the container would show up on the host.
+    See: pivot_root(2); mount_namespaces(7).
+    """
 
     phase = MOUNT
     where = "root.path"
@@ -62,6 +72,10 @@ class BindRoot(Step):
     """Mount the root filesystem on itself: pivot_root(2) needs a mount, and its flags belong to the container.
 
     ``private``: what the host mounts below the directory later stays out.
+
+    Why: pivot_root(2) takes a mount, and the flags of the container's root are not the host's.
+    Without it: the image's directory could not become the root.
+    See: pivot_root(2); mount_setattr(2); runtime-spec config.md, Root.
     """
 
     phase = MOUNT
@@ -94,7 +108,12 @@ class BindRoot(Step):
 
 
 class BindRootClassic(BindRoot):
-    """The same with mount(2)."""
+    """The same with mount(2).
+
+    Why: pivot_root(2) takes a mount, and kernels before 5.12 have mount(2) only.
+    Without it: the image's directory could not become the root.
+    See: pivot_root(2); mount(2), MS_BIND; runtime-spec config.md, Root.
+    """
 
     def describe(self) -> str:
         return f"{super().describe()} [mount(2)]"
@@ -117,7 +136,12 @@ class BindRootClassic(BindRoot):
 
 
 class RemountReadOnly(Step):
-    """A mount that had to be writable until now (``ro`` on a tmpfs or on /dev)."""
+    """A mount that had to be writable until now (``ro`` on a tmpfs or on /dev).
+
+    Why: the mount was writable for the runtime to fill it.
+    Without it: the container could write to what config.json calls read-only.
+    See: mount_setattr(2); runtime-spec config.md, Mounts.
+    """
 
     phase = CONFINE
     destination: str
@@ -134,7 +158,12 @@ class RemountReadOnly(Step):
 
 
 class RemountRootReadOnly(Step):
-    """The root filesystem, once nothing has to be written into it any more."""
+    """The root filesystem, once nothing has to be written into it any more.
+
+    Why: an image that nobody can write to is the same at every start.
+    Without it: the container could change its own programs.
+    See: mount_setattr(2); runtime-spec config.md, Root.
+    """
 
     phase = CONFINE
     where = "root.readonly"

@@ -32,7 +32,12 @@ class _Groups:
 
 
 class NoteHostGroups(Step):
-    """Note the peer groups of the host's mounts, for `CheckPlace`."""
+    """Note the peer groups of the host's mounts, for `CheckPlace`.
+
+    Why: inside the container the host's mounts cannot be seen any more.
+    Without it: there would be nothing to compare the container's mounts with.
+    See: mount_namespaces(7); proc_pid_mountinfo(5).
+    """
 
     phase = PREPARE
 
@@ -48,7 +53,12 @@ class NoteHostGroups(Step):
 
 
 class CheckPlace(Step):
-    """Where a mount goes must not be a peer of a mount of the host's, which would get it as well, for good."""
+    """Where a mount goes must not be a peer of a mount of the host's, which would get it as well, for good.
+
+    Why: a mount onto a peer of the host's would be passed on to the host.
+    Without it: `mounts add` could mount something on the host, for good.
+    See: mount_namespaces(7); statmount(2).
+    """
 
     phase = MOUNT
     destination: str
@@ -68,7 +78,12 @@ class CheckPlace(Step):
 
 
 class Unmount(Step):
-    """umount2(2) with MNT_DETACH of the topmost mount at a place, and of what is mounted in it."""
+    """umount2(2) with MNT_DETACH of the topmost mount at a place, and of what is mounted in it.
+
+    Why: what was added to a running container can be taken away again.
+    Without it: it would stay for as long as the container lives.
+    See: umount2(2).
+    """
 
     phase = MOUNT
     destination: str
@@ -94,7 +109,12 @@ class Unmount(Step):
 
 
 class Leave(Step):
-    """The end of the process that has entered the container."""
+    """The end of the process that has entered the container.
+
+    Why: the process came to mount, and has done it.
+    Without it: a process of the runtime would stay in the container.
+    See: _exit(2).
+    """
 
     phase = START
 

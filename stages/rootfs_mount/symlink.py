@@ -18,7 +18,12 @@ from gosudacon.stages.rootfs_mount.filesystem import Held
 
 
 class OpenSourceOrLink(OpenSource):
-    """Read the link on the runtime's side, or copy what is none."""
+    """Read the link on the runtime's side, or copy what is none.
+
+    Why: the link is on the host, and the process that makes its copy may not see the host any more.
+    Without it: links could not be copied.
+    See: readlink(2); open_tree(2); runtime-spec config.md, Mounts.
+    """
 
     def describe(self) -> str:
         return f"read the link {self.source} for {self.destination}, or clone its mount if it is not a link"
@@ -32,7 +37,12 @@ class OpenSourceOrLink(OpenSource):
 
 
 class BindOrLink(Bind):
-    """Make the link that `OpenSourceOrLink` has read, or attach the copy."""
+    """Make the link that `OpenSourceOrLink` has read, or attach the copy.
+
+    Why: a source that is a symbolic link is to be one in the container, with the option copy-symlink.
+    Without it: what the link names on the host would be mounted.
+    See: open_tree(2); symlink(2); runtime-spec config.md, Mounts.
+    """
 
     def mount(self, context: Context) -> None:
         text = context.own(Held).links.pop(self.index, "")
@@ -43,7 +53,12 @@ class BindOrLink(Bind):
 
 
 class BindHereOrLink(BindHere):
-    """Both in the container's process: for callers without privilege."""
+    """Both in the container's process: for callers without privilege.
+
+    Why: a source that is a symbolic link is to be one in the container, with the option copy-symlink.
+    Without it: what the link names on the host would be mounted.
+    See: open_tree(2); symlink(2); runtime-spec config.md, Mounts.
+    """
 
     def mount(self, context: Context) -> None:
         if not copied(context, self.source, self.destination):
@@ -51,7 +66,12 @@ class BindHereOrLink(BindHere):
 
 
 class BindClassicOrLink(BindClassic):
-    """The same before Linux 5.12."""
+    """The same before Linux 5.12.
+
+    Why: a source that is a symbolic link is to be one in the container, with the option copy-symlink.
+    Without it: what the link names on the host would be mounted.
+    See: mount(2), MS_BIND; symlink(2); runtime-spec config.md, Mounts.
+    """
 
     def mount(self, context: Context) -> None:
         if not copied(context, self.source, self.destination):

@@ -21,7 +21,12 @@ _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDE
 
 
 class CheckNamespace(Step):
-    """A namespace that is joined must not be the host's, or its parameters would be."""
+    """A namespace that is joined must not be the host's, or its parameters would be.
+
+    Why: a parameter belongs to the namespace of whoever writes it.
+    Without it: the container's configuration could set parameters of the host.
+    See: proc_sys(5); namespaces(7); runtime-spec config-linux.md, Sysctl.
+    """
 
     phase = PREPARE
     kind: str
@@ -38,7 +43,13 @@ class CheckNamespace(Step):
 
 
 class WriteSysctls(Step):
-    """Write kernel parameters through a proc mount of the container's namespaces that no other process can reach."""
+    """Write kernel parameters through a proc mount of the container's namespaces that no other process can reach.
+
+    Why: network and IPC have parameters of their own in each namespace, and /proc/sys is read-only for the
+    container.
+    Without it: they would have the kernel's defaults.
+    See: proc_sys(5); sysctl(8); runtime-spec config-linux.md, Sysctl.
+    """
 
     phase = CONFINE
     where = "linux.sysctl"

@@ -17,7 +17,12 @@ _HOST = "/sys"
 
 
 class MountSysfs(MountFilesystem):
-    """A new sysfs or, if the kernel refuses one, a copy of the host's, with all that is mounted in it read-only."""
+    """A new sysfs or, if the kernel refuses one, a copy of the host's, with all that is mounted in it read-only.
+
+    Why: sysfs shows the network devices of whoever mounts it.
+    Without it: programs would not find their devices, or the host's instead.
+    See: sysfs(5); network_namespaces(7); runtime-spec config.md, Mounts.
+    """
 
     how = f", or the host's {_HOST} read-only"
 

@@ -15,7 +15,12 @@ DEVPTS = "/dev/pts"
 
 
 class ConnectConsole(Step):
-    """Connect to the caller's console socket, while its path is in reach: `Held.console`."""
+    """Connect to the caller's console socket, while its path is in reach: `Held.console`.
+
+    Why: the caller waits at a socket for the terminal's master, and its path is the host's.
+    Without it: nobody would get what the program prints to its terminal.
+    See: unix(7); runtime-spec config.md, Process.
+    """
 
     phase = PREPARE
     path: str
@@ -28,7 +33,12 @@ class ConnectConsole(Step):
 
 
 class PairConsole(Step):
-    """A connection between the two sides: `Held.console` is init's end, `Context.console_peer` the runtime's."""
+    """A connection between the two sides: `Held.console` is init's end, `Context.console_peer` the runtime's.
+
+    Why: the command in the foreground reads and writes the terminal's master.
+    Without it: nobody would get what the program prints to its terminal.
+    See: unix(7); socketpair(2).
+    """
 
     phase = PREPARE
 
@@ -40,7 +50,12 @@ class PairConsole(Step):
 
 
 class OpenRoot(Step):
-    """The root that this process has entered, as the one in which the terminal is looked for."""
+    """The root that this process has entered, as the one in which the terminal is looked for.
+
+    Why: the container is looked at through descriptors only.
+    Without it: a path could be a link that leads elsewhere.
+    See: openat2(2).
+    """
 
     phase = MOUNT
 
@@ -52,7 +67,12 @@ class OpenRoot(Step):
 
 
 class OpenTerminal(Step):
-    """Allocate a terminal in the container's devpts, by descriptors only, and mount it on /dev/console."""
+    """Allocate a terminal in the container's devpts, by descriptors only, and mount it on /dev/console.
+
+    Why: the terminal must be one of the container's own devpts, or its programs cannot find its name.
+    Without it: the program would have no terminal, or one of the host's.
+    See: pts(4); openat2(2); runtime-spec config.md, Process.
+    """
 
     phase = MOUNT
     where = "process.terminal"
@@ -101,7 +121,12 @@ class OpenTerminal(Step):
 
 
 class SetTerminal(Step):
-    """Send the master away and make the slave the standard streams and, if it is to be, this session's terminal."""
+    """Send the master away and make the slave the standard streams and, if it is to be, this session's terminal.
+
+    Why: a shell wants a controlling terminal, for Ctrl-C and for jobs.
+    Without it: it would complain that there is no job control, and Ctrl-C would do nothing.
+    See: ioctl_tty(2); setsid(2); runtime-spec config.md, Process.
+    """
 
     phase = CONFINE
     where = "process.terminal"

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 
 class ConnectListener(Step):
-    """Connect to the agent that answers for the container's system calls, while its path still means something."""
+    """Connect to the agent that answers for the container's system calls, while its path still means something.
+
+    Why: the socket's path is the host's.
+    Without it: the agent could not be reached from inside the container.
+    See: unix(7); runtime-spec config-linux.md, Seccomp.
+    """
 
     phase = PREPARE
     failing = "failed to connect with seccomp agent specified in the seccomp profile"
@@ -38,7 +43,12 @@ class ConnectListener(Step):
 
 
 class SendListener(Step):
-    """Take the notification descriptor out of init and send it to the agent, with the container's state."""
+    """Take the notification descriptor out of init and send it to the agent, with the container's state.
+
+    Why: an agent answers system calls for the container, mknod(2) for example.
+    Without it: those system calls would wait for an answer that nobody gives.
+    See: seccomp_unotify(2); pidfd_getfd(2); runtime-spec config-linux.md, The Container Process State.
+    """
 
     phase = CONFINE
     side = RUNTIME
@@ -65,7 +75,12 @@ class SendListener(Step):
 
 
 class CloseListener(Step):
-    """Close init's own copy, or its system calls would wait for ever should the agent die."""
+    """Close init's own copy, or its system calls would wait for ever should the agent die.
+
+    Why: the kernel waits for an answer for as long as a listener is open.
+    Without it: system calls of the container would wait for ever once the agent is gone.
+    See: seccomp_unotify(2).
+    """
 
     phase = CONFINE
     side = CONTAINER

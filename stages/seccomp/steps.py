@@ -42,6 +42,10 @@ class CompileSeccomp(Step):
 
     ``profile`` is what the program depends on of ``linux.seccomp``, ``others`` the action for architectures that
     are not listed, ``cache`` a directory or empty, ``library`` the path of libseccomp or empty for the usual places.
+
+    Why: the kernel takes a filter as a program in BPF, and a profile is a list of names.
+    Without it: there would be nothing to load.
+    See: seccomp(2); seccomp_rule_add(3); runtime-spec config-linux.md, Seccomp.
     """
 
     phase = PREPARE
@@ -104,6 +108,10 @@ class HoldSysAdmin(Step):
     """Keep CAP_SYS_ADMIN until the filter is loaded, which the kernel wants of a process without no_new_privs.
 
     It is not in the bounding set any more by then, so execve(2) takes it away (capabilities(7)).
+
+    Why: without no_new_privs only CAP_SYS_ADMIN may load a filter, and the capabilities are gone by then.
+    Without it: the filter could not be loaded, or only before steps that it may forbid.
+    See: seccomp(2); capabilities(7).
     """
 
     phase = CONFINE
@@ -116,7 +124,12 @@ class HoldSysAdmin(Step):
 
 
 class LetSysAdminGo(Step):
-    """Give up CAP_SYS_ADMIN in the ``sets`` in which it was held: the process is about to be seen by others."""
+    """Give up CAP_SYS_ADMIN in the ``sets`` in which it was held: the process is about to be seen by others.
+
+    Why: from here on the container's other processes can see and trace this one.
+    Without it: a neighbour could borrow CAP_SYS_ADMIN.
+    See: capset(2); ptrace(2).
+    """
 
     phase = CONFINE
     sets: list[str]
@@ -134,7 +147,12 @@ class LetSysAdminGo(Step):
 
 
 class LoadSeccomp(Step):
-    """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls."""
+    """Put this process under the filter; ``notify`` opens the descriptor on which an agent hears of system calls.
+
+    Why: most programs use few of the kernel's hundreds of system calls, and the rest is where its holes are.
+    Without it: the program could make every system call there is.
+    See: seccomp(2); runtime-spec config-linux.md, Seccomp.
+    """
 
     filters = True
     failing = "unable to init seccomp: error loading seccomp filter into kernel"
@@ -164,6 +182,10 @@ class LendSeccomp(Step):
     """Have each startContainer hook load the filter itself, right before its execve(2): `Context.confine`.
 
     So what runs a hook and waits for it needs no system call that the profile has to allow.
+
+    Why: a startContainer hook runs a program of the container, under its rules.
+    Without it: such a program could make system calls that the container may not.
+    See: seccomp(2); runtime-spec config.md, POSIX-platform Hooks.
     """
 
     phase = START

@@ -179,7 +179,7 @@ def test_what_is_set_can_be_seen(bundle: Path, config: dict[str, Any]) -> None:
         "[1] an argument",
         "A=1",
         "SCMP_ACT_ERRNO: mkdir, rmdir",
-        "more lines: --stage",
+        "more lines: --long",
     ):
         assert f"   {shown}\n" in text or shown in text, shown
     assert "V19=x" not in text and "V19=x" in explain("--stage", "handoff", bundle).stdout

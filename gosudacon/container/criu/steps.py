@@ -25,7 +25,12 @@ class Held:
 
 
 class SpawnCriu(Step):
-    """A process for CRIU, in a mount namespace of its own: what it mounts goes with it, however it ends."""
+    """A process for CRIU, in a mount namespace of its own: what it mounts goes with it, however it ends.
+
+    Why: CRIU runs in the container's cgroup, and its mounts must not reach the host.
+    Without it: restored processes would be outside of the cgroup.
+    See: criu(8); clone(2).
+    """
 
     phase = ISOLATE
     side = RUNTIME
@@ -43,7 +48,12 @@ class SpawnCriu(Step):
 
 
 class MountRoot(Step):
-    """The root filesystem as CRIU wants it: a mount, at a place that nothing covers. The state directory is one."""
+    """The root filesystem as CRIU wants it: a mount, at a place that nothing covers. The state directory is one.
+
+    Why: CRIU takes a mount as the root of what it restores.
+    Without it: it would refuse the bundle's directory.
+    See: criu(8); mount(2), MS_BIND.
+    """
 
     phase = MOUNT
     stage = "criu"
@@ -66,6 +76,10 @@ class OpenDirectories(Step):
 
     It asks for them as descriptors of the process that made its socket, under the numbers that they have on the
     runtime's side. So this process makes the socket, and sends the other end over `Held.socket`.
+
+    Why: the paths are the host's, and CRIU gets descriptors.
+    Without it: images and logs could not be found.
+    See: criu(8); open(2).
     """
 
     phase = MOUNT
@@ -93,6 +107,10 @@ class MakeMountPoints(Step):
     """Places to mount on that the root filesystem lacks: [destination, source of a bind mount or an empty string].
 
     Bind mounts that hold others' places are mounted meanwhile, so that those are made in them, as at creation.
+
+    Why: CRIU mounts what was mounted, and wants the places to be there.
+    Without it: it would fail at the first that is missing.
+    See: criu(8); mkdir(2).
     """
 
     phase = MOUNT
@@ -130,7 +148,12 @@ class MakeMountPoints(Step):
 
 
 class OpenNamespaces(Step):
-    """Namespaces that the restored processes share with others, for CRIU to inherit: names and paths."""
+    """Namespaces that the restored processes share with others, for CRIU to inherit: names and paths.
+
+    Why: namespaces that were joined are joined again, not made.
+    Without it: the container would be alone in new ones.
+    See: criu(8); setns(2).
+    """
 
     phase = PREPARE
     stage = "criu"
@@ -147,7 +170,12 @@ class OpenNamespaces(Step):
 
 
 class Execute(Step):
-    """Wait until all is prepared, then execve(2) criu with its end of the connection."""
+    """Wait until all is prepared, then execve(2) criu with its end of the connection.
+
+    Why: CRIU rebuilds the container's processes from their images.
+    Without it: nothing would be restored.
+    See: criu(8).
+    """
 
     phase = START
     stage = "criu"
