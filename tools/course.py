@@ -113,7 +113,8 @@ def _step(group: list[Step], number: int, first: bool) -> Iterator[str]:
     numbers = str(number) if len(group) == 1 else f"{number} to {number + len(group) - 1}"
     side = "in the container's process" if step.runs_on() == "container" else "in the runtime"
     yield f"### {numbers}: `{step.stage}`, {side}\n"
-    yield "```\n" + "\n".join(each.describe() for each in group) + "\n```\n"
+    lines = [line for each in group for line in (each.describe(), *(f"  {detail}" for detail in each.details()))]
+    yield "```\n" + "\n".join(lines) + "\n```\n"
     said = about(kind)
     places = [each.where for each in group if each.where]
     asked = f" Asked for by `{places[0]}`{' and what follows it' if len(places) > 1 else ''}." if places else ""

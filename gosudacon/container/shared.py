@@ -172,7 +172,7 @@ class _Looker:
         seccomp = self.spec.linux.get("seccomp")
         if not seccomp:
             yield Reason("seccomp.none", "no seccomp filter", "linux.seccomp", self.own_users)
-        elif seccomp["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+        elif seccomp.get("defaultAction") in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
             where = "linux.seccomp.defaultAction"
             yield Reason("seccomp.allows", "seccomp allows what it does not name", where, self.own_users)
         if not self.locked and self.uid != 0:

@@ -285,7 +285,7 @@ class SetNotDumpable(Step):
     """Close /proc/PID/{exe,fd,root,mem} of this process to the container (CVE-2016-9962).
 
     Why: processes in the container may look at those of the same user.
-    Without it: one could reach the host through what the runtime has open (CVE-2016-9962).
+    Without it: one could reach the host through what the runtime has open.
     See: prctl(2), PR_SET_DUMPABLE; ptrace(2).
     """
 
