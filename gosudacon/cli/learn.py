@@ -41,7 +41,9 @@ def run(invocation: Invocation) -> int:
     while _identity(report) == before and time.monotonic() < deadline:
         time.sleep(0.05)
     if _identity(report) == before:
-        invocation.log.warning(f"{report}: not written; the host's log says why, unless the recorder was killed")
+        invocation.log.warning(
+            f"{report}: not written yet: something of the container still runs, or the host's log says why"
+        )
     else:
         output.write(_shown(load(report), format), 2)
     return status

@@ -156,3 +156,14 @@ def test_no_helpers(user: User, busybox_rootfs: Path, program: str) -> None:
         namespaces.unmount(place)
     assert result.returncode == 1
     assert f"{program} is not installed" in result.stderr
+
+
+@needs("kernel>=5.9")
+def test_learn(user: User, busybox_rootfs: Path) -> None:
+    """A user's own recorder answers for the user's own container; the profile is in the working directory."""
+    session()
+    bundle = user.bundle(busybox_rootfs, ["mkdir", "/dev/made"])
+    result = user.call(user.runtime, "learn", "c", cwd=bundle)
+    assert "mkdir" in result.stderr and "/bin/busybox" in result.stderr
+    names = {name for rule in json.loads((bundle / "seccomp.json").read_text())["syscalls"] for name in rule["names"]}
+    assert {"execve", "mkdir"} <= names
