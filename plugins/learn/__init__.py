@@ -16,7 +16,7 @@ For containers of any engine, in config.toml::
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Host, Plan, PlanWarning, Rank, Spec, Stage, Step, hookimpl
+from gosudacon.api import ConfigError, Error, Host, Plan, PlanWarning, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.plugins.learn.settings import ANNOTATION, Settings
 from gosudacon.plugins.learn.steps import FindRecorder, HoldSysAdmin, LendProfile, LoadRecorder, StartRecorder
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WHERE = "linux.seccomp"
+_KERNEL, _OLD = (5, 9), "it needs Linux 5.9 or later"  # from there on a listener tells that nobody is left
 _DEFAULT_FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 
 
@@ -36,10 +37,12 @@ class Learn(Stage):
     before = ("handoff",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """Raises `SettingsError`, and `ConfigError` for a profile that has an agent of its own."""
-        path, refusal = self._profile(spec)
+        """Raises `SettingsError`, `ConfigError` for a profile with an agent, `Error` where the kernel is too old."""
+        path, refusal = self._profile(spec, host)
+        if refusal and spec.options.learn:
+            raise Error(f"cannot record system calls: {refusal}")
         if refusal:
-            yield PlanWarning(message=refusal, where=f"annotations.{ANNOTATION}")
+            yield PlanWarning(message=f"ignored: {refusal}", where=f"annotations.{ANNOTATION}")
         if not path:
             return
         _check(spec)
@@ -48,13 +51,14 @@ class Learn(Stage):
 
     def plan_exec(self, spec: Spec, host: Host) -> Iterator[Step]:
         """The process is recorded as the container's first one is."""
-        if self._profile(spec)[0]:
+        if self._profile(spec, host)[0]:
             yield FindRecorder()
             yield from _inside(spec)
 
-    def _profile(self, spec: Spec) -> tuple[str, str]:
+    def _profile(self, spec: Spec, host: Host) -> tuple[str, str]:
         settings = Settings(self.settings)
-        return (spec.options.learn, "") if spec.options.learn else settings.profile(spec)
+        path, refusal = (spec.options.learn, "") if spec.options.learn else settings.profile(spec)
+        return ("", _OLD) if path and host.kernel < _KERNEL else (path, refusal)
 
 
 def _inside(spec: Spec) -> Iterator[Step]:

@@ -54,13 +54,13 @@ class Settings:
         if name is None:
             return "", ""
         if not is_name(name):
-            return "", f"ignored: {name[:_LONGEST]!r} is not a name of letters, digits, _ and -"
+            return "", f"{name[:_LONGEST]!r} is not a name of letters, digits, _ and -"
         if not _matches(self.names, name):
-            return "", f"ignored: the administrator does not allow the name {name!r}"
+            return "", f"the administrator does not allow the name {name!r}"
         if self.images and not any(_matches(self.images, annotations.get(key) or "") for key in IMAGES):
-            return "", "ignored: the administrator does not allow it for this image"
+            return "", "the administrator does not allow it for this image"
         if self.ids and not _matches(self.ids, spec.id):
-            return "", "ignored: the administrator does not allow it for this id"
+            return "", "the administrator does not allow it for this id"
         return f"{self.directory}/{name}.json", ""
 
 

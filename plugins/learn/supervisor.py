@@ -7,6 +7,7 @@ meanwhile, and is a copy of the runtime that no longer has anything of the runti
 
 from __future__ import annotations
 
+import array
 import os
 import select
 import signal
@@ -157,10 +158,12 @@ class Connection:
             return -1
         except OSError:
             return None
-        fds = [content for level, kind, content in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
+        fds = [fd for _, kind, content in ancillary if kind == socket.SCM_RIGHTS for fd in array.array("i", content)]
+        for fd in fds[1:]:
+            os.close(fd)
         if fds:
-            return int.from_bytes(fds[0][:4], "little")
-        if self.number >= 0 or not data.isdigit():
+            return fds[0]
+        if self.number >= 0 or not data.isdigit() or len(data) > 9:
             return None
         for _, kind, content in ancillary:
             if kind == socket.SCM_CREDENTIALS:
@@ -229,9 +232,7 @@ class Supervisor:
     def _handle(self, fd: int, events: int) -> None:
         filtered = self._filtered.get(fd)
         if filtered is not None:
-            if events & select.POLLIN:
-                self._answer(filtered)
-            else:  # nobody is under this filter any more
+            if not events & select.POLLIN or not self._answers(filtered):  # nobody is under this filter any more
                 self._poll.unregister(fd)
                 self._filtered.pop(fd).listener.close()
         elif fd == self._server.fileno():
@@ -281,6 +282,15 @@ class Supervisor:
             _log(f"{self._job.container}: the profile is not written: {error}")
         self._record, self._calls = Record(self._job.container), {}
         self._seen, self._wrote = 0, time.monotonic()
+
+    def _answers(self, filtered: Filtered) -> bool:
+        """Answer one call. False if that is no listener: what is in the container may have sent anything."""
+        try:
+            self._answer(filtered)
+        except OSError as error:
+            _log(f"{self._job.container}: a listener that is none: {error}")
+            return False
+        return True
 
     def _answer(self, filtered: Filtered) -> None:
         listener = filtered.listener

@@ -354,9 +354,16 @@ def gone(pid: int) -> Callable[[], bool]:
     return look
 
 
-def test_an_annotation_that_is_allowed(runtime: Runtime, doing: Callable[..., Bundle], site: Site) -> None:
+@pytest.mark.parametrize("new_privileges", [True, False])
+@pytest.mark.parametrize("filtered", [True, False])
+def test_an_annotation_that_is_allowed(
+    runtime: Runtime, doing: Callable[..., Bundle], site: Site, new_privileges: bool, filtered: bool
+) -> None:
     """Also what is executed in the container later is recorded; the recorder is gone after `delete`."""
-    bundle = doing("mkdir", "pause")
+    rules = [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules} if filtered else None
+    bundle = doing("mkdir", "pause", profile=profile)
+    bundle.set("process.noNewPrivileges", not new_privileges)
     annotate(bundle, "db-1")
     site.boot(bundle)
     supervisor = recorder(runtime, bundle)
@@ -365,9 +372,9 @@ def test_an_annotation_that_is_allowed(runtime: Runtime, doing: Callable[..., Bu
     runtime.until(bundle, "stopped")
     runtime.delete(bundle, options=site.options)
     assert gone(supervisor)()
-    profile = site.directory / "db-1.json"
-    assert {"mkdir", "pause", "getpriority", "execve"} <= names(profile)
-    assert report(profile)["containers"] == [bundle.id]
+    learnt = site.directory / "db-1.json"
+    assert {"mkdir", "pause", "getpriority", "execve"} <= names(learnt)
+    assert report(learnt)["containers"] == [bundle.id]
     assert sorted(path.name for path in site.directory.iterdir()) == ["db-1.json", "db-1.report.json"]
 
 
@@ -449,6 +456,29 @@ def test_init_that_does_not_get_to_sending(scratch: Path) -> None:
     assert processes.wait(child, 20) == 0
     eventually(profile.exists, 20, "the profile is written")
     assert "execve" in names(profile) and "getppid" not in names(profile)
+
+
+def test_what_is_no_listener(scratch: Path) -> None:
+    """The recorder does not believe what it is sent."""
+    (scratch / "state").mkdir()
+    output = files.Output(str(scratch / "p.json"), False, None)
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(scratch / "state", os.O_RDONLY)
+    supervisor.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
+    theirs.close()
+    assert mine.recv(100) == supervisor.READY
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    mine.send(b"7")
+    assert mine.recv(100) == supervisor.READY
+    socket.send_fds(mine, [b"L"], [reader, writer])
+    assert mine.recv(100) == b""  # and it has ended, since there is nobody else
+    eventually(gone(int((scratch / "state/learn.note").read_text())), 20, "the end of the recorder")
+    for fd in (reader, writer, directory):
+        os.close(fd)
+    mine.close()
+    output.close()
+    assert not (scratch / "p.json").exists()
 
 
 def test_a_container_that_is_never_started(runtime: Runtime, doing: Callable[..., Bundle], site: Site) -> None:

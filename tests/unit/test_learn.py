@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gosudacon.api import ConfigError, Context, Error, Host, SettingsError, Spec, SyscallNames
+from gosudacon.api import ConfigError, Context, Error, Host, Options, SettingsError, Spec, SyscallNames
 from gosudacon.cli.learn_report import as_table
 from gosudacon.linux import abi, notify_all
 from gosudacon.pipeline.plan import Plan, make
@@ -35,10 +35,10 @@ def config(**changes: Any) -> Any:
     return {"process": process, "linux": {}, "annotations": {"io.gosudacon.learn": "web"}, **changes}
 
 
-def planned(config: Any, settings: dict[str, Any] | None = None) -> Plan:
+def planned(config: Any, settings: dict[str, Any] | None = None, **host: Any) -> Plan:
     stages = [Namespaces(), SeccompStage(), Learn(), Handoff()]
     stages[2].settings = SETTINGS if settings is None else settings
-    plan = make(stages, Spec(config, "web1", "/bundle"), Host())
+    plan = make(stages, Spec(config, "web1", "/bundle"), Host(**host))
     gosudacon_amend_plan(plan)
     return plan
 
@@ -96,6 +96,15 @@ def test_what_is_not_allowed_is_a_warning(settings: dict[str, Any], annotations:
     assert [why in warning.describe() for warning in plan.warnings if "io.gosudacon.learn" in warning.describe()] == [
         True
     ]
+
+
+def test_an_old_kernel() -> None:
+    plan = planned(config(), kernel=(5, 8))
+    assert not plan.of_stage("learn")
+    assert any("ignored: it needs Linux 5.9" in warning.describe() for warning in plan.warnings)
+    spec = Spec(config(), "web", "/bundle", Options(learn="/p/x.json"))
+    with pytest.raises(Error, match=r"cannot record system calls: it needs Linux 5\.9"):
+        list(Learn().plan(spec, Host(kernel=(5, 8))))
 
 
 def test_what_is_allowed() -> None:
