@@ -10,7 +10,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tools import debian_root
+from tools import debian_root, newer_containerd
 from tools.environments import make_venv, newest_python
 from tools.results import Result, from_elsewhere, read_report, second_report
 from tools.side_by_side import Job
@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 """What every part gets on top of the caller's environment."""
 
-LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "unit", "newest", "lint")
+LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2", "unit", "newest", "lint")
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
 OF_THE_KERNEL = ("tests/kernel/test_faults.py", "tests/security/test_propagation.py", "tests/kernel/test_leniency.py")
 """Long tests of what the kernel and the plan do, for which this machine's own run is enough."""
@@ -37,6 +37,8 @@ SECOND_TRIES = 3
 """Up to so many failed tests of a part are run once more; the report names those that pass then."""
 TESTS_FAILED = "exit status 1"
 """What pytest ends with when tests have failed and nothing else is wrong."""
+OF_CONTAINERD = ("shim_alone", "containerd", "containerd_exec", "shim_survival", "cri")
+"""The files of tests/clients that run again with containerd 2.x and our shim."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
 
@@ -87,6 +89,13 @@ class Parts:
         """Real clients with the installed launcher."""
         return [self._pytest(job, "clients", "tests/clients", 1500, self._installed(job))]
 
+    def containerd2(self, job: Job) -> list[Result]:
+        """containerd 2.x, of a newer Debian, with the shim of our own."""
+        programs = newer_containerd.make(job, CACHE / "containerd-2")
+        environment = {**self._installed(job), "PATH": f"{programs}:{os.environ['PATH']}"}
+        files = [f"tests/clients/test_{name}.py" for name in OF_CONTAINERD]
+        return [self._pytest(job, "containerd2", files, 600, environment, options=["-k", "not runc"])]
+
     def vm(self, job: Job) -> list[Result]:
         """The marked tests again in virtual machines; their reports count as parts of their own."""
         outer = self._pytest(job, "vm", "tests/vm", 2400, self._installed(job), options=["-s"])
@@ -128,16 +137,17 @@ class Parts:
         self,
         job: Job,
         name: str,
-        folder: str,
+        folder: str | list[str],
         limit: float,
         environment: dict[str, str] | None = None,
         *,
         options: list[str] | None = None,
         python: Path | None = None,
     ) -> Result:
-        """Run pytest on a folder; ``limit`` is in seconds of a machine that does nothing else."""
+        """Run pytest on a folder, or on files; ``limit`` is in seconds of a machine that does nothing else."""
         report = REPORTS / f"{re.sub(r'[^a-z0-9.]+', '_', name.lower())}.xml"
-        words = [str(python or self._tools(job)), "-B", "-m", "pytest", *(options or []), *self.options, folder]
+        words = [str(python or self._tools(job)), "-B", "-m", "pytest", *(options or []), *self.options]
+        words += [folder] if isinstance(folder, str) else folder
         words += ["-o", f"cache_dir={CACHE / 'pytest' / report.stem}"]
         extra = {**self._patience(), **(environment or {})}
 

@@ -17,7 +17,7 @@ VALIDATOR = CHECKOUT / "schema/_validator.py"
 """Made when the package is built; the checkout that is tested needs it as well."""
 SLOWNESS = 2
 """By what factor the machine is slower for a part that has another one beside it."""
-PARTS = ("lint", "unit", "newest", "kernel", "security", "clients", "vm", "debian13")
+PARTS = ("lint", "unit", "newest", "kernel", "security", "clients", "containerd2", "vm", "debian13")
 
 
 def checkout_status() -> set[str]:
@@ -42,7 +42,7 @@ def check_checkout(before: set[str]) -> Result:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    texts = "\n".join(f"  {name:10}{getattr(Parts, name).__doc__}" for name in PARTS)
+    texts = "\n".join(f"  {name:12}{getattr(Parts, name).__doc__}" for name in PARTS)
     parser = argparse.ArgumentParser(
         "tools/test",
         description=f"Install what the tests need and run them.\n\nparts (default: all):\n{texts}",

@@ -249,11 +249,17 @@ class Shim:
         self.bundle = bundle
         self.id = id
         self.address = ""
+        self.version = 2  # of the task service, as the shim says
         self._words = [str(program), "-namespace", namespace, "-address", f"{events.path}.grpc"]
         self._words += ["-publish-binary", "/bin/false", "-id", id]
         self._environment = {**os.environ, "TTRPC_ADDRESS": str(events.path), "MAX_SHIM_VERSION": "2"}
         os.mkfifo(bundle / "log", 0o700)
         self._log = os.open(bundle / "log", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def forget_environment(self) -> None:
+        """Say nothing in the environment, as containerd 2.3 says all on standard input."""
+        for name in ("TTRPC_ADDRESS", "MAX_SHIM_VERSION"):
+            del self._environment[name]
 
     def start(self, options: Any = None) -> str:
         """Have it start; its address. It must leave nobody with the other end of its output."""
@@ -271,7 +277,10 @@ class Shim:
         )
         text = result.stdout.decode().strip()
         assert result.returncode == 0, text
-        self.address = json.loads(text)["address"] if text.startswith("{") else text
+        self.address = text
+        if text.startswith("{"):
+            answer = json.loads(text)
+            self.address, self.version = answer["address"], answer["version"]
         assert self.address.startswith("unix:///"), text
         return self.address
 
@@ -290,9 +299,9 @@ class Shim:
         assert result.returncode == 0 or not check, result.stderr.decode()
         return message_class("containerd.task.v2.DeleteResponse").FromString(result.stdout)
 
-    def client(self, version: int = 2) -> Client:
-        """A connection to it."""
-        return Client(self.address, version)
+    def client(self, version: int = 0) -> Client:
+        """A connection to it, for the version of the task service that it has named."""
+        return Client(self.address, version or self.version)
 
     def log(self) -> str:
         """What it has logged since the last call."""
