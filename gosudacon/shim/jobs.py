@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def create(container: Container, mounts: Sequence[Mapping[str, object]], reporter: Reporter) -> Result:
     """Make the container up to where it waits for `begin`; undo all of it if that fails."""
-    place = _rootfs(container)
+    place = rootfs_of(container)
     remains.note(container.bundle, container.root, container.id)
     rootfs.mount_all(mounts, place)
     try:
@@ -42,20 +42,29 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
         options = Options(
             no_pivot=chosen.no_pivot_root,
             no_new_keyring=chosen.no_new_keyring,
-            systemd_cgroup=chosen.systemd_cgroup or _is_of_systemd(config),
+            systemd_cgroup=chosen.systemd_cgroup or is_of_systemd(config),
         )
-        process = config.get("process") or {}
-        linux = {name: value for name, value in config.get("linux", {}).items() if name in _MAPPINGS}
-        caller = _caller(container.init, process, linux, reporter)
+        linux = mappings(config)
+        caller = caller_of(container.init, config.get("process") or {}, linux, reporter)
         work = Creation(container.root, container.id, container.bundle, options, caller)
-        _run(work, reporter)
+        carry_out(work, reporter)
     except BaseException:
         rootfs.unmount(place)
         raise
+    return {**facts(work), "linux": linux}
+
+
+def facts(work: Work) -> dict[str, object]:
+    """What the shim has to know of a container that has been made."""
     data = work.container.data
     names = ("pid", "start_time", "cgroups", "shares_pid_namespace")
     annotations = data["annotations"] if work.told else {}  # for nobody else: they may be too long for a packet
-    return {**{name: data[name] for name in names}, "annotations": annotations, "linux": linux, "told": work.told}
+    return {**{name: data[name] for name in names}, "annotations": annotations, "told": work.told}
+
+
+def mappings(config: Config) -> dict[str, object]:
+    """The id mappings of the configuration."""
+    return {name: value for name, value in config.get("linux", {}).items() if name in _MAPPINGS}
 
 
 def begin(container: Container, _reporter: Reporter) -> Result:
@@ -73,10 +82,10 @@ def execute(process: Process, reporter: Reporter) -> Result:
     memory = posix.memfd_create("process", posix.MFD_CLOEXEC)
     posix.write(memory, process.spec)
     options = ExecOptions(process=f"/proc/self/fd/{memory}", tty=process.terminal)
-    caller = _caller(process, spec, container.linux, reporter)
+    caller = caller_of(process, spec, container.linux, reporter)
     work = execution.Execution(container.root, container.id, [], options, caller)
     posix.close(memory)
-    _run(work, reporter)
+    carry_out(work, reporter)
     return {"pid": work.context.pid}
 
 
@@ -87,14 +96,14 @@ def delete(container: Container, _reporter: Reporter) -> Result:
         warnings = deletion.delete(container.root, container.id)
     except AbsentError:  # a checkpoint has removed it
         pass
-    rootfs.unmount(_rootfs(container))
+    rootfs.unmount(rootfs_of(container))
     return {"poststop": [warning.message for warning in warnings]}
 
 
 def clean(container: Container, _reporter: Reporter) -> Result:
     """Remove what a killed worker has left of the container."""
     deletion.delete(container.root, container.id, force=True)
-    rootfs.unmount(_rootfs(container))
+    rootfs.unmount(rootfs_of(container))
     return {}
 
 
@@ -126,7 +135,7 @@ def change(container: Container, resources: bytes, _reporter: Reporter) -> Resul
     return {}
 
 
-def _run(work: Work, reporter: Reporter) -> None:
+def carry_out(work: Work, reporter: Reporter) -> None:
     """Carry the operation out; its process's terminal goes to the shim."""
 
     def hand_over(master: int) -> None:
@@ -136,7 +145,7 @@ def _run(work: Work, reporter: Reporter) -> None:
     Operation(work, take_terminal=hand_over).run()
 
 
-def _caller(process: Process, spec: Mapping[str, object], linux: Mapping[str, object], reporter: Reporter) -> Caller:
+def caller_of(process: Process, spec: Mapping[str, object], linux: Mapping[str, object], reporter: Reporter) -> Caller:
     """The caller that has the process's streams as 0 to 2; what the shim keeps of them is handed over first."""
     container = process.container
     streams = Streams(_owner(process, spec, linux), _needs_pipes(spec), container.id, container.shim.namespace)
@@ -180,11 +189,12 @@ def _needs_pipes(spec: Mapping[str, object]) -> bool:
     return bool(spec.get("apparmorProfile") or spec.get("selinuxLabel"))
 
 
-def _is_of_systemd(config: Config) -> bool:
+def is_of_systemd(config: Config) -> bool:
     """Whether cgroupsPath is ``slice:prefix:name``, as for systemd's driver, whatever the options say."""
     path = (config.get("linux") or {}).get("cgroupsPath") or ""
     return not path.startswith("/") and path.count(":") == 2
 
 
-def _rootfs(container: Container) -> str:
+def rootfs_of(container: Container) -> str:
+    """Where its root filesystem is mounted, if containerd wants it mounted."""
     return f"{container.bundle}/rootfs"

@@ -22,6 +22,8 @@ class Options:
     io_uid: int = 0
     io_gid: int = 0
     root: str = ""
+    criu_path: str = ""
+    criu_work_path: str = ""
 
     def __init__(self, values: Message) -> None:
         vars(self).update((name, value) for name, value in values.items() if hasattr(Options, name))

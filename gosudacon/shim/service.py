@@ -12,8 +12,9 @@ from functools import partial
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.linux.cgroup import processes
-from gosudacon.shim import beginning, dialogue, jobs, options
+from gosudacon.shim import beginning, checkpoints, dialogue, jobs, options
 from gosudacon.shim.server import Refused
+from gosudacon.shim.streams import Kept
 from gosudacon.shim.task import GIVEN_UP, NEVER_RAN, Container, Process
 from gosudacon.shim.worker import Failed
 from gosudacon.wire import containerd as wire
@@ -125,7 +126,7 @@ class Tasks:
         except (Error, OSError):
             found = []
         init = container.init
-        if not found and init.status != wire.STOPPED:
+        if not found and init.pid and init.status != wire.STOPPED:
             found = [init.pid, *own]
         listed: list[Message] = []
         for pid in found:
@@ -146,7 +147,7 @@ class Tasks:
     def stats(self, request: Message, reply: Reply) -> None:
         container = self._container(request)
         try:
-            found = self._shim.metrics(container) or container.metrics
+            found = (container.init.pid and self._shim.metrics(container)) or container.metrics
         except Error as error:
             raise Refused(ttrpc.FAILED_PRECONDITION, str(error)) from None
         if found is None:
@@ -171,10 +172,9 @@ class Tasks:
         id = request["id"]
         if id in self._containers or id in self._making:
             raise Refused(ttrpc.ALREADY_EXISTS, f"container {id} already exists")
-        if request["checkpoint"]:
-            raise Refused(ttrpc.UNIMPLEMENTED, "restore is not supported by this shim")
         chosen = options.decode(request["options"])
         container = Container(self._shim, id, request["bundle"], chosen)
+        container.checkpoint = request["checkpoint"]
         names = request["stdin"], request["stdout"], request["stderr"]
         container.init = Process(container, "", names, request["terminal"])
         self._making[id] = container
@@ -195,24 +195,33 @@ class Tasks:
             else:
                 del self._making[id]
                 self._containers[id] = container
-                container.begin(outcome)
+                if not container.checkpoint:
+                    container.begin(outcome)
                 self._shim.publish(
                     "TaskCreate",
                     container_id=id,
                     bundle=container.bundle,
                     rootfs=request["rootfs"],
                     io={"stdin": names[0], "stdout": names[1], "stderr": names[2], "terminal": request["terminal"]},
+                    checkpoint=container.checkpoint,
                     pid=container.init.pid,
                 )
                 reply.send({"pid": container.init.pid})
-                container.claim(container.init)
+                if container.init.pid:
+                    container.claim(container.init)
             self._shim.reaper.expected()
 
-        container.queue(partial(jobs.create, container, request["rootfs"]), done, container.init.take)
+        job = checkpoints.prepare if container.checkpoint else jobs.create
+        container.queue(partial(job, container, request["rootfs"]), done, container.init.take)
 
     def start(self, request: Message, reply: Reply) -> None:
         process = self._process(request)
-        (self._start_exec if process.exec_id else self._start_init)(process, reply)
+        if process.exec_id:
+            self._start_exec(process, reply)
+        elif process.container.checkpoint:
+            self._restore(process.container, reply)
+        else:
+            self._start_init(process, reply)
 
     def _start_init(self, process: Process, reply: Reply) -> None:
         container = process.container
@@ -234,9 +243,41 @@ class Tasks:
         alone = partial(beginning.begin, self._shim.loop, container.root, container.id)
         container.queue(partial(jobs.begin, container), done, alone=alone)
 
+    def _restore(self, container: Container, reply: Reply) -> None:
+        """Start a container that comes from images; if that fails it can be tried again."""
+        self._expect(container, "start", wire.CREATED)
+        process = container.init
+        if process.starting:
+            raise Refused(ttrpc.UNKNOWN, "cannot start a container that is being started")
+        process.starting = True
+        self._shim.reaper.expect()
+
+        def failed(outcome: Failed) -> None:
+            process.kept.close()
+            process.kept = Kept(self._shim.loop)
+            reply.fail(ttrpc.UNKNOWN, f"OCI runtime restore failed: {outcome}")
+
+        def done(outcome: Note | Failed) -> None:
+            process.starting = False
+            if isinstance(outcome, Failed) and outcome.killed:
+                container.queue(partial(jobs.clean, container), lambda _: failed(outcome))
+            elif isinstance(outcome, Failed):
+                failed(outcome)
+            else:
+                container.begin(outcome)
+                process.status = wire.RUNNING
+                self._shim.publish("TaskStart", container_id=container.id, pid=process.pid)
+                reply.send({"pid": process.pid})
+                container.claim(process)
+            self._shim.reaper.expected()
+
+        container.queue(partial(checkpoints.restore, container), done, process.take)
+
     def exec(self, request: Message, reply: Reply) -> None:
         container = self._container(request)
         self._expect(container, "exec", wire.CREATED, wire.RUNNING)
+        if not container.init.pid:
+            raise Refused(ttrpc.UNKNOWN, "cannot exec in a container that is yet to be restored")
         exec_id = request["exec_id"]
         if not exec_id:
             raise Refused(ttrpc.INVALID_ARGUMENT, "an exec needs an id")
@@ -363,6 +404,8 @@ class Tasks:
                 else:  # another request has
                     reply.send(self._gone.get(container.id, {}))
                 return
+            if not container.init.pid:  # it was to be restored
+                container.init.tell_end(NEVER_RAN, 0)
             container.init.when_ended(lambda: container.init.kept.when_quiet(lambda: self._deleted(container, reply)))
 
         container.queue(partial(jobs.delete, container), done)
@@ -383,8 +426,16 @@ class Tasks:
             container.worker.end(GIVEN_UP)
         container.when_given_up(lambda: reply.fail(ttrpc.NOT_FOUND, "container not created"))
 
-    def checkpoint(self, _request: Message, _reply: Reply) -> None:
-        raise Refused(ttrpc.UNIMPLEMENTED, "checkpoint is not supported by this shim")
+    def checkpoint(self, request: Message, reply: Reply) -> None:
+        container = self._container(request)
+        self._expect(container, "checkpoint", wire.RUNNING)
+
+        def done(outcome: Note | Failed) -> None:
+            if not isinstance(outcome, Failed):
+                self._shim.publish("TaskCheckpointed", container_id=container.id, checkpoint=request["path"])
+            _answer(outcome, reply, "OCI runtime checkpoint failed: ")
+
+        container.queue(partial(checkpoints.save, container, request["path"], request["options"]), done)
 
     def shutdown(self, _request: Message, reply: Reply) -> None:
         if not self.idle():

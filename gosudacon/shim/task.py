@@ -127,6 +127,7 @@ class Container:
         self.bundle = bundle
         self.options = options
         self.root = shim.root_of(options)
+        self.checkpoint = ""  # the directory of images from which it comes, if it does
         self.rootfs: list[dict[str, object]] = []
         self.init = Process(self, "", ("", "", ""), False)
         self.execs: dict[str, Process] = {}
@@ -188,7 +189,12 @@ class Container:
             finished({})
             return True
 
-        self.queue(lambda _: {}, lambda _: call(), alone=done)
+        def over(_outcome: Note | Failed) -> None:
+            if self.checkpoint and not self.init.pid:  # nothing else will end it
+                self.init.tell_end(NEVER_RAN, 0)
+            call()
+
+        self.queue(lambda _: {}, over, alone=done)
 
     def _next(self) -> None:
         if not self._busy and self._jobs:

@@ -6,7 +6,7 @@ A bind mount's name is its destination in config.json.
 
 from __future__ import annotations
 
-from _stat import S_ISCHR, S_ISREG
+from _stat import S_ISCHR, S_ISFIFO, S_ISREG
 
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error
@@ -136,7 +136,7 @@ def restore_namespaces(spec: Spec, version: int) -> tuple[list[tuple[str, str]],
 def descriptors(pid: int) -> tuple[list[str], list[str]]:
     """What the process has as standard input, output and error, and which of it CRIU must be told of as external.
 
-    The first list is what `descriptors.json` holds: ``pipe:[INODE]``, ``file[MOUNT:INODE]`` for a file or a device
+    The first list is what `descriptors.json` holds: ``pipe:[INODE]``, ``file[MOUNT:INODE]`` for a file, FIFO or device
     that only the host can reach, else where the link leads.
     """
     mounts = Mounts(pid)
@@ -149,7 +149,7 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
         except OSError:
             names.append("")
             continue
-        if number not in mounts.points and (S_ISREG(status.st_mode) or S_ISCHR(status.st_mode)):
+        if number not in mounts.points and _is_external(target, status.st_mode):
             target = f"file[{number:x}:{status.st_ino:x}]"
             external.append(target)
         names.append(target)
@@ -185,6 +185,11 @@ def mount_id(pid: int | str, fd: int) -> int:
             if line.startswith(b"mnt_id:"):
                 return int(line[7:])
     return -1
+
+
+def _is_external(target: str, mode: int) -> bool:
+    """Whether CRIU is told of it: not of a pipe without a name, whose contents it saves."""
+    return S_ISREG(mode) or S_ISCHR(mode) or (S_ISFIFO(mode) and target.startswith("/"))
 
 
 def _devices(spec: Spec) -> list[str]:

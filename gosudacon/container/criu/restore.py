@@ -33,11 +33,17 @@ _MOUNT_V2 = 31700
 
 
 class Restoration:
-    """One container being restored: `run` brings its processes to where they were, and they go on at once."""
+    """One container being restored: `run` brings its processes to where they were, and they go on at once.
+
+    With ``takes_terminal`` the caller takes a terminal that comes from the images (`master`), in the foreground or not.
+    """
 
     makes_container = True
 
-    def __init__(self, root: str, id: str, bundle: str, options: CriuOptions, caller: Caller) -> None:
+    def __init__(
+        self, root: str, id: str, bundle: str, options: CriuOptions, caller: Caller, takes_terminal: bool = False
+    ) -> None:
+        self._takes_terminal = takes_terminal or options.foreground
         self._path = service.find()
         self._version = service.version()
         for name in ("lsm_profile", "lsm_mount_context"):
@@ -196,7 +202,7 @@ class Restoration:
         if self._console >= 0:
             console.send(self._console, master, "/dev/ptmx")
             posix.close(master)
-        elif self._options.foreground:
+        elif self._takes_terminal:
             self._master = master
         else:
             posix.close(master)

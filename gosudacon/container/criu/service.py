@@ -28,10 +28,21 @@ OLDEST = 31100  # external network namespaces
 _PACKET = 1 << 16
 _RIGHTS = 8  # descriptors in one message, at most
 _QUOTED = 3  # lines of the log in a hint
+_chosen = ""  # by `choose`
+
+
+def choose(path: str) -> None:
+    """Have this process use the criu at ``path``, an absolute one; an empty one changes nothing. Raises `Error`."""
+    global _chosen
+    if path and not path.startswith("/"):
+        raise Error(f"criu's path must be absolute: {path}")
+    _chosen = path
 
 
 def find() -> str:
     """The path of criu. Raises `Error` if it is not installed."""
+    if _chosen:
+        return _chosen
     for directory in DIRECTORIES:
         path = f"{directory}/criu"
         if posix.access(path, posix.X_OK) and not posix.path.isdir(path):
