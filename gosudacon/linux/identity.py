@@ -6,12 +6,14 @@ from _stat import S_ISREG
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error, SyscallError
-from gosudacon.linux import mount
+from gosudacon.linux import mount, namespace
 from gosudacon.linux.path import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from gosudacon.schema.types import IdMapping
 
 NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
 _PASSWD_LIMIT = 1 << 20
@@ -99,3 +101,24 @@ def _read_of_image(root: int, path: str) -> bytes:
 
 def _is_plain(fd: int) -> bool:
     return S_ISREG(posix.fstat(fd).st_mode)
+
+
+def user_namespace(uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> int:
+    """A user namespace with these maps, for mount_setattr(2), as a descriptor; its one process ends at once.
+
+    ``containerID`` is the id in a filesystem, ``hostID`` what is seen in its place. Raises `Error`, OSError.
+    """
+    inside, outside = posix.pipe2(posix.O_CLOEXEC)
+    pid = namespace.clone(namespace.CLONE_NEWUSER)
+    if pid == 0:
+        posix.close(outside)
+        posix.read(inside, 1)  # until the other end is closed
+        posix._exit(0)
+    try:
+        posix.close(inside)
+        write_proc(pid, "uid_map", map_text(uids))
+        write_proc(pid, "gid_map", map_text(gids))
+        return posix.open(f"/proc/{pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+    finally:
+        posix.close(outside)
+        posix.waitpid(pid, 0)

@@ -6,7 +6,9 @@ from errno import EBUSY, EINVAL, ENOENT
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
+from gosudacon.linux import loop as loops
 from gosudacon.linux import mount
+from gosudacon.shim import idmapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,33 +91,63 @@ def _mount(entry: Mapping[str, object], rootfs: str) -> None:
     options = entry["options"]
     assert isinstance(options, list)
     target = _target(rootfs, str(entry.get("target") or ""))
-    flags, data = _parsed(options)
+    flags, data, special = _parsed(options)
     if kind in mount.BIND_WORDS:
         flags |= mount.MS_BIND
-    if kind == "overlay" and sum(len(item) + 1 for item in data) >= _PAGE - _MARGIN:
-        data = _shortened(data)
-    text = ",".join(data)
-    if len(text) > mount.DATA_LIMIT:
-        raise Error(f"mount {rootfs}: {len(text)} bytes of options are too many for mount(2)")
-    bind = flags & mount.MS_BIND
-    mount.mount(source, target, kind, flags & (mount.MS_BIND | mount.MS_REC) if bind else flags, text or None)
+    if "loop" in special:
+        source, loop = loops.attach(source, bool(flags & mount.MS_RDONLY), "direct-io" in special)
+    else:
+        loop = -1
+    users = idmapped.user_namespace(special) if "uidmap" in special or "gidmap" in special else -1
+    try:
+        _make(source, target, kind, flags, data, users)
+    finally:
+        for fd in {loop, users} - {-1}:
+            posix.close(fd)
+
+
+def _make(source: str, target: str, kind: str, flags: int, data: list[str], users: int) -> None:
+    """Make one mount; ``users``: a user namespace whose map it gets, -1 for none."""
+    bind, recursive = flags & mount.MS_BIND, flags & mount.MS_REC
+    if bind and users >= 0:
+        idmapped.bind(source, target, bool(recursive), users)
+    elif bind:
+        mount.mount(source, target, kind, bind | recursive)
+    elif kind == "overlay" and users >= 0:
+        idmapped.overlay(target, flags, data, users)
+    else:
+        if kind == "overlay" and sum(len(item) + 1 for item in data) >= _PAGE - _MARGIN:
+            data = _shortened(data)
+        text = ",".join(data)
+        if len(text) > mount.DATA_LIMIT:
+            raise Error(f"mount {target}: {len(text)} bytes of options are too many for mount(2)")
+        mount.mount(source, target, kind, flags, text or None)
+        if users >= 0:
+            idmapped.remount(target, users)
     rest = flags & ~(mount.MS_BIND | mount.MS_REC)
     if bind and rest:  # a bind mount takes its own flags in a second call only
-        mount.mount(None, target, None, flags | mount.MS_REMOUNT)
+        mount.mount(None, target, None, mount.MS_BIND | mount.MS_REMOUNT | rest)
 
 
-def _parsed(options: Iterable[str]) -> tuple[int, list[str]]:
-    """Flags, and what is left for the filesystem."""
+def _parsed(options: Iterable[str]) -> tuple[int, list[str], dict[str, str]]:
+    """Flags, what is left for the filesystem, and what is for us: a loop device, a map of ids."""
     flags, data = 0, []
+    special: dict[str, str] = {}
     for option in options:
+        name, _, value = option.partition("=")
         if option in _FLAGS:
             add, clear = _FLAGS[option]
             flags = flags & ~clear | add
-        elif option == "loop" or option.partition("=")[0] in ("uidmap", "gidmap") or option.startswith("X-containerd."):
+        elif option == "loop" or name in ("uidmap", "gidmap"):
+            special[name] = value
+        elif option.startswith("X-containerd."):
             raise Error(f"mount option {option} is not supported")
         else:
             data.append(option)
-    return flags, data
+    if "loop" in special and "direct-io" in data:
+        data.remove("direct-io")
+        special["direct-io"] = ""
+    return flags, data, special
 
 
 def _target(rootfs: str, below: str) -> str:

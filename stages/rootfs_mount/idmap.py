@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import PREPARE, ConfigError, Context, Host, Spec, Step
 from gosudacon.base import posix
-from gosudacon.linux import identity, mount, namespace
+from gosudacon.linux import identity, mount
 from gosudacon.stages.rootfs_mount.filesystem import BY_DESCRIPTOR, Held
 from gosudacon.stages.rootfs_mount.options import Options
 
@@ -34,7 +34,7 @@ class MakeIdMap(Step):
     def run(self, context: Context) -> None:
         idmaps = context.own(Held).idmaps
         if self.key not in idmaps:
-            idmaps[self.key] = _user_namespace(self.uids, self.gids)
+            idmaps[self.key] = identity.user_namespace(self.uids, self.gids)
 
 
 class OpenIdMap(Step):
@@ -55,23 +55,6 @@ class OpenIdMap(Step):
         idmaps = context.own(Held).idmaps
         if self.key not in idmaps:
             idmaps[self.key] = posix.open(self.key, posix.O_RDONLY | posix.O_CLOEXEC)
-
-
-def _user_namespace(uids: list[IdMapping], gids: list[IdMapping]) -> int:
-    inside, outside = posix.pipe2(posix.O_CLOEXEC)
-    pid = namespace.clone(namespace.CLONE_NEWUSER)
-    if pid == 0:
-        posix.close(outside)
-        posix.read(inside, 1)  # until the other end is closed
-        posix._exit(0)
-    try:
-        posix.close(inside)
-        identity.write_proc(pid, "uid_map", identity.map_text(uids))
-        identity.write_proc(pid, "gid_map", identity.map_text(gids))
-        return posix.open(f"/proc/{pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
-    finally:
-        posix.close(outside)
-        posix.waitpid(pid, 0)
 
 
 def plan_idmap(spec: Spec, host: Host, entry: Mount, options: Options, where: str) -> MakeIdMap | OpenIdMap:

@@ -7,6 +7,7 @@ this runtime under test).
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib.util
 import os
@@ -44,6 +45,15 @@ def _idmapped_mounts() -> bool:
     if kind == "tmpfs":
         return _kernel() >= (6, 3)
     return kind in ("ext4", "xfs", "btrfs", "vfat", "f2fs", "erofs") and _kernel() >= (5, 12)
+
+
+def _loop_device() -> bool:
+    """Whether there is a free one that has a node here."""
+    try:
+        with open("/dev/loop-control", "rb", buffering=0) as file:
+            return Path(f"/dev/loop{fcntl.ioctl(file, 0x4C82)}").exists()
+    except OSError:
+        return False
 
 
 def _kernel() -> tuple[int, int]:
@@ -86,6 +96,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "timens": lambda: Path("/proc/self/ns/time").exists(),
     "numa": lambda: Path("/proc/self/numa_maps").exists(),
     "idmapped-mounts": _idmapped_mounts,
+    "loop": _loop_device,
     "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
     "criu": lambda: _exits("criu", "check"),

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
-from gosudacon.shim import arguments, options, place, rootfs, stdio
+from gosudacon.linux import loop
+from gosudacon.shim import arguments, idmapped, options, place, rootfs, stdio
 from gosudacon.shim.loop import READ, Loop
 from gosudacon.shim.reaper import Reaper
 from gosudacon.shim.worker import Failed, Reporter, Worker
@@ -111,10 +113,34 @@ def test_no_configuration_no_group(tmp_path: Path) -> None:
 
 
 def test_options_of_a_mount() -> None:
-    flags, data = rootfs._parsed(["ro", "nosuid", "suid", "rbind", "lowerdir=/a:/b", "index=off"])
-    assert (flags, data) == (0x1 | 0x1000 | 0x4000, ["lowerdir=/a:/b", "index=off"])
-    with pytest.raises(Error, match="loop is not supported"):
-        rootfs._parsed(["loop"])
+    flags, data, special = rootfs._parsed(["ro", "nosuid", "suid", "rbind", "lowerdir=/a:/b", "index=off"])
+    assert (flags, data, special) == (0x1 | 0x1000 | 0x4000, ["lowerdir=/a:/b", "index=off"], {})
+    flags, data, special = rootfs._parsed(["loop", "direct-io", "uidmap=0:1:2", "gidmap=0:3:4", "discard"])
+    assert (flags, data) == (0, ["discard"])
+    assert special == {"loop": "", "direct-io": "", "uidmap": "0:1:2", "gidmap": "0:3:4"}
+    with pytest.raises(Error, match="volatile is not supported"):
+        rootfs._parsed(["X-containerd.volatile"])
+
+
+def test_maps_of_a_mount() -> None:
+    assert idmapped.parsed("0:100000:65536,65536:7:1", "uidmap") == [
+        {"containerID": 0, "hostID": 100000, "size": 65536},
+        {"containerID": 65536, "hostID": 7, "size": 1},
+    ]
+    for text in ("", "0:1", "0:1:2:3", "0:-1:2", "a:b:c", "0:1:2,"):
+        with pytest.raises(Error, match="mount option gidmap: CONTAINER:HOST:SIZE"):
+            idmapped.parsed(text, "gidmap")
+
+
+def test_the_configuration_of_a_loop_device() -> None:
+    """As struct loop_config has it (linux/loop.h)."""
+    path = "/" + "a" * 100
+    config = loop.configuration(7, path, read_only=True, direct=True)
+    descriptor, _size, _device, _inode, _rdevice, _offset, _limit, _number, _kind, _key, flags, name = (
+        struct.unpack_from("=IIQQQQQIIII64s", config)
+    )
+    assert (len(config), descriptor, flags, name) == (304, 7, 1 | 4 | 16, path.encode()[:63] + b"\0")
+    assert loop.configuration(7, "/a", read_only=False, direct=False)[60:64] == b"\4\0\0\0"
 
 
 def test_layers_are_made_relative(tmp_path: Path) -> None:
