@@ -7,6 +7,7 @@ template's: it takes on what a process may set on itself, and serves only caller
 from __future__ import annotations
 
 from gosudacon.base import posix
+from gosudacon.base.errors import Error
 from gosudacon.linux import namespace, sched
 
 #: Lines of /proc/PID/status (proc_pid_status(5)) in which both must be alike.
@@ -51,6 +52,24 @@ def take_on(pid: int) -> None:
         posix.sched_setaffinity(0, cpus)
 
 
+def enter(cgroup: str) -> None:
+    """Be in this cgroup, a path below the root of each hierarchy that has it; an empty one changes nothing.
+
+    Raises `Error` if none has it, OSError.
+    """
+    if not cgroup:
+        return
+    from gosudacon.container import host
+
+    path = posix.path.normpath(f"/{cgroup}")
+    found = {f"{mounted}{path}" for mounted in host.gather().cgroup_mounts.values()}
+    there = sorted(directory for directory in found if posix.path.isdir(directory))
+    if not there:
+        raise Error(f"the cgroup for the shim, {cgroup}, does not exist")
+    for directory in there:
+        _enter(directory)
+
+
 def _enter_cgroups(wanted: bytes) -> None:
     own = _read("/proc/self/cgroup")
     if wanted == own:
@@ -64,8 +83,12 @@ def _enter_cgroups(wanted: bytes) -> None:
         mounted = facts.cgroup_mounts.get(name)
         if mounted is None or mine.get(controllers) == path:
             continue
-        with open(f"{mounted}{path}/cgroup.procs", "wb", buffering=0) as file:
-            file.write(b"0")
+        _enter(f"{mounted}{path}")
+
+
+def _enter(directory: str) -> None:
+    with open(f"{directory}/cgroup.procs", "wb", buffering=0) as file:
+        file.write(b"0")
 
 
 def _cgroups(text: bytes) -> list[tuple[str, str]]:

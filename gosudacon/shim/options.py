@@ -6,6 +6,8 @@ from gosudacon.wire import containerd as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gosudacon.wire.protobuf import Message
 
 _OF_RUNC = "containerd.runc.v1.Options"
@@ -13,20 +15,31 @@ _OF_OTHERS = "runtimeoptions.v1.Options"
 _LARGEST = 1 << 20
 
 
+#: Options of runc's that somebody else acts upon, or nobody: `docs/shim.md` says who.
+_OF_CONTAINERD = ("binary_name", "criu_image_path", "task_api_address", "task_api_version")
+
+
 class Options:
-    """Those that have a meaning here, by the names that they have for runc."""
+    """Those that have a meaning here, by the names that they have for runc.
+
+    ``ignored``: what else was there, in words for the log.
+    """
 
     no_pivot_root: bool = False
     no_new_keyring: bool = False
     systemd_cgroup: bool = False
+    shim_cgroup: str = ""
     io_uid: int = 0
     io_gid: int = 0
     root: str = ""
     criu_path: str = ""
     criu_work_path: str = ""
+    ignored: Sequence[str] = ()
 
     def __init__(self, values: Message) -> None:
         vars(self).update((name, value) for name, value in values.items() if hasattr(Options, name))
+        if values.get("binary_name"):
+            self.ignored = (f"BinaryName {values['binary_name']}: this shim is the runtime itself",)
 
 
 def decode(packed: Message | None) -> Options:
@@ -40,7 +53,10 @@ def decode(packed: Message | None) -> Options:
         return Options(of_runc)
     of_others = wire.unpack(packed, _OF_OTHERS)
     if of_others is None:
-        return Options({})
+        options = Options({})
+        if packed is not None and packed["type_url"]:
+            options.ignored = (f"options of the type {packed['type_url']}",)
+        return options
     body: bytes = of_others["config_body"]
     if not body and of_others["config_path"]:
         with open(of_others["config_path"], "rb", buffering=0) as file:
@@ -54,8 +70,13 @@ def _of_table(body: bytes) -> Options:
 
     names = {name.replace("_", ""): name for name in wire.RUNC_OPTIONS}
     values: Message = {}
+    ignored = []
     for key, value in tomllib.loads(body.decode()).items():
-        name = names.get(key.replace("_", "").lower())
-        if name and type(value) is type(getattr(Options, name, None)):
+        name = names.get(key.replace("_", "").lower(), "")
+        if name == "binary_name" or (name and type(value) is type(getattr(Options, name, None))):
             values[name] = value
-    return Options(values)
+        elif name not in _OF_CONTAINERD:
+            ignored.append(f"{key} = {value!r}: " + ("a value of another type is wanted" if name else "no option"))
+    options = Options(values)
+    options.ignored = (*options.ignored, *ignored)
+    return options

@@ -173,6 +173,8 @@ class Tasks:
         if id in self._containers or id in self._making:
             raise Refused(ttrpc.ALREADY_EXISTS, f"container {id} already exists")
         chosen = options.decode(request["options"])
+        for text in chosen.ignored:
+            self._shim.log("warning", f"container {id}: ignored: {text}")
         container = Container(self._shim, id, request["bundle"], chosen)
         container.checkpoint = request["checkpoint"]
         names = request["stdin"], request["stdout"], request["stderr"]

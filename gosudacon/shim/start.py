@@ -13,7 +13,7 @@ import _socket
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.linux import memory, process
-from gosudacon.shim import arguments
+from gosudacon.shim import arguments, likeness, options
 from gosudacon.shim.arguments import NAME
 from gosudacon.shim.place import Place, group_of
 from gosudacon.shim.shim import Shim
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from gosudacon.shim.arguments import Arguments
+    from gosudacon.wire.protobuf import Message
 
 _LARGEST = 10 << 20  # bytes of what containerd says on standard input
 _NOT_OURS = (b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES", b"WATCHDOG_USEC", b"WATCHDOG_PID")
@@ -85,6 +86,7 @@ def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
     try:
         _write_address(bundle, place.address)
         if not met:
+            likeness.enter(_cgroup(parameters))
             _settle(request, given, bundle)
             events = posix.fsdecode(request.environment.get(b"TTRPC_ADDRESS", b""))
             shim = Shim(place, events or parameters["containerd_ttrpc_address"])
@@ -94,6 +96,15 @@ def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
         raise
     answer(connection, True, _said(place.address, 3 if parameters["instance_id"] else 2))
     return None if met else shim
+
+
+def _cgroup(parameters: Message) -> str:
+    """The cgroup that the options name for the shim; empty if they name none. Raises `Error`, `ValueError`, OSError."""
+    for extension in parameters["extensions"]:
+        chosen = options.decode(extension["value"]).shim_cgroup
+        if chosen:
+            return chosen
+    return ""
 
 
 def _said(address: str, version: int) -> str:

@@ -45,9 +45,17 @@ class Cri:
         answer: Message = function(fields, timeout=seconds(limit), wait_for_ready=True)
         return answer
 
-    def pod(self, handler: str = "", network: int = 0, pid: int = 1, ipc: int = 0, **linux: Any) -> Pod:
+    def pod(
+        self,
+        handler: str = "",
+        network: int = 0,
+        pid: int = 1,
+        ipc: int = 0,
+        users: Message | None = None,
+        **linux: Any,
+    ) -> Pod:
         """Run a sandbox with these namespaces; ``linux`` goes into its configuration for Linux."""
-        pod = Pod(self, {"network": network, "pid": pid, "ipc": ipc}, linux)
+        pod = Pod(self, {"network": network, "pid": pid, "ipc": ipc, "userns_options": users}, linux)
         pod.run(handler)
         return pod
 
@@ -59,7 +67,7 @@ class Cri:
 class Pod:
     """A pod's sandbox, and the containers in it."""
 
-    def __init__(self, cri: Cri, namespaces: dict[str, int], linux: Message) -> None:
+    def __init__(self, cri: Cri, namespaces: Message, linux: Message) -> None:
         self.cri = cri
         self.namespaces = namespaces
         self.id = ""

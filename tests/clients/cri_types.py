@@ -31,7 +31,15 @@ TYPES: dict[str, dict[str, tuple[int, str]]] = {
         "attempt": (4, "int"),
     },
     "DNSConfig": {"servers": (1, "[string]"), "searches": (2, "[string]"), "options": (3, "[string]")},
-    "NamespaceOption": {"network": (1, "int"), "pid": (2, "int"), "ipc": (3, "int"), "target_id": (4, "string")},
+    "IDMapping": {"host_id": (1, "int"), "container_id": (2, "int"), "length": (3, "int")},
+    "UserNamespace": {"mode": (1, "int"), "uids": (2, "[IDMapping]"), "gids": (3, "[IDMapping]")},
+    "NamespaceOption": {
+        "network": (1, "int"),
+        "pid": (2, "int"),
+        "ipc": (3, "int"),
+        "target_id": (4, "string"),
+        "userns_options": (5, "UserNamespace"),
+    },
     "Int64Value": {"value": (1, "int")},
     "SecurityProfile": {"profile_type": (1, "int"), "localhost_ref": (2, "string")},
     "LinuxSandboxSecurityContext": {

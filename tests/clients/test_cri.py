@@ -47,6 +47,8 @@ PAUSE = "docker.io/gosudacon/pause:test"
 IMAGE = "docker.io/gosudacon/busybox:cri"
 CLASS = "own-class"
 """A runtime class besides the default; its containers are kept below another root."""
+PLAIN_CLASS = "plain-class"
+"""One without options, which our shim needs for pods with user namespaces: containerd wants runc's there."""
 
 _CONFIG = """\
 [plugins."io.containerd.grpc.v1.cri"]
@@ -65,6 +67,10 @@ _WITH_RUNC_SHIM = """\
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}.options]
         BinaryName = "{runtime}"
         Root = "{root}"
+"""
+_PLAIN = """\
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
+      runtime_type = "io.containerd.gosudacon.v1"
 """
 _WITH_OWN_SHIM = """\
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
@@ -101,8 +107,10 @@ def daemon(
     config = _CONFIG.format(base=base, pause=PAUSE, restricted=restricted)
     for name, root in (("gosudacon", f"{base}/runtime"), (CLASS, f"{base}/class")):
         config += (_WITH_OWN_SHIM if shim else _WITH_RUNC_SHIM).format(name=name, runtime=runtime, root=root)
+    plain = _PLAIN if shim else _WITH_RUNC_SHIM
+    config += plain.format(name=PLAIN_CLASS, runtime=runtime, root=f"{base}/plain")
     daemon = Containerd(base, "k8s.io", runtime, config, shim=shim)
-    for root in ("runtime", "class"):
+    for root in ("runtime", "class", "plain"):
         (base / f"{root}.toml").write_text(f'Root = "{base}/{root}"\n')
     try:
         for name, settings in ((PAUSE, {"Cmd": ["sh", "-c", _WAIT]}), (IMAGE, {})):
@@ -470,6 +478,23 @@ def test_masked_and_read_only_paths(pod: Pod) -> None:
     assert text.split("\n")[0] == "0"
     assert "Read-only file system" in text
     assert "user" not in text
+
+
+@needs("containerd>=2", "idmapped-mounts")
+def test_a_pod_with_a_user_namespace(cri: Cri, daemon: Containerd) -> None:
+    """Its root is nobody on the host, its layers have a map of ids, and its users can write to their streams."""
+    maps = [{"host_id": 100_000, "container_id": 0, "length": 65536}]
+    pod = cri.pod(PLAIN_CLASS, users={"mode": 0, "uids": maps, "gids": maps})
+    script = "cat /proc/self/uid_map; touch /new; stat -c %u /bin /new; echo x >/dev/stdout; exec sleep 1000"
+    container = start(pod, script)
+    eventually(lambda: pod.log(container).endswith("x\n"), 20, "the log")
+    assert pod.log(container).split() == ["0", "100000", "65536", "0", "0", "x"]
+    assert Path(f"/proc/{pod.process(container)}").stat().st_uid == 100_000
+    assert pod.execute(container, "id -u; echo y >/dev/stderr") == (0, "0\n", "y\n")
+    user = start(pod, "id -u; echo x >/dev/stdout", {"run_as_user": {"value": 1000}})
+    assert pod.ended(user)["exit_code"] == 0
+    assert pod.log(user) == "1000\nx\n"
+    assert output(pod, "test -t 0 && touch /dev/stdout && echo yes", tty=True).split() == ["yes"]
 
 
 def test_privileged(cri: Cri) -> None:

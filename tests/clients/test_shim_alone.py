@@ -74,6 +74,7 @@ class Task:
         self.events = events
         self.id = bundle.id
         self.created = False
+        self.ended = False
 
     def begin(self, given: Any) -> None:
         """Have the shim start, with this on its standard input."""
@@ -107,7 +108,13 @@ class Task:
         self.client.call("Kill", id=self.id, signal=signal_, **fields)
 
     def end(self) -> None:
-        """Kill and delete it, if it is there, and end its shim."""
+        """Kill and delete it, if it is there, and end its shim, if that has started."""
+        if self.ended:
+            return
+        self.ended = True
+        if not self.shim.address:
+            self.shim.close()
+            return
         try:
             for method, fields in (("Kill", {"signal": 9, "all": True}), ("Wait", {}), ("Delete", {})):
                 try:

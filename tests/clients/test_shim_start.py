@@ -16,6 +16,8 @@ from gosudacon import __version__
 from tests.clients.daemon import Template, own_shim
 from tests.clients.test_shim_alone import Task, events, prepared
 from tests.clients.ttrpc_client import Events, any_of
+from tests.conftest import PARENT
+from tests.support import cgroups
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
@@ -105,3 +107,45 @@ def test_the_options_of_containerd_1(task: Task) -> None:
     task.begin(task.options)
     assert task.shim.version == 2
     assert (task.bundle.path / "address").read_text() == task.shim.address
+
+
+# Options.
+
+
+def options(task: Task, **more: Any) -> Any:
+    """Options for runc with these besides the root."""
+    name = "containerd.runc.v1.Options"
+    root = str(task.bundle.path.parent / "states")
+    return any_of(name, message_class(name)(root=root, **more))
+
+
+def test_a_cgroup_for_the_shim(task: Task, token: str) -> None:
+    """In each hierarchy that has it; the container is where its configuration says."""
+    name = f"/{PARENT}/{token}/shim"
+    hierarchies = [each for each in cgroups.hierarchies() if "cpuset" not in each.controllers or each.version == 2]
+    made = [Path(f"{each.mountpoint}{name}") for each in hierarchies]
+    for directory in made:
+        directory.mkdir(parents=True)
+    task.options = options(task, shim_cgroup=name)
+    task.begin(task.options)
+    init = task.run()
+    shim = task.client.call("Connect", id=task.id).shim_pid
+    places = {line.split(":", 2)[2] for line in Path(f"/proc/{shim}/cgroup").read_text().splitlines()}
+    assert name in places
+    assert name not in Path(f"/proc/{init}/cgroup").read_text()
+    task.end()
+    for directory in made:
+        directory.rmdir()
+
+
+def test_no_cgroup_for_the_shim(task: Task, token: str) -> None:
+    with pytest.raises(AssertionError, match="the cgroup for the shim, /none, does not exist"):
+        task.begin(options(task, shim_cgroup="/none"))
+
+
+def test_options_that_are_ignored(task: Task) -> None:
+    """The log says so; another runtime's program is not executed."""
+    task.options = options(task, binary_name="/no/such/runc")
+    task.begin(task.options)
+    task.run()
+    assert f"container {task.id}: ignored: BinaryName /no/such/runc" in task.shim.log()

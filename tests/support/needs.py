@@ -1,8 +1,8 @@
 """What a test needs of the machine, and the rule that in CI nothing is skipped without a word.
 
 ``needs("root", "cgroup-v2")`` marks a test, ``pytestmark = needs(...)`` a file.  A need is one of ``NEEDS``,
-``kernel>=5.12``, ``program:NAME`` (on PATH), ``criu:FEATURE`` (of ``criu check``) or ``runtime:NAME`` (only for
-this runtime under test).
+``kernel>=5.12``, ``containerd>=2``, ``program:NAME`` (on PATH), ``criu:FEATURE`` (of ``criu check``) or
+``runtime:NAME`` (only for this runtime under test).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 from tests.support import busybox, cgroups
 from tests.support.runtime import runtime_command, runtime_name
 
-_WITH_NAME = ("kernel>=", "program:", "criu:", "runtime:")
+_WITH_NAME = ("kernel>=", "containerd>=", "program:", "criu:", "runtime:")
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
@@ -59,6 +59,15 @@ def _loop_device() -> bool:
 def _kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()))
+
+
+def _containerd() -> int:
+    """The major version of the containerd that is found; 0 if none is."""
+    try:
+        words = subprocess.run(["containerd", "--version"], capture_output=True, text=True, timeout=60).stdout.split()
+    except OSError:
+        return 0
+    return int(words[2].lstrip("v").split(".")[0])
 
 
 def _text(path: str) -> str:
@@ -118,6 +127,8 @@ def missing(name: str) -> str | None:
     if name.startswith("kernel>="):
         major, minor = name.removeprefix("kernel>=").split(".")
         met = _kernel() >= (int(major), int(minor))
+    elif name.startswith("containerd>="):
+        met = _containerd() >= int(name.removeprefix("containerd>="))
     elif name.startswith("program:"):
         met = shutil.which(name.removeprefix("program:")) is not None
     elif name.startswith("criu:"):

@@ -63,6 +63,7 @@ def test_options_of_runc() -> None:
     found = options.decode(
         packed("containerd.runc.v1.Options", systemd_cgroup=True, io_uid=7, binary_name="x", root="/r")
     )
+    assert found.ignored == ("BinaryName x: this shim is the runtime itself",)
     assert (found.systemd_cgroup, found.io_uid, found.root, found.no_new_keyring) == (True, 7, "/r", False)
 
 
@@ -73,11 +74,20 @@ def test_options_of_another_runtime(tmp_path: Path) -> None:
     for fields in ({"config_body": table}, {"config_path": str(tmp_path / "options.toml")}):
         found = options.decode(packed("runtimeoptions.v1.Options", **fields))
         assert (found.systemd_cgroup, found.root, found.io_uid) == (True, "/r", 0)
+        assert found.ignored == ("IoUid = 'seven': a value of another type is wanted", "Colour = 'blue': no option")
+
+
+@pytest.mark.parametrize("key", ["criu_image_path", "TaskApiAddress", "TaskApiVersion"])
+def test_options_that_containerd_acts_upon(key: str) -> None:
+    """Are nothing to warn of."""
+    found = options.decode(packed("runtimeoptions.v1.Options", config_body=f'{key} = "x"'.encode()))
+    assert found.ignored == ()
 
 
 def test_options_that_are_unknown() -> None:
-    for given in (None, {"type_url": "example.org/Options", "value": b"\xff"}):
-        assert not vars(options.decode(given))
+    assert not vars(options.decode(None))
+    found = options.decode({"type_url": "example.org/Options", "value": b"\xff"})
+    assert vars(found) == {"ignored": ("options of the type example.org/Options",)}
 
 
 def test_options_that_are_no_message() -> None:
