@@ -1,4 +1,4 @@
-"""A containerd 2.x: the package of a newer Debian, fetched and verified by apt(8), unpacked and not installed."""
+"""containerd 2.x, and a Docker for it: packages of a newer Debian, verified by apt(8), unpacked and not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tools.debian_root import mirror
 from tools.side_by_side import Failure, Job
 
 SUITE = "forky"
-PACKAGE = "containerd"
+CONTAINERD = "containerd"
+PACKAGES = (CONTAINERD, "docker.io", "docker-cli")
 KEYRINGS = tuple(Path(f"/usr/share/keyrings/debian-archive-keyring.{end}") for end in ("gpg", "pgp"))
 """Debian's keys, with which the suite's lists must be signed."""
 OLDEST = 2
@@ -18,25 +19,24 @@ OLDEST = 2
 SHARED = ("Dir::Etc::SourceParts=/dev/null", "Acquire::Languages=none", "APT::Sandbox::User=root")
 
 
-def make(job: Job, target: Path) -> Path:
-    """Unpack the package in ``target`` unless that has been done; the directory of its programs.
+def make(job: Job, target: Path) -> str:
+    """Unpack the packages in ``target`` unless that has been done; the directories of their programs, as in PATH.
 
-    Raises Failure, which names the mirror, if it cannot be had, or if its programs do not run here.
+    Raises Failure, which names the mirror, if they cannot be had, or if containerd does not run here.
     """
     complete = target.with_name(f"{target.name}.complete")
-    programs = target / "usr/bin"
     if not complete.exists():
         shutil.rmtree(target, ignore_errors=True)
         where = mirror()
         try:
-            package = _fetch(job, target / "apt", where)
-            job.run(["dpkg-deb", "-x", str(package), str(target)])
+            for package in _fetch(job, target / "apt", where):
+                job.run(["dpkg-deb", "-x", str(package), str(target)])
         except Failure as error:
-            raise Failure(f"{PACKAGE} of Debian's {SUITE} cannot be had from {where}: {error}") from None
+            raise Failure(f"packages of Debian's {SUITE} cannot be had from {where}: {error}") from None
         shutil.rmtree(target / "apt")
-        check_version(_answer([str(programs / PACKAGE), "--version"]))
+        check_version(_answer([str(target / "usr/bin" / CONTAINERD), "--version"]))
         complete.touch()
-    return programs
+    return f"{target}/usr/bin:{target}/usr/sbin"
 
 
 def check_version(text: str) -> None:
@@ -46,7 +46,7 @@ def check_version(text: str) -> None:
     major = version.partition(".")[0]
     if not major.isdigit() or int(major) < OLDEST:
         raise Failure(
-            f"{PACKAGE} of Debian's {SUITE} is no {OLDEST}.x that runs here: {text.strip() or 'it says nothing'}"
+            f"{CONTAINERD} of Debian's {SUITE} is no {OLDEST}.x that runs here: {text.strip() or 'it says nothing'}"
         )
 
 
@@ -70,17 +70,12 @@ def options(directory: Path, uri: str) -> list[str]:
     return [word for setting in settings for word in ("-o", setting)]
 
 
-def _fetch(job: Job, directory: Path, uri: str) -> Path:
-    """The package's file, which apt has compared with the signed list. It is left where the command runs."""
+def _fetch(job: Job, directory: Path, uri: str) -> list[Path]:
+    """The packages' files, which apt has compared with the signed list. They are left where the command runs."""
     chosen = options(directory, uri)
     job.run(["apt-get", "-q", *chosen, "update"])
-    job.run(
-        ["sh", "-ec", 'cd "$1"; shift; exec "$@"', "sh", str(directory), "apt-get", "-q", *chosen, "download", PACKAGE]
-    )
-    found = sorted(directory.glob(f"{PACKAGE}_*.deb"))
-    if not found:
-        raise Failure("apt-get download has left no package")
-    return found[0]
+    job.run(["env", "-C", str(directory), "apt-get", "-q", *chosen, "download", *PACKAGES])
+    return sorted(directory.glob("*.deb"))
 
 
 def _answer(words: list[str]) -> str:

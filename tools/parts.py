@@ -37,7 +37,10 @@ SECOND_TRIES = 3
 """Up to so many failed tests of a part are run once more; the report names those that pass then."""
 TESTS_FAILED = "exit status 1"
 """What pytest ends with when tests have failed and nothing else is wrong."""
-OF_CONTAINERD = ("shim_alone", "containerd", "containerd_exec", "shim_survival", "cri")
+OF_CONTAINERD = (
+    *("shim_alone", "shim_start", "shim_rootfs", "shim_checkpoint", "shim_survival"),
+    *("containerd", "containerd_exec", "cri", "docker_life"),
+)
 """The files of tests/clients that run again with containerd 2.x and our shim."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
@@ -90,9 +93,13 @@ class Parts:
         return [self._pytest(job, "clients", "tests/clients", 1500, self._installed(job))]
 
     def containerd2(self, job: Job) -> list[Result]:
-        """containerd 2.x, of a newer Debian, with the shim of our own."""
+        """containerd 2.x and Docker of a newer Debian, with the shim of our own."""
         programs = newer_containerd.make(job, CACHE / "containerd-2")
-        environment = {**self._installed(job), "PATH": f"{programs}:{os.environ['PATH']}"}
+        environment = {
+            **self._installed(job),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "GOSUDACON_TEST_PROGRAMS": programs,
+        }
         files = [f"tests/clients/test_{name}.py" for name in OF_CONTAINERD]
         return [self._pytest(job, "containerd2", files, 600, environment, options=["-k", "not runc"])]
 

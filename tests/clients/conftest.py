@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.clients.daemon import Completed, Containerd, Template, checked, own_shim, wrapper
-from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
+from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd, shim_json
 from tests.clients.image import write_image
 from tests.clients.output import collect, patient
 from tests.clients.podman import Podman
@@ -116,12 +116,20 @@ def detached(ctr: Containerd) -> Callable[..., str]:
     return call
 
 
-@pytest.fixture(scope="module")
-def dockerd(shims: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Dockerd]:
+@pytest.fixture(scope="module", params=["runc", "shim"])
+def dockerd(
+    request: pytest.FixtureRequest, shims: None, session_scratch: Path, busybox_rootfs: Path, token: str
+) -> Iterator[Dockerd]:
     """A private dockerd, configured as docs/integration.md says, whose default runtime is the one under test.
 
-    Of one module: no two may run at a time, since one that wants no bridge deletes the other's.
+    It runs again with our shim. Of one module: no two may run at a time, since one that wants no bridge deletes the
+    other's.
     """
+    if request.param == "shim":
+        settings, shim = shim_json(), own_shim(runtime_command())
+        with running_dockerd(session_scratch / "dks", token, busybox_rootfs, settings, shim=shim) as daemon:
+            yield daemon
+        return
     settings = daemon_json("default", wrapper(runtime_command(), session_scratch / "docker-runtime"))
     with running_dockerd(session_scratch / "dkr", token, busybox_rootfs, settings) as daemon:
         yield daemon

@@ -33,6 +33,8 @@ address = "{base}/t"
 """
 OWN_STATES = Path("/run/containerd/gosudacon")
 """Where our shim keeps the states of containers, below a name for each containerd."""
+SHIMS = (b"containerd-shim-runc-v2", b"containerd-shim-gosudacon-v1")
+"""How the names end that shims have in ps."""
 CRI = "io.containerd.grpc.v1.cri"
 """The plugin that is Kubernetes' Container Runtime Interface."""
 
@@ -45,6 +47,11 @@ def own_shim(command: Sequence[str]) -> Path:
     if len(command) != 1 or not shim.exists():
         pytest.skip("needs the installed shim")
     return shim
+
+
+def own_states(socket: Path) -> Path:
+    """Where our shim keeps the states of the containerd that listens there; below it, one directory per namespace."""
+    return OWN_STATES / hashlib.sha256(str(socket).encode()).hexdigest()[:16]
 
 
 class Template:
@@ -164,7 +171,7 @@ class Containerd:
     def states(self) -> Path:
         """The directory in which the runtime under test keeps the containers of this namespace."""
         if self._own_root:
-            return OWN_STATES / hashlib.sha256(f"{self.base}/s".encode()).hexdigest()[:16] / self.namespace
+            return own_states(self.base / "s") / self.namespace
         return self.runtime_root / self.namespace
 
     def words(self, *arguments: str | Path) -> list[str]:
@@ -205,7 +212,7 @@ class Containerd:
                 words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith((b"containerd-shim-runc-v2", b"containerd-shim-gosudacon-v1")):
+            if words[0].endswith(SHIMS):
                 found.add(process)
         pids = {process.pid for process in found}
         return {process for process in found if parent(process.pid) not in pids}

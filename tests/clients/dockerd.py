@@ -14,15 +14,19 @@ from typing import Any
 
 import pytest
 
-from tests.clients.daemon import Completed, checked
+from tests.clients.daemon import SHIMS, Completed, Template, checked, own_states
 from tests.support import namespaces
 from tests.support.leftovers import Watch
 from tests.support.processes import Process, descendants, end
 from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually, seconds
 
-PROGRAM = shutil.which("docker", path="/usr/bin:/bin:/usr/local/bin") or "docker"
+_NEWER = os.environ.get("GOSUDACON_TEST_PROGRAMS", "/usr/sbin")
+"""Directories of programs that come before the machine's, as in PATH."""
+PROGRAM = shutil.which("docker", path=f"{_NEWER}:/usr/bin:/bin:/usr/local/bin") or "docker"
 """The client: Debian's, if it is there."""
+SHIMS_SINCE = 24
+"""The version from which on Docker takes shims by daemon.json."""
 IMAGE = "busybox"
 INSTALLED = "/usr/local/bin/gosudacon"
 """The runtime's path in docs/integration.md."""
@@ -31,10 +35,15 @@ INSTALLED = "/usr/local/bin/gosudacon"
 class Dockerd:
     """The daemon; ``settings`` is the content of its daemon.json.
 
-    Cgroups of containers are children of ``parent``.
+    Cgroups of containers are children of ``parent``. ``shim``: the shim of our own, if the settings name it.
     """
 
-    def __init__(self, base: Path, parent: str, settings: dict[str, Any], *options: str) -> None:
+    def __init__(
+        self, base: Path, parent: str, settings: dict[str, Any], *options: str, shim: Path | None = None
+    ) -> None:
+        self._shim = shim
+        if shim is not None:
+            Template.begin(shim)
         self.base = base
         self.parent = parent
         self.log = base / "log"
@@ -45,7 +54,9 @@ class Dockerd:
         words = ["--config-file", base / "daemon.json", "--data-root", base / "data", "--exec-root", base / "exec"]
         words += ["--pidfile", base / "pid", "--host", f"unix://{base}/s", "--cgroup-parent", parent]
         words += ["--iptables=false", "--ip6tables=false", *options]
-        path = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
+        path = f"{_NEWER}:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
+        if shim is not None:
+            path = f"{shim.parent}:{path}"
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["dockerd", *map(str, words)],
@@ -70,7 +81,9 @@ class Dockerd:
 
     @property
     def states(self) -> Path:
-        """The directory in which the runtime keeps the containers; dockerd chooses its name."""
+        """The directory in which the runtime keeps the containers; dockerd chooses its name, but not for our shim."""
+        if self._shim is not None:
+            return own_states(self.base / "exec/containerd/containerd.sock") / "moby"
         return self._namespace("exec/runtime-runc")
 
     @property
@@ -170,7 +183,7 @@ class Dockerd:
                 words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"containerd-shim-runc-v2") and wanted in words:
+            if words[0].endswith(SHIMS) and wanted in words:
                 return process
         raise AssertionError(f"{name} has no shim")
 
@@ -194,13 +207,27 @@ def daemon_json(kind: str, runtime: Path) -> dict[str, Any]:
     return settings
 
 
+def shim_json() -> dict[str, Any]:
+    """The daemon.json of docs/shim.md, with our shim for all containers. Skips the test where Docker is too old."""
+    version = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    if int(version.split(".")[0]) < SHIMS_SINCE:
+        pytest.skip(f"needs docker>={SHIMS_SINCE}")
+    text = (CHECKOUT / "docs/shim.md").read_text()
+    (block,) = re.findall(r"^    (\{ \"runtimes\".*\})$", text, re.MULTILINE)
+    settings: dict[str, Any] = json.loads(block)
+    (name,) = settings["runtimes"]
+    return {**settings, "default-runtime": name}
+
+
 @contextmanager
-def running_dockerd(base: Path, token: str, rootfs: Path, settings: dict[str, Any], *options: str) -> Iterator[Dockerd]:
+def running_dockerd(
+    base: Path, token: str, rootfs: Path, settings: dict[str, Any], *options: str, shim: Path | None = None
+) -> Iterator[Dockerd]:
     """A dockerd with ``IMAGE``, made of ``rootfs``; skips the test where there is none."""
     for program in ("dockerd", PROGRAM):
-        if shutil.which(program, path=f"/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
+        if shutil.which(program, path=f"{_NEWER}:/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
             pytest.skip(f"needs program:{program}")
-    daemon = Dockerd(base, f"/gosudacon-test/{token}", settings, *options)
+    daemon = Dockerd(base, f"/gosudacon-test/{token}", settings, *options, shim=shim)
     try:
         archive = subprocess.run(["tar", "-C", rootfs, "-c", "."], capture_output=True, check=True)
         subprocess.run(

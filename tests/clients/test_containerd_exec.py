@@ -108,7 +108,11 @@ def test_detached(task: Task) -> None:
     task(["sleep", "1001"], "--detach")
     (pid,) = set(task.pids()) - set(before)
     shim = {each.pid for each in task.ctr.shims()}
-    assert int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) in shim
+
+    def parent() -> int:  # at first one that made it, whose end is awaited by nobody
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    eventually(lambda: parent() in shim, 10, "its shim to be its parent")
     os.kill(pid, 9)
     eventually(lambda: not Path(f"/proc/{pid}").exists(), 10, "the shim to reap it")
 
