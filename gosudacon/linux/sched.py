@@ -7,6 +7,8 @@ from gosudacon.linux import abi
 
 _sched_setattr = abi.syscall("sched_setattr", abi.INT, abi.BUFFER, abi.UINT)
 _sched_setaffinity = abi.syscall("sched_setaffinity", abi.INT, abi.SIZE, abi.BUFFER)
+IOPRIO_SHIFT = 13  # of the class in a number of ioprio_set(2)
+_PR_SCHED_CORE, _CREATE, _PROCESS = 62, 1, 1  # PR_SCHED_CORE_CREATE for PIDTYPE_TGID
 _ioprio_set = abi.syscall("ioprio_set", abi.INT, abi.INT, abi.INT)
 _personality = abi.syscall("personality", abi.ULONG)
 _set_mempolicy = abi.syscall("set_mempolicy", abi.INT, abi.BUFFER, abi.ULONG)
@@ -104,7 +106,17 @@ def allow_all_cpus() -> None:
 
 def ioprio_set(io_class: int, priority: int) -> None:
     """Set the calling thread's I/O class and priority, 0 to 7 (ioprio_set(2))."""
-    _ioprio_set(1, 0, io_class << 13 | priority)
+    _ioprio_set(1, 0, io_class << IOPRIO_SHIFT | priority)
+
+
+def ioprio_of(pid: int) -> int:
+    """The I/O class and priority of a process, as one number (ioprio_get(2)); 0: this one."""
+    return abi.syscall("ioprio_get", abi.INT, abi.INT)(1, pid)
+
+
+def share_cores_with_nobody() -> None:
+    """Give this process, and what it forks from now on, a core scheduling cookie of its own (prctl(2), Linux 5.14)."""
+    abi.syscall("prctl", abi.INT, abi.ULONG, abi.ULONG, abi.ULONG, abi.ULONG)(_PR_SCHED_CORE, _CREATE, 0, _PROCESS, 0)
 
 
 def personality(domain: int) -> None:

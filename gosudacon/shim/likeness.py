@@ -38,7 +38,7 @@ def facts(pid: int | str = "self") -> tuple[object, ...]:
 
 
 def take_on(pid: int) -> None:
-    """Be in the cgroups of the process, with its limits, niceness and processors. Raises OSError."""
+    """Be in the cgroups of the process, with its limits, niceness, scheduling and processors. Raises OSError."""
     _enter_cgroups(_read(f"/proc/{pid}/cgroup"))
     for number in sched.RLIMITS.values():
         limits = sched.limits_of(pid, number)
@@ -47,6 +47,12 @@ def take_on(pid: int) -> None:
     nice = int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[_NICE - 2])
     if nice != posix.getpriority(_PRIO_PROCESS, 0):
         posix.setpriority(_PRIO_PROCESS, 0, nice)
+    policy = posix.sched_getscheduler(pid)
+    if policy != posix.sched_getscheduler(0):
+        posix.sched_setscheduler(0, policy, posix.sched_getparam(pid))
+    priority = sched.ioprio_of(pid)  # follows the niceness where none was chosen, and is the same then
+    if priority != sched.ioprio_of(0):
+        sched.ioprio_set(priority >> sched.IOPRIO_SHIFT, priority & ((1 << sched.IOPRIO_SHIFT) - 1))
     cpus = posix.sched_getaffinity(pid)
     if cpus != posix.sched_getaffinity(0):
         posix.sched_setaffinity(0, cpus)

@@ -12,7 +12,7 @@ import _socket
 
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error, reason
-from gosudacon.linux import memory, process
+from gosudacon.linux import memory, process, sched
 from gosudacon.shim import arguments, likeness, options
 from gosudacon.shim.arguments import NAME
 from gosudacon.shim.place import Place, group_of
@@ -134,6 +134,8 @@ def _settle(request: Request, given: Arguments, bundle: str) -> None:
     for fd in {null, log} - {0, 1, 2}:
         posix.close(fd)
     process.set_child_subreaper()
+    if request.environment.get(b"SCHED_CORE") == b"1":  # containerd's option sched_core
+        sched.share_cores_with_nobody()
     _set_oom_score(request.pid)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)

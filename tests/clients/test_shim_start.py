@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +16,17 @@ import pytest
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from gosudacon import __version__
+from gosudacon.linux import sched
 from tests.clients.daemon import Template, own_shim
 from tests.clients.test_shim_alone import Task, events, prepared
 from tests.clients.ttrpc_client import Events, any_of
 from tests.conftest import PARENT
-from tests.support import cgroups
+from tests.support import cgroups, processes
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
 from tests.support.runtime import runtime_command
-from tests.support.timing import seconds
+from tests.support.timing import eventually, seconds
 
 __all__ = ["events"]  # a fixture
 
@@ -135,6 +139,7 @@ def test_a_cgroup_for_the_shim(task: Task, token: str) -> None:
     assert name not in Path(f"/proc/{init}/cgroup").read_text()
     task.end()
     for directory in made:
+        eventually(lambda directory=directory: not (directory / "cgroup.procs").read_text(), 20, "the shim's end")  # type: ignore[misc]
         directory.rmdir()
 
 
@@ -149,3 +154,190 @@ def test_options_that_are_ignored(task: Task) -> None:
     task.begin(task.options)
     task.run()
     assert f"container {task.id}: ignored: BinaryName /no/such/runc" in task.shim.log()
+
+
+# What a shim is, though it is a fork of the template: what a process would be that containerd has executed.
+
+
+def shim_of(task: Task, *wrapper: str) -> Path:
+    """The directory in /proc of the shim of a call with this program before it."""
+    task.shim.wrapper = list(wrapper)
+    task.begin(task.options)
+    return Path(f"/proc/{task.client.call('Connect', id=task.id).shim_pid}")
+
+
+def field(place: Path, name: str) -> str:
+    """A line of /proc/PID/status."""
+    lines = (place / "status").read_text().splitlines()
+    return next(line for line in lines if line.startswith(f"{name}:")).split(":", 1)[1].strip()
+
+
+def test_its_arguments_and_its_name(task: Task, token: str) -> None:
+    """As ps shows them: those of containerd's own shim, by which people and scripts find one."""
+    place = shim_of(task)
+    words = (place / "cmdline").read_text().rstrip("\0").split("\0")
+    assert words[0].endswith("containerd-shim-gosudacon-v1")
+    assert words[1:] == ["-namespace", token, "-id", task.id, "-address", f"{task.events.path}.grpc"]
+    assert (place / "comm").read_text() == "containerd-shim\n"
+
+
+def test_its_environment(task: Task) -> None:
+    """The caller's, but for what was meant for the service that containerd is."""
+    task.shim.add_environment(COLOUR="blue green", NOTIFY_SOCKET="/none", LISTEN_FDS="1", LISTEN_PID="1")
+    shim_of(task)
+    hook = task.bundle.path / "environment"
+    command = ["sh", "-c", f"cat /proc/$PPID/environ /proc/self/environ >{hook}; cat >/dev/null"]
+    task.bundle.set("hooks", {"createRuntime": [{"path": "/bin/sh", "args": command, "env": ["OWN=1"]}]})
+    task.run()
+    seen = hook.read_bytes()
+    assert b"NOTIFY_SOCKET" not in seen and b"LISTEN_FDS" not in seen
+
+
+def test_its_place(task: Task) -> None:
+    """The bundle, as containerd's shim has it; a session of its own; no stream of the caller's, and no descriptor."""
+    place = shim_of(task)
+    assert (place / "cwd").readlink() == task.bundle.path
+    assert os.getsid(int(place.name)) == int(place.name)
+    links = {int(path.name): str(path.readlink()) for path in (place / "fd").iterdir()}
+    assert [links[number] for number in range(3)] == ["/dev/null", "/dev/null", str(task.bundle.path / "log")]
+    others = {link for number, link in links.items() if number > 2}
+    assert all(link.startswith(("socket:", "anon_inode:")) for link in others), others
+
+
+def test_its_signals(task: Task) -> None:
+    """None is blocked but the one that it reads; a hang-up does not end it."""
+    place = shim_of(task)
+    assert int(field(place, "SigBlk"), 16) == 1 << (signal.SIGCHLD - 1)
+    ignored = int(field(place, "SigIgn"), 16)
+    assert ignored & 1 << (signal.SIGHUP - 1) and not ignored & 1 << (signal.SIGTERM - 1)
+
+
+@pytest.mark.parametrize("score", [0, 500, 999])
+def test_its_oom_score(task: Task, score: int) -> None:
+    """One more than containerd's, here of this process, so that it goes first."""
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    if score < int(before):
+        pytest.skip("needs resource-capability")
+    own.write_text(str(score))
+    try:
+        place = shim_of(task)
+    finally:
+        own.write_text(before)
+    assert int((place / "oom_score_adj").read_text()) == score + 1
+
+
+def test_its_cgroups(task: Task, token: str) -> None:
+    """The caller's, in each hierarchy."""
+    name = f"/{PARENT}/{token}/containerd"
+    hierarchies = [each for each in cgroups.hierarchies() if "cpuset" not in each.controllers or each.version == 2]
+    made = [Path(f"{each.mountpoint}{name}") for each in hierarchies]
+    for directory in made:
+        directory.mkdir(parents=True)
+    script = "".join(f"echo $$ >{directory}/cgroup.procs; " for directory in made) + 'exec "$@"'
+    place = shim_of(task, "/bin/sh", "-c", script, "sh")
+    paths = [line.split(":", 2)[2] for line in (place / "cgroup").read_text().splitlines()]
+    assert paths.count(name) == len(made)
+    task.end()
+    for directory in made:
+        eventually(lambda directory=directory: not (directory / "cgroup.procs").read_text(), 20, "the shim's end")  # type: ignore[misc]
+        directory.rmdir()
+
+
+@needs("program:prlimit")
+def test_its_limits(task: Task) -> None:
+    place = shim_of(task, "prlimit", "--nofile=777:888", "--core=0:0")
+    limits = (place / "limits").read_text().splitlines()
+    found = {line[:26].strip(): line[26:].split()[:2] for line in limits}
+    assert found["Max open files"] == ["777", "888"] and found["Max core file size"] == ["0", "0"]
+
+
+@needs("program:nice", "program:taskset", "program:chrt", "program:ionice")
+def test_its_share_of_the_processors(task: Task) -> None:
+    """Niceness, scheduling policy, processors, and class of I/O."""
+    cpu = min(os.sched_getaffinity(0))
+    wrapper = ["nice", "-n", "5", "taskset", "-c", str(cpu), "chrt", "--batch", "0", "ionice", "-c", "3"]
+    pid = int(shim_of(task, *wrapper).name)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 5
+    assert os.sched_getaffinity(pid) == {cpu}
+    assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+    shown = subprocess.run(["ionice", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "idle"
+
+
+def alien(task: Task, *wrapper: str) -> Path:
+    """As `shim_of` for a caller whom the template cannot serve; the one that is made for it is ended."""
+    before = templates()
+    try:
+        return shim_of(task, *wrapper)
+    finally:
+        for pid in templates() - before:
+            os.kill(pid, signal.SIGKILL)
+            processes.wait(pid, 20)
+
+
+def templates() -> set[int]:
+    """The templates that this run has made."""
+    found = set()
+    for process in processes.descendants():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
+                found.add(process.pid)
+    return found
+
+
+@needs("program:unshare")
+@pytest.mark.parametrize("kind", ["uts", "ipc", "net"])
+def test_its_namespaces(task: Task, kind: str) -> None:
+    """The caller's, which the template's are not."""
+    place = alien(task, "unshare", f"--{kind}")
+    differing = [
+        name for name in ("uts", "ipc", "net", "mnt") if own_namespace(name) != (place / "ns" / name).readlink()
+    ]
+    assert differing == [kind]
+
+
+def own_namespace(kind: str) -> Path:
+    return Path(f"/proc/self/ns/{kind}").readlink()
+
+
+@needs("program:setpriv")
+@pytest.mark.parametrize(
+    ("words", "name"), [(["--bounding-set", "-sys_boot"], "CapBnd"), (["--groups", "7,8"], "Groups")]
+)
+def test_its_rights(task: Task, words: list[str], name: str) -> None:
+    """Capabilities and groups are the caller's."""
+    own = field(Path("/proc/self"), name)
+    place = alien(task, "setpriv", *words)
+    assert field(place, name) != own
+    assert name != "CapBnd" or not int(field(place, name), 16) & 1 << 22
+
+
+def test_cores_that_nobody_shares(task: Task) -> None:
+    """containerd's option ``sched_core``; where the kernel has no such thing, that is what it says."""
+    task.shim.add_environment(SCHED_CORE="1")
+    try:
+        place = shim_of(task)
+    except AssertionError as error:
+        assert "prctl" in str(error) and not has_core_scheduling()
+        return
+    assert has_core_scheduling()
+    assert place.exists()
+
+
+def has_core_scheduling() -> bool:
+    """Whether a child of this process can have a cookie."""
+    child = os.fork()
+    if child == 0:
+        try:
+            sched.share_cores_with_nobody()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return processes.wait(child) == 0
+
+
+@pytest.mark.parametrize("umask", ["022", "077"])
+def test_its_umask(task: Task, umask: str) -> None:
+    place = alien(task, "/bin/sh", "-c", f'umask {umask}; exec "$@"', "sh")
+    assert field(place, "Umask") == f"0{umask}"

@@ -250,11 +250,16 @@ class Shim:
         self.id = id
         self.address = ""
         self.version = 2  # of the task service, as the shim says
+        self.wrapper: list[str] = []  # a program that executes it
         self._words = [str(program), "-namespace", namespace, "-address", f"{events.path}.grpc"]
         self._words += ["-publish-binary", "/bin/false", "-id", id]
         self._environment = {**os.environ, "TTRPC_ADDRESS": str(events.path), "MAX_SHIM_VERSION": "2"}
         os.mkfifo(bundle / "log", 0o700)
         self._log = os.open(bundle / "log", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def add_environment(self, **variables: str) -> None:
+        """Have it called with these variables, too."""
+        self._environment.update(variables)
 
     def forget_environment(self) -> None:
         """Say nothing in the environment, as containerd 2.3 says all on standard input."""
@@ -265,7 +270,7 @@ class Shim:
         """Have it start; its address. It must leave nobody with the other end of its output."""
         data = b"" if options is None else options.SerializeToString()
         result = subprocess.run(
-            [*self._words, "start"],
+            [*self.wrapper, *self._words, "start"],
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

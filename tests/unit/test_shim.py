@@ -16,7 +16,7 @@ import pytest
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import loop
-from gosudacon.shim import arguments, idmapped, options, place, rootfs, stdio
+from gosudacon.shim import arguments, idmapped, likeness, options, place, rootfs, stdio
 from gosudacon.shim.loop import READ, Loop
 from gosudacon.shim.reaper import Reaper
 from gosudacon.shim.worker import Failed, Reporter, Worker
@@ -120,6 +120,20 @@ def test_the_group(tmp_path: Path, config: str, group: str) -> None:
 
 def test_no_configuration_no_group(tmp_path: Path) -> None:
     assert place.group_of(str(tmp_path), "web") == "web"
+
+
+@pytest.mark.parametrize("name", ["status", "attr/current", "loginuid"])
+def test_a_caller_who_differs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """In user, rights, security label or login: a template does not serve such a one."""
+    own = likeness.facts()
+    assert likeness.facts(os.getpid()) == own
+    read = likeness._read
+
+    def other(path: str) -> bytes:
+        return b"Uid:\t7\n" if path.endswith(f"/{name}") else read(path)
+
+    monkeypatch.setattr(likeness, "_read", other)
+    assert likeness.facts() != own
 
 
 def test_options_of_a_mount() -> None:
