@@ -70,6 +70,7 @@ enum {
     ANSWER_MAX = 1 << 16,
     R_OK_ = 4,
     O_CLOEXEC_ = 02000000,
+    O_NONBLOCK_ = 04000,
     O_PATH_ = 010000000,
     STATX_SIZE_MTIME_ = 0x240,
     FILE_MAX = 1 << 16, /* more than loader and recover have */
@@ -80,6 +81,7 @@ enum {
     MOUNT_ATTR_NOSUID_ = 0x2,
     MOUNT_ATTR_NODEV_ = 0x4,
     ENOENT_ = 2,
+    ECONNREFUSED_ = 111,
     ENOEXEC_ = 8,
     EACCES_ = 13,
     EBADMSG_ = 74,
@@ -389,21 +391,23 @@ struct rights {
     int32_t level, kind, directory, input;
 };
 
-/* A connection to the template; below zero if there is none. */
-static long connect_template(void)
+/* A connection to who listens at a path; below zero if nobody does. Flags are those of the socket. */
+static long connect_to(const char *path, size_t size, int32_t flags)
 {
     struct address address = {AF_UNIX_, ""};
-    size_t size = length_of((const char *)template.path);
-    long fd;
+    long fd, error;
 
     if (!size || size >= sizeof address.path)
-        return -1;
+        return -ENOENT_;
     for (size_t i = 0; i < size; i++)
-        address.path[i] = template.path[i];
-    fd = call(SYS_socket, AF_UNIX_, SOCK_STREAM_ | O_CLOEXEC_, 0, 0, 0);
-    if (fd >= 0 && call(SYS_connect, fd, (long)&address, sizeof address, 0, 0) < 0) {
+        address.path[i] = path[i];
+    fd = call(SYS_socket, AF_UNIX_, SOCK_STREAM_ | O_CLOEXEC_ | flags, 0, 0, 0);
+    if (fd < 0)
+        return fd;
+    error = call(SYS_connect, fd, (long)&address, sizeof address, 0, 0);
+    if (error < 0) {
         call(SYS_close, fd, 0, 0, 0, 0);
-        return -1;
+        return error;
     }
     return fd;
 }
@@ -434,7 +438,7 @@ static void start_by_template(long argc, char **argv, char **envp)
 {
     static char answer[ANSWER_MAX];
     size_t size = 0;
-    long got = 0, fd = connect_template();
+    long got = 0, fd = connect_to((const char *)template.path, length_of((const char *)template.path), 0);
 
     if (fd < 0)
         return;
@@ -458,6 +462,26 @@ static size_t put_number(char *to, uint64_t value)
     return size;
 }
 
+/* Whether the shim that the bundle names was killed: its socket is there, and nobody listens. */
+static int has_dead_shim(void)
+{
+    static const char scheme[] = "unix://";
+    char text[sizeof scheme + sizeof((struct address *)0)->path];
+    long fd = call(SYS_openat, AT_FDCWD_, (long)"address", O_CLOEXEC_, 0, 0);
+    long size, connection;
+
+    if (fd < 0)
+        return 0;
+    size = call(SYS_read, fd, (long)text, sizeof text, 0, 0);
+    call(SYS_close, fd, 0, 0, 0, 0);
+    if (size < (long)sizeof scheme)
+        return 0;
+    connection = connect_to(text + sizeof scheme - 1, (size_t)size - (sizeof scheme - 1), O_NONBLOCK_);
+    if (connection >= 0)
+        call(SYS_close, connection, 0, 0, 0, 0);
+    return connection == -ECONNREFUSED_;
+}
+
 /* Answer that the container is deleted, if that is so already. Returns if Python has to look, or to do it. */
 static void delete_nothing(void)
 {
@@ -474,6 +498,8 @@ static void delete_nothing(void)
     error = call(SYS_statx, AT_FDCWD_, (long)"rootfs", AT_SYMLINK_NOFOLLOW_, STATX_SIZE_MTIME_, (long)&found);
     if (error < 0 ? error != -ENOENT_
                   : !(found.attributes_mask & STATX_ATTR_MOUNT_ROOT_) || found.attributes & STATX_ATTR_MOUNT_ROOT_)
+        return;
+    if (has_dead_shim())
         return;
     if (call(SYS_clock_gettime, CLOCK_REALTIME_, (long)now, 0, 0, 0) < 0)
         return;

@@ -47,9 +47,9 @@ def listed(path: str) -> Message | None:
     return _ask(path, "List", {})
 
 
-def answers(path: str) -> bool:
-    """Whether a process listens there."""
-    connection = _connect(path)
+def answers(path: str, patience: float = _PATIENCE) -> bool:
+    """Whether a process listens there. Raises TimeoutError if it accepts nobody."""
+    connection = _connect(path, patience)
     if connection is None:
         return False
     connection.close()

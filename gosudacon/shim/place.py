@@ -16,6 +16,7 @@ _GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
 BACKLOG = 4096  # clients that wait to be accepted: more than the kernel allows by default is not to be had (listen(2))
 _LARGEST = 16 << 20
 _TRIES = 20
+_PATIENCE = 0.5  # seconds for a shim to accept a connection when its socket is to be removed
 
 
 class Place:
@@ -64,34 +65,42 @@ class Place:
         remove_empty(self.root(""))
 
     def _take(self) -> bool:
-        """Listen there, in one step: whoever sees the socket can connect to it while its process lives."""
-        draft = f"{self.path}.{posix.getpid()}"
-        self.listener = listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        before = posix.umask(0o177)
-        try:
-            listener.bind(draft)
-        finally:
-            posix.umask(before)
-        try:
-            listener.listen(BACKLOG)
-            posix.link(draft, self.path)
-            return True
-        except FileExistsError:
-            listener.close()
-            self._clear()
-            return False
-        finally:
-            posix.unlink(draft)
+        """Listen there, unless somebody does. Killed at any moment this leaves nothing that is in others' way."""
+        with _Lock(self.directory):
+            if dialogue.answers(self.path):
+                return False
+            self.release()
+            self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            before = posix.umask(0o177)
+            try:
+                self.listener.bind(self.path)
+            finally:
+                posix.umask(before)
+            self.listener.listen(BACKLOG)
+        return True
 
-    def _clear(self) -> None:
-        """Remove a socket whose process is gone."""
-        directory = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)  # of two that find it so, the second must not remove the first's
-            if not dialogue.answers(self.path):
-                self.release()
-        finally:
-            posix.close(directory)
+
+class _Lock:
+    """Who changes what is in a directory of sockets, one at a time."""
+
+    def __init__(self, directory: str) -> None:
+        self._fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._fd)
+
+
+def clear(path: str) -> None:
+    """Remove the socket of a shim that was killed; one that lives keeps its own. Raises OSError."""
+    try:
+        with _Lock(posix.path.dirname(path)):
+            if not dialogue.answers(path, _PATIENCE):
+                posix.unlink(path)
+    except (FileNotFoundError, TimeoutError):  # a shim that was about to end has; one is there, and hangs
+        return
 
 
 def group_of(bundle: str, id: str) -> str:

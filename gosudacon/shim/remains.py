@@ -7,8 +7,7 @@ import time
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.container import delete, query
-from gosudacon.shim import dialogue, rootfs
-from gosudacon.shim.place import remove_empty
+from gosudacon.shim import dialogue, place, rootfs
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import protobuf
 
@@ -38,22 +37,32 @@ def remove(given: Arguments) -> bytes:
         root, _, id = posix.readlink(f"{bundle}/{STATE}").rpartition("/")
     except FileNotFoundError:  # it never came to a container
         id = ""
-    _end_work(bundle, given.id)
+    socket = _socket_of(bundle)
+    _end_work(socket, given.id)
     if id:
         pid = _pid(root, id)
         delete.delete(root, id, force=True)
-        remove_empty(root)
+        place.remove_empty(root)
     rootfs.unmount(f"{bundle}/rootfs")
+    if socket:
+        place.clear(socket)
     answer = {"pid": pid, "exit_status": _KILLED, "exited_at": wire.timestamp(time.time_ns())}
     return protobuf.encode(wire.DELETE_RESPONSE, answer)
 
 
-def _end_work(bundle: str, id: str) -> None:
-    """Have the shim, if it lives, end what it does to the container: a hook may hang, and hold the state's lock."""
+def _socket_of(bundle: str) -> str:
+    """The path of the shim's socket; empty where the bundle does not say it."""
     try:
         with open(f"{bundle}/address", "rb", buffering=0) as file:
-            address = posix.fsdecode(file.read(_LONGEST) or b"")
-        dialogue.abandon(address.removeprefix("unix://"), id)
+            return posix.fsdecode(file.read(_LONGEST) or b"").removeprefix("unix://")
+    except FileNotFoundError:
+        return ""
+
+
+def _end_work(socket: str, id: str) -> None:
+    """Have the shim, if it lives, end what it does to the container: a hook may hang, and hold the state's lock."""
+    try:
+        dialogue.abandon(socket, id)
     except (Error, OSError):  # none is there, or none that answers
         return
 
