@@ -190,6 +190,9 @@ class Tasks:
             reply.fail(ttrpc.UNKNOWN, f"OCI runtime create failed: {outcome}")
 
         def done(outcome: Note | Failed) -> None:
+            if container.unwanted and not isinstance(outcome, Failed):  # it was too late for the worker to give up
+                outcome = Failed(GIVEN_UP)
+                outcome.killed = True
             if isinstance(outcome, Failed) and outcome.killed:
                 container.queue(partial(jobs.clean, container), lambda _: failed(outcome))
             elif isinstance(outcome, Failed):
@@ -338,7 +341,7 @@ class Tasks:
         except ProcessLookupError:
             raise Refused(ttrpc.NOT_FOUND, "process already finished") from None
         if signal == _signal.SIGKILL and container.init.status == wire.PAUSED:
-            processes.thaw(container.cgroups)
+            _thaw(container)
         reply.send({})
 
     def pause(self, request: Message, reply: Reply) -> None:
@@ -347,6 +350,8 @@ class Tasks:
         container.init.status = wire.PAUSING
 
         def done(outcome: Note | Failed) -> None:
+            if isinstance(outcome, Failed) and outcome.killed:
+                _thaw(container)  # it may have frozen some
             if container.init.status == wire.PAUSING:
                 container.init.status = wire.RUNNING if isinstance(outcome, Failed) else wire.PAUSED
             if not isinstance(outcome, Failed):
@@ -360,9 +365,10 @@ class Tasks:
         self._expect(container, "resume", wire.PAUSED)
 
         def done(outcome: Note | Failed) -> None:
+            thawed = not isinstance(outcome, Failed) or not _is_frozen(container)
+            if thawed and container.init.status == wire.PAUSED:
+                container.init.status = wire.RUNNING
             if not isinstance(outcome, Failed):
-                if container.init.status == wire.PAUSED:
-                    container.init.status = wire.RUNNING
                 self._shim.publish("TaskResumed", container_id=container.id)
             _answer(outcome, reply, "OCI runtime resume failed: ")
 
@@ -474,6 +480,20 @@ def _exit_of(process: Process) -> Message:
     if process.exited_at:
         message["exited_at"] = wire.timestamp(process.exited_at)
     return message
+
+
+def _is_frozen(container: Container) -> bool:
+    try:
+        return processes.frozen(container.cgroups)
+    except (Error, OSError):  # it has no freezer any more
+        return False
+
+
+def _thaw(container: Container) -> None:
+    try:
+        processes.thaw(container.cgroups)
+    except (Error, OSError):  # it is gone
+        return
 
 
 def _answer(outcome: Note | Failed, reply: Reply, prefix: str) -> None:

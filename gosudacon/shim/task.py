@@ -316,6 +316,11 @@ class Container:
             self._ran_out_of_memory = True
             self.shim.publish("TaskOOM", container_id=self.id)
 
+    @property
+    def unwanted(self) -> bool:
+        """Whether somebody waits for it not to be there."""
+        return bool(self._giving_up)
+
     def when_given_up(self, call: Callable[[], None]) -> None:
         """Call it once it is clear that the container, which is being made, will not be there."""
         self._giving_up.append(call)
