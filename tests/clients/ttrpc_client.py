@@ -213,7 +213,10 @@ class Events:
                         selector.register(connection, selectors.EVENT_READ)
                         continue
                     connection = key.fileobj  # type: ignore[assignment]
-                    data = connection.recv(1 << 16)
+                    try:
+                        data = connection.recv(1 << 16)
+                    except ConnectionResetError:  # the shim was killed
+                        data = b""
                     if data:
                         buffers[connection] = self._take(connection, buffers[connection] + data)
                     else:
