@@ -14,6 +14,15 @@ from typing import Any
 
 import pytest
 
+from gosudacon.testing.plugin import (
+    oci_container,
+    oci_faults,
+    oci_host,
+    oci_lasting,
+    oci_plan,
+    oci_root,
+    oci_spec,
+)
 from tests.support import busybox, cgroups, namespaces, processes
 from tests.support.bundle import Bundle, default_config
 from tests.support.console import ConsoleSocket
@@ -21,6 +30,8 @@ from tests.support.leftovers import Watch
 from tests.support.needs import AllowedSkips, missing
 from tests.support.runtime import CHECKOUT, Runtime, runtime_command
 from tests.support.timing import seconds
+
+__all__ = ["oci_container", "oci_faults", "oci_host", "oci_lasting", "oci_plan", "oci_root", "oci_spec"]
 
 HERE = Path(__file__).parent
 KERNEL_FOLDERS = ("kernel", "security", "clients")

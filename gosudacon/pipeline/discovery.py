@@ -20,7 +20,7 @@ from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 ENTRY_POINTS = "gosudacon"
@@ -30,16 +30,14 @@ _KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plug
 _TRACE = {"directory": str, "format": str, "keep": int}
 _TRACE_FORMATS = ("json", "jsonl", "svg", "html")
 _TABLES = ("stage", "plugin")
-_CALLED_DIRECTLY = (
-    *(
-        "gosudacon_gather_facts",
-        "gosudacon_edit_spec",
-        "gosudacon_amend_plan",
-        "gosudacon_step_started",
-        "gosudacon_step_finished",
-    ),
-    "gosudacon_container_exited",
+_IN_CREATE = (
+    "gosudacon_gather_facts",
+    "gosudacon_edit_spec",
+    "gosudacon_amend_plan",
+    "gosudacon_step_started",
+    "gosudacon_step_finished",
 )
+_CALLED_DIRECTLY = (*_IN_CREATE, "gosudacon_container_exited")
 
 
 def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> tuple[dict[str, object], list[str]]:
@@ -48,8 +46,15 @@ def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> t
     Built-in stages are always registered; other plugins only when ``plugins`` names them: a shipped one, or
     an entry point of the group ``gosudacon``. Those named in ``shipped`` ship with us. Raises `Error`.
     """
-    settings = _read(config_path, required)
+    settings = read(config_path, required)
     settings["plugins"] = [*settings["plugins"], *(name for name in shipped if name not in settings["plugins"])]
+    return assembled(settings, config_path)
+
+
+def assembled(
+    settings: dict[str, Any], config_path: str, modules: Mapping[str, ModuleType] | None = None
+) -> tuple[dict[str, object], list[str]]:
+    """`discover` for settings that have been read; plugins are taken from ``modules`` (name -> module) first."""
     manager = pluggy.PluginManager("gosudacon")
     manager.add_hookspecs(hookspecs)
     files: list[str] = []
@@ -58,7 +63,7 @@ def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> t
     for info in pkgutil.iter_modules(places):
         _register(manager, info.name.replace("_", "-"), importlib.import_module(f"{_BUILT_IN}.{info.name}"))
     for name in settings["plugins"]:
-        _register(manager, name, _plugin(name, files))
+        _register(manager, name, (modules or {}).get(name) or _plugin(name, files))
     hooks = _hooks(manager)
     stages, owners = _stages(manager)
     files += _sources(manager, stages, hooks)
@@ -72,6 +77,62 @@ def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> t
     return data, files
 
 
+class Available:
+    """A plugin that could be enabled: its name, where it comes from (``package`` is empty for one that ships)."""
+
+    def __init__(self, name: str, module: str = "", package: str = "", version: str = "") -> None:
+        self.name = name
+        self.module = module
+        self.package = package
+        self.version = version
+
+
+class Parts:
+    """What one plugin contributes. ``modules``: what ``create`` imports of it, if all its stages take part.
+
+    ``needs``: each of its stages -> the stages that it names in its order.
+    """
+
+    def __init__(self, stages: dict[str, Stage], hooks: dict[str, list[list[object]]]) -> None:
+        self.stages = sorted(stages)
+        self.needs = {name: {*stage.after, *stage.before} for name, stage in stages.items()}
+        self.hooks = [name for name, found in hooks.items() if found]
+        called = [found for name, found in hooks.items() if name in _IN_CREATE]
+        modules = [str(module) for found in called for _, module, _, _ in found]
+        self.modules = list(dict.fromkeys([*modules, *(type(stage).__module__ for stage in stages.values())]))
+
+
+def available() -> list[Available]:
+    """The plugins that ship and those whose packages are installed, by name; none of them is imported."""
+    shipped = importlib.import_module(_SHIPPED).__path__
+    found = [
+        Available(info.name.replace("_", "-"), f"{_SHIPPED}.{info.name}") for info in pkgutil.iter_modules(shipped)
+    ]
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        package, version = (point.dist.name, point.dist.version) if point.dist is not None else ("", "")
+        found.append(Available(point.name, point.module, package, version))
+    return sorted(found, key=lambda each: (each.name, each.package))
+
+
+def built_in() -> list[str]:
+    """The names of the built-in stages."""
+    return [info.name.replace("_", "-") for info in pkgutil.iter_modules(importlib.import_module(_BUILT_IN).__path__)]
+
+
+def enabled(config_path: str, required: bool) -> list[str]:
+    """The names of the enabled plugins, in the file's order. Raises `Error` for a file that is wrong."""
+    names: list[str] = read(config_path, required)["plugins"]
+    return names
+
+
+def parts(name: str) -> Parts:
+    """Import the plugin ``name``, enabled or not, and look at what it contributes. Raises `Error`."""
+    manager = pluggy.PluginManager("gosudacon")
+    manager.add_hookspecs(hookspecs)
+    _register(manager, name, _plugin(name, []))
+    return Parts(_stages(manager)[0], _hooks(manager))
+
+
 def _sources(
     manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[object]]]
 ) -> list[str]:
@@ -83,7 +144,8 @@ def _sources(
     return sorted(file for file in files if file)
 
 
-def _read(path: str, required: bool) -> dict[str, Any]:
+def read(path: str, required: bool) -> dict[str, Any]:
+    """What a configuration file says, every key of it there. Raises `Error`."""
     settings: dict[str, object] = {}
     try:
         with open(path, "rb") as file:

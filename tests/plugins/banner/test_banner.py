@@ -1,48 +1,46 @@
-"""The stage alone: its plan for a bundle, and its steps on a directory. No root, no container."""
+"""The plugin with the fixtures of gosudacon.testing: its plan, and its steps on a directory. No root, no container."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
+import gosudacon_banner as banner
 import pytest
-from gosudacon_banner import Banner, NoteContainer, WriteBanner
 
-from gosudacon.api import Context, Host, SettingsError, Spec, Step
-
-SPEC = Spec({}, "web", "/srv/web")
-
-
-def plan(**settings: object) -> list[Step]:
-    stage = Banner()
-    stage.settings = settings
-    return list(stage.plan(SPEC, Host()))
+from gosudacon.api import Plan, SettingsError
+from gosudacon.testing.planning import Planner
+from gosudacon.testing.roots import ScratchRoot
 
 
-def test_it_plans_a_note_where_a_directory_is_set() -> None:
-    assert [step.describe() for step in plan()] == ["write /run/banner"]
-    assert [step.describe() for step in plan(directory="/n")] == ["note web in /n", "write /run/banner"]
+def lines(plan: Plan) -> list[str]:
+    return [step.describe() for step in plan.of_stage("banner")]
 
 
-def test_it_refuses_a_setting_of_another_type() -> None:
+def test_it_plans_a_note_where_a_directory_is_set(oci_plan: Planner) -> None:
+    assert lines(oci_plan(banner)) == ["write /run/banner"]
+    notes = {"stage": {"banner": {"directory": "/n"}}}
+    assert lines(oci_plan(banner, config=notes)) == ["note web in /n", "write /run/banner"]
+
+
+def test_it_announces_where_the_bundle_asks_for_it(oci_plan: Planner) -> None:
+    plan = oci_plan(banner, {"annotations": {banner.ANNOUNCE: "true"}})
+    assert plan.steps[-2].describe() == "print the banner"  # the last one is execve(2)
+
+
+def test_it_refuses_a_setting_of_another_type(oci_plan: Planner) -> None:
     with pytest.raises(SettingsError):
-        plan(text=7)
+        oci_plan(banner, config={"stage": {"banner": {"text": 7}}})
 
 
-def test_the_note_is_undone_twice_without_harm(tmp_path: Path) -> None:
-    step, context = NoteContainer(directory=str(tmp_path), id="web", text="x"), Context(SPEC, Host())
-    step.run(context)
-    assert (tmp_path / "web").read_text() == "x"
-    step.undo(context)
-    step.undo(context)
-    assert list(tmp_path.iterdir()) == []
+def test_the_note_goes_whatever_happens(
+    oci_lasting: Callable[..., None], oci_root: ScratchRoot, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    step = banner.NoteContainer(directory=str(tmp_path / "notes"), id="web", text="x")
+    oci_lasting(step, oci_root.context(), tmp_path / "notes")
 
 
-def test_a_link_in_the_image_leads_nowhere(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root/run").symlink_to("../..")  # out of the root, if anybody but the kernel resolved it
-    context = Context(SPEC, Host())
-    context.root = os.open(tmp_path / "root", os.O_PATH)
-    WriteBanner(text="hello").run(context)
-    os.close(context.root)
-    assert (tmp_path / "root/banner").read_text() == "hello"
+def test_a_link_in_the_image_leads_nowhere(oci_root: ScratchRoot) -> None:
+    oci_root.link("/run")  # out of the root, if anybody but the kernel resolved it; the fixture looks there
+    banner.WriteBanner(text="hello").run(oci_root.context())

@@ -1,0 +1,119 @@
+"""The fixtures. pytest is imported here and nowhere in the program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gosudacon.api import Host, Spec
+from gosudacon.testing import values
+from gosudacon.testing.lasting import check_lasting
+from gosudacon.testing.planning import Planner
+from gosudacon.testing.roots import ScratchRoot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.testing.containers import Containers
+    from gosudacon.testing.faults import Report
+
+
+@pytest.fixture
+def oci_spec() -> Callable[..., Spec]:
+    """``oci_spec(changes=None, *, id="web", bundle="/srv/web", operation="")``: a valid configuration with changes.
+
+    ``changes`` is merged into what ``gosudacon spec`` writes: objects member by member, anything else as a whole.
+    """
+    return values.spec
+
+
+@pytest.fixture
+def oci_host() -> Callable[..., Host]:
+    """``oci_host(**facts)``: a host with cgroup v2, Linux 6.1 and root, whatever machine the test runs on."""
+    return values.host
+
+
+@pytest.fixture
+def oci_plan() -> Planner:
+    """``oci_plan(plugin, changes=None, *, settings={}, config={}, spec=None, host=None)``: the plan of a container.
+
+    The plugin is a module, or the name of one that is installed; ``settings`` is ``[plugin.NAME]``, ``config`` other
+    keys of config.toml. The test fails if planning reads or changes anything, or gives another plan the second time.
+    """
+    return Planner()
+
+
+@pytest.fixture
+def oci_root(tmp_path: Path) -> Iterator[ScratchRoot]:
+    """An empty root filesystem, ``.path``, and ``.context(spec)`` for steps; needs no root.
+
+    The test fails if anything outside of the root, in the directory above it, has been changed.
+    """
+    root = ScratchRoot(tmp_path / "oci")
+    yield root
+    changed = root.close()
+    if changed:
+        pytest.fail(f"changed outside of the root: {', '.join(changed)}", pytrace=False)
+
+
+@pytest.fixture
+def oci_lasting() -> Callable[..., None]:
+    """``oci_lasting(step, context, *directories)``: `gosudacon.testing.lasting.check_lasting`."""
+    return check_lasting
+
+
+@pytest.fixture
+def oci_container(tmp_path: Path) -> Iterator[Callable[..., Containers]]:
+    """``oci_container(plugin, settings={}, config={})``: real containers; root only. They are deleted at the end.
+
+    The test is skipped for an ordinary user.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    from gosudacon.testing.containers import Containers
+
+    made: list[Containers] = []
+
+    def make(
+        plugin: ModuleType | str | Sequence[ModuleType | str],
+        settings: Mapping[str, object] | None = None,
+        config: Mapping[str, object] | None = None,
+    ) -> Containers:
+        made.append(Containers(tmp_path / f"containers{len(made)}", plugin, settings or {}, config or {}))
+        return made[-1]
+
+    yield make
+    left = [line for containers in made for line in containers.close()]
+    if left:
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def oci_faults(oci_container: Callable[..., Containers]) -> Callable[..., Report]:
+    """``oci_faults(plugin, changes=None, *, settings={}, config={}, watch=(), every=True)``: fail at every step.
+
+    A container is created once for each step of its plan, and the step fails: by an error, before and after it has
+    run; by SIGKILL for the runtime. The same for ``start``. After each, nothing may be left: mounts, cgroups,
+    processes, state, and nothing in the directories ``watch``. ``every=False``: the steps of the plugin alone.
+    """
+    from gosudacon.testing.faults import Sweep
+
+    def sweep(
+        plugin: ModuleType | str,
+        changes: Mapping[str, object] | None = None,
+        *,
+        settings: Mapping[str, object] | None = None,
+        config: Mapping[str, object] | None = None,
+        watch: tuple[Path | str, ...] = (),
+        every: bool = True,
+    ) -> Report:
+        containers = oci_container([plugin, "gosudacon-testing-faults"], settings, config)
+        report = Sweep(containers, changes or {}, [Path(path) for path in watch]).run(every)
+        if report.problems:
+            pytest.fail(f"{len(report.problems)} of {report.count}:\n" + "\n".join(report.problems), pytrace=False)
+        return report
+
+    return sweep
