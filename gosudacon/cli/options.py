@@ -389,19 +389,20 @@ COMMANDS: dict[str, Command] = {
         example="features",
     ),
     "plugin": _command(
-        summary="list, enable, disable or begin plugins",
-        usage="<list|enable|disable|new> [<name> ...]",
+        summary="list, check, enable, disable or begin plugins",
+        usage="<list|check|enable|disable|new> [<name> ...]",
         positionals=(1, -1),
         options=(
             Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
+            Option("bundle", "check: with this bundle, too; repeatable", kind="list", metavar="DIR", short="b"),
             Option("directory", "new: where to write the package (default: ./NAME)", metavar="DIR"),
             _HELP,
         ),
         text="`list` shows what is installed, what is enabled and in which order, who can change the files, and the "
         "milliseconds that the imports add to each create (median of five starts of an interpreter). `enable` and "
-        "`disable` edit --config-file. "
+        "`disable` edit --config-file. `check` plans bundles with a plugin, and looks for what no plugin may do. "
         "`new` writes a package to begin with.",
-        example="plugin list\nplugin enable network\nplugin new my-plugin",
+        example="plugin list\nplugin enable network\nplugin new my-plugin\nplugin check --bundle /srv/web my-plugin",
     ),
     "shim": _command(
         summary="list containerd's shims that are gosudacon's",

@@ -15,7 +15,7 @@ _TITLES = ("NAME", "FROM", "ENABLED", "IMPORT", "STAGES", "RIGHTS", "FILES")
 
 
 def run(invocation: Invocation) -> int:
-    """List, enable, disable or begin plugins. Raises `Error` or OSError."""
+    """List, check, enable, disable or begin plugins. Raises `Error` or OSError."""
     action, *names = invocation.args
     if action not in _ACTIONS:
         raise Error(f"unknown action {action!r} of plugin: it is {', '.join(_ACTIONS)}")
@@ -92,6 +92,23 @@ def _said(invocation: Invocation, sentences: list[str]) -> int:
     return 0
 
 
+def _check(invocation: Invocation, names: list[str]) -> int:
+    from gosudacon.container.kit import checks
+
+    directories = [posix.path.abspath(each) for each in invocation.options["bundle"]]
+    results = [checks.check(name, _config(invocation), directories) for name in names]
+    if _is_json(invocation):
+        output.write(jsonio.dumps(results, 2) + "\n")
+    for result in results if not _is_json(invocation) else ():
+        found = result["problems"]
+        verdict = f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "nothing to object to"
+        output.write(f"{result['plugin']}: {len(result['bundles'])} bundles, {result['steps']} steps: {verdict}\n")
+        for each in found:
+            place = " ".join(f"[{part}]" for part in (each["bundle"], each["step"]) if part)
+            output.write(f"  {each['kind']}: {each['message']}{f' {place}' if place else ''}\n")
+    return 1 if any(result["problems"] for result in results) else 0
+
+
 def _new(invocation: Invocation, names: list[str]) -> int:
     from gosudacon.container.kit import skeleton
 
@@ -102,4 +119,4 @@ def _new(invocation: Invocation, names: list[str]) -> int:
     return _said(invocation, [f"wrote {posix.path.join(directory, path)}" for path in files])
 
 
-_ACTIONS = {"list": _list, "enable": _enable, "disable": _disable, "new": _new}
+_ACTIONS = {"list": _list, "check": _check, "enable": _enable, "disable": _disable, "new": _new}

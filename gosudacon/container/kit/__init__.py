@@ -1,6 +1,6 @@
-"""What the authors and users of plugins need beside containers: list, enable and begin them.
+"""What the authors and users of plugins need beside containers: list, enable, check and begin them.
 
 May use: `container`, `pipeline` and all below them; nothing here is on the path of a container.
 Start with `plugins` (what is installed; `cost` measures imports), `enabling` (edits config.toml by `toml_list`),
-`skeleton` (writes a new package); `purity` watches planning.
+`skeleton` (writes a new package), `checks` (plans bundles with a plugin, watched by `purity`).
 """
