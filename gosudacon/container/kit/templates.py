@@ -231,9 +231,9 @@ directory = "/run/@NAME@"       # where a note is for each container; it must ex
 
 ## Work on it
 
-    pip install -e '.[test]'
-    python -m pytest                     # as root the tests make containers, too
-    gosudacon plugin check @NAME@        # pure planning, fields, undo, imports
+    pip install '.[test]'                # again after each change: the program looks in site-packages alone
+    python -m pytest                     # the source; as root the tests make containers, too
+    gosudacon plugin check @NAME@        # what is installed: pure planning, fields, undo, imports
 """.replace("\\\\n", "\\n")
 
 WORKFLOW = """\
