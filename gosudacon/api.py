@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from gosudacon.linux.syscalls import SyscallNames
     from gosudacon.pipeline.edit import Edit
     from gosudacon.pipeline.exited import EndedContainer, Exit
+    from gosudacon.pipeline.expectation import Expectation
+    from gosudacon.pipeline.expectation import Table as Table
     from gosudacon.pipeline.plan import Plan
     from gosudacon.schema.types import Arg as Arg  # for annotations alone, as what follows
     from gosudacon.schema.types import Config as Config
@@ -102,6 +104,7 @@ _later = {
     **dict.fromkeys(("flag_bits", "load_filter", "notify_all"), "gosudacon.linux.notify_all"),
     "listener": "gosudacon.linux",
     "SyscallNames": "gosudacon.linux.syscalls",
+    "Expectation": "gosudacon.pipeline.expectation",
     "Plan": "gosudacon.pipeline.plan",
     **dict.fromkeys(("in_namespaces", "open_namespace"), "gosudacon.linux.child"),
     **dict.fromkeys(("setns", "unshare"), "gosudacon.linux.namespace"),
@@ -143,6 +146,7 @@ __all__ = [
     "EndedContainer",
     "Error",
     "Exit",
+    "Expectation",
     "Host",
     "Options",
     "Plan",

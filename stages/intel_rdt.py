@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.api import Table
     from gosudacon.schema.types import Features, IntelRdt
 
 _WHERE = "linux.intelRdt"
@@ -253,6 +254,20 @@ class IntelRdtStage(Stage):
         if not isinstance(root, str) or not root.startswith("/"):
             raise Error(f"invalid setting of stage intel-rdt in config.toml: directory = {root!r}")
         return root
+
+
+def expected() -> Table:
+    """What the steps of this stage expect the kernel to show (`pipeline.expectation`)."""
+    from gosudacon.api import Expectation
+
+    return {
+        "MakeClass": lambda step, spec, host: [
+            Expectation(_WHERE, "resctrl", {"root": step.root, "schemata": step.schemata}, step.group)
+        ],
+        "JoinClass": "seen with the step that makes the class of service",
+        "EnterClass": "it is of a process that exec has started",
+        "Monitor": "monitoring limits nothing",
+    }
 
 
 @hookimpl

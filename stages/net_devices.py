@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypedDict
 
+    from gosudacon.api import Table
     from gosudacon.linux.netlink import Address
     from gosudacon.schema.types import Features
 
@@ -264,6 +265,18 @@ class NetDevices(Stage):
             steps.append(MoveDevice(name=name, into=into, where=where))
         yield HoldNamespace()
         yield from steps
+
+
+def expected() -> Table:
+    """What the steps of this stage expect the kernel to show (`pipeline.expectation`)."""
+    from gosudacon.api import Expectation
+
+    return {
+        "HoldNamespace": "the file in the state directory is for devices to survive the container",
+        "MoveDevice": lambda step, spec, host: [
+            Expectation(step.where or _WHERE, "device-up", True, step.into or step.name)
+        ],
+    }
 
 
 @hookimpl

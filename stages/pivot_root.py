@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.api import Table
 _NULL = posix.makedev(1, 3)
 _AFTERWARDS = {
     "shared": mount.MS_SHARED,
@@ -254,6 +255,21 @@ class PivotRootStage(Stage):
             raise ConfigError("Cwd must be an absolute path", where="process.cwd")
         if cwd.strip("/"):
             yield MakeWorkingDirectory(path=cwd)
+
+
+def expected() -> Table:
+    """What the steps of this stage expect the kernel to show (`pipeline.expectation`)."""
+    from gosudacon.api import Expectation
+
+    return {
+        "PivotRoot": lambda step, spec, host: [Expectation("root.path", "old-root-gone", True)],
+        "MaskHostMounts": lambda step, spec, host: [Expectation("root.path", "old-root-gone", False)],
+        "MoveRoot": "the old root stays below, where nothing can reach it",
+        "ChangeRoot": "the container is in the host's mount namespace, and so are all its mounts",
+        "SetRootPropagation": lambda step, spec, host: [Expectation(step.where, "propagation", step.word, "/")],
+        "ReopenNull": "what standard input and output are is the caller's business",
+        "MakeWorkingDirectory": "seen with the working directory",
+    }
 
 
 @hookimpl

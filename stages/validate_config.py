@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.api import Table
     from gosudacon.schema.types import Resources
 
 
@@ -129,6 +130,11 @@ def _problems(spec: Spec, kind: str = "config") -> ConfigError:
     error = ConfigError(text, where=found[0].where if found else "")
     error.problems = [vars(each) for each in found]
     return error
+
+
+def expected() -> Table:
+    """What the step of this stage expects the kernel to show (`pipeline.expectation`)."""
+    return {"OpenRoot": "seen with the mount of the root"}
 
 
 @hookimpl

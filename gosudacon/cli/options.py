@@ -312,6 +312,47 @@ COMMANDS: dict[str, Command] = {
         "critical path. With two files, what differs between them.",
         example="trace web.json\ntrace before.json after.json",
     ),
+    "audit": _command(
+        summary="hold a running container against what was asked of it",
+        usage="[<container-id>]",
+        positionals=(0, 1),
+        failure=2,
+        options=(
+            Option("all", "every container of the runtimes' directories of state (--root: of that one)", short="a"),
+            Option(
+                "pid",
+                "the first process of a container of any runtime, with --bundle",
+                kind="int",
+                metavar="PID",
+                default=0,
+            ),
+            Option("bundle", "the bundle that the process's container was made from", metavar="DIR", short="b"),
+            Option("all-properties", "show what is as it was asked for, too"),
+            Option("strict", "what the container itself has changed is a failure, too"),
+            Option(
+                "seccomp",
+                "read the filter back and evaluate it, which stops the container for a moment",
+                kind="choice",
+                metavar="status|program",
+                default="status",
+            ),
+            Option(
+                "format",
+                "format of the output",
+                kind="choice",
+                metavar="table|json|prometheus",
+                short="f",
+                default="table",
+            ),
+            _HELP,
+        ),
+        text="Plans the container anew and compares what each step expects with what the kernel shows: from outside, "
+        "and without trusting anything that the container can write. Knows the containers of gosudacon, runc and crun "
+        "by their directories of state. The exit status is 0 if all holds, 1 if something does not, 2 if a container "
+        "could not be audited.",
+        example="audit web\naudit --all --format prometheus\n"
+        "audit --pid 4711 --bundle /srv/web --seccomp=program --all-properties",
+    ),
     "pause": _command(
         summary="freeze all processes of a container",
         usage="<container-id>",

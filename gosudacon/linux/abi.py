@@ -31,6 +31,8 @@ _COMMON = {
     "pidfd_getfd": 438,
     "mount_setattr": 442,
     "fchmodat2": 452,
+    "statmount": 457,
+    "listmount": 458,
 }
 _BY_MACHINE = {
     "x86_64": {
@@ -69,6 +71,10 @@ _BY_MACHINE = {
         "exit_group": 231,
         "setns": 308,
         "sched_setattr": 314,
+        "sched_getattr": 315,
+        "ioprio_get": 252,
+        "ptrace": 101,
+        "statx": 332,
         "renameat2": 316,
         "seccomp": 317,
         "bpf": 321,
@@ -114,6 +120,10 @@ _BY_MACHINE = {
         "exit_group": 94,
         "setns": 268,
         "sched_setattr": 274,
+        "sched_getattr": 275,
+        "ioprio_get": 31,
+        "ptrace": 117,
+        "statx": 291,
         "renameat2": 276,
         "seccomp": 277,
         "bpf": 280,

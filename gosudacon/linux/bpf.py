@@ -18,6 +18,7 @@ _prlimit = abi.syscall("prlimit64", abi.INT, abi.INT, abi.BUFFER, abi.BUFFER)
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
 _TYPE_CGROUP_DEVICE, _ATTACH_CGROUP_DEVICE = 15, 6
 _ALLOW_MULTI, _REPLACE = 2, 4
+_OBJ_GET_INFO_BY_FD, _INFO_SIZE = 15, 64
 _ATTR_SIZE = 144  # of union bpf_attr; what a kernel does not know must be zero
 _MOST_PROGRAMS = 64  # per cgroup (kernel: BPF_CGROUP_MAX_PROGS)
 _RLIMIT_MEMLOCK, _INFINITY = 8, (1 << 64) - 1
@@ -142,6 +143,27 @@ def attached(cgroup: int) -> list[int]:
     _bpf(_PROG_QUERY, attributes, len(attributes), about="BPF_PROG_QUERY")
     count = int.from_bytes(attributes[24:28], "little")
     return [int.from_bytes(ids[at : at + 4], "little") for at in range(0, 4 * count, 4)]
+
+
+def instructions(number: int) -> bytes:
+    """The instructions of the program with an id (BPF_OBJ_GET_INFO_BY_FD), as loaded. Raises `SyscallError`."""
+    program = _call(_PROG_GET_FD_BY_ID, "BPF_PROG_GET_FD_BY_ID", (number, 4))
+    try:
+        info = bytearray(_INFO_SIZE)
+        _info(program, info)
+        length = int.from_bytes(info[20:24], "little")  # xlated_prog_len
+        code = bytearray(length)
+        info = bytearray(_INFO_SIZE)
+        info[20:24] = length.to_bytes(4, "little")
+        info[32:40] = abi.address(code).to_bytes(8, "little")  # xlated_prog_insns
+        _info(program, info)
+        return bytes(code)
+    finally:
+        posix.close(program)
+
+
+def _info(program: int, info: bytearray) -> None:
+    _call(_OBJ_GET_INFO_BY_FD, "BPF_OBJ_GET_INFO_BY_FD", (program, 4), (len(info), 4), (abi.address(info), 8))
 
 
 def _replace(cgroup: int, program: int, number: int) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Self, TypeVar, dataclass_transform
 
+    from gosudacon.pipeline.expectation import Expectation
     from gosudacon.schema.types import Config, Features, Linux, Process, Resources, State
 
     Kind = TypeVar("Kind")
@@ -139,6 +140,15 @@ class Step(_Fields):
 
     def undo(self, context: Context) -> None:
         """Remove the effect; must succeed where there is none, since it also follows a run that was cut short."""
+
+    def expect(self, spec: Spec, host: Host) -> Iterable[Expectation] | str:
+        """What the kernel shows once the step has run, for ``audit``; or a sentence that says why nothing can be seen.
+
+        Pure, as planning is. An empty string: this kind of step says nothing, and `audit` says so.
+        """
+        from gosudacon.pipeline import expectation
+
+        return expectation.of(self, spec, host)
 
     def moves_clock(self) -> bool:
         """Whether the process is in another time namespace when the step has run, where CLOCK_MONOTONIC differs."""

@@ -1,0 +1,180 @@
+"""Questions that only a process in the container's namespaces can answer: asked by a child, with a deadline.
+
+The child imports nothing, executes nothing and opens nothing but by O_PATH; what the host's /proc has for it, it reads
+below a descriptor that was opened before. A file system of the container's that does not answer costs the question that
+was asked of it, and a new child goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from _signal import SIGKILL
+
+from gosudacon.base import jsonio, posix
+from gosudacon.linux import mount, namespace, path
+from gosudacon.pipeline.executor import build_wall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+    from gosudacon.audit.subject import Subject
+
+_PATIENCE = 3.0  # seconds for one answer
+_MOST_CHILDREN = 4
+_KINDS = ("uts", "ipc", "network")
+
+#: Questions about files of the host's /proc that the process that asks must be in the container's namespaces for.
+UNAME, SYSCTL = "uname", "sysctl "
+#: Questions about the process, which may wait for memory or a file system of the container's.
+EXE, NUMA = "exe", "numa"
+PATH, LINK = "path ", "link "  # of a path in its root; followed, or not
+
+
+def ask(subject: Subject, questions: list[str]) -> None:
+    """Put the answers into ``subject.answers``."""
+    waiting = sorted(dict.fromkeys(questions), key=_order)
+    for _ in range(_MOST_CHILDREN):
+        if not waiting:
+            return
+        waiting = _round(subject, waiting)
+        if waiting:
+            subject.answers[waiting[0]] = {"unseen": "a file system of the container's does not answer"}
+            waiting = waiting[1:]
+
+
+def _order(question: str) -> int:
+    if question.startswith((PATH, LINK)):
+        return 2
+    return 1 if question in (EXE, NUMA) else 0
+
+
+def _round(subject: Subject, questions: list[str]) -> list[str]:
+    """Ask a child; the questions from the first one on that it did not answer."""
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    child = posix.fork()
+    if child == 0:
+        _work(subject, questions, writer)
+    posix.close(writer)
+    done = 0
+    try:
+        for text in _lines(reader):
+            answer: object = jsonio.loads(text)
+            subject.answers[questions[done]] = answer
+            done += 1
+    finally:
+        posix.close(reader)
+        try:
+            posix.kill(child, SIGKILL)
+            posix.waitpid(child, posix.WNOHANG if done < len(questions) else 0)
+        except OSError:
+            pass
+    return questions[done:]
+
+
+def _lines(fd: int) -> Iterator[bytes]:
+    waits = select.poll()
+    waits.register(fd, select.POLLIN)
+    data = b""
+    end = time.monotonic() + _PATIENCE
+    while (left := end - time.monotonic()) > 0 and waits.poll(left * 1000):
+        chunk = posix.read(fd, 1 << 16)
+        if not chunk:
+            return
+        *lines, data = (data + chunk).split(b"\n")
+        yield from lines
+        end = time.monotonic() + _PATIENCE
+
+
+def _work(subject: Subject, questions: list[str], writer: int) -> NoReturn:
+    try:
+        build_wall()
+        root = -1
+        _join(subject, _KINDS)
+        for question in questions:
+            if root < 0 and question.startswith((PATH, LINK)):
+                root = _root(subject)
+            try:
+                answer = _answer(subject, question, root)
+            except OSError as error:
+                answer = {"errno": error.errno or 0}
+            _send(writer, jsonio.dumps(answer).encode() + b"\n")  # at once: the next one may never be answered
+    finally:
+        posix._exit(0)
+
+
+def _send(writer: int, data: bytes) -> None:
+    while data:
+        data = data[posix.write(writer, data) :]
+
+
+def _join(subject: Subject, kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if not subject.differs(kind):
+            continue
+        try:
+            fd = posix.open(f"ns/{namespace.KINDS[kind][2]}", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=subject.proc)
+            namespace.setns(fd, namespace.KINDS[kind][0])
+            posix.close(fd)
+        except OSError:
+            continue
+
+
+def _root(subject: Subject) -> int:
+    """The root of the container's mount namespace, whatever the process's own is; without one, the process's."""
+    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+    if subject.differs("mount"):
+        try:
+            fd = posix.open("ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=subject.proc)
+            namespace.setns(fd, namespace.CLONE_NEWNS)  # which makes the namespace's root that of this process
+            posix.close(fd)
+            return posix.open("/", flags)
+        except OSError:
+            pass
+    return posix.open("root", flags, dir_fd=subject.proc)
+
+
+def _answer(subject: Subject, question: str, root: int) -> dict[str, object]:
+    if question == UNAME:
+        names = [_read(subject.all_proc, f"sys/kernel/{name}") for name in ("hostname", "domainname")]
+        return {"hostname": names[0], "domainname": names[1]}
+    if question.startswith(SYSCTL):
+        return {"value": _read(subject.all_proc, f"sys/{question.removeprefix(SYSCTL)}")}
+    if question == EXE:
+        fd = posix.open("exe", posix.O_PATH | posix.O_CLOEXEC, dir_fd=subject.proc)
+        return _look(subject, fd)
+    if question == NUMA:
+        return {"value": _read(subject.proc, "numa_maps")}
+    if question.startswith(LINK):
+        flags = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        return _look(subject, path.open_in_root(root, question.removeprefix(LINK), flags))
+    return _look(subject, path.open_in_root(root, question.removeprefix(PATH), posix.O_PATH | posix.O_CLOEXEC))
+
+
+def _look(subject: Subject, fd: int) -> dict[str, object]:
+    try:
+        info = _read(subject.all_proc, f"self/fdinfo/{fd}")
+        status = posix.fstat(fd)
+        return {
+            "id": int(info.partition("mnt_id:")[2].split()[0]),
+            "mode": status.st_mode,
+            "device": [posix.major(status.st_rdev), posix.minor(status.st_rdev)],
+            "on": [status.st_dev, status.st_ino],
+            "owner": [status.st_uid, status.st_gid],
+            "flags": mount.mount_flags(fd),
+        }
+    finally:
+        posix.close(fd)
+
+
+def _read(directory: int, name: str) -> str:
+    fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=directory)
+    try:
+        chunks = []
+        while chunk := posix.read(fd, 1 << 16):
+            chunks.append(chunk)
+        return b"".join(chunks).decode(errors="replace")
+    finally:
+        posix.close(fd)
