@@ -51,6 +51,7 @@ READERS = {
     "seccomp": "filters:seccomp",
 }
 _PATHS = ("mount", "masked", "read-only", "node", "link")
+_ASKED = frozenset((*_PATHS, "sysctl", "name", "program", "memory-policy", "device-up"))
 
 
 class Audit:
@@ -89,6 +90,7 @@ class Auditor:
         self.config_file = config_file
         self.use_snapshot = use_snapshot
         self.program = program
+        self._spaces: dict[tuple[int, int], list[int]] | None = None
 
     def audit(self, found: Found) -> Audit:
         """Raises `Error` if the container cannot be audited: it has no plan here, or it has stopped."""
@@ -100,8 +102,8 @@ class Auditor:
         )
         try:
             subject.program = self.program
-            inside.ask(subject, _questions(subject, asked))
-            findings = [finding for entry in asked.expected for finding in _judged(subject, *entry)]
+            subject.asking = inside.Asking(subject, _questions(subject, asked))
+            findings = _all(subject, asked)
             findings += self._beyond(subject)
             subject.check()
         except OSError as error:
@@ -116,12 +118,33 @@ class Auditor:
         from gosudacon.audit import neighbours, places
 
         found: list[Finding] = []
-        for reader in (places.unasked, neighbours.less_confined):
-            try:
-                found += reader(subject)
-            except (OSError, Unseen) as error:
-                found.append(Finding(reader.__name__, "none", "", UNSEEN, "", note=str(error)))
+        try:
+            found += places.unasked(subject)
+        except (OSError, Unseen) as error:
+            found.append(Finding("mounts", "", "", UNSEEN, "", note=str(error)))
+        try:
+            found += neighbours.less_confined(subject, self._of_namespace(subject))
+        except (OSError, Unseen) as error:
+            found.append(Finding("processes", "", "", UNSEEN, "", note=str(error)))
         return found
+
+    def _of_namespace(self, subject: Subject) -> list[int]:
+        """The processes of the container's pid namespace; all of the machine's are looked at once."""
+        if self._spaces is None:
+            from gosudacon.audit import neighbours
+
+            self._spaces = neighbours.by_pid_namespace()
+        return self._spaces.get(subject.inode("pid") or (0, 0), []) if subject.differs("pid") else []
+
+
+def _all(subject: Subject, asked: Asked) -> list[Finding]:
+    """The findings in the order of the plan; first those that need no answer, while the child looks for the others."""
+    found: dict[int, list[Finding]] = {}
+    for waits in (False, True):
+        for index, entry in enumerate(asked.expected):
+            if (entry[2].reader in _ASKED) is waits:
+                found[index] = _judged(subject, *entry)
+    return [finding for index in sorted(found) for finding in found[index]]
 
 
 def _questions(subject: Subject, asked: Asked) -> list[str]:
@@ -133,6 +156,8 @@ def _questions(subject: Subject, asked: Asked) -> list[str]:
             questions += places.questions(wanted)
         elif wanted.reader == "sysctl":
             questions.append(inside.SYSCTL + wanted.key)
+        elif wanted.reader == "device-up":
+            questions.append(inside.DEVICE + wanted.key)
         elif wanted.reader == "name":
             questions.append(inside.UNAME)
         elif wanted.reader == "program":

@@ -7,6 +7,8 @@ was asked of it, and a new child goes on with the next one.
 
 from __future__ import annotations
 
+import _socket
+import fcntl
 import select
 import time
 from _signal import SIGKILL
@@ -27,51 +29,70 @@ _MOST_CHILDREN = 4
 _KINDS = ("uts", "ipc", "network")
 
 #: Questions about files of the host's /proc that the process that asks must be in the container's namespaces for.
-UNAME, SYSCTL = "uname", "sysctl "
+UNAME, SYSCTL, DEVICE = "uname", "sysctl ", "device "
 #: Questions about the process, which may wait for memory or a file system of the container's.
 EXE, NUMA = "exe", "numa"
 PATH, LINK = "path ", "link "  # of a path in its root; followed, or not
 
 
-def ask(subject: Subject, questions: list[str]) -> None:
-    """Put the answers into ``subject.answers``."""
-    waiting = sorted(dict.fromkeys(questions), key=_order)
-    for _ in range(_MOST_CHILDREN):
-        if not waiting:
+class Asking:
+    """Questions on their way: the first child works while the caller goes on, and `collect` takes the answers."""
+
+    def __init__(self, subject: Subject, questions: list[str]) -> None:
+        self._subject = subject
+        self._waiting = sorted(dict.fromkeys(questions), key=_order)
+        self._reader = self._child = -1
+        self._begin()
+
+    def collect(self) -> dict[str, object]:
+        """Wait for all answers: at most a few seconds for each child. A question without one says so."""
+        answers: dict[str, object] = {}
+        for _ in range(_MOST_CHILDREN):
+            self._waiting = self._take(answers)
+            if not self._waiting:
+                break
+            answers[self._waiting.pop(0)] = {"unseen": "a file system of the container's does not answer"}
+            self._begin()
+        self._end(False)
+        return answers
+
+    def _begin(self) -> None:
+        if not self._waiting:
             return
-        waiting = _round(subject, waiting)
-        if waiting:
-            subject.answers[waiting[0]] = {"unseen": "a file system of the container's does not answer"}
-            waiting = waiting[1:]
+        self._reader, writer = posix.pipe2(posix.O_CLOEXEC)
+        self._child = posix.fork()
+        if self._child == 0:
+            _work(self._subject, self._waiting, writer)
+        posix.close(writer)
+
+    def _take(self, answers: dict[str, object]) -> list[str]:
+        """The answers of the child that works; returns the questions that it has not answered."""
+        done = 0
+        if self._reader >= 0:
+            for text in _lines(self._reader):
+                answer: object = jsonio.loads(text)
+                answers[self._waiting[done]] = answer
+                done += 1
+        self._end(done == len(self._waiting))
+        return self._waiting[done:]
+
+    def _end(self, finished: bool) -> None:
+        """Let go of the child. One that waits for a file system may not even end: it is not waited for."""
+        if self._child > 0:
+            try:
+                posix.kill(self._child, SIGKILL)
+                posix.waitpid(self._child, 0 if finished else posix.WNOHANG)
+            except OSError:
+                pass
+        if self._reader >= 0:
+            posix.close(self._reader)
+        self._reader = self._child = -1
 
 
 def _order(question: str) -> int:
     if question.startswith((PATH, LINK)):
         return 2
     return 1 if question in (EXE, NUMA) else 0
-
-
-def _round(subject: Subject, questions: list[str]) -> list[str]:
-    """Ask a child; the questions from the first one on that it did not answer."""
-    reader, writer = posix.pipe2(posix.O_CLOEXEC)
-    child = posix.fork()
-    if child == 0:
-        _work(subject, questions, writer)
-    posix.close(writer)
-    done = 0
-    try:
-        for text in _lines(reader):
-            answer: object = jsonio.loads(text)
-            subject.answers[questions[done]] = answer
-            done += 1
-    finally:
-        posix.close(reader)
-        try:
-            posix.kill(child, SIGKILL)
-            posix.waitpid(child, posix.WNOHANG if done < len(questions) else 0)
-        except OSError:
-            pass
-    return questions[done:]
 
 
 def _lines(fd: int) -> Iterator[bytes]:
@@ -140,6 +161,8 @@ def _answer(subject: Subject, question: str, root: int) -> dict[str, object]:
     if question == UNAME:
         names = [_read(subject.all_proc, f"sys/kernel/{name}") for name in ("hostname", "domainname")]
         return {"hostname": names[0], "domainname": names[1]}
+    if question.startswith(DEVICE):
+        return {"up": _is_up(question.removeprefix(DEVICE))}
     if question.startswith(SYSCTL):
         return {"value": _read(subject.all_proc, f"sys/{question.removeprefix(SYSCTL)}")}
     if question == EXE:
@@ -151,6 +174,17 @@ def _answer(subject: Subject, question: str, root: int) -> dict[str, object]:
         flags = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
         return _look(subject, path.open_in_root(root, question.removeprefix(LINK), flags))
     return _look(subject, path.open_in_root(root, question.removeprefix(PATH), posix.O_PATH | posix.O_CLOEXEC))
+
+
+def _is_up(name: str) -> bool:
+    """IFF_UP of a network device (netdevice(7))."""
+    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        request = bytearray(name.encode()[:15].ljust(40, b"\0"))
+        fcntl.ioctl(probe.fileno(), 0x8913, request)  # SIOCGIFFLAGS
+        return bool(request[16] & 1)
+    finally:
+        probe.close()
 
 
 def _look(subject: Subject, fd: int) -> dict[str, object]:

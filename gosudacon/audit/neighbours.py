@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.audit.subject import in_initial_pid_namespace, read_at
 from gosudacon.audit.verdict import DRIFTED, ENFORCED, Finding
 from gosudacon.base import posix
-from gosudacon.linux import capability, namespace, proc
+from gosudacon.linux import capability, namespace
 from gosudacon.linux.cgroup import processes
 
 TYPE_CHECKING = False
@@ -19,13 +19,27 @@ _KINDS = ("mount", "network", "ipc", "uts", "user")
 _MOST = 20
 
 
-def less_confined(subject: Subject) -> Iterator[Finding]:
+def by_pid_namespace() -> dict[tuple[int, int], list[int]]:
+    """Device and inode of a pid namespace -> the processes in it; empty if this process does not see all of them."""
+    found: dict[tuple[int, int], list[int]] = {}
+    if not in_initial_pid_namespace():
+        return found
+    for name in posix.listdir("/proc"):
+        if name.isdigit():
+            try:
+                status = posix.stat(f"/proc/{name}/ns/pid")
+            except OSError:
+                continue
+            found.setdefault((status.st_dev, status.st_ino), []).append(int(name))
+    return found
+
+
+def less_confined(subject: Subject, of_namespace: list[int]) -> Iterator[Finding]:
     """A finding for each process of the container's cgroups, or its pid namespace, that has more rights than init."""
     own = {kind: subject.inode(kind) for kind in _KINDS}
-    pids = set(_members(subject))
+    pids = set(processes.pids(subject.cgroups))
     in_cgroup = set(pids)
-    if subject.differs("pid") and in_initial_pid_namespace():
-        pids |= set(proc.in_pid_namespace(subject.pid))
+    pids.update(of_namespace)
     count = found = 0
     for pid in sorted(pids - {subject.pid}):
         count += 1
@@ -47,10 +61,6 @@ def less_confined(subject: Subject) -> Iterator[Finding]:
         )
     if not found:
         yield Finding("processes", "confined as init is", f"{count} others", ENFORCED, "status, ns, cgroup.procs")
-
-
-def _members(subject: Subject) -> list[int]:
-    return processes.pids(subject.cgroups)
 
 
 def _name(pid: int) -> str:

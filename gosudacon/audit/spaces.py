@@ -125,15 +125,17 @@ def _same_numbers(asked: str, found: str) -> bool:
 
 
 def device_up(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
-    """A network device of that name in the container's network namespace: its net/dev file."""
+    """A network device of that name in the container's network namespace, and that it is up (netdevice(7))."""
     lines = subject.text("net/dev").decode(errors="replace").splitlines()[2:]
     names = [line.partition(":")[0].strip() for line in lines]
     prefix = wanted.key.partition("%")[0]
-    if wanted.key in names or ("%" in wanted.key and any(each.startswith(prefix) for each in names)):
-        yield Finding(wanted.where, wanted.key, wanted.key, ENFORCED, "net/dev")
-    else:
-        verdict, who = difference(subject, "CAP_NET_ADMIN")
-        yield Finding(wanted.where, wanted.key, " ".join(names) or "none", verdict, "net/dev", who)
+    answer = subject.answer(inside.DEVICE + wanted.key)
+    if answer.get("up") or ("%" in wanted.key and any(each.startswith(prefix) for each in names)):
+        yield Finding(wanted.where, f"{wanted.key} up", "up", ENFORCED, "net/dev, SIOCGIFFLAGS")
+        return
+    kernel = "down" if wanted.key in names else " ".join(names) or "no device"
+    verdict, who = difference(subject, "CAP_NET_ADMIN", untouched=kernel == "down")
+    yield Finding(wanted.where, f"{wanted.key} up", kernel, verdict, "net/dev, SIOCGIFFLAGS", who)
 
 
 def resctrl(subject: Subject, wanted: Expectation) -> Iterator[Finding]:

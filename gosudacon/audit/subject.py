@@ -12,6 +12,7 @@ from gosudacon.linux import capability, mount, namespace, proc, statmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.audit.inside import Asking
     from gosudacon.linux.statmount import Mount
     from gosudacon.pipeline.step import Host, Spec
 
@@ -45,7 +46,8 @@ class Subject:
         self.ours = runtime == "gosudacon"
         self.program = False  # whether filters are to be read back
         self.started = started
-        self.answers: dict[str, object] = {}
+        self.asking: Asking | None = None
+        self._answers: dict[str, object] | None = None
         self.claimed: set[str] = set()  # mount points that are asked for
         self.trees: list[str] = []  # and those below which anything may be mounted
         self.proc = self.pidfd = -1
@@ -68,6 +70,8 @@ class Subject:
 
     def close(self) -> None:
         """Let go of the process."""
+        if self.asking is not None and self._answers is None:
+            self.asking.collect()
         for fd in (self.proc, self.pidfd):
             if fd >= 0:
                 posix.close(fd)
@@ -153,7 +157,9 @@ class Subject:
 
     def answer(self, question: str) -> dict[str, object]:
         """What the child in the container's namespaces has found out. Raises `Unseen` if it got no answer."""
-        found = self.answers.get(question)
+        if self._answers is None:
+            self._answers = self.asking.collect() if self.asking is not None else {}
+        found = self._answers.get(question)
         if not isinstance(found, dict):
             raise Unseen("the process that looked into the container's namespaces got no answer in time")
         if "unseen" in found:
