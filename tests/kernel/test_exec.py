@@ -379,7 +379,9 @@ def test_runtime_killed(container: Running) -> None:
         before = {each.pid for each in processes.descendants()}
         child.kill()
         child.wait()
-    left = [pid for pid in before if processes.alive(pid) and _command(pid) == ["sleep", "1000"]]
+    left = eventually(
+        lambda: [pid for pid in before if processes.alive(pid) and _command(pid) == ["sleep", "1000"]], 10, "sleep"
+    )
     assert len(left) == 1
     os.kill(left[0], 9)
     assert processes.wait(left[0]) == 137
