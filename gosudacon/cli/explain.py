@@ -48,14 +48,14 @@ def run(invocation: Invocation) -> int:
         timings = measured.measure(trace, path, explanation.spec.operation, explanation.steps())
     risk = invocation.options["risk"] if "risk" in invocation.given else ""
     form, long = invocation.options["format"], invocation.options["long"]
-    if long and form in ("html", "svg"):
-        raise Error("explain: --long is for table and json")
     if form == "json":
         output.write(explanation.as_json(stage, timings, long))
     elif form == "table":
         explanation.show(stage, risk, timings, long)
+    elif form == "html":
+        output.write(explanation.as_page(stage, timings, long))
     else:
-        output.write(explanation.as_page(stage, timings) if form == "html" else explanation.as_svg(stage, timings))
+        output.write(explanation.as_svg(stage, timings))
     found = explanation.findings and invocation.options["strict"]
     return _FOUND if found or explanation.exceeds(risk) else 0
 

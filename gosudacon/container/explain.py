@@ -119,23 +119,27 @@ class Explanation:
         return explain.as_json(self.plan, self.spec, self.host, self.labels(stage), findings, more, timings, long)
 
     def as_page(
-        self, stage: str = "", timings: Timings | None = None, verdicts: Mapping[int, str] | None = None
+        self,
+        stage: str = "",
+        timings: Timings | None = None,
+        long: bool = False,
+        verdicts: Mapping[int, str] | None = None,
     ) -> str:
-        """The plan as an HTML page; ``stage`` as for `as_json`.
+        """The plan as an HTML page; ``stage`` and ``long`` as for `as_json`.
 
-        ``timings``: what was measured of the plan; ``verdicts``: what an audit says of its steps, by their index.
+        ``verdicts``: what an audit says of steps, by their index in the plan.
         """
         from gosudacon.container.explain_view import view
         from gosudacon.pages import plan_page
 
-        return plan_page.html(view(self, self.labels(stage), timings, verdicts))
+        return plan_page.html(view(self, self.labels(stage), timings, long, verdicts))
 
     def as_svg(self, stage: str = "", timings: Timings | None = None, verdicts: Mapping[int, str] | None = None) -> str:
         """The plan as a picture; arguments as for `as_page`."""
         from gosudacon.container.explain_view import view
         from gosudacon.pages import plan_svg
 
-        return plan_svg.picture(view(self, self.labels(stage), timings, verdicts))
+        return plan_svg.picture(view(self, self.labels(stage), timings, verdicts=verdicts))
 
     def show(self, stage: str = "", threshold: str = "", timings: Timings | None = None, long: bool = False) -> None:
         """Print the plan as a table, and what is shared with the host; ``threshold``: with the reasons from there on.

@@ -7,8 +7,9 @@ import stat
 
 from gosudacon import __version__
 from gosudacon.base import jsonio
-from gosudacon.container import diagnosis
-from gosudacon.pages.view import Edit, Note, Place, Row, View
+from gosudacon.container import diagnosis, shared
+from gosudacon.pages.view import Edit, Note, Place, Row, Share, View
+from gosudacon.pipeline import docstrings
 from gosudacon.pipeline.explain import describe_host
 from gosudacon.pipeline.step import CONTAINER, EXEC, ORDER, START
 from gosudacon.schema.positions import Positions
@@ -26,38 +27,52 @@ def view(
     explanation: Explanation,
     stages: Sequence[str] = (),
     timings: Timings | None = None,
+    long: bool = False,
     verdicts: Mapping[int, str] | None = None,
 ) -> View:
     """What a page about the plan shows; ``stages``: those whose steps are wanted, none for all.
 
-    ``timings``: what was measured of the plan; ``verdicts`` about its steps, by their index.
+    ``long``: with why each is done.
+    ``timings``: what was measured of them, ``verdicts`` what an audit says of them, by their index in the plan.
     """
     file = _File(explanation.spec, explanation.file)
     plan, spec = explanation.plan, explanation.spec
-    rows = [_row(step, file) for step in plan.steps]
+    rows = [_row(step, file, long) for step in plan.steps]
     for row, step, data in zip(rows, plan.steps, plan.to_json(), strict=True):
         waits = data.get("waits_for")
         row.waits = waits if isinstance(waits, int) else -1
+        if timings is not None:
+            row.waited = timings.waits.get((row.side, row.waits), -1e9) / 1e9
         change = plan.edits.author(step.where) if plan.edits is not None and step.edited_by else None
         row.edit = plan.edits.index(change) if plan.edits is not None and change is not None else -1
     _begin(rows, plan.steps)
-    for index, facts in (timings.steps if timings else {}).items():
-        rows[index].seconds = facts["ns"] / 1e9
+    for index, taken in (timings.steps if timings is not None else {}).items():
+        rows[index].seconds = taken["ns"] / 1e9
     for index, verdict in (verdicts or {}).items():
         rows[index].verdict = verdict
     made = View(spec.id, os.path.basename(explanation.file), file.text, _only(rows, stages))
-    made.timed_by = timings.title if timings else ""
+    made.timed_by = timings.title if timings is not None else ""
     made.about = [f"bundle {spec.bundle}", f"{describe_host(explanation.host)}, gosudacon {__version__}"]
-    made.notes = _notes(explanation, file, stages)
+    made.about[1:1] = explanation.head()
+    made.risk, made.topics = explanation.risk(), list(shared.topics(spec)) if not stages else []
+    for reason in explanation.shared if not stages else ():
+        place = file.place(reason.where)
+        made.shared.append(Share(reason.topic, reason.level, reason.what, reason.why, place))
+    made.notes = _notes(explanation, file, stages, timings)
     for edit in (change.to_json() for change in plan.edits or ()):
         values = [jsonio.dumps(edit[name]) if name in edit else "" for name in ("before", "after")]
         made.edits.append(Edit(edit["plugin"], edit["what"], edit["path"], *values))
     return made
 
 
-def _row(step: Step, file: _File) -> Row:
+def _row(step: Step, file: _File, long: bool) -> Row:
     place = Place(step.where) if step.edited_by else file.place(step.where)
     row = Row(step.runs_on(), step.phase, step.stage, step.describe(), place, type(step).__name__)
+    row.details = step.details()
+    if long:
+        said = docstrings.about(type(step))
+        labelled = (("Why", said.why), ("Without it", said.without), ("See", said.see))
+        row.about = [*said.paragraphs(), *(f"{label}: {words}" for label, words in labelled if words)]
     row.lasts, row.edited_by, row.late = step.lasts, step.edited_by, ORDER[step.phase] > ORDER[START]
     return row
 
@@ -80,7 +95,7 @@ def _only(rows: Sequence[Row], stages: Sequence[str]) -> list[Row]:
     return [rows[index] for index in kept]
 
 
-def _notes(explanation: Explanation, file: _File, stages: Sequence[str]) -> list[Note]:
+def _notes(explanation: Explanation, file: _File, stages: Sequence[str], timings: Timings | None) -> list[Note]:
     plan, host = explanation.plan, explanation.host
     notes = [Note("finding", each.message, file.place(each.where), each.hint) for each in explanation.findings]
     for warning in plan.warnings:
@@ -89,6 +104,10 @@ def _notes(explanation: Explanation, file: _File, stages: Sequence[str]) -> list
             place = Place(warning.where) if warning.edited_by else file.place(warning.where)
             notes.append(Note("warning", message, place, stage=warning.stage))
     notes += [Note("amendment", text) for text in plan.amended]
+    if timings is not None:
+        failed = [(plan.steps[index], taken.get("message")) for index, taken in timings.steps.items()]
+        notes += [Note("failure", f"{step.describe()}: {message}") for step, message in failed if message]
+        notes += [Note("note", text) for text in timings.notes]
     return [*notes, *(Note("assumption", text) for text in host.assumed)]
 
 

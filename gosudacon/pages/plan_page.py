@@ -13,13 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gosudacon.pages.view import Edit, Note, Place, Row, View
+    from gosudacon.pages.view import Edit, Note, Place, Row, Share, View
 
 MOST_STEPS = 5000  # that are shown
 _WIDE = "@media screen and (min-width:1000px)"
 _CLASS = {RUNTIME: "rt", CONTAINER: "ct"}
 _OTHER = {RUNTIME: CONTAINER, CONTAINER: RUNTIME}
 _LONGEST = 1000  # characters of a line or a message
+_MOST_DETAILS = 200  # lines of what one step sets
 _HEADS = "".join(f'<span class="{name}">{side}</span>' for side, name in _CLASS.items())
 _BARS = 24  # lengths of bars
 _INDENTED = '<p class="legend">The file has very long lines: it is indented here, and lines are counted as shown.</p>'
@@ -42,6 +43,8 @@ class _Page:
             self.source.mark(row.place, Mark(f"s{number}", str(number), _CLASS[row.side], f"step {number}: {row.what}"))
         for number, note in enumerate(view.notes, 1):
             self.source.mark(note.place, Mark(f"n{number}", note.kind, note.kind, note.message))
+        for share in view.shared:
+            self.source.mark(share.place, Mark("shared", f"risk {share.level}", "warning", share.what))
         self.lines = self.source.html()
 
     def html(self) -> str:
@@ -93,7 +96,7 @@ class _Page:
         words = ", ".join(f"{duration(seconds)} {side}" for side, seconds in sums.items())
         lacking = len(self.rows) - len(timed)
         words += f"; {_count(lacking, 'step')} without a time" if lacking else ""
-        return f"<p>times from {text(self.view.timed_by)}: {words}</p>"
+        return f"<p>times: {text(self.view.timed_by)}; in steps {words}</p>"
 
     def _verdicts(self) -> str:
         counts: dict[str, int] = {}
@@ -111,6 +114,7 @@ class _Page:
         return "\n".join(
             (
                 '<section id="plan" tabindex="0" aria-labelledby="plan-title">',
+                *self._shared(),
                 *self._notes(),
                 *self._edits(),
                 '<h2 id="plan-title">Plan</h2>',
@@ -149,7 +153,8 @@ class _Page:
             verb = "begins when" if row.begins else "⇄ waits until"
             other = self.rows[row.waits]
             target = f'<a href="#s{row.waits + 1}">{row.waits + 1} {wrapped(cut(other.what, 60))}</a>'
-            wait = f'<p class="wait">{verb} {other.side} has done: {target}</p>'
+            time = f" ({duration(row.waited)})" if row.waited >= 0 else ""
+            wait = f'<p class="wait">{verb} {other.side} has done: {target}{time}</p>'
         facts = [f"<span>{text(row.stage)}</span>", self._place(row.place)]
         if row.edited_by:
             target = f"#e{row.edit + 1}" if row.edit >= 0 else "#edits"
@@ -160,10 +165,16 @@ class _Page:
             facts.append(f'<span class="time">{duration(row.seconds)} <i class="bar b{length}"></i></span>')
         facts.append(_badge(row.verdict))
         what = limited(row.what, _LONGEST, wrapped)
+        details = "".join(f"<li>{limited(each, _LONGEST, wrapped)}</li>" for each in row.details[:_MOST_DETAILS])
+        if details:
+            more = len(row.details) - _MOST_DETAILS
+            details += f'<li class="cut">{more} more</li>' if more > 0 else ""
+            details = f'<details class="more"><summary>what it sets</summary><ul>{details}</ul></details>'
+        below = "".join(f'<p class="about">{text(each)}</p>' for each in row.about) + details
         return (
             f'<li class="step {_CLASS[row.side]}" id="s{number}" value="{number}">{wait}'
             f'<a class="num" href="#s{number}" aria-label="step {number}">{number}</a>'
-            f'<span class="what">{what}</span><div class="sub">{"".join(filter(None, facts))}</div></li>'
+            f'<span class="what">{what}</span><div class="sub">{"".join(filter(None, facts))}</div>{below}</li>'
         )
 
     def _place(self, place: Place) -> str:
@@ -182,6 +193,21 @@ class _Page:
             side = _CLASS[self.rows[arrow.target].side]
             yield f'<div class="arrow to-{side}" id="a{number}" aria-hidden="true"><i></i></div>'
 
+    def _shared(self) -> Iterator[str]:
+        """What is shared with the host, which a reviewer reads first."""
+        if not self.view.topics:
+            return
+        yield f'<details open id="shared"><summary>Shared with the host, risk {_level(self.view.risk)}</summary>'
+        yield '<ul class="notes shared">'
+        for topic in self.view.topics:
+            found = [self._share(each) for each in self.view.shared if each.topic == topic]
+            yield f"<li><b>{text(topic)}</b> {''.join(found) or 'nothing'}</li>"
+        yield "</ul></details>"
+
+    def _share(self, share: Share) -> str:
+        what = f"{_level(share.level)} {limited(share.what, _LONGEST)}"
+        return f'<p>{what}: <span class="dim">{text(share.why)}</span> {self._place(share.place)}</p>'
+
     def _notes(self) -> Iterator[str]:
         if not self.view.notes:
             return
@@ -192,7 +218,7 @@ class _Page:
         yield "</ul></details>"
 
     def _note(self, number: int, note: Note) -> str:
-        style = {"finding": "bad", "warning": "warn"}.get(note.kind, "dim")
+        style = {"finding": "bad", "failure": "bad", "warning": "warn"}.get(note.kind, "dim")
         hint = f'<p class="hint dim">hint: {text(note.hint)}</p>' if note.hint else ""
         stage = f' <span class="dim">{text(note.stage)}</span>' if note.stage else ""
         kind = f'<b class="{style}">{note.kind}</b>{stage} {self._place(note.place)}'
@@ -224,6 +250,11 @@ def _edit(number: int, edit: Edit) -> str:
         f'<li id="e{number}">{signs.get(edit.what, "")} <span class="where">{text(edit.where)}</span> '
         f"{text(edit.what)} by plugin <b>{text(edit.plugin)}</b>{before}{after}</li>"
     )
+
+
+def _level(level: str) -> str:
+    style = {"medium": "warn", "high": "bad", "critical": "bad"}.get(level, "ok")
+    return f'<span class="badge {style}">{text(level)}</span>'
 
 
 def _badge(verdict: str) -> str:

@@ -28,6 +28,9 @@ summary{cursor:pointer;font-weight:600}
 details{margin:10px 0}
 .edits .minus,.edits .plus{display:block;font:12px/1.5 ui-monospace,Menlo,Consolas,monospace}
 .edits .minus{color:var(--bad)}.edits .plus{color:var(--runtime)}
+.about{margin:3px 0;font-size:13px}
+.more{margin:2px 0;font-size:12px}.more summary{font-weight:400;color:var(--dim)}
+.more li{font-family:ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;unicode-bidi:isolate}
 .legend{color:var(--dim);margin:4px 0 8px}
 .lanes{display:grid;grid-template-columns:26px minmax(0,1fr);row-gap:5px}
 .lanes ol{display:contents}

@@ -21,7 +21,8 @@ class Place:
 
 
 class Row:
-    """A step. ``waits``: the index of the step that it waits for, -1 if none; ``seconds`` that it took, -1 if unknown.
+    """A step. ``waits``: the index of the step that it waits for, -1 if none; ``seconds`` that it took and
+    ``waited`` before, -1 if unknown.
 
     ``begins``: the first step of a process that the step ``waits`` has made. ``edit``: index of the plugin's edit
     behind it, -1 if none. ``verdict``: what an audit says of it.
@@ -32,7 +33,9 @@ class Row:
         self.lasts = self.begins = self.late = False
         self.waits = self.edit = -1
         self.edited_by = self.verdict = ""
-        self.seconds = -1.0
+        self.seconds = self.waited = -1.0
+        self.about: list[str] = []  # paragraphs: what it does and why, where to read on
+        self.details: list[str] = []  # what its line leaves out of what it sets
 
 
 class Note:
@@ -41,6 +44,13 @@ class Note:
     def __init__(self, kind: str, message: str, place: Place | None = None, hint: str = "", stage: str = "") -> None:
         self.kind, self.message, self.hint, self.stage = kind, message, hint, stage
         self.place = place or Place("")
+
+
+class Share:
+    """Something that is shared with the host: what it is, how grave that is, in a word, and why."""
+
+    def __init__(self, topic: str, level: str, what: str, why: str, place: Place) -> None:
+        self.topic, self.level, self.what, self.why, self.place = topic, level, what, why, place
 
 
 class Edit:
@@ -57,5 +67,8 @@ class View:
         self.id, self.file, self.text, self.rows = id, file, text, rows
         self.about: list[str] = []
         self.notes: list[Note] = []
+        self.risk = ""  # the gravest level of what is shared
+        self.topics: list[str] = []  # of what is shared, those that can be said something about
+        self.shared: list[Share] = []
         self.edits: list[Edit] = []
         self.timed_by = ""  # the trace that times are from

@@ -18,6 +18,7 @@ from tests.support.browser import Browser
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
+from tests.support.timing import eventually
 
 pytestmark = needs("program:chromium", "runtime:gosudacon")
 WIDE, NARROW = 1280, 390
@@ -115,6 +116,11 @@ def visible(browser: Browser, selector: str) -> bool:
     return 0 <= place["top"] < 900 and place["height"] > 0
 
 
+def eventually_visible(browser: Browser, selector: str) -> None:
+    """Wait for it: a link is followed when the browser comes to it."""
+    eventually(lambda: visible(browser, selector), what=f"{selector} in sight")
+
+
 def traced(runtime: Runtime, bundle: Bundle, scratch: Path) -> tuple[Path, Path, Path]:
     """A container is run; its plan as a page and a picture with times, and the trace as a page."""
     bundle.set("hooks", {"createRuntime": [{"path": "/bin/true"}]}).set("process.args", ["true"])
@@ -179,17 +185,20 @@ def check_links(browser: Browser, plan: Path, width: int) -> None:
     )
     value = browser.ask(f"document.querySelector('#{step} a[href^=\"#v\"]').hash")
     browser.click(f"#{step} .num")
+    outline = f"getComputedStyle(document.querySelector('#{step}')).outlineStyle"
+    eventually(lambda: browser.ask(outline) == "solid", what="the outline of the target")
+    eventually_visible(browser, f"#{step}")
     before = browser.ask("document.querySelector('#plan').scrollTop")
     browser.click(f"#{step} a[href='{value}']")
-    assert visible(browser, value)
+    eventually_visible(browser, value)
     ground = f"getComputedStyle(document.querySelector({value!r})).backgroundColor"
-    assert browser.ask(ground) == "rgb(255, 245, 194)"
+    eventually(lambda: browser.ask(ground) == "rgb(255, 245, 194)", what="the colour of the target")
     if width == WIDE:
         assert browser.ask("document.querySelector('#plan').scrollTop") == before
-        assert visible(browser, f"#{step}")
+        eventually_visible(browser, f"#{step}")
     browser.click(f".source a[href='#{step}']")
-    assert visible(browser, f"#{step}")
-    assert browser.ask(f"getComputedStyle(document.querySelector('#{step}')).outlineStyle") == "solid"
+    eventually(lambda: browser.ask(outline) == "solid", what="the outline of the target again")
+    eventually_visible(browser, f"#{step}")
 
 
 HOSTILE = (

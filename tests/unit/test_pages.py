@@ -20,6 +20,7 @@ from gosudacon.container.template import default_spec
 from gosudacon.pages import markup
 from gosudacon.pages.lanes import Layout
 from gosudacon.pages.view import CONTAINER, RUNTIME, Place, Row
+from gosudacon.pipeline.docstrings import about
 from gosudacon.pipeline.edit import Changes
 from gosudacon.pipeline.explain import Timings
 from gosudacon.trace import page as trace_page
@@ -36,12 +37,6 @@ HOSTILE = (
     "</title></style></pre></svg>",
     "java\tscript:\\u003c",
 )
-
-
-def timed(title: str, seconds: dict[int, float]) -> Timings:
-    made = Timings(title)
-    made.steps = {index: {"ns": int(taken * 1e9), "status": "ok"} for index, taken in seconds.items()}
-    return made
 
 
 class Page(HTMLParser):
@@ -127,6 +122,13 @@ def explanation(bundle: Path, config: Any = None, text: str = "", process: str =
     return made
 
 
+def measured(title: str, seconds: dict[int, float]) -> Timings:
+    made = Timings(title)
+    made.steps = {index: {"ns": round(each * 1e9), "status": "ok"} for index, each in seconds.items()}
+    made.notes = [title]
+    return made
+
+
 def test_every_step_and_its_line(bundle: Path) -> None:
     made = explanation(bundle)
     page = check(made.as_page())
@@ -173,10 +175,10 @@ def test_hostile_words(bundle: Path, text: str) -> None:
     made.plan.steps[1].stage = text
     made.plan.amended.append(text)
     seconds = {index: 0.001 * index for index in range(len(made.plan.steps))}
-    page = check(made.as_page("", timed(text, seconds), {0: text}))
+    page = check(made.as_page("", measured(text, seconds), True, {0: text}))
     if text.isprintable():
         assert text in "".join(page.text)
-    assert_visible(picture := made.as_svg("", timed(text, seconds), {0: text}))
+    assert_visible(picture := made.as_svg("", measured(text, seconds), {0: text}))
     assert "script" not in {element.tag.rpartition("}")[2] for element in ET.fromstring(picture).iter()}
     trace = Trace("create", text, 10**7)
     trace.error = text
@@ -274,16 +276,47 @@ def test_one_stage(bundle: Path) -> None:
 def test_times_and_verdicts(bundle: Path) -> None:
     made = explanation(bundle)
     last = len(made.plan.steps) - 1
-    html = made.as_page(
-        "", timed("web.json", {0: 0.0025, last: 0.005}), {0: "enforced", 1: "NOT ENFORCED", 2: "new word"}
-    )
+    times = measured("web.json", {0: 0.0025, last: 0.005})
+    waiting = next(step for step in made.plan.to_json() if "waits_for" in step)
+    times.waits[str(waiting["side"]), int(str(waiting["waits_for"]))] = 7_000_000
+    html = made.as_page("", times, verdicts={0: "enforced", 1: "NOT ENFORCED", 2: "new word"})
     text = " ".join(check(html).text)
-    for words in ("2.50 ms", "5.00 ms", "times from web.json", "✓ enforced", "✗ NOT ENFORCED", "? new word"):
+    for words in (
+        "2.50 ms",
+        "5.00 ms",
+        "(7.00 ms)",
+        "times: web.json; in steps",
+        "✓ enforced",
+        "✗ NOT ENFORCED",
+        "? new word",
+    ):
         assert words in text
     assert f"{last - 1} steps without a time" in text
     assert "b12" in html and "b24" in html
-    picture = made.as_svg("", timed("web.json", {0: 0.0025}), {1: "NOT ENFORCED"})
+    picture = made.as_svg("", measured("web.json", {0: 0.0025}), {1: "NOT ENFORCED"})
     assert "2.50 ms" in picture and "✗" in picture
+
+
+def test_why(bundle: Path) -> None:
+    """With --long, what the docstrings of steps say."""
+    made = explanation(bundle)
+    text = "".join(check(made.as_page(long=True)).text)
+    said = [about(type(step)) for step in made.plan.steps]
+    assert any(each.why for each in said)
+    assert all(each.why in text and each.without in text and each.see in text for each in said)
+    assert "Without it: " not in made.as_page()
+
+
+def test_what_is_shared_and_what_steps_set(bundle: Path) -> None:
+    config = plain_config()
+    config["linux"]["namespaces"] = [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")]
+    config["process"]["env"].append("COLOUR=<blue>")
+    made = explanation(bundle, config)
+    text = "".join(check(made.as_page()).text)
+    assert made.risk() == "high" and "Shared with the host, risk high" in text
+    assert all(reason.what in text and reason.why in text for reason in made.shared)
+    assert "what it sets" in text and text.count("COLOUR=<blue>") == 2
+    assert "Shared with the host" not in made.as_page("handoff")
 
 
 @pytest.mark.parametrize("kind", ["process", "mounts"])
