@@ -35,7 +35,7 @@ def load(path: str) -> Trace:
     for loads in (otlp.loads, chrome.loads):
         try:
             return loads(text)
-        except ValueError:  # json.JSONDecodeError is one
+        except (ValueError, KeyError, TypeError, AttributeError):  # json.JSONDecodeError is the first
             continue
     raise Error(
         f"{path}: not a trace of gosudacon",

@@ -94,5 +94,6 @@ def loads(text: str) -> Trace:
         if event.get("ph") == "X":
             start = round(event["ts"] * 1000)
             side = CONTAINER if event["pid"] == trace.init else RUNTIME
-            trace.spans.append(Span.of(side, event["name"], start, start + round(event["dur"] * 1000), event["args"]))
+            end = start + round(event["dur"] * 1000)
+            trace.spans.append(Span.of(side, str(event["name"]), start, end, event["args"]))
     return trace

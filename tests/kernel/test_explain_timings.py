@@ -60,7 +60,11 @@ def test_mounts_can_be_traced(runtime: Runtime, bundle: Bundle, tmp_path: Path) 
     assert json.loads((tmp_path / "r.json").read_text())["otherData"]["id"] == bundle.id
 
 
-def test_what_is_no_trace(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_text("{}")
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "", "[1]", '{"otherData": {"gosudacon": "1"}, "traceEvents": [{"ph": "X"}]}', '{"resourceSpans": [7]}'],
+)
+def test_what_is_no_trace(runtime: Runtime, bundle: Bundle, tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.json").write_text(text)
     result = runtime.call("explain", "--timings", tmp_path / "t.json", bundle.path, check=False)
     assert result.returncode == 1 and "not a trace of gosudacon" in result.stderr
