@@ -37,7 +37,8 @@ _TEMPLATE = """\
     case "$1" in
         file) compopt -o filenames; mapfile -t found < <(compgen -f -- "$2") ;;
         directory) compopt -o filenames; mapfile -t found < <(compgen -d -- "$2") ;;
-        container)
+        either) compopt -o filenames; mapfile -t found < <(compgen -d -- "$2") ;;&
+        container|either)
             while IFS= read -r id; do
                 [[ $id == "$2"* ]] && found+=("$id")
             done < <({command} "${{root[@]}}" list --quiet 2>/dev/null </dev/null) ;;

@@ -133,6 +133,7 @@ def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
         option_values.FILE: "-F",
         option_values.DIRECTORY: "-a '(__fish_complete_directories)'",
         option_values.CONTAINER: f"-a '({function}_containers)'",
+        option_values.EITHER: f"-a '(__fish_complete_directories; {function}_containers)'",
     }.get(kind, "")
 
 

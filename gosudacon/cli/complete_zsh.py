@@ -19,6 +19,10 @@ _TEMPLATE = """\
     _describe -t containers container found
 }}
 
+{function}_either() {{
+    _alternative 'containers:container:{function}_containers' 'directories:directory:_files -/'
+}}
+
 {function}_commands() {{
     local -a found=(
 {commands}
@@ -100,6 +104,7 @@ def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
         option_values.FILE: "_files",
         option_values.DIRECTORY: "_files -/",
         option_values.CONTAINER: f"{function}_containers",
+        option_values.EITHER: f"{function}_either",
         option_values.COMMAND: f"{function}_commands",
     }.get(kind, " ")
 

@@ -7,6 +7,7 @@ import re
 from gosudacon.cli import options as table
 
 FILE, DIRECTORY, CONTAINER, COMMAND, SIGNAL, ANY = "file", "directory", "container", "command", "signal", ""
+EITHER = "either"  # a directory or a container
 """Kinds of values that a shell can complete; of the kind `ANY` nothing is known."""
 
 _KINDS = {
@@ -15,6 +16,7 @@ _KINDS = {
     "DIR": DIRECTORY,
     "container-id": CONTAINER,
     "bundle": DIRECTORY,
+    "bundle-or-id": EITHER,
     "directory": DIRECTORY,
     "signal": SIGNAL,
 }

@@ -526,7 +526,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "explain": _command(
         summary="print what create would do, step by step",
-        usage="[<bundle>|<id>] [<bundle>|<id>]",
+        usage="[<bundle-or-id>] [<bundle-or-id>]",
         positionals=(0, 2),
         options=(
             _CONFIG,
