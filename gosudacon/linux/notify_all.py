@@ -107,9 +107,11 @@ def _accepted(flags: int) -> int:
     """With what makes a notified call wait for its answer whatever signals come (Linux 5.19), as the kernel knows it.
 
     Without it a signal restarts the call, and a program whose threads signal each other, as Go's do, gets nowhere.
+    FLAG_LOG is left out: the kernel's log would have a line for every call.
     """
+    flags &= seccomp.FLAG_SPEC_ALLOW
     flags |= seccomp.FLAG_NEW_LISTENER | seccomp.FLAG_WAIT_KILLABLE_RECV
-    for flag in (seccomp.FLAG_WAIT_KILLABLE_RECV, seccomp.FLAG_SPEC_ALLOW, seccomp.FLAG_LOG):
+    for flag in (seccomp.FLAG_WAIT_KILLABLE_RECV, seccomp.FLAG_SPEC_ALLOW):
         if seccomp.knows_flags(flags):
             break
         flags &= ~flag

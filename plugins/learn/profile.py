@@ -30,7 +30,7 @@ def learned(
     covered = {name for rule in rules if rule["action"] in LENIENT for name in rule["names"]}
     if default in LENIENT:
         missing = sorted(passed - covered)
-        rules = [{"names": missing, "action": default}, *rules] if missing else rules
+        rules = [{"names": missing, "action": ALLOW}, *rules] if missing else rules
         result: Seccomp = {"defaultAction": ERRNO, "defaultErrnoRet": _EPERM}
     else:
         result = {"defaultAction": default}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gosudacon.plugins.learn.files import Output
 
 READY = b"+"
+_NAME = "gosudacon-learn"
 _EVERY = 10.0  # seconds after which something new is written: so much is lost if this process is killed
 _LATE = 2.0  # seconds to wait for a descriptor that init should have sent at once
 _MOST_CALLS = 2000  # of all architectures together
@@ -71,6 +72,7 @@ def _main(job: Job, connection: socket.socket, state_dir: int) -> NoReturn:
         wake, alarm = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         directory = os.open(f"/proc/self/fd/{state_dir}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         _leave({connection.fileno(), wake, alarm, directory, job.output.directory})
+        _name_itself()
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -83,6 +85,12 @@ def _main(job: Job, connection: socket.socket, state_dir: int) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - nothing may reach the interpreter's own traceback
         _complain(job, connection, error)
     os._exit(0)
+
+
+def _name_itself() -> None:
+    """What ps(1) and the host's administrator see; the command line is still the runtime's."""
+    with open("/proc/self/comm", "w") as file:
+        file.write(_NAME)
 
 
 def _leave(kept: set[int]) -> None:
@@ -135,7 +143,7 @@ def _log(text: str) -> None:
     """To the host's log: there is nobody else left to tell."""
     import syslog
 
-    syslog.openlog("gosudacon-learn", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.openlog(_NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
     syslog.syslog(syslog.LOG_ERR, text)
 
 

@@ -367,6 +367,7 @@ def test_an_annotation_that_is_allowed(
     annotate(bundle, "db-1")
     site.boot(bundle)
     supervisor = recorder(runtime, bundle)
+    assert Path(f"/proc/{supervisor}/comm").read_text() == "gosudacon-learn\n"
     assert site.exec(bundle, "/bin/learn", "more").stdout == "more 0\n"
     runtime.kill(bundle, "KILL")
     runtime.until(bundle, "stopped")

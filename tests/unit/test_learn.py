@@ -264,7 +264,7 @@ def test_of_a_profile_that_allows_by_default() -> None:
     }
     result = learned(source, "c e", "a c d")
     assert result["syscalls"] == [
-        {"names": ["c", "e"], "action": LOG},
+        {"names": ["c", "e"], "action": ALLOW},
         {"names": ["a"], "action": ERRNO, "errnoRet": 95},
         {"names": ["d"], "action": ERRNO, "args": condition},
     ]
