@@ -29,7 +29,7 @@ class StartRecorder(Step):
     phase = PREPARE
     lasts = True
     recorded_as = ("learn.start-recorder", 1)
-    modules = ("gosudacon.plugins.learn.supervisor", "gosudacon.plugins.learn.files", "select", "signal")
+    modules = ("gosudacon.plugins.learn.daemon", "gosudacon.plugins.learn.files", "select", "signal")
     profile: str
     anew: bool
 
@@ -40,7 +40,7 @@ class StartRecorder(Step):
         import socket
 
         from gosudacon.api import SyscallNames, listener
-        from gosudacon.plugins.learn import files, supervisor
+        from gosudacon.plugins.learn import daemon, files, supervisor
 
         files.check(self.profile, self.anew)
         names = SyscallNames(listener.library())
@@ -50,7 +50,7 @@ class StartRecorder(Step):
         output = files.Output(self.profile, self.anew, source)
         job = supervisor.Job(context.spec.id, context.seccomp_program, names, output)
         try:
-            supervisor.start(job, theirs, context.state_dir)
+            daemon.start(job, theirs, context.state_dir)
         finally:
             theirs.close()
             output.close()

@@ -15,7 +15,7 @@ import pytest
 
 from gosudacon.api import SyscallNames
 from gosudacon.linux import notify_all, process, seccomp
-from gosudacon.plugins.learn import files, supervisor
+from gosudacon.plugins.learn import daemon, files, supervisor
 from tests.support import processes
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
@@ -438,7 +438,7 @@ def test_init_that_does_not_get_to_sending(scratch: Path) -> None:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     directory = os.open(state, os.O_RDONLY)
-    supervisor.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
+    daemon.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
     for held in (theirs, output):
         held.close()
     assert mine.recv(100) == supervisor.READY
@@ -465,7 +465,7 @@ def test_what_is_no_listener(scratch: Path) -> None:
     output = files.Output(str(scratch / "p.json"), False, None)
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(scratch / "state", os.O_RDONLY)
-    supervisor.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
+    daemon.start(supervisor.Job("x", b"", SyscallNames(seccomp.library()), output), theirs, directory)
     theirs.close()
     assert mine.recv(100) == supervisor.READY
     reader, writer = os.pipe()

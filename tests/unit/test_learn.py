@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gosudacon.api import ConfigError, Context, Error, Host, Options, SettingsError, Spec, SyscallNames
+from gosudacon.cli.learn import load as shown
 from gosudacon.cli.learn_report import as_table
 from gosudacon.linux import abi, notify_all
 from gosudacon.pipeline.plan import Plan, make
@@ -460,6 +461,17 @@ def test_the_table(target: Path) -> None:
         "ALLOWED, AND NOT USED\n"
         "z\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "no such file"), ("{", "line 1"), ("[]", "not a report"), ('{"version": 1}', "not a report")],
+)
+def test_what_is_no_report_is_not_shown(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "r.json").write_text(text)
+    with pytest.raises(Error, match=said):
+        shown(str(tmp_path / "r.json"))
 
 
 def test_the_table_shows_nothing_that_a_terminal_obeys(target: Path) -> None:
