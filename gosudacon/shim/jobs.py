@@ -58,7 +58,7 @@ def facts(work: Work) -> dict[str, object]:
     """What the shim has to know of a container that has been made."""
     data = work.container.data
     names = ("pid", "start_time", "cgroups", "shares_pid_namespace")
-    annotations = data["annotations"] if work.told else {}  # for nobody else: they may be too long for a packet
+    annotations = data["annotations"] if work.told else {}  # for nobody else
     return {**{name: data[name] for name in names}, "annotations": annotations, "told": work.told}
 
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from errno import EINPROGRESS
 
-from gosudacon.shim.loop import READ, WRITE
+from gosudacon.shim.exchange import Exchange
 from gosudacon.wire import containerd as wire
 from gosudacon.wire import ttrpc
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _METHOD = "Forward"
 _TIMEOUT = 5_000_000_000  # nanoseconds for one event
 _SLOWEST = 5.0  # seconds between attempts to connect
-_CHUNK = 1 << 16
 
 
 class Publisher:
@@ -32,7 +31,7 @@ class Publisher:
         self._namespace = namespace
         self._report = report
         self._queue: deque[bytes] = deque()
-        self._socket: _socket.socket | None = None
+        self._exchange: Exchange | None = None
         self._client = ttrpc.Client()
         self._pause = 0.05
         self._timer: Timer | None = None
@@ -61,12 +60,13 @@ class Publisher:
         """Send the next event, if none is on its way."""
         if self._client.waiting or not self._queue or self._timer is not None:
             return
-        if self._socket is None and not self._connect():
-            return
-        self._client.call(wire.EVENTS_SERVICE, _METHOD, self._queue[0], _TIMEOUT)
-        self._flush()
+        if self._exchange is None:
+            self._exchange = self._connect()
+        if self._exchange is not None:
+            self._client.call(wire.EVENTS_SERVICE, _METHOD, self._queue[0], _TIMEOUT)
+            self._exchange.flush()
 
-    def _connect(self) -> bool:
+    def _connect(self) -> Exchange | None:
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
         try:
             connection.connect(self._address)
@@ -74,41 +74,11 @@ class Publisher:
             if error.errno != EINPROGRESS:
                 connection.close()
                 self._try_later()
-                return False
-        self._socket = connection
+                return None
         self._client = ttrpc.Client()
-        return True
+        return Exchange(self._loop, connection, self._client, self._received, self._lost)
 
-    def _flush(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            while self._client.outgoing:
-                self._client.sent(self._socket.send(self._client.outgoing))
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._lost()
-            return
-        self._loop.watch(self._socket.fileno(), READ | (WRITE if self._client.outgoing else 0), self._ready)
-
-    def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._flush()
-        if events & ~WRITE and self._socket is not None:
-            self._read()
-
-    def _read(self) -> None:
-        assert self._socket is not None
-        try:
-            data = self._socket.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._lost()
-            return
+    def _received(self, data: bytes) -> None:
         reply = self._client.receive(data)
         if reply is not None and reply.code == ttrpc.UNAVAILABLE:
             self._lost()
@@ -128,10 +98,9 @@ class Publisher:
             self._try_later()
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
         self._client = ttrpc.Client()
 
     def _try_later(self) -> None:

@@ -6,7 +6,8 @@ import _socket
 import struct
 
 from gosudacon.base import posix
-from gosudacon.shim.loop import READ, WRITE
+from gosudacon.shim.exchange import Exchange
+from gosudacon.shim.loop import READ
 from gosudacon.wire import protobuf, ttrpc
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Handler = Callable[[Message, "Reply"], None]
     Methods = Mapping[tuple[str, str], tuple[Schema, Schema, Handler]]
 
-_CHUNK = 1 << 16
 _PEER = struct.Struct("=iII")  # struct ucred
 
 
@@ -57,55 +57,20 @@ class Connection:
     def __init__(self, server: Server, socket: _socket.socket) -> None:
         self.protocol = ttrpc.Server()
         self._server = server
-        self._socket = socket
-        self._open = True
-        self._watch()
+        self._exchange = Exchange(server.loop, socket, self.protocol, self._received, self._lost)
+        self._exchange.flush()
 
     def flush(self) -> None:
         """Send what the client takes now; the rest when it takes more."""
-        if not self._open:
-            return
-        try:
-            while self.protocol.outgoing:
-                self.protocol.sent(self._socket.send(self.protocol.outgoing))
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-            return
-        self._watch()
+        self._exchange.flush()
 
-    def close(self) -> None:
-        """Forget the client."""
-        if self._open:
-            self._open = False
-            self._server.loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._server.connections.discard(self)
-
-    def _watch(self) -> None:
-        wanted = (0 if self.protocol.crowded else READ) | (WRITE if self.protocol.outgoing else 0)
-        self._server.loop.watch(self._socket.fileno(), wanted, self._ready)
-
-    def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self.flush()
-        if events & ~WRITE and self._open:
-            self._read()
-
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
+    def _received(self, data: bytes) -> None:
         for request in self.protocol.receive(data):
             self._server.serve(self, request)
-        self.flush()
+        self._exchange.flush()
+
+    def _lost(self) -> None:
+        self._server.connections.discard(self)
 
 
 class Server:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Note: TypeAlias = dict[str, object]
     Job: TypeAlias = Callable[["Reporter"], Mapping[str, object]]
 
-_PACKET = 1 << 16
+_PACKET = 1 << 16  # bytes of a note; a longer one is in a file, for the socket has no room for it
+_IN_A_FILE = b"\0"  # in the place of such a note, whose descriptor comes last
 _TEXT = 1 << 13  # characters of an error's text: callers show a line
 _ROOM = _socket.CMSG_SPACE(4 * 16)  # for the descriptors of one note
 _ORPHANED = _signal.SIGUSR1
@@ -53,8 +54,18 @@ class Reporter:
 
     def send(self, note: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         """Tell the shim something, and hand it descriptors (unix(7), SCM_RIGHTS)."""
+        data = jsonio.dumps(note).encode()
+        file = -1
+        if len(data) > _PACKET:
+            file = posix.memfd_create("note", posix.MFD_CLOEXEC)
+            posix.write_all(file, data, "note")
+            data, descriptors = _IN_A_FILE, [*descriptors, file]
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        self._channel.sendmsg([jsonio.dumps(note).encode()], rights)
+        try:
+            self._channel.sendmsg([data], rights)
+        finally:
+            if file >= 0:
+                posix.close(file)
 
     def warning(self, message: str) -> None:
         """Keep it for the shim's log; as `gosudacon.container.caller.Log`."""
@@ -141,6 +152,8 @@ class Worker:
             if not data:
                 self._die()
                 return
+            if data == _IN_A_FILE:
+                data = _contents(descriptors.pop())
             note = jsonio.loads(data)
             assert isinstance(note, dict)
             self._take(note, descriptors)
@@ -177,6 +190,13 @@ def _descriptors(rights: list[tuple[int, int, bytes]]) -> list[int]:
     for _level, _kind, data in rights:
         found.frombytes(data[: len(data) - len(data) % found.itemsize])
     return found.tolist()
+
+
+def _contents(fd: int) -> bytes:
+    """What is in a file that another process has written; it is closed."""
+    posix.lseek(fd, 0, 0)
+    with open(fd, "rb", buffering=0) as file:
+        return file.readall() or b""
 
 
 def _main(job: Job, channel: _socket.socket, kept: Sequence[int], shim: int) -> NoReturn:

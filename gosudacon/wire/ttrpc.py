@@ -213,6 +213,8 @@ class Reply:
 class Client:
     """The client's end of a connection, for one call at a time. Send ``outgoing``, and tell `sent`."""
 
+    crowded = False  # one answer at most is to come
+
     def __init__(self) -> None:
         self.outgoing = bytearray()
         self.waiting = False

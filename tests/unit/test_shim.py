@@ -326,6 +326,35 @@ def test_why_a_worker_was_ended() -> None:
     assert isinstance(killed, Failed) and killed.killed and str(killed) == "the worker was killed"
 
 
+@pytest.mark.parametrize("length", [1, 1 << 15, 1 << 22])
+def test_what_a_worker_says(length: int) -> None:
+    """However long it is, and with the descriptors that go with it."""
+    loop = Loop(lambda error: pytest.fail(str(error)))
+    noted: list[tuple[dict[str, object], bytes]] = []
+    outcomes: list[object] = []
+
+    def work(reporter: Reporter) -> dict[str, object]:
+        reader, writer = os.pipe()
+        os.write(writer, b"text")
+        reporter.send({"long": "x" * length}, [reader])
+        return {"annotations": {"name": "y" * length}}
+
+    def note(said: dict[str, object], descriptors: list[int]) -> None:
+        (fd,) = descriptors
+        noted.append((said, os.read(fd, 9)))
+        os.close(fd)
+
+    def done(outcome: object) -> None:
+        outcomes.append(outcome)
+        loop.stop()
+
+    made = Worker(loop, work, done, note)
+    loop.run()
+    os.waitpid(made.pid, 0)
+    assert noted == [({"long": "x" * length}, b"text")]
+    assert outcomes == [{"annotations": {"name": "y" * length}, "warnings": []}]
+
+
 @pytest.mark.parametrize("job", [lambda: time.sleep(1000), deaf])
 def test_a_worker_whose_shim_dies(job: Callable[[], object]) -> None:
     """Ends soon, even if it cannot be interrupted."""
