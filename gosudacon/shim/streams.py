@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import select
-from errno import EAGAIN, EINVAL
+from errno import EAGAIN, EDQUOT, EINVAL, ENOSPC
 
 from gosudacon.base import posix
 from gosudacon.linux import console
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FIONREAD = 0x541B
 _CHUNK = 1 << 16
+_FULL = (ENOSPC, EDQUOT)
+_AGAIN = 1.0  # seconds between attempts to write to a file system that is full
 _SPLICE = 1 | 2  # SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 _FIRST_LOOK, _LAST_LOOK = 0.0005, 1.0  # seconds between looks whether a FIFO has been read
 _PATIENCE = 3.0  # seconds in which passed on output must be taken once the process has ended
@@ -48,10 +50,12 @@ class Copy:
                     self.close()
                     return
             except OSError as error:
-                if error.errno != EAGAIN:
+                if error.errno in _FULL:
+                    self._wait_for_room()
+                elif error.errno == EAGAIN:
+                    self._wait()
+                else:
                     self.close()
-                    return
-                self._wait()
                 return
 
     def close(self) -> None:
@@ -81,6 +85,11 @@ class Copy:
         written = posix.write(self._target, self._buffer)
         self._buffer = self._buffer[written:]
         return written
+
+    def _wait_for_room(self) -> None:
+        """A file system is full: nothing is lost, and the process waits, as with a FIFO that nobody reads."""
+        self._loop.forget(self._source)
+        self._loop.later(_AGAIN, self.pump)
 
     def _wait(self) -> None:
         if self._buffer or not _is_ready(self._target, select.POLLOUT):

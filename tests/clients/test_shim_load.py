@@ -7,14 +7,17 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
+from tests.clients.daemon import own_shim
 from tests.clients.test_shim_alone import RUNNING, Task, events, kind, program, refused, task
 from tests.clients.ttrpc_client import (
     FAILED_PRECONDITION,
@@ -22,10 +25,15 @@ from tests.clients.ttrpc_client import (
     REQUEST,
     UNKNOWN,
     Client,
+    Events,
     Failure,
     Lost,
+    Shim,
     frame,
 )
+from tests.support import processes
+from tests.support.bundle import Bundle
+from tests.support.installation import Installation
 from tests.support.needs import needs
 from tests.support.timing import eventually, seconds
 
@@ -167,6 +175,89 @@ def marked(variable: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+@pytest.fixture
+def small(scratch: Path) -> Iterator[Path]:
+    """A file system of 256 KiB, with 16 of them free; what takes the room is the file ``filler``."""
+    path = scratch / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "small", path], check=True)
+    (path / "filler").write_bytes(bytes(240 << 10))
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_no_room_for_a_log(task: Task, small: Path) -> None:
+    """The container waits, as for a reader, and no byte is lost once there is room.
+
+    The reference loses the rest.
+    """
+    if task.kind == "runc":
+        return
+    log = small / "log"
+    lines = "".join(f"line {number}\n" for number in range(10_000))
+    script = "i=0; while [ $i -lt 10000 ]; do echo line $i; i=$((i+1)); done"
+    task.run(script, stdout=f"file://{log}", stderr=f"file://{log}")
+    waiting = task.client.begin("Wait", id=task.id)
+    eventually(lambda: log.exists() and log.stat().st_size > 8 << 10, what="a full log")
+    assert not task.client.answered(waiting, 0.5)
+    assert task.state() == RUNNING
+    (small / "filler").unlink()
+    assert task.client.finish(waiting).exit_status == 0
+    eventually(lambda: log.stat().st_size == len(lines), what="the whole log")
+    assert log.read_text() == lines
+
+
+def test_no_room_for_the_state(task: Task, scratch: Path, small: Path) -> None:
+    """A creation fails and says why; with room there is one."""
+    if task.kind == "runc":
+        return
+    with (small / "filler").open("ab") as file, pytest.raises(OSError):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    (scratch / "states").symlink_to(small)
+    with pytest.raises(Failure, match=r"[Nn]o space left"):
+        task.create()
+    refused(NOT_FOUND, lambda: task.client.call("State", id=task.id))
+    left = sorted(path.name for path in small.rglob("*") if not path.is_dir())
+    assert left == ["filler"]
+    (small / "filler").unlink()
+    task.run()
+    assert task.state() == RUNNING
+    task.kill()
+    task.client.call("Wait", id=task.id)
+    task.client.call("Delete", id=task.id)
+
+
+def test_upgraded_meanwhile(
+    shims: None, make_bundle: Callable[..., Bundle], scratch: Path, token: str, events: Events
+) -> None:
+    """A shim outlives its build: what runs is entered and deleted as before, and what is new has the new one."""
+    installation = Installation(scratch)
+    tasks = []
+    for number in range(2):
+        if number:
+            with (installation.package / "shim/loop.py").open("a") as file:
+                file.write("OTHER = True\n")
+        installation.install()
+        bundle = make_bundle()
+        shim = Shim(own_shim([str(installation.command)]), bundle.path, bundle.id, token, events)
+        shim.start()
+        tasks.append(Task("own", shim, bundle, None, events))
+        tasks[-1].run()
+    served = [task.client.call("Connect", id=task.id).shim_pid for task in tasks]
+    templates = [processes.parent(pid) for pid in served]
+    assert len({Path(f"/proc/{pid}/cmdline").read_bytes() for pid in templates}) == 2
+    for each in tasks:
+        each.exec("one", "exit 7")
+        each.client.call("Start", id=each.id, exec_id="one")
+        assert each.client.call("Wait", id=each.id, exec_id="one").exit_status == 7
+        each.client.call("Pause", id=each.id)
+        each.client.call("Resume", id=each.id)
+        each.end()
+    for pid in templates:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_long_annotations(task: Task) -> None:

@@ -32,6 +32,7 @@ from tests.support.leftovers import Watch
 from tests.support.needs import needs
 from tests.support.runtime import runtime_command
 from tests.support.stepping import CHANGES, NOBODY, WORKER, Following, Point
+from tests.support.timing import eventually
 
 pytestmark = [needs("root", "busybox", "runtime:gosudacon", "x86-64"), pytest.mark.timeout(1200)]
 
@@ -149,10 +150,7 @@ class Site:
             self.client.finish(self.ask(operation))
         self.clean()
         found = [point for point in following.points() if not _is_within(following.calls[point.process], point.index)]
-        if STRIDE:
-            return found[:: max(STRIDE, 1)], following
-        count = min(SAMPLE, len(found))
-        return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)], following
+        return sample(found), following
 
     def clean(self) -> None:
         """What a client does to be rid of the task, and then containerd itself. All of it must succeed."""
@@ -187,6 +185,14 @@ class Site:
         ]
         assert len(exits) == len({*exits}), exits
         assert self.id not in exits[:-1], "the end of the container is not the last"
+
+
+def sample(points: list[Point]) -> list[Point]:
+    """As many as are wanted, evenly spread."""
+    if STRIDE:
+        return points[::STRIDE]
+    count = min(SAMPLE, len(points))
+    return [points[(2 * number + 1) * len(points) // (2 * count)] for number in range(count)]
 
 
 def _is_within(calls: list[int], index: int) -> bool:
@@ -309,6 +315,55 @@ def test_given_up_at_the_last_moment(site: Site) -> None:
         site.clean()
         assert not (site.bundle.path / "gosudacon").exists()
     site.end()
+
+
+@pytest.mark.parametrize("victim", ["template", "fork"])
+def test_at_every_step_of_a_start(site: Site, leftovers: Watch, program: Path, victim: str) -> None:
+    """Of the template, or of what is about to become a shim: there is one in the end, or the start says why not."""
+    before = leftovers.before
+    site.begin(together=False)
+    leftovers.before = leftovers.snapshot()
+    assert Template.process is not None
+    with Following(Template.process.pid, site.report) as following:
+        site.prepare("create")
+    site.clean()
+    calls = following.calls["0.0"]
+    points = sample([Point("0.0", index) for index in range(len(calls)) if not _is_within(calls, index)])
+    problems = []
+    for point in points:
+        template = Template.process.pid
+        try:
+            with Following(template, site.report, point, template if victim == "template" else WORKER):
+                try:
+                    site.prepare("create")
+                except AssertionError as error:  # what `start` has said
+                    assert "ended before it was ready" in str(error), error
+            if victim == "template":
+                Template.kill()
+                end_templates()
+                Template.begin(program)
+                leftovers.keep(Template.process.pid)
+            site.clean()
+            site.check_other()
+            left = leftovers.leftovers()
+            assert not left, left
+        except (AssertionError, Failure, Lost) as error:
+            problems.append(f"{following.name(point)}: {type(error).__name__} {error}")
+            site.client.__exit__()
+            leftovers.clear()
+    leftovers.before = before
+    leftovers.keep(Template.process.pid)
+    site.end()
+    assert not problems, "\n".join(problems)
+
+
+def end_templates() -> None:
+    """Those that a start has made since there was none."""
+    for each in processes.descendants():
+        with suppress(OSError):
+            if Path(f"/proc/{each.pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
+                processes.kill(each)
+                eventually(lambda pid=each.pid: not processes.alive(pid), what="the end of a template")  # type: ignore[misc]
 
 
 VICTIMS = {"worker": kill_worker, "shim": kill_shim, "containerd": kill_containerd}

@@ -61,6 +61,66 @@ def test_containerd_killed_with_containers(ctr: Containerd, leftovers: Watch, de
     assert finish(ctr, running) == 137
 
 
+def test_containerd_restarted_with_fifty_containers(ctr: Containerd, leftovers: Watch, scratch: Path) -> None:
+    """Afterwards they write on, can be entered, and end with their status."""
+    names = [new_name() for _ in range(50)]
+    fifos = ctr.base / "fifo"
+
+    def all_of(*words: Callable[[int, str], list[str | Path]]) -> list[str]:
+        """Run ctr for each container, ten at a time; what it says."""
+        said = []
+        for start in range(0, len(names), 10):
+            clients = [
+                subprocess.Popen(
+                    ctr.words(*make(number, name)),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for number, name in list(enumerate(names))[start : start + 10]
+                for make in words
+            ]
+            for client in clients:
+                said.append(client.communicate(timeout=seconds(120))[0])
+        return said
+
+    def begin(number: int, name: str) -> list[str | Path]:
+        script = f"echo before; mkfifo /go; read x </go; echo after $x; exit {number + 1}"
+        return ctr.run_arguments(IMAGE, name, script, "--detach", "--log-uri", f"file://{scratch}/{name}")
+
+    assert "".join(all_of(begin)) == ""
+    eventually(lambda: all((scratch / name).exists() and (scratch / name).read_text() for name in names), 30, "output")
+    ctr.kill()
+    ctr.restart()
+    leftovers.keep(*ctr.own_processes())
+    states = {line.split()[0]: line.split()[2] for line in ctr.ctr("tasks", "list").stdout.splitlines()[1:]}
+    assert [states[name] for name in names] == ["RUNNING"] * len(names)
+
+    def enter(number: int, name: str) -> list[str | Path]:
+        return [
+            "tasks",
+            "exec",
+            "--fifo-dir",
+            fifos,
+            "--exec-id",
+            "e",
+            name,
+            "sh",
+            "-c",
+            f"echo ok; echo {number} >/go",
+        ]
+
+    assert all_of(enter) == ["ok\n"] * len(names)
+    eventually(lambda: ctr.ctr("tasks", "list").stdout.count("STOPPED") == len(names), 60, "their ends")
+    assert [(scratch / name).read_text() for name in names] == [f"before\nafter {n}\n" for n in range(len(names))]
+    statuses = [
+        int(text.rstrip('"\n').rpartition(" ")[2]) for text in all_of(lambda _, name: ["tasks", "delete", name])
+    ]
+    assert statuses == [*range(1, len(names) + 1)]
+    all_of(lambda _, name: ["containers", "delete", name])
+
+
 def pid_of_shell(ctr: Containerd, name: str) -> int:
     """The first process of a container, as its shim has recorded it."""
     try:

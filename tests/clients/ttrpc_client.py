@@ -14,6 +14,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,8 @@ class Events:
             )
             event = forward.envelope.event
             self.seen.append((forward.envelope.topic, message_class(event.type_url).FromString(event.value)))
-            connection.sendall(frame(stream, RESPONSE, b""))
+            with suppress(BrokenPipeError):
+                connection.sendall(frame(stream, RESPONSE, b""))
         return data
 
 
