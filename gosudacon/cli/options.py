@@ -429,6 +429,19 @@ COMMANDS: dict[str, Command] = {
         text="The features structure of the OCI runtime specification, for this host and this build.",
         example="features",
     ),
+    "doctor": _command(
+        summary="say what this host lacks, and what to do",
+        usage="",
+        positionals=(0, 0),
+        options=(
+            Option("format", "format of the output", kind="choice", metavar="table|json", default="table"),
+            _HELP,
+        ),
+        text="Looks at kernel, cgroups, ids of the calling user, the program and the configuration of engines, as the "
+        "calling user, and changes nothing. A row is marked as good, as something that not everybody needs, or as what "
+        "keeps containers from working; of these one makes the exit status 1.",
+        example="doctor\ndoctor --format json",
+    ),
     "plugin": _command(
         summary="list, check, enable, disable or begin plugins",
         usage="<list|check|enable|disable|new> [<name> ...]",

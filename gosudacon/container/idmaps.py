@@ -48,6 +48,11 @@ def _subordinate(kind: str, euid: int) -> tuple[int, int]:
     """The first range of ids that the caller may map: its start and its size, (0, 0) for none."""
     if euid != 0 and not all(posix.access(path, posix.X_OK) for path in _HELPERS):
         return 0, 0
+    return given(kind, euid)
+
+
+def given(kind: str, euid: int) -> tuple[int, int]:
+    """The first range that /etc/subuid or /etc/subgid (``kind``: uid or gid) gives a user, whoever may map it."""
     names = {str(euid), _name(euid)}
     try:
         text = posix.read_file(_FILES[kind], _LIMIT).decode(errors="replace")

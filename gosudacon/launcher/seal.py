@@ -200,6 +200,23 @@ def _copy_text(exe: int, target: int) -> None:
 _LADDER: tuple[tuple[str, Callable[[int], int]], ...] = (("tree", _tree), ("memfd", _memfd), ("copy", _copy))
 
 
+def possible() -> tuple[str, list[str]]:
+    """The first method that works here, empty if none does, and why those before it do not; nothing is left of it."""
+    failures = []
+    exe = posix.open(_EXE, posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        for method, make in _LADDER:
+            try:
+                posix.close(make(exe))
+            except OSError as error:
+                failures.append(f"{method}: {error.strerror}")
+            else:
+                return method, failures
+    finally:
+        posix.close(exe)
+    return "", failures
+
+
 def _is_tree() -> bool:
     # The root of a mount that has no namespace, and so no path. A /usr that is merely mounted read-only has
     # one, and can be made writable while a process holds a handle to the file.
