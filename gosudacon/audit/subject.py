@@ -96,13 +96,25 @@ class Subject:
         return self.status[name]
 
     def may(self, capability_name: str, on_host: bool = False) -> bool:
-        """Whether a process of the container may come to have a capability; ``on_host``: one that counts there."""
+        """Whether a process of the container may have a capability, or had it; ``on_host``: one that counts there.
+
+        Programs drop what they have used, so what was granted at the start counts as well as what is held now.
+        """
         if on_host and self.own_users:
             return False
         masks = int(self.field("CapPrm"), 16) | int(self.field("CapEff"), 16)
         if self.status.get("NoNewPrivs") != "1":
             masks |= int(self.field("CapBnd"), 16)
-        return bool(masks >> capability.NUMBERS[capability_name] & 1)
+        return bool(masks >> capability.NUMBERS[capability_name] & 1) or self._was_granted(capability_name)
+
+    def _was_granted(self, name: str) -> bool:
+        sets = self.spec.process.get("capabilities")
+        if sets is None:
+            return int((self.spec.process.get("user") or {}).get("uid") or 0) == 0
+        granted = {*(sets.get("permitted") or ()), *(sets.get("effective") or ()), *(sets.get("ambient") or ())}
+        if not self.spec.process.get("noNewPrivileges"):
+            granted.update(sets.get("bounding") or ())
+        return name in granted
 
     @property
     def own_users(self) -> bool:

@@ -318,15 +318,15 @@ COMMANDS: dict[str, Command] = {
         positionals=(0, 1),
         failure=2,
         options=(
-            Option("all", "every container of the runtimes' directories of state (--root: of that one)", short="a"),
+            Option("all", "all containers (with --root: of that directory)", short="a"),
             Option(
                 "pid",
-                "the first process of a container of any runtime, with --bundle",
+                "the first process of a container, with --bundle",
                 kind="int",
                 metavar="PID",
                 default=0,
             ),
-            Option("bundle", "the bundle that the process's container was made from", metavar="DIR", short="b"),
+            Option("bundle", "the bundle that it was made from", metavar="DIR", short="b"),
             Option("all-properties", "show what is as it was asked for, too"),
             Option("strict", "what the container itself has changed is a failure, too"),
             Option(
