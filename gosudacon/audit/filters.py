@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import islice, product
 
 from gosudacon.audit import bpf
+from gosudacon.audit.subject import read_at
 from gosudacon.audit.verdict import BROKEN, ENFORCED, FAULT, STRICTER, Finding, Unseen, difference
+from gosudacon.base import posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.linux import child, tracing
 
@@ -30,15 +32,33 @@ def seccomp(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
     mode, count = subject.field("Seccomp"), subject.status.get("Seccomp_filters", "")
     asked = f"a filter: {wanted.asked['action']}, {wanted.asked['rules']} rules"
     shown = f"mode {mode}" + (f", {count} filters" if count else "")
-    if mode != "2":
+    bare = [] if subject.status.get("Threads") in ("", "1") else _threads_without(subject)
+    if mode != "2" or bare:
         verdict, who = difference(subject, FAULT)
-        yield Finding(wanted.where, asked, shown, verdict, "status Seccomp", who)
+        note = f"threads without a filter: {' '.join(bare[:8])}" if bare else ""
+        yield Finding(wanted.where, asked, shown, verdict, "status Seccomp", who, note)
         return
     if not subject.program:
         note = "what it answers is compared with --seccomp=program"
         yield Finding(wanted.where, asked, shown, ENFORCED, "status Seccomp", note=note)
         return
     yield from _evaluated(subject, wanted, asked)
+
+
+def _threads_without(subject: Subject) -> list[str]:
+    """The threads of init that have no filter: each has its own (seccomp(2))."""
+    fd = posix.open("task", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=subject.proc)
+    try:
+        found = []
+        for name in posix.listdir(fd):
+            try:
+                if b"\nSeccomp:\t2\n" not in read_at(fd, f"{name}/status"):
+                    found.append(name)
+            except OSError:  # it has ended
+                continue
+        return sorted(found)
+    finally:
+        posix.close(fd)
 
 
 def _evaluated(subject: Subject, wanted: Expectation, asked: str) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import time
 from _signal import SIGKILL
 
 from gosudacon.base import jsonio, posix
+from gosudacon.base.errors import reason
 from gosudacon.linux import mount, namespace, path
 from gosudacon.pipeline.executor import build_wall
 
@@ -121,6 +122,8 @@ def _work(subject: Subject, questions: list[str], writer: int) -> NoReturn:
                 answer = _answer(subject, question, root)
             except OSError as error:
                 answer = {"errno": error.errno or 0}
+            except Exception as error:  # noqa: BLE001 - what a file of the kernel's says may be of another form one day
+                answer = {"unseen": reason(error)}
             _send(writer, jsonio.dumps(answer).encode() + b"\n")  # at once: the next one may never be answered
     finally:
         posix._exit(0)

@@ -42,7 +42,7 @@ def mounted(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
     """An entry of ``mounts``: that it is there, its type and source, its words, its propagation, its size and mode."""
     asked: dict[str, object] = wanted.asked  # type: ignore[assignment]
     subject.claimed.add(normal(wanted.key))
-    if asked.get("recursive") or asked.get("fstype") == "cgroup":
+    if asked.get("recursive") or asked.get("whole"):
         subject.trees.append(normal(wanted.key))
     found = visible(subject, wanted.key)
     words = [*_strings(asked, "words"), *_strings(asked, "tree")]
@@ -61,10 +61,18 @@ def mounted(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
         verdict = STRICTER if found.readonly and "ro" not in words and asked.get("fstype") != "sysfs" else ENFORCED
         if verdict == STRICTER and (asked.get("source") or not asked.get("fstype")) and "ro" not in found.words:
             verdict = ENFORCED  # the file system is read-only, and was when it was bound
-        yield Finding(wanted.where, text, kernel, verdict, _EVIDENCE)
+        yield Finding(wanted.where, text, kernel, verdict, _EVIDENCE, note=_writable_below(subject, asked, found))
         return
     verdict, who = difference(subject, _RIGHT, untouched=True)
     yield Finding(wanted.where, text, kernel, verdict, _EVIDENCE, who, "; ".join(problems))
+
+
+def _writable_below(subject: Subject, asked: dict[str, object], found: Mount) -> str:
+    """``ro`` is for the one mount, ``rro`` for those below it, too: which people find out late."""
+    if not asked.get("recursive") or "ro" not in _strings(asked, "words") or "ro" in _strings(asked, "tree"):
+        return ""
+    writable = [each.point for each in below_of(subject, found) if not each.readonly]
+    return f"`ro` is not recursive, `rro` is: writable below it: {', '.join(writable[:4])}" if writable else ""
 
 
 _EVIDENCE = "statmount"

@@ -350,8 +350,7 @@ COMMANDS: dict[str, Command] = {
         "and without trusting anything that the container can write. Knows the containers of gosudacon, runc and crun "
         "by their directories of state. The exit status is 0 if all holds, 1 if something does not, 2 if a container "
         "could not be audited.",
-        example="audit web\naudit --all --format prometheus\n"
-        "audit --pid 4711 --bundle /srv/web --seccomp=program --all-properties",
+        example="audit web\naudit --all --format prometheus\naudit --pid 4711 --bundle /srv/web --seccomp=program",
     ),
     "pause": _command(
         summary="freeze all processes of a container",

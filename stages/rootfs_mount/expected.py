@@ -69,7 +69,9 @@ def _remount(step: bind.Remount, spec: Spec, host: Host) -> Iterator[Expectation
 
 
 def _cgroup1(step: cgroup.MountCgroup1, spec: Spec, host: Host) -> Iterator[Expectation]:
-    yield Expectation(step.where, "mount", {**_options(step), "fstype": "tmpfs", "data": []}, step.destination)
+    yield Expectation(
+        step.where, "mount", {**_options(step), "fstype": "tmpfs", "data": [], "whole": True}, step.destination
+    )
     for name, *_ in step.hierarchies:
         asked = {**_options(step), "fstype": "cgroup", "data": [], "optional": True}
         yield Expectation(step.where, "mount", asked, f"{step.destination}/{name}")
