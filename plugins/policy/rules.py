@@ -88,7 +88,9 @@ class Rule:
         self.together = given.get("together", False)
         if not isinstance(self.together, bool):
             raise _error(f"{place}.together", "must be true or false")
-        self._wanted = {name: _read(f"{place}.{name}", name, given[name]) for name in CHECKS if name in given}
+        self._wanted = [(name, _read(f"{place}.{name}", name, given[name])) for name in CHECKS if name in given]
+        if self.together:
+            self._wanted = [demand for each in self._wanted for demand in _apart(*each)]
         if not self._wanted:
             raise _error(place, f"demands nothing; it can have: {', '.join(CHECKS)}")
 
@@ -97,7 +99,7 @@ class Rule:
         found: list[Broken] = []
         if self.together:  # what the container is counts, too
             subject = Subject(subject.spec, subject.host, whole=True)
-        for name, wanted in self._wanted.items():
+        for name, wanted in self._wanted:
             _, check, operations = CHECKS[name]
             matters = subject.spec.operation in operations
             if not matters and not self.together:
@@ -146,6 +148,11 @@ class Rules:
             if annotation in there and patterns.among(values, str(there[annotation]))
             for name in names
         }
+
+
+def _apart(name: str, wanted: object) -> list[tuple[str, object]]:
+    """A demand, as one for each word if it is a list of what is required."""
+    return [(name, [word]) for word in wanted] if name == "require" and isinstance(wanted, list) else [(name, wanted)]
 
 
 def _exception(given: object, number: int, known: list[str]) -> tuple[str, list[str], list[str]]:

@@ -363,6 +363,16 @@ def test_together_only_what_breaks_all_demands() -> None:
     assert len(judged({"process": process}, EXEC, **demands)) == 2  # the container's filter counts for its processes
 
 
+def test_together_each_word_of_require_counts_for_itself() -> None:
+    demands: Any = {"require": ["seccomp", "non-root-user"], "deny_capabilities": ["SYS_ADMIN"], "together": True}
+    process = {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}
+    filter = {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}
+    for operation in ("create", EXEC):
+        assert judged({"process": process, "linux": filter}, operation, **demands) == []
+        assert judged({"process": {**process, "user": {"uid": 1}}}, operation, **demands) == []
+        assert len(judged({"process": process}, operation, **demands)) == 3
+
+
 def test_together_with_what_the_operation_does_not_change() -> None:
     demands: Any = {"deny_host_namespaces": ["pid"], "deny_capabilities": ["SYS_PTRACE"], "together": True}
     config = {"process": {"capabilities": {"bounding": ["CAP_SYS_PTRACE"]}}}
