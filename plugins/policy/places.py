@@ -122,6 +122,14 @@ def allow_hooks(allowed: object, subject: Subject) -> Iterator[Found]:
                 yield f"hooks.{kind}[{index}].path", f"is {path}"
 
 
+def deny_annotations(denied: object, subject: Subject) -> Iterator[Found]:
+    """None of these annotations, which steer runtimes or systemd."""
+    there: object = subject.spec.config.get("annotations")
+    for name in there if isinstance(there, dict) else ():
+        if patterns.among(_listed(denied), name):
+            yield f"annotations.{name}", "is there"
+
+
 def labels(wanted: object, subject: Subject) -> Iterator[Found]:
     """Annotations that must be there, with values that match."""
     there: object = subject.spec.config.get("annotations")

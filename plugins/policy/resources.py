@@ -143,23 +143,40 @@ def limits(wanted: object, subject: Subject) -> Iterator[Found]:
         if value is None:
             yield where, "is not set"
         elif most is not True and value > most:
-            yield where, f"is {value:g}, more than {most:g}" if name == "cpus" else f"is {value}, more than {most}"
+            yield where, f"is {value:g}, more than {most:g}" if name == "cpus" else f"is {int(value)}, more than {most}"
 
 
 def _memory(subject: Subject) -> tuple[str, float | None]:
     value = ((subject.spec.linux.get("resources") or {}).get("memory") or {}).get("limit")
-    return "linux.resources.memory.limit", value if value is not None and value > 0 else None
+    return _unified(subject, "memory.max") or ("linux.resources.memory.limit", _above_zero(value))
 
 
 def _pids(subject: Subject) -> tuple[str, float | None]:
     value = ((subject.spec.linux.get("resources") or {}).get("pids") or {}).get("limit")
-    return "linux.resources.pids.limit", value if value is not None and value > 0 else None
+    return _unified(subject, "pids.max") or ("linux.resources.pids.limit", _above_zero(value))
 
 
 def _cpus(subject: Subject) -> tuple[str, float | None]:
     cpu = (subject.spec.linux.get("resources") or {}).get("cpu") or {}
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 100000
-    return "linux.resources.cpu.quota", quota / period if quota > 0 else None
+    found = "linux.resources.cpu.quota", quota / period if quota > 0 else None
+    return _unified(subject, "cpu.max") or found
+
+
+def _above_zero(value: int | None) -> float | None:
+    return value if value is not None and value > 0 else None
+
+
+def _unified(subject: Subject, file: str) -> tuple[str, float | None] | None:
+    """What ``linux.resources.unified`` says of a file of cgroup v2: it has the last word there."""
+    unified: object = (subject.spec.linux.get("resources") or {}).get("unified")
+    if subject.host.cgroup_mode != "v2" or not isinstance(unified, dict) or file not in unified:
+        return None
+    most, _, period = str(unified[file]).strip().partition(" ")
+    value = float(most) if most.isascii() and most.isdigit() else None  # max: none
+    if value is not None and file == "cpu.max":
+        value /= int(period) if period.isascii() and period.isdigit() and int(period) else 100000
+    return f"linux.resources.unified.{file}", value
 
 
 _LIMITS = {"memory": _memory, "pids": _pids, "cpus": _cpus}

@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "deny-capabilities": (process.capability_names, process.deny_capabilities, _PROCESS),
     "limits": (resources.limits_table, resources.limits, _LIMITS),
     "labels": (patterns.table, places.labels, _NEW),
+    "deny-annotations": (patterns.words, places.deny_annotations, _NEW),
     "allow-paths": (patterns.absolute, places.allow_paths, _MOUNTS),
     "allow-writable-paths": (patterns.absolute, places.allow_writable_paths, _MOUNTS),
     "deny-paths": (patterns.absolute, places.deny_paths, _MOUNTS),

@@ -147,6 +147,30 @@ def test_limits() -> None:
     assert len(judged({}, limits=wanted)) == 3
 
 
+@pytest.mark.parametrize(
+    ("unified", "said"),
+    [
+        ({"memory.max": "max"}, ["linux.resources.unified.memory.max: is not set"]),
+        ({"memory.max": "4096", "pids.max": " 3\n", "cpu.max": "50000 100000"}, []),
+        ({"pids.max": "101"}, ["linux.resources.unified.pids.max: is 101, more than 100"]),
+        ({"cpu.max": "max 100000"}, ["linux.resources.unified.cpu.max: is not set"]),
+        ({"cpu.max": "200000"}, ["linux.resources.unified.cpu.max: is 2, more than 1"]),
+    ],
+)
+def test_the_last_word_on_limits(unified: Any, said: list[str]) -> None:
+    resources = {"memory": {"limit": 1}, "pids": {"limit": 1}, "cpu": {"quota": 1}, "unified": unified}
+    wanted: Any = {"memory": "8k", "pids": 100, "cpus": 1}
+    assert judged({"linux": {"resources": resources}}, limits=wanted) == said
+    assert judged({"linux": {"resources": resources}}, host=Host(cgroup_mode="hybrid"), limits=wanted) == []
+
+
+def test_annotations_that_must_not_be() -> None:
+    config = {"annotations": {"org.systemd.property.MemoryMax": "uint64 1", "a": "b"}}
+    assert judged(config, deny_annotations=["org.systemd.*"]) == [
+        "annotations.org.systemd.property.MemoryMax: is there"
+    ]
+
+
 def test_labels() -> None:
     config = {"annotations": {"org.example.owner": "team-a"}}
     assert judged(config, labels={"org.example.owner": "team-*"}) == []
