@@ -24,6 +24,10 @@ class StartRecorder(Step):
     """Start the process that answers for the container's system calls, and writes down which there were.
 
     ``profile`` is the file that it writes, or merges with unless ``anew``.
+
+    Why: which system calls a program makes is known when it has made them, and the kernel asks about each.
+    Without it: there would be nobody to ask, and every call would fail.
+    See: seccomp_unotify(2); docs/learn.md.
     """
 
     phase = PREPARE
@@ -95,7 +99,12 @@ class StartRecorder(Step):
 
 
 class FindRecorder(Step):
-    """Connect to the container's recorder for a process that is executed in it, if it has one."""
+    """Connect to the container's recorder for a process that is executed in it, if it has one.
+
+    Why: what is executed in a container needs the container's profile, too.
+    Without it: the profile would lack what only `exec` does.
+    See: unix(7); docs/learn.md.
+    """
 
     phase = PREPARE
     modules = ("socket",)
@@ -122,7 +131,12 @@ class FindRecorder(Step):
 
 
 class HoldSysAdmin(Step):
-    """Keep CAP_SYS_ADMIN for loading a filter without no_new_privs; execve(2) takes it away (capabilities(7))."""
+    """Keep CAP_SYS_ADMIN until the filter is loaded; execve(2) takes it away.
+
+    Why: without no_new_privs only CAP_SYS_ADMIN loads a filter, and the container's user need not have it.
+    Without it: the kernel would refuse the filter.
+    See: seccomp(2); capabilities(7).
+    """
 
     phase = CONFINE
 
@@ -134,7 +148,12 @@ class HoldSysAdmin(Step):
 
 
 class LendProfile(Step):
-    """Have each startContainer hook load the container's own filter: hooks are not recorded."""
+    """Have each startContainer hook load the container's own filter: hooks are not recorded.
+
+    Why: such a hook runs with the container's rights, and is no part of the program.
+    Without it: hooks would run without a filter.
+    See: seccomp(2); runtime-spec config.md, POSIX-platform Hooks.
+    """
 
     phase = START
     rank = Rank.LAY_OUT
@@ -160,6 +179,10 @@ class LoadRecorder(Step):
 
     In the place of the profile's own: of two filters the stricter answer counts, and what one refuses by itself the
     recorder would not hear of. A process of a container without a recorder loads the profile's.
+
+    Why: the kernel asks about a call only where a filter says so.
+    Without it: no call would be recorded.
+    See: seccomp(2); seccomp_unotify(2); docs/learn.md.
     """
 
     phase = START
