@@ -148,6 +148,7 @@ def make_writable() -> None:
     namespaces.mount("none", "/mnt", "", 0x1020)
 
 
+@pytest.mark.vm
 @needs("resource-capability")
 @pytest.mark.parametrize("change", [raise_limit, lower_oom_score])
 def test_raised_from_outside(runtime: Runtime, running: Bundle, change: Callable[[int], object]) -> None:

@@ -127,7 +127,7 @@ def test_fifo_is_not_opened(runtime: Runtime, bundle: Bundle) -> None:
     assert audit(runtime, bundle).of("default devices", "/dev/full")["kernel"].startswith("p ")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs fuse")
+@needs("fuse")
 def test_fuse_that_does_not_answer(runtime: Runtime, make_bundle: Callable[..., Bundle]) -> None:
     """A file system over a masked directory, and over one in which devices are, whose server is silent."""
     bundle = admin(make_bundle())

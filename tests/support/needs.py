@@ -108,6 +108,7 @@ NEEDS: dict[str, Callable[[], bool]] = {
     "loop": _loop_device,
     "compiler": lambda: any(shutil.which(name) for name in ("cc", "gcc", "clang")),
     "resource-capability": lambda: bool(int(_status("CapEff"), 16) & 1 << 24),
+    "fuse": lambda: Path("/dev/fuse").exists(),
     "criu": lambda: _exits("criu", "check"),
     "public-interpreter": _ordinary_users_can_start_it,
     "pyyaml": lambda: importlib.util.find_spec("yaml") is not None,
