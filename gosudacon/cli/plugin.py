@@ -103,7 +103,7 @@ def _check(invocation: Invocation, names: list[str]) -> int:
         found = result["problems"]
         verdict = f"{len(found)} problem{'s' * (len(found) != 1)}" if found else "nothing to object to"
         output.write(f"{result['plugin']}: {len(result['bundles'])} bundles, {result['steps']} steps: {verdict}\n")
-        for each in found:
+        for each in (*found, *result["remarks"]):
             place = " ".join(f"[{part}]" for part in (each["bundle"], each["step"]) if part)
             output.write(f"  {each['kind']}: {each['message']}{f' {place}' if place else ''}\n")
     return 1 if any(result["problems"] for result in results) else 0

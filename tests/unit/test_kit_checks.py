@@ -145,6 +145,12 @@ def test_an_undo_that_imports(check: Check) -> None:
     assert kinds(check(LASTS="lasts = True", UNDO=UNDO + "import wave")) == ["imports"]
 
 
+@pytest.mark.parametrize(("said", "count"), [("''", 1), ("'it cannot be seen'", 0), ("[1]", 0)])
+def test_expectations_for_audit(check: Check, said: str, count: int) -> None:
+    result = check(UNDO=f"def expect(self, spec, host): return {said}")
+    assert (len(result["remarks"]), result["problems"]) == (count, [])
+
+
 def test_a_plugin_that_needs_what_is_optional(check: Check) -> None:
     """config.json need not have a hostname."""
     result = check(PLAN="spec.config['hostname']")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Problem(TypedDict):
-        """Something that a plugin must not do. ``kind``: impure, unsteady, fields, undo, imports, audit or error."""
+        """Something that a plugin must not do. ``kind``: impure, unsteady, fields, undo, imports or error; or audit."""
 
         kind: str
         bundle: str
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         bundles: list[str]
         steps: int  # of the plugin, in all plans
         problems: list[Problem]
+        remarks: list[Problem]  # what is missing and no mistake: steps that say nothing to ``audit``
 
 
 _HOSTS = {"v2": Host(), "v1": Host(cgroup_mode="v1", cgroup_mounts={"memory": "/sys/fs/cgroup/memory"})}
@@ -67,6 +68,7 @@ class _Check:
         top = next((each.module for each in discovery.available() if each.name == name), "")
         self.packages = (top if top.startswith("gosudacon.plugins.") else top.partition(".")[0],)
         self.problems: list[Problem] = []
+        self.remarks: list[Problem] = []
         self.steps: dict[str, Step] = {}
         self.count = 0
 
@@ -80,6 +82,7 @@ class _Check:
             "bundles": [label for label, _ in chosen],
             "steps": self.count,
             "problems": self.problems,
+            "remarks": self.remarks,
         }
 
     def _operations(self, spec: Spec) -> Iterator[Spec]:
@@ -113,6 +116,7 @@ class _Check:
                 self.steps.update({type(step).__qualname__: step for step in steps})
                 for step in steps:
                     self._fields(label, step)
+                    self._expectation(step, own, host)
             if len(shown) == 2 and shown[0] != shown[1]:
                 self._note("unsteady", label, "", "planned twice, the plan is not the same")
 
@@ -144,6 +148,20 @@ class _Check:
             else:
                 if not same:
                     self._note("fields", label, step.describe(), "it is another step when it comes from the disk")
+
+    def _expectation(self, step: Step, spec: Spec, host: Host) -> None:
+        """Whether the step says what `audit` can look for, where this version has that question."""
+        expect, kind = getattr(step, "expect", None), type(step).__qualname__
+        if not callable(expect) or any(kind in each["message"] for each in self.remarks):
+            return
+        try:
+            said = expect(spec, host)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is what is looked for
+            self._note("error", "", step.describe(), f"{kind}.expect raises {reason(error)} ({_place(error)})")
+            return
+        if said == "":
+            message = f"{kind} has no expectation for audit"
+            self.remarks.append({"kind": "audit", "bundle": "", "step": step.describe(), "message": message})
 
     def _look_at_steps(self) -> None:
         if not self.steps:
