@@ -101,7 +101,7 @@ class Auditor:
             found.spec, self.host, found.pid, found.start_time, found.runtime, found.cgroups, found.started
         )
         try:
-            subject.program = self.program
+            subject.program, subject.updated = self.program, found.updated
             subject.asking = inside.Asking(subject, _questions(subject, asked))
             findings = _all(subject, asked)
             findings += self._beyond(subject)

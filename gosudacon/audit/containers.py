@@ -8,6 +8,7 @@ from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.container import bundle as bundles
 from gosudacon.container.state import AbsentError, Container, Store
+from gosudacon.linux import proc
 from gosudacon.pipeline.step import Options, Spec
 
 TYPE_CHECKING = False
@@ -23,6 +24,17 @@ ROOTS = (
     "/run/docker/runtime-runc/*",
 )
 _RUNC, _CRUN = "state.json", "status"
+#: What ``runc update`` changes in libcontainer's configuration -> the files of version 1 and 2 that it is written to.
+_LIMITS = {
+    "memory": ("memory.limit_in_bytes", "memory.max"),
+    "memory_reservation": ("memory.soft_limit_in_bytes", "memory.low"),
+    "cpu_shares": ("cpu.shares",),
+    "cpu_quota": ("cpu.cfs_quota_us",),
+    "cpu_period": ("cpu.cfs_period_us",),
+    "cpuset_cpus": ("cpuset.cpus",),
+    "cpuset_mems": ("cpuset.mems",),
+    "pids_limit": ("pids.max",),
+}
 _FIFO = "exec.fifo"  # of runc and crun, until start
 
 
@@ -41,6 +53,12 @@ class Found:
         self.cgroups: dict[str, str] | None = None
         self.started = True
         self.lost: list[str] = []
+        self.updated: dict[str, str] = {}  # file of a cgroup -> what the runtime's state says is asked for now
+
+    def runs(self) -> bool:
+        """Whether its process is there, and still the same."""
+        now = proc.start_time(self.pid) if self.pid else 0
+        return bool(now) and self.start_time in (0, now)
 
 
 def by_pid(pid: int, bundle: str) -> Found:
@@ -60,7 +78,7 @@ def by_id(id: str, roots: list[str]) -> Found:
 
 
 def everything(roots: list[str]) -> Iterator[Found | tuple[str, Error]]:
-    """Each container in the roots that has a process, and the names of those that cannot be read, with the reason."""
+    """Each container in the roots that runs, and the names of those that cannot be read, with the reason."""
     for root in _expanded(roots):
         try:
             names = sorted(posix.listdir(root))
@@ -76,7 +94,7 @@ def everything(roots: list[str]) -> Iterator[Found | tuple[str, Error]]:
             except (Error, OSError) as error:
                 yield name, error if isinstance(error, Error) else Error(reason(error))
                 continue
-            if found.pid:
+            if found.runs():
                 yield found
 
 
@@ -147,6 +165,11 @@ def _runc(directory: str, id: str, state: dict[str, object]) -> Found:
         found.cgroups = {str(name): str(path) for name, path in paths.items()}
     found.started = not posix.path.exists(f"{directory}/{_FIFO}")
     found.lost.append("config.json is the bundle's of today, which somebody may have edited since")
+    limits = config.get("cgroups") if isinstance(config, dict) else None
+    if isinstance(limits, dict):
+        found.updated = {
+            file: str(limits[name]) for name, files in _LIMITS.items() if limits.get(name) for file in files
+        }
     return found
 
 

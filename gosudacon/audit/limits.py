@@ -93,6 +93,12 @@ def _one(subject: Subject, where: str, controller: str, file: str, asked: str, o
     if verdict:
         yield Finding(where, label, found, verdict, file, note=_ancestor(subject, controller, file, found))
         return
+    since = subject.updated.get(file, asked)
+    verdict = _compare(file, since, found)
+    if verdict:
+        note = f"config.json asks for {asked}; the runtime's state has {since} since an update"
+        yield Finding(where, label, found, verdict, file, note=note)
+        return
     untouched = found in ("max", "", "-1", str(_MOST)) or found.startswith("max ")
     verdict, evidence, who = _blamed(subject, untouched, file)
     note = "the container can lift its own limits: its cgroup is mounted writable" if verdict == CHANGED else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gosudacon.audit.verdict import UNSEEN, Finding
 from gosudacon.base.errors import reason
+from gosudacon.linux.mount import normal
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.step import ORDER, START
@@ -29,6 +30,28 @@ class Asked:
             if ORDER[step.phase] > ORDER[START]:
                 continue
             self._take(number, step, found, host)
+        self._leave_out_covered()
+
+    def _leave_out_covered(self) -> None:
+        """A mount that a later one of the configuration covers cannot be seen, and needs not."""
+        places = [
+            (index, normal(wanted.key))
+            for index, (_, _, wanted) in enumerate(self.expected)
+            if wanted.reader == "mount" and isinstance(wanted.asked, dict) and "fstype" in wanted.asked
+        ]
+        covered = {
+            index: place
+            for index, place in places
+            if any(later > index and f"{place}/".startswith(f"{other}/") for later, other in places if other != "/")
+        }
+        for index, place in covered.items():
+            number, step, wanted = self.expected[index]
+            note = "a later mount of the configuration covers it"
+            finding = Finding(wanted.where, place, "", UNSEEN, "", note=note)
+            finding.number, finding.step = number, step.describe()
+            self.silent.append(finding)
+        gone = {self.expected[index][2].where for index in covered}  # what is done to it later is not seen either
+        self.expected = [entry for entry in self.expected if entry[2].reader != "mount" or entry[2].where not in gone]
 
     def _take(self, number: int, step: Step, found: Found, host: Host) -> None:
         why = "this kind of step does not say what it expects"

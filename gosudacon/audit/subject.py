@@ -44,6 +44,7 @@ class Subject:
         self.pid = pid
         self.runtime = runtime
         self.ours = runtime == "gosudacon"
+        self.updated: dict[str, str] = {}  # file of a cgroup -> what is asked for since an update
         self.program = False  # whether filters are to be read back
         self.started = started
         self.asking: Asking | None = None

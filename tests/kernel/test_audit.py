@@ -468,8 +468,40 @@ def test_program_that_differs(runtime: Runtime, running: Bundle) -> None:
     assert "ERRNO(EPERM) was asked for" in finding["note"]
 
 
+@needs("program:runc", "cgroup-v1")
+def test_limits_set_by_runc_s_update(runc: Runtime, bundle: Bundle) -> None:
+    """It is runc's state that tells an update from an echo."""
+    bundle.set("linux.resources.pids", {"limit": 50})
+    runc.run(bundle, "--detach")
+    runc.call("update", "--pids-limit", "60", bundle.id)
+    finding = audit(runc, bundle).of("linux.resources.pids.limit")
+    assert (finding["verdict"], finding["kernel"]) == ("enforced", "60")
+    (cgroups.directory("pids", bundle.cgroups_path) / "pids.max").write_text("70")
+    assert audit(runc, bundle).verdict("linux.resources.pids.limit") == "drifted"
+
+
+def test_covered_by_a_later_mount(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.add_mount("/mnt", "tmpfs", "tmpfs", "nosuid")
+    bundle.add_mount("/mnt/x", "tmpfs", "tmpfs", "ro", "nosuid", "mode=0700")
+    bundle.add_mount("/mnt", "tmpfs", "tmpfs", "nodev", "size=64k")
+    runtime.run(bundle, "--detach")
+    report = audit(runtime, bundle)
+    assert report.bad() == []
+    assert report.verdict("mounts[6]") == "cannot be observed"
+    assert report.verdict("mounts[8]") == "enforced"
+
+
+def test_frozen(runtime: Runtime, running: Bundle) -> None:
+    """A frozen process of cgroup v1 does not stop for its filter to be read: nothing hangs, nothing is wrong."""
+    runtime.call("pause", running.id)
+    report = audit(runtime, running, "--seccomp=program")
+    runtime.call("resume", running.id)
+    assert report.bad() == []
+    assert report.verdict("linux.seccomp") in ("cannot be observed", "enforced")
+
+
 def test_all(runtime: Runtime, running: Bundle, make_bundle: Callable[..., Bundle]) -> None:
-    """All of a directory of states; what cannot be read is said, and makes the status 2."""
+    """All that run of a directory of states; what cannot be read is said, and makes the status 2."""
     other = make_bundle()
     runtime.run(other, "--detach")
     result = audits.call(runtime.root, "--all", "--format", "json")
@@ -478,8 +510,18 @@ def test_all(runtime: Runtime, running: Bundle, make_bundle: Callable[..., Bundl
     runtime.kill(other, "KILL")
     eventually(lambda: runtime.status(other) == "stopped", 20, "it has stopped")
     result = audits.call(runtime.root, "--all")
+    assert (result.returncode, other.id in result.stdout) == (0, False)
+    result = audits.call(runtime.root, other.id)
     assert result.returncode == 2
     assert f"{other.id}: cannot be audited: the container" in result.stderr
+    (runtime.root / "broken").mkdir()
+    (runtime.root / "broken/state.json").write_text("{")
+    result = audits.call(runtime.root, "--all")
+    (runtime.root / "broken/state.json").unlink()
+    (runtime.root / "broken").rmdir()
+    assert result.returncode == 2
+    assert "broken: cannot be audited" in result.stderr
+    assert running.id in result.stdout
 
 
 def test_prometheus(runtime: Runtime, running: Bundle) -> None:

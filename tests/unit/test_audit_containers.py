@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from gosudacon.audit import containers
 from gosudacon.base.errors import Error
 from gosudacon.container.state import AbsentError
+from gosudacon.linux import proc
 from tests.support.bundle import default_config
 
 
@@ -100,7 +102,9 @@ def test_own(tmp_path: Path) -> None:
 def test_everything(tmp_path: Path, bundle: Path) -> None:
     """What is no container's is passed over; what cannot be read is named."""
     root = tmp_path / "root"
-    write(root / "a/state.json", runc_state(bundle))
+    own = {"init_process_pid": os.getpid(), "init_process_start": proc.start_time(os.getpid())}
+    write(root / "a/state.json", runc_state(bundle, **own))
+    write(root / "aa/state.json", runc_state(bundle, **{**own, "init_process_start": 1}))  # a process of that number
     write(root / "b/state.json", "{")
     write(root / "c/other", "")
     write(root / "d/state.json", runc_state(bundle, init_process_pid=0))
