@@ -102,6 +102,7 @@ class Auditor:
         )
         try:
             subject.program, subject.updated = self.program, found.updated
+            subject.claimed |= asked.covered
             subject.asking = inside.Asking(subject, _questions(subject, asked))
             findings = _all(subject, asked)
             findings += self._beyond(subject)

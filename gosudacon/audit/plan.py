@@ -50,6 +50,7 @@ class Asked:
             finding = Finding(wanted.where, place, "", UNSEEN, "", note=note)
             finding.number, finding.step = number, step.describe()
             self.silent.append(finding)
+        self.covered = {*covered.values()}
         gone = {self.expected[index][2].where for index in covered}  # what is done to it later is not seen either
         self.expected = [entry for entry in self.expected if entry[2].reader != "mount" or entry[2].where not in gone]
 
