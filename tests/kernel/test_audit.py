@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from gosudacon.api import in_namespaces, open_namespace
+from gosudacon.audit.bpf import device_allowed
+from gosudacon.linux import bpf
 from tests.support import audits, cgroups, namespaces, processes
 from tests.support.audits import audit
 from tests.support.bundle import Bundle
@@ -555,3 +557,23 @@ def test_no_such_container(runtime: Runtime) -> None:
 def test_words_that_do_not_go_together(runtime: Runtime) -> None:
     for words in ((), ("--all", "x"), ("--pid", "1"), ("x", "--pid", "1")):
         assert audits.call(runtime.root, *words).returncode == 2
+
+
+@needs("cgroup-hybrid")
+def test_device_program_is_read_back(token: str) -> None:
+    """The kernel gives back what was loaded, byte for byte, and both say the same about every device."""
+    rules = [[False, "a", -1, -1, "rwm"], [True, "c", 1, 3, "rw"], [True, "b", 8, -1, "r"]]
+    unified = next(each for each in cgroups.hierarchies() if each.version == 2)
+    directory = unified.mountpoint / f"gosudacon-test/{token}/program"
+    directory.mkdir()
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        bpf.limit_devices(fd, rules)
+        (number,) = bpf.attached(fd)
+        program = bpf.instructions(number)
+    finally:
+        os.close(fd)
+        directory.rmdir()
+    assert program == bpf.device_program(rules)
+    assert device_allowed(program, "c", 1, 3, "w") and not device_allowed(program, "c", 1, 3, "m")
+    assert device_allowed(program, "b", 8, 16, "r") and not device_allowed(program, "b", 9, 0, "r")
