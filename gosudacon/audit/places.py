@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.expectation import Expectation
 
 _KINDS = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
+_HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer")  # which may mount in the container
 _RDONLY = 1  # ST_RDONLY
 _ABSENT = (ENOENT, ENOTDIR)
 _RIGHT = "CAP_SYS_ADMIN"
@@ -348,6 +349,7 @@ def unasked(subject: Subject) -> Iterator[Finding]:
     if not subject.differs("mount"):
         return
     claimed = subject.claimed | {"/", "/dev/console"}
+    hooks = ", ".join(name for name in _HOOKS if (subject.spec.config.get("hooks") or {}).get(name))
     trees = [*subject.trees, *(["/run/notify"] if subject.ours else [])]
     for each in subject.mounts:
         if each.point in claimed or any(f"{each.point}/".startswith(f"{tree}/") for tree in trees):
@@ -355,6 +357,8 @@ def unasked(subject: Subject) -> Iterator[Finding]:
         if each.point == "/" or _covers_own(subject, each):
             continue
         verdict, who = difference(subject, _RIGHT)
+        if hooks and verdict != CHANGED:
+            verdict, who = CHANGED, f"a hook of the configuration ({hooks}), or root of the host"
         note = "it came from the host's namespace" if each.master and verdict != CHANGED else ""
         kernel = f"{each.fstype} {each.source} {each.root}".strip()
         yield Finding("mounts", f"nothing at {each.point}", kernel, verdict, _EVIDENCE, who, note)

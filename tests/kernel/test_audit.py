@@ -493,6 +493,16 @@ def test_covered_by_a_later_mount(runtime: Runtime, bundle: Bundle) -> None:
     assert report.verdict("mounts[8]") == "enforced"
 
 
+def test_mounts_of_a_hook(runtime: Runtime, bundle: Bundle) -> None:
+    """What hooks mount, those of GPU toolkits among them, is no drift."""
+    script = f"mount -t tmpfs none {bundle.rootfs}/tmp"
+    bundle.set("hooks", {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]})
+    runtime.run(bundle, "--detach")
+    finding = audit(runtime, bundle).of("mounts", "nothing at /tmp")
+    assert finding["verdict"] == "changed since"
+    assert finding["who"] == "a hook of the configuration (createContainer), or root of the host"
+
+
 def test_frozen(runtime: Runtime, running: Bundle) -> None:
     """A frozen process of cgroup v1 does not stop for its filter to be read: nothing hangs, nothing is wrong."""
     runtime.call("pause", running.id)
