@@ -43,18 +43,26 @@ def check(path: str, anew: bool) -> None:
         raise Error(f"{directory}: others can write to it", hint="profiles go to a directory of root's, mode 0755")
     if not name or not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise Error(f"cannot write {path}: permission denied")
-    if not anew:
-        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for each, reader in ((name, profiles.check), (os.path.basename(report_path(path)), records.check)):
-                try:
-                    _read(fd, each, reader)
-                except (OSError, ValueError) as error:
-                    raise Error(
-                        f"cannot merge with {directory}/{each}: {_text(error)}", hint="--anew writes it anew"
-                    ) from error
-        finally:
-            os.close(fd)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for each, reader in ((name, profiles.check), (os.path.basename(report_path(path)), records.check)):
+            _check_file(fd, f"{directory}/{each}", reader, anew)
+    finally:
+        os.close(fd)
+
+
+def _check_file(directory: int, path: str, reader: Callable[[object], object], anew: bool) -> None:
+    """Raise `Error` if a file is there that cannot be replaced (a device, a link), or merged with."""
+    name = os.path.basename(path)
+    try:
+        if not S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise Error(f"cannot write {path}: not a regular file")
+        if not anew:
+            _read(directory, name, reader)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise Error(f"cannot merge with {path}: {_text(error)}", hint="--anew writes it anew") from error
 
 
 def _is_sticky(status: os.stat_result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,7 +33,8 @@ pytestmark = needs("runtime:gosudacon", "kernel>=5.9", "compiler")
 def program(session_scratch: Path) -> Path:
     """learn.c, compiled."""
     target = session_scratch / "learn"
-    command = ["gcc", "-static", "-O1", "-pthread", "-o", str(target), str(SOURCE)]
+    compiler = next(name for name in ("cc", "gcc", "clang") if shutil.which(name))
+    command = [compiler, "-static", "-O1", "-pthread", "-o", str(target), str(SOURCE)]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     return target
 

@@ -425,11 +425,19 @@ def test_a_file_of_others_is_not_believed(target: Path) -> None:
         write(target, seen("a"))
 
 
-def test_a_link_is_not_followed(target: Path) -> None:
-    (target.parent / "other").write_text("{}")
-    target.symlink_to("other")
-    with pytest.raises(Error, match="cannot merge"):
-        write(target, seen("a"))
+@pytest.mark.parametrize("anew", [True, False])
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+@pytest.mark.parametrize("name", ["web.json", "web.report.json"])
+def test_what_is_no_file_is_not_replaced(target: Path, anew: bool, kind: str, name: str) -> None:
+    """It may be /dev/null."""
+    place = target.with_name(name)
+    if kind == "link":
+        (target.parent / "other").write_text("{}")
+        place.symlink_to("other")
+    else:
+        place.mkdir() if kind == "directory" else os.mkfifo(place)
+    with pytest.raises(Error, match="not a regular file"):
+        write(target, seen("a"), anew=anew)
 
 
 def test_a_record_has_an_end() -> None:
