@@ -25,6 +25,16 @@ def never_executed(pid: int, start_time: int) -> bool:
     return bool(fields) and int(fields[19]) == start_time and bool(int(fields[6]) & _PF_FORKNOEXEC)
 
 
+def of_session(session: int) -> list[int]:
+    """The processes of a session that have not ended (field 6), without its leader if that has."""
+    found = []
+    for name in posix.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else []
+        if fields and int(fields[3]) == session and fields[0] not in (b"Z", b"X"):
+            found.append(int(name))
+    return found
+
+
 def cgroups(pid: int | str) -> dict[str, str]:
     """Controller (``""``: the unified hierarchy) -> the cgroup of a process, ``/`` for the root (cgroups(7)).
 

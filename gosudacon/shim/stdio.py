@@ -129,7 +129,7 @@ class Streams:
     def _target(self, scheme: str, path: str) -> int:
         if scheme == "file":
             posix.makedirs(posix.path.dirname(path), 0o755, exist_ok=True)
-            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
+            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOCTTY | posix.O_CLOEXEC
             return self._keep(TARGET, posix.open(path, flags, 0o644))
         self._keep(HOLD, open_fifo(path, posix.O_RDONLY))
         return self._keep(TARGET, open_fifo(path, posix.O_WRONLY))

@@ -11,7 +11,7 @@ import _socket
 import array
 
 from gosudacon.base import errors, interrupt, jsonio, posix
-from gosudacon.linux import process
+from gosudacon.linux import proc, process
 from gosudacon.shim.loop import READ
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ _IN_A_FILE = b"\0"  # in the place of such a note, whose descriptor comes last
 _TEXT = 1 << 13  # characters of an error's text: callers show a line
 _ROOM = _socket.CMSG_SPACE(4 * 16)  # for the descriptors of one note
 _ORPHANED = _signal.SIGUSR1
+_ROUNDS = 10  # what was killed may be there for a while
 _LAST_PATIENCE = 1.0  # seconds that a worker may live on without the shim
 _PATIENCE = 5.0  # seconds that a worker has for undoing what it has done, once it is told to end
 
@@ -159,11 +160,11 @@ class Worker:
             self._take(note, descriptors)
 
     def _die(self) -> None:
-        """It was killed: so are the programs that it has started, hooks for example."""
-        try:
-            posix.killpg(self.pid, _signal.SIGKILL)
-        except OSError:
-            pass
+        """It was killed: so are the programs that it has started, hooks for example, and what those have forked.
+
+        They are its session, but for a program that has made one for itself.
+        """
+        _kill_session(self.pid)
         failure = Failed(self._why or "the worker was killed")
         failure.killed = True
         self._finish(failure)
@@ -183,6 +184,19 @@ class Worker:
         self._loop.forget(self._channel.fileno())
         self._channel.close()
         self._done(outcome)
+
+
+def _kill_session(session: int) -> None:
+    """Kill all processes of a session; again, since one may have forked meanwhile."""
+    for _ in range(_ROUNDS):
+        members = proc.of_session(session)
+        for pid in members:
+            try:
+                posix.kill(pid, _signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if not members:
+            return
 
 
 def _descriptors(rights: list[tuple[int, int, bytes]]) -> list[int]:
@@ -217,12 +231,12 @@ def _main(job: Job, channel: _socket.socket, kept: Sequence[int], shim: int) -> 
 
 
 def _settle(shim: int) -> None:
-    """Be a process as a command's is: signals as after execve(2), a group of its own, and little life after the shim.
+    """Be a process as a command's is: signals as after execve(2), a session of its own, and little life after the shim.
 
     When that dies the job is interrupted and undone, for only its worker knows all that a hook has started; but not
     for long: whoever cleans up waits.
     """
-    posix.setpgid(0, 0)
+    posix.setsid()
     process.restore_signals()
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)  # as Python has it, and `process.restore_signals` in the container
     interrupt.arm()

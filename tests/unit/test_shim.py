@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -324,6 +325,38 @@ def test_why_a_worker_was_ended() -> None:
     assert str(run(sleep, lambda worker: os.kill(worker.pid, signal.SIGTERM))) == "interrupted by SIGTERM"
     killed = run(sleep, lambda worker: os.kill(worker.pid, signal.SIGKILL))
     assert isinstance(killed, Failed) and killed.killed and str(killed) == "the worker was killed"
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_is_killed() -> None:
+    """Takes along what it has started and what that has forked, in groups of their own as hooks have them."""
+    reader, writer = os.pipe()
+
+    def forks() -> dict[str, object]:
+        for _ in range(3):
+            subprocess.Popen(["sh", "-c", "sleep 1000 & printf x; wait"], stdout=writer, process_group=0)
+        os.close(writer)
+        time.sleep(1000)
+        return {}
+
+    loop = Loop(lambda error: pytest.fail(str(error)))
+    outcomes: list[object] = []
+
+    def done(outcome: object) -> None:
+        outcomes.append(outcome)
+        loop.stop()
+
+    made = Worker(loop, lambda _: forks(), done, kept=[writer])
+    os.close(writer)
+    for _ in range(3):
+        assert os.read(reader, 1) == b"x"
+    os.kill(made.pid, signal.SIGKILL)
+    loop.run()
+    assert os.read(reader, 1) == b""  # none has the other end any more
+    os.close(reader)
+    os.waitpid(made.pid, 0)
+    (failure,) = outcomes
+    assert isinstance(failure, Failed) and failure.killed
 
 
 @pytest.mark.parametrize("length", [1, 1 << 15, 1 << 22])
