@@ -436,7 +436,7 @@ class Tasks:
 
     def checkpoint(self, request: Message, reply: Reply) -> None:
         container = self._container(request)
-        self._expect(container, "checkpoint", wire.RUNNING)
+        self._expect(container, "checkpoint", wire.RUNNING, wire.PAUSED)
 
         def done(outcome: Note | Failed) -> None:
             if not isinstance(outcome, Failed):

@@ -14,7 +14,10 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
-from tests.clients.test_shim_alone import CREATED, RUNNING, STOPPED, Task, events, prepared, refused
+from tests.clients.conftest import IMAGE, new_name
+from tests.clients.daemon import Containerd
+from tests.clients.tasks import finish, status
+from tests.clients.test_shim_alone import CREATED, PAUSED, RUNNING, STOPPED, Task, events, prepared, refused
 from tests.clients.test_shim_start import program
 from tests.clients.ttrpc_client import FAILED_PRECONDITION, NOT_FOUND, UNKNOWN, Events, Lost, any_of, reader
 from tests.support import fake_criu
@@ -120,6 +123,32 @@ def test_only_what_runs_can_be_saved(task: Task, scratch: Path) -> None:
     task.bundle.write()
     task.create()
     assert "cannot checkpoint a created process" in refused(UNKNOWN, lambda: save(task, scratch / "images"))
+
+
+def test_a_paused_one(task: Task, scratch: Path) -> None:
+    """containerd's client pauses what it saves, and has it go on afterwards."""
+    task.run()
+    task.client.call("Pause", id=task.id)
+    save(task, scratch / "images")
+    assert task.state() == PAUSED
+    task.client.call("Resume", id=task.id)
+    assert task.state() == RUNNING
+    assert (scratch / "images/command.json").exists()
+
+
+@pytest.mark.own_shim
+def test_as_containerd_asks(ctr: Containerd, scratch: Path) -> None:
+    """``ctr tasks checkpoint``, whose result is an image; options for our shim are in a file."""
+    options = scratch / "options.toml"
+    options.write_text(f'CriuPath = "{fake_criu.install(scratch / "criu")}"\n')
+    name = new_name()
+    words = ctr.run_arguments(IMAGE, name, "exec sleep 1000", "--detach", "--runtime-config-path", options)
+    ctr.ctr(*words)
+    made = ctr.ctr("tasks", "checkpoint", name).stdout.strip()
+    assert made.startswith("containerd.io/checkpoint/")
+    assert status(ctr, name) == "RUNNING"
+    ctr.ctr("images", "rm", made)
+    assert finish(ctr, name) == 137
 
 
 def test_a_life_after(task: Task, scratch: Path) -> None:
