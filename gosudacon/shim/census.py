@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
-from gosudacon.shim import dialogue, place, template
+from gosudacon.linux import namespace, proc
+from gosudacon.shim import arguments, dialogue, place, template
+from gosudacon.shim.arguments import NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_LONGEST = 1 << 14  # bytes of a shim's arguments
 
 
 class Found:
@@ -23,17 +28,32 @@ class Found:
 
 
 def take(directory: str = place.SOCKETS) -> Iterator[Found]:
-    """All templates, then all shims whose sockets are in ``directory``; one that does not answer is not there."""
-    for pid in sorted(int(name) for name in posix.listdir("/proc") if name.isdigit()):
-        if _title(pid) == template.NAME:
+    """All templates, then all shims.
+
+    Those whose sockets are in ``directory`` say themselves what they have; of others, which have another directory or
+    do not answer, their arguments name the first container.
+    """
+    words = {int(name): _words(int(name)) for name in posix.listdir("/proc") if name.isdigit()}
+    for pid in sorted(words):
+        if words[pid][0] == template.NAME:
             yield Found("template", pid, "", [])
+    shims = {pid for pid, each in words.items() if each[0] == NAME and _is_of_the_host(pid)}
     for name in _names(directory):
         try:
             answer = dialogue.listed(f"{directory}/{name}")
         except (Error, OSError):
             continue
         if answer is not None:
+            shims.discard(answer["pid"])
             yield Found("shim", answer["pid"], answer["namespace"], answer["ids"])
+    for pid in sorted(shims):
+        if words.get(proc.parent(pid), [""])[0] == NAME:  # a worker has the arguments of its shim
+            continue
+        try:
+            given = arguments.parse(words[pid][1:])
+        except Error:  # somebody has only the name
+            continue
+        yield Found("shim", pid, given.namespace, [given.id])
 
 
 def _names(directory: str) -> list[str]:
@@ -43,12 +63,22 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _title(pid: int) -> str:
+def _words(pid: int) -> list[str]:
+    """The arguments of a process; one that is empty if it has none, or is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-            return posix.fsdecode((file.read(256) or b"").split(b"\0")[0])
+            return [posix.fsdecode(word) for word in (file.read(_LONGEST) or b"").removesuffix(b"\0").split(b"\0")]
     except OSError:
-        return ""
+        return [""]
+
+
+def _is_of_the_host(pid: int) -> bool:
+    """Whether the process is in this one's pid namespace: in a container anybody may call himself a shim."""
+    try:
+        own, other = (posix.readlink(namespace.namespace_path("pid", each)) for each in ("self", pid))
+    except OSError:
+        return False
+    return own == other
 
 
 def _memory(pid: int) -> tuple[int, int]:

@@ -101,9 +101,32 @@ def test_parameters_of_containerd_2_3(task: Task, scratch: Path, token: str) -> 
     task.begin(given)
     assert task.shim.version == 3
     assert task.shim.address.startswith(f"unix://{sockets}/")
+    pid = task.client.call("Connect", id=task.id).shim_pid
+    (found,) = [each for each in listed() if each["pid"] == pid]
+    assert (found["kind"], found["namespace"], found["containers"]) == ("shim", token, [task.id])
     task.run("exit 7")
     assert task.client.call("Wait", id=task.id).exit_status == 7
     task.events.await_topics(task.id, ["create", "start", "exit"])
+
+
+def listed() -> list[dict[str, Any]]:
+    """What ``gosudacon shim ps`` knows."""
+    words = [*runtime_command(), "shim", "ps", "--format", "json"]
+    found: list[dict[str, Any]] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    return found
+
+
+def test_what_is_listed(task: Task, token: str) -> None:
+    """The template, and the shim with its containers and memory; no worker."""
+    task.begin(task.options)
+    task.run()
+    pid = task.client.call("Connect", id=task.id).shim_pid
+    found = listed()
+    assert Template.process is not None
+    assert Template.process.pid in [each["pid"] for each in found if each["kind"] == "template"]
+    (mine,) = [each for each in found if each["namespace"] == token]
+    assert (mine["pid"], mine["containers"]) == (pid, [task.id])
+    assert 0 < mine["private"] < mine["proportional"]
 
 
 def test_the_options_of_containerd_1(task: Task) -> None:
