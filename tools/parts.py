@@ -42,6 +42,8 @@ OF_CONTAINERD = (
     *("containerd", "containerd_exec", "cri", "integration", "docker_life"),
 )
 """The files of tests/clients that run again with containerd 2.x and our shim."""
+OF_OUR_SHIM = "not runc or user_namespace"
+"""Which of their tests: those with our shim, and with runc's what no other part can run."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
 
@@ -101,7 +103,7 @@ class Parts:
             "GOSUDACON_TEST_PROGRAMS": programs,
         }
         files = [f"tests/clients/test_{name}.py" for name in OF_CONTAINERD]
-        return [self._pytest(job, "containerd2", files, 600, environment, options=["-k", "not runc"])]
+        return [self._pytest(job, "containerd2", files, 600, environment, options=["-k", OF_OUR_SHIM])]
 
     def vm(self, job: Job) -> list[Result]:
         """The marked tests again in virtual machines; their reports count as parts of their own."""

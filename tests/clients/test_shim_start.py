@@ -240,14 +240,13 @@ def test_its_oom_score(task: Task, score: int) -> None:
     """One more than containerd's, here of this process, so that it goes first."""
     own = Path("/proc/self/oom_score_adj")
     before = own.read_text()
-    if score < int(before):
-        pytest.skip("needs resource-capability")
+    score = max(score, int(before))  # to go below may be forbidden
     own.write_text(str(score))
     try:
         place = shim_of(task)
     finally:
         own.write_text(before)
-    assert int((place / "oom_score_adj").read_text()) == score + 1
+    assert int((place / "oom_score_adj").read_text()) == min(score + 1, 1000)
 
 
 def test_its_cgroups(task: Task, token: str) -> None:

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -48,12 +49,15 @@ def _idmapped_mounts() -> bool:
 
 
 def _loop_device() -> bool:
-    """Whether there is a free one that has a node here."""
+    """Whether there is a free one that has a node here; a container may have to be given that."""
     try:
         with open("/dev/loop-control", "rb", buffering=0) as file:
-            return Path(f"/dev/loop{fcntl.ioctl(file, 0x4C82)}").exists()
+            number = fcntl.ioctl(file, 0x4C82)
+        if not Path(f"/dev/loop{number}").exists():
+            os.mknod(f"/dev/loop{number}", 0o600 | stat.S_IFBLK, os.makedev(7, number))
     except OSError:
         return False
+    return True
 
 
 def _kernel() -> tuple[int, int]:
