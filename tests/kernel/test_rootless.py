@@ -167,3 +167,18 @@ def test_learn(user: User, busybox_rootfs: Path) -> None:
     assert "mkdir" in result.stderr and "/bin/busybox" in result.stderr
     names = {name for rule in json.loads((bundle / "seccomp.json").read_text())["syscalls"] for name in rule["names"]}
     assert {"execve", "mkdir"} <= names
+
+
+def test_doctor_for_an_ordinary_user(user: User) -> None:
+    """It finds what the user has, says what is lacking, and makes nothing: not even the directory of states."""
+    found = json.loads(user.call(user.runtime, "doctor", "--format", "json").stdout)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert found["works"]
+    assert rows["subuid"]["found"] == f"{COUNT} from {FIRST}"
+    assert (rows["state root"]["mark"], rows["seal"]["mark"]) == ("less", "ok")
+    assert str(FALLBACK) in rows["state root"]["found"]
+    assert not FALLBACK.exists()
+    assert list(user.home.iterdir()) == []
+    session()
+    rows = {row["name"]: row for row in json.loads(user.call(user.runtime, "doctor", "--format=json").stdout)["rows"]}
+    assert rows["state root"]["found"] == f"{SESSION}/gosudacon, to be made"

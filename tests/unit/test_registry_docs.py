@@ -48,7 +48,7 @@ def test_most_of_the_tutorial_is_quoted() -> None:
     assert len(QUOTED) >= 8
 
 
-@pytest.mark.parametrize("package", ["banner", "gpu"])
+@pytest.mark.parametrize("package", ["banner", "gpu", "site_hostname"])
 def test_the_tutorial_s_own_tests_pass(tmp_path: Path, package: str) -> None:
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/inner"]
     command.append(f"tests/plugins/{package}")
