@@ -5,6 +5,7 @@ from __future__ import annotations
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error
 from gosudacon.cli import output
+from gosudacon.cli.main import root_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _enable(invocation: Invocation, names: list[str]) -> int:
 def _disable(invocation: Invocation, names: list[str]) -> int:
     from gosudacon.container.kit import enabling
 
-    return _said(invocation, enabling.disable(_config(invocation), names))
+    return _said(invocation, enabling.disable(_config(invocation), names, root_of(invocation)))
 
 
 def _said(invocation: Invocation, sentences: list[str]) -> int:

@@ -95,9 +95,10 @@ def oci_container(tmp_path: Path) -> Iterator[Callable[..., Containers]]:
 def oci_faults(oci_container: Callable[..., Containers]) -> Callable[..., Report]:
     """``oci_faults(plugin, changes=None, *, settings={}, config={}, watch=(), every=True)``: fail at every step.
 
-    A container is created once for each step of its plan, and the step fails: by an error, before and after it has
-    run; by SIGKILL for the runtime. The same for ``start``. After each, nothing may be left: mounts, cgroups,
-    processes, state, and nothing in the directories ``watch``. ``every=False``: the steps of the plugin alone.
+    A container is created again and again, and one step of it fails each time: those of the plugin by an error before
+    and after they have run, and by the death of the process (of the runtime by SIGKILL); all others by an error.
+    ``every=False`` leaves the others out. After each, nothing may be left: mounts, cgroups, processes, state, and
+    nothing in the directories ``watch``.
     """
     from gosudacon.testing.faults import Sweep
 

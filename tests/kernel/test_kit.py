@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from gosudacon.container.kit import skeleton
+from gosudacon.container.kit import dependents, skeleton
+from gosudacon.testing.containers import Containers
 from gosudacon.testing.faults import Report
 from tests.support.runtime import CHECKOUT
 
@@ -74,6 +75,21 @@ def test_faults_at_every_step(
     settings = {"stage": {"notes": {"path": str(scratch / "notes/x")}}}
     report = oci_faults(module, config=settings, watch=[scratch / "notes"])
     assert report.count > 30
+
+
+def test_disable_names_the_containers_that_need_it(
+    oci_container: Callable[..., Containers], scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin(scratch, "kit_needed", NOTES.replace("UNDO", "os.unlink(self.path)"), monkeypatch)
+    containers = oci_container(module, config={"stage": {"notes": {"path": str(scratch / "x")}}})
+    running = containers.running()
+    assert dependents.containers(str(containers.root), "kit-needed", ["notes"]) == [running.id]
+    assert dependents.containers(str(containers.root), "other", []) == []
+    row = containers.call("plugin", "list", "kit-needed").stdout.splitlines()[1].split()
+    assert (row[0], row[3], row[6]) == ("kit-needed", "1", "notes")
+    running.delete("--force")
+    assert dependents.containers(str(containers.root), "kit-needed", ["notes"]) == []
+    assert not (scratch / "x").exists()
 
 
 def test_a_plugin_that_leaves_something_is_caught(

@@ -12,7 +12,7 @@ import tomllib
 
 from gosudacon.base import ownership
 from gosudacon.base.errors import Error, reason
-from gosudacon.container.kit import toml_list
+from gosudacon.container.kit import dependents, toml_list
 from gosudacon.pipeline import discovery
 from gosudacon.pipeline.registry import CONFIG
 
@@ -52,10 +52,11 @@ def enable(config: str, names: Sequence[str]) -> list[str]:
     return _edit(config or CONFIG, edited)
 
 
-def disable(config: str, names: Sequence[str]) -> list[str]:
-    """Take ``names`` out of ``plugins``; returns sentences for the caller, what depended on them among them.
+def disable(config: str, names: Sequence[str], root: str = "") -> list[str]:
+    """Take ``names`` out of ``plugins``; returns sentences for the caller, what depends on them among them.
 
-    Settings of their own become comments. Raises `Error` if something else names a stage of theirs, OSError.
+    Settings of their own become comments. ``root``: the directory of all containers' state, where those that were made
+    with a plugin are looked for. Raises `Error` if something else names a stage of theirs, OSError.
     """
 
     def edited(text: str, enabled: list[str]) -> tuple[str, list[str], list[str]]:
@@ -72,6 +73,9 @@ def disable(config: str, names: Sequence[str]) -> list[str]:
                 said.append(f"the settings of plugin {name} are comments now; enabling it brings them back")
             text, enabled = without, [each for each in enabled if each != name]
             said.append(f"plugin {name} is disabled; containers that exist keep what it did")
+            made = dependents.containers(root, name, _stages(name)) if root else []
+            if made:
+                said.append(f"keep its package installed until these containers are deleted: {', '.join(made)}")
         return text, enabled, said
 
     return _edit(config or CONFIG, edited)
