@@ -117,25 +117,28 @@ class Comparison:
 
     def _one(self, token: int, number: int) -> None:
         self.calls += 1
-        worst = 0
-        shown = ""
-        first = 0
-        for index, arguments in enumerate(self._arguments(token, number)):
+        more = less = ""
+        first = -1
+        for arguments in self._arguments(token, number):
             wish = bpf.answer(self._asked, token, number, arguments)
             is_ = bpf.together(bpf.answer(each, token, number, arguments) for each in self._found)
-            first = wish if index == 0 else first
-            if wish != is_ and not shown:
-                shown = f"{self._name(token, number)} (asked {bpf.action_name(wish)}, kernel {bpf.action_name(is_)})"
-                worst = bpf.strictness(is_) - bpf.strictness(wish)
+            first = wish if first < 0 else first
+            if wish == is_:
+                continue
+            shown = f"{self._name(token, number)} (asked {bpf.action_name(wish)}, kernel {bpf.action_name(is_)})"
+            if bpf.strictness(is_) > bpf.strictness(wish):
+                more = more or shown
+            else:
+                less = less or shown
         counts = self.held.setdefault(bpf.action_name(first), [0, 0])
         counts[0] += 1
-        if not shown:
+        if not more and not less:
             self.agreed += 1
             counts[1] += 1
-        elif worst > 0:
-            self.more.append(shown)
+        elif more:  # for some arguments is enough, whatever it holds back for others
+            self.more.append(more)
         else:
-            self.less.append(shown)
+            self.less.append(less)
 
     def _arguments(self, token: int, number: int) -> Iterator[tuple[int, ...]]:
         yield (0,) * 6

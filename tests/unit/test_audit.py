@@ -15,6 +15,7 @@ from gosudacon.api import CONFINE, ConfigError, Context, Error, Expectation, Hos
 from gosudacon.audit import bpf, limits, report
 from gosudacon.audit.audit import READERS, Audit
 from gosudacon.audit.containers import Found
+from gosudacon.audit.filters import Comparison
 from gosudacon.audit.plan import Asked
 from gosudacon.audit.subject import Subject
 from gosudacon.audit.verdict import (
@@ -228,6 +229,37 @@ def test_filters_are_evaluated() -> None:
     assert bpf.together([0x7FFF0000, 0x50001, 0x7FFC0000]) == 0x50001
     assert bpf.together([0, 0x80000000]) == 0x80000000
     assert bpf.action_name(0x50001) == "ERRNO(EPERM)"
+
+
+def personality(*allowed: int) -> bytes:
+    """A filter that lets personality(2) through for these values of its first argument, and everything else."""
+    tests = [(0x15, len(allowed) - index, 0, value) for index, value in enumerate(allowed)]
+    return instructions(
+        (0x20, 0, 0, 0),
+        (0x15, 0, len(tests) + 2, 135),
+        (0x20, 0, 0, 16),
+        *tests,
+        (0x06, 0, 0, 0x50001),
+        (0x06, 0, 0, 0x7FFF0000),
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "more", "less"),
+    [
+        ([personality(0, 8)], [], []),
+        ([personality(0, 9)], ["personality (asked ERRNO(EPERM), kernel ALLOW)"], []),  # and holds back 8
+        ([personality(0)], [], ["personality (asked ALLOW, kernel ERRNO(EPERM))"]),
+        ([personality(0, 8, 9), personality(0, 8)], [], []),
+    ],
+)
+def test_filters_are_compared(found: list[bytes], more: list[str], less: list[str]) -> None:
+    """With the values of the profile and those beside them; one that is let through counts more than one held back."""
+    wanted = Expectation("linux.seccomp", "seccomp", {"arguments": [[0, 0, 0], [0, 8, 0]]})
+    compiled: dict[str, object] = {"numbers": {str(0xC000003E): {"personality": 135}}}
+    result = Comparison(personality(0, 8), found, wanted, compiled)
+    assert (result.more, result.less) == (more, less)
+    assert result.calls - result.agreed == len(more) + len(less)
 
 
 MOUNTINFO = (
