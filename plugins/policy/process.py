@@ -57,8 +57,16 @@ def _seccomp(subject: Subject) -> Iterator[Found]:
 
 
 def _user_namespace(subject: Subject) -> Iterator[Found]:
-    if "user" in subject.shared() and subject.host.initial_userns:
-        yield "linux.namespaces", "has no user namespace but the host's"
+    if not subject.host.initial_userns:
+        return  # the caller is in one
+    shared = subject.shared()
+    if "user" in shared:
+        yield shared["user"], "has no user namespace but the host's"
+    linux = subject.spec.linux
+    for name, mappings in (("uidMappings", linux.get("uidMappings")), ("gidMappings", linux.get("gidMappings"))):
+        for index, mapping in enumerate(mappings or ()):
+            if mapping.get("hostID") == 0 and mapping.get("size"):
+                yield f"linux.{name}[{index}]", "maps the host's root"
 
 
 def _read_only_root(subject: Subject) -> Iterator[Found]:

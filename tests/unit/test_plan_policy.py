@@ -132,6 +132,12 @@ def test_the_user_namespace_of_a_rootless_caller_is_one() -> None:
     assert judged({}, host=Host(initial_userns=False, euid=0), require=["user-namespace"]) == []
 
 
+def test_a_user_namespace_with_the_host_s_root_in_it() -> None:
+    maps = [{"containerID": 1, "hostID": 100000, "size": 9}, {"containerID": 0, "hostID": 0, "size": 1}]
+    config = {"linux": {"namespaces": [{"type": "user"}], "uidMappings": maps, "gidMappings": maps[:1]}}
+    assert judged(config, require=["user-namespace"]) == ["linux.uidMappings[1]: maps the host's root"]
+
+
 def test_limits() -> None:
     wanted: Any = {"memory": "1g", "pids": 100, "cpus": 1.5}
     good = {"memory": {"limit": 1 << 30}, "pids": {"limit": 100}, "cpu": {"quota": 75000, "period": 50000}}
