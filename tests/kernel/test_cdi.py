@@ -16,6 +16,7 @@ from tests.support import plugins
 from tests.support.bundle import Bundle
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
+from tests.support.network import ip, links
 from tests.support.runtime import CHECKOUT, Runtime
 from tests.support.timing import eventually
 
@@ -226,3 +227,20 @@ def test_the_file_of_the_documentation(site: Site, bundle: Bundle) -> None:
     look = "echo $VENDOR_GPU $VENDOR_VISIBLE_DEVICES; stat -c '%F %t:%T' /dev/gpu0; test -d /opt/vendor/ && echo there"
     bundle.set("process.args", ["sh", "-c", look])
     assert site.runtime.output(bundle, "--device", "vendor.com/gpu=0") == "0 void\ncharacter special file 1:3\nthere\n"
+
+
+@needs("program:ip")
+def test_a_network_device_comes_and_goes_back(site: Site, bundle: Bundle) -> None:
+    ip("link", "add", "gsd0", "type", "veth", "peer", "name", "gsd1")
+    try:
+        site.write(netDevices=[{"hostInterfaceName": "gsd0", "name": "net0"}])
+        text = (site.files / "test.json").read_text().replace('"0.7.0"', '"1.1.0"')
+        (site.files / "test.json").write_text(text)
+        bundle.set("process.args", ["sleep", "1000"])
+        site.runtime.boot(bundle, "--device", NAME)
+        assert "gsd0" not in links()
+        assert site.runtime.call("exec", bundle.id, "ls", "/sys/class/net").stdout.split() == ["lo", "net0"]
+        site.runtime.delete(bundle, "--force")
+        assert "gsd0" in links()
+    finally:
+        ip("link", "del", "gsd1")
