@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _METRIC = "gosudacon_audit"
 _HEADINGS = ("PROPERTY", "ASKED", "KERNEL", "VERDICT")
-_WIDEST = 44
+_WIDEST = (32, 28, 24, 18)  # characters of a column: the line stays within 108
 _GAP = "  "
 
 
@@ -27,7 +27,7 @@ def table(audit: Audit, all_of_them: bool = False) -> str:
     lines = [f"{_clean(audit.id)}: process {audit.pid}{made}"]
     lines += [f"note: {text}" for text in audit.lost]
     if shown:
-        cells = [tuple(_cut(text) for text in _row(each)) for each in shown]
+        cells = [tuple(map(_cut, _row(each), _WIDEST)) for each in shown]
         widths = [max(len(row[column]) for row in (_HEADINGS, *cells)) for column in range(3)]
         lines.append(_line(_HEADINGS, widths))
         for each, row in zip(shown, cells, strict=True):
@@ -47,7 +47,8 @@ def _row(each: Finding) -> tuple[str, str, str, str]:
 
 def _below(each: Finding, row: tuple[str, ...]) -> list[str]:
     texts = []
-    for label, whole, cut in (("asked", each.asked, row[1]), ("kernel", each.kernel, row[2])):
+    wholes = (each.property, each.asked, each.kernel)
+    for label, whole, cut in zip(("property", "asked", "kernel"), wholes, row[:3], strict=True):
         if _clean(whole) != cut:
             texts.append(f"{label}: {_clean(whole)}")
     if each.note:
@@ -66,9 +67,9 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
     return _GAP.join([*padded, row[3]]).rstrip()
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int) -> str:
     text = _clean(text)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _clean(text: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     #: Class name -> what it expects: (step, spec, host) -> `Expectation` values, or why there are none.
     Table = Mapping[str, str | Callable[..., Iterable["Expectation"]]]
 
-_STAGES = "gosudacon.stages"
+_OURS = ("gosudacon.stages.", "gosudacon.plugins.")
 
 
 class Expectation:
@@ -51,7 +51,7 @@ def of(step: Step, spec: Spec, host: Host) -> Iterable[Expectation] | str:
 def entry(kind: type[Step]) -> str | Callable[..., Iterable[Expectation]]:
     """What the table of a class, or of what it is derived from, says of it; an empty string if none does."""
     for each in kind.__mro__:
-        if each.__module__.startswith(f"{_STAGES}."):
+        if each.__module__.startswith(_OURS):
             found = _table(each.__module__).get(each.__name__, "")
             if found:
                 return found
