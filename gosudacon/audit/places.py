@@ -56,6 +56,8 @@ def mounted(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
         yield Finding(wanted.where, text, "nothing is mounted there", verdict, _EVIDENCE, who)
         return
     subject.claimed.add(found.point)
+    if asked.get("recursive") and found.point != "/":
+        subject.trees.append(found.point)
     kernel = f"{found.fstype} {','.join(sorted(found.words - {'relatime'}))}".rstrip()
     problems = _problems(subject, asked, found, words)
     if not problems:
@@ -243,6 +245,8 @@ def read_only(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
         if found is None:
             raise
         readonly = found.readonly
+    if found is not None and not f"{normal(place)}/".startswith(f"{found.point.rstrip('/')}/"):  # a link led there
+        subject.trees.append(found.point)
     if readonly:
         yield Finding(wanted.where, f"{place} read-only", "read-only", ENFORCED, "openat2, fstatfs")
         return
