@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.expectation import Expectation
 
 
+_GROUPS = ("net/ipv4/ping_group_range",)  # parameters that are group ids
+
+
 def space(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
     """A namespace: not the machine's and not the runtime's, or that at the path that is to be joined."""
     kind, path = wanted.key, str(wanted.asked)
@@ -103,7 +106,7 @@ def sysctl(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
         raise Unseen(f"/proc/sys/{wanted.key}: {posix.strerror(int(str(answer.get('errno', 0)))).lower()}")
     found = " ".join(str(answer["value"]).split())
     evidence = f"/proc/sys/{wanted.key} in its namespaces"
-    if found == asked or _same_numbers(asked, found):
+    if found in (asked, _mapped(subject, wanted.key, asked)) or _same_numbers(asked, found):
         yield Finding(wanted.where, asked, found, ENFORCED, evidence)
         return
     try:
@@ -115,6 +118,16 @@ def sysctl(subject: Subject, wanted: Expectation) -> Iterator[Finding]:
     rights = (right,) if writable or subject.may("CAP_SYS_ADMIN") else ()
     verdict, who = difference(subject, *rights, untouched=found == hosts)
     yield Finding(wanted.where, asked, found, verdict, evidence, who)
+
+
+def _mapped(subject: Subject, key: str, asked: str) -> str:
+    """Group ids as a reader in this user namespace is shown them."""
+    if key not in _GROUPS:
+        return asked
+    try:
+        return " ".join(str(subject.inside(int(each), "gid_map")) for each in asked.split())
+    except (ValueError, Unseen):
+        return asked
 
 
 def _same_numbers(asked: str, found: str) -> bool:
