@@ -14,11 +14,13 @@ from pathlib import Path
 from . import (
     bundle,
     clients,
+    daemons,
     daily,
     goals,
     machine,
     memory,
     options,
+    pods,
     profiling,
     runtimes,
     scale,
@@ -32,6 +34,8 @@ from .workspace import Workspace
 Measure = Callable[[Workspace, Namespace, dict[str, object]], tuple[list[tables.Table], bool]]
 #: What went wrong with the set-up or a runtime, as opposed to a fault of the bench.
 FAILURES = (
+    clients.Unavailable,
+    daemons.NoAnswer,
     runtimes.UnknownRuntime,
     bundle.BundleError,
     seccomp.NoProfile,
@@ -92,6 +96,8 @@ def _measure(arguments: Namespace) -> Measure:
         return _profile
     if arguments.clients:
         return _clients
+    if arguments.pods:
+        return _pods
     return _scale if arguments.scale else _timed
 
 
@@ -134,7 +140,7 @@ def _scale(work: Workspace, arguments: Namespace, report: dict[str, object]) -> 
 
 
 def _clients(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
-    run = daily.Daily(work, arguments.settle / 1000, lambda text: _say(arguments, text))
+    run = daily.Daily(work, arguments.settle / 1000, lambda text: _say(arguments, text), _shim(work))
     with work.spawner.signals():
         for kind in clients.KINDS:
             if kind.name in arguments.clients:
@@ -145,11 +151,36 @@ def _clients(work: Workspace, arguments: Namespace, report: dict[str, object]) -
     report["skipped"] = run.skipped
     report["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
     drawn = [
-        tables.clients_table(run.results, list(work.runtimes)),
+        tables.clients_table(run.results, [clients.SHIM, *work.runtimes]),
         tables.skipped_table(run.skipped),
         goals.goals_table(judged),
     ]
     return drawn, not left
+
+
+def _pods(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
+    run = pods.Pods(work, arguments.settle / 1000, lambda text: _say(arguments, text))
+    with work.spawner.signals():
+        run.measure(_shim(work), arguments.warmup, arguments.runs, arguments.containers)
+        left = _left(work)
+    report["pods_wall_ns"] = {c: {n: s.wall for n, s in by.items()} for c, by in run.results.items()}
+    report["pods_cpu_ns"] = {c: {n: s.cpu for n, s in by.items()} for c, by in run.results.items()}
+    report["many_pods"] = {name: asdict(many) for name, many in run.many.items()}
+    report["skipped"] = run.skipped
+    judged = goals.judge_pods(run.results, run.many)
+    report["goals"] = [asdict(goal) | {"met": goal.met} for goal in judged]
+    order = [clients.SHIM, *work.runtimes]
+    drawn = [
+        tables.pods_table(run.results, order),
+        tables.many_table(run.many, pods.ENDS),
+        tables.skipped_table(run.skipped),
+        goals.goals_table(judged),
+    ]
+    return drawn, not left and not any(many.left for many in run.many.values())
+
+
+def _shim(work: Workspace) -> Path | None:
+    return clients.own_shim([*work.runtimes.values()])
 
 
 def _profile(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:

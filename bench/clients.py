@@ -22,6 +22,7 @@ from .runtimes import Runtime
 from .spawn import ENVIRONMENT, Spawner
 
 IMAGE = "bench.local/busybox:latest"
+SHIM = "shim"  # as a runtime: gosudacon's own shim, which has the runtime in it
 
 
 class Unavailable(Exception):
@@ -33,6 +34,7 @@ class Client:
 
     name = ""
     programs: tuple[str, ...] = ()
+    shims = False  # whether it can use a shim in place of a runtime
 
     def __init__(self, spawner: Spawner, base: Path, rootfs: Path, cgroup: str, runtimes: Sequence[Runtime]) -> None:
         """``base`` is a folder of its own that exists; ``cgroup`` begins with a slash."""
@@ -44,7 +46,7 @@ class Client:
         self._base = base
         self._rootfs = rootfs
         self._cgroup = cgroup
-        self._paths = {runtime.name: str(_program(runtime, base)) for runtime in runtimes}
+        self._paths = {runtime.name: str(program(runtime, base)) for runtime in runtimes}
 
     def start(self) -> None:
         """Bring the client up with the image in it; NoAnswer or Unavailable when that fails."""
@@ -70,6 +72,7 @@ class Containerd(Client):
     """containerd with its shim, called by ctr."""
 
     name = "ctr"
+    shims = True
     programs = ("containerd", "ctr", "containerd-shim-runc-v2")
     _daemon: Daemon | None = None
 
@@ -84,7 +87,7 @@ class Containerd(Client):
         """Start the daemon without an image, for Docker."""
         config = self._base / "config.toml"
         config.write_text(_containerd_config(self._base))
-        argv = [_found("containerd"), "--config", str(config)]
+        argv = [found("containerd"), "--config", str(config)]
         self._daemon = Daemon(self._spawner, argv, self._base / "containerd.log")
         self._daemon.wait_for(lambda: answers([*self._ctr(), "version"]))
 
@@ -95,9 +98,8 @@ class Containerd(Client):
 
     def command(self, runtime: str, name: str) -> list[str]:
         """As in `Client`."""
-        options = ["--rm", "--fifo-dir", f"{self._base}/fifo", "--cgroup", f"{self._cgroup}/{name}"]
-        chosen = ["--runc-binary", self._paths[runtime], "--runc-root", f"{self._base}/{runtime}"]
-        return [*self._ctr(), "run", *options, *chosen, IMAGE, name, *TRUE]
+        one = Runtime(runtime, (self._paths[runtime],))
+        return [*self._ctr(), *run_command(one, self._base, f"{self._cgroup}/{name}", name), *TRUE]
 
     def stop(self) -> None:
         """As in `Client`."""
@@ -105,7 +107,7 @@ class Containerd(Client):
             self._daemon.stop()
 
     def _ctr(self) -> list[str]:
-        return [_found("ctr"), "--address", self.socket, "--namespace", "bench"]
+        return [found("ctr"), "--address", self.socket, "--namespace", "bench"]
 
 
 class Docker(Client):
@@ -142,7 +144,7 @@ class Docker(Client):
         file = base / "daemon.json"
         file.write_text(json.dumps(config))
         self.environment["DOCKER_CONFIG"] = str(base)
-        self._daemon = Daemon(self._spawner, [_found("dockerd"), "--config-file", str(file)], base / "dockerd.log")
+        self._daemon = Daemon(self._spawner, [found("dockerd"), "--config-file", str(file)], base / "dockerd.log")
         self._daemon.wait_for(lambda: answers([*self._docker(), "version"]))
         self._do(*self._docker(), "import", str(_archive(base, self._rootfs)), IMAGE)
 
@@ -159,7 +161,7 @@ class Docker(Client):
             self._containerd.stop()
 
     def _docker(self) -> list[str]:
-        return [_found("docker"), "--host", f"unix://{self._base}/s"]
+        return [found("docker"), "--host", f"unix://{self._base}/s"]
 
 
 class Podman(Client):
@@ -191,7 +193,7 @@ class Podman(Client):
         options += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         state = f"root={self._base}/{runtime}"
         return [
-            *(_found("podman"), "--runtime", self._paths[runtime], "--runtime-flag", state),
+            *(found("podman"), "--runtime", self._paths[runtime], "--runtime-flag", state),
             *("run", *options, "--rootfs", f"{self._base}/rootfs", *TRUE),
         ]
 
@@ -199,16 +201,34 @@ class Podman(Client):
         """As in `Client`: nothing runs when no container does."""
 
 
+def run_command(runtime: Runtime, base: Path, cgroup: str, name: str) -> list[str]:
+    """Words for ctr to run the container ``name`` of the bench's image to its end; the program's are to follow."""
+    options = ["--rm", "--fifo-dir", f"{base}/fifo", "--cgroup", cgroup]
+    chosen = ["--runc-binary", str(program(runtime, base)), "--runc-root", f"{base}/{runtime.name}"]
+    if runtime.name == SHIM:
+        chosen = ["--runtime", runtime.command[0]]
+    return ["run", *options, *chosen, IMAGE, name]
+
+
+def own_shim(runtimes: Sequence[Runtime]) -> Path | None:
+    """The shim that is installed beside the gosudacon under test."""
+    for runtime in runtimes:
+        path = Path(runtime.command[0]).with_name("containerd-shim-gosudacon-v1")
+        if runtime.name == "gosudacon" and path.exists():
+            return path
+    return None
+
+
 KINDS: tuple[type[Client], ...] = (Containerd, Docker, Podman)
 NAMES = tuple(kind.name for kind in KINDS)
 
 
-def _found(program: str) -> str:
+def found(name: str) -> str:
     """Full path of a program: posix_spawn(3) does not search."""
-    return shutil.which(program) or program
+    return shutil.which(name) or name
 
 
-def _program(runtime: Runtime, base: Path) -> Path:
+def program(runtime: Runtime, base: Path) -> Path:
     """A single path that calls the runtime: a client takes no arguments for it."""
     if len(runtime.command) == 1:
         return Path(runtime.command[0])

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import leftovers
-from .spawn import Spawner
+from .spawn import ENVIRONMENT, Spawner
 
 #: How long a daemon may take to answer its first question, and to end, seconds.
 PATIENCE = 30
@@ -21,12 +21,14 @@ class NoAnswer(Exception):
 
 
 class Daemon:
-    """One process in the background, with its output in a file."""
+    """One process in the background, ``pid``, with its output in a file."""
 
-    def __init__(self, spawner: Spawner, argv: list[str], log: Path) -> None:
+    def __init__(
+        self, spawner: Spawner, argv: list[str], log: Path, environment: Mapping[str, str] = ENVIRONMENT
+    ) -> None:
         self._log = log
         with log.open("wb") as output:
-            self._pid = spawner.start(argv, output.fileno(), output.fileno())
+            self.pid = spawner.start(argv, output.fileno(), output.fileno(), environment)
         self._ended = False
 
     def wait_for(self, answers: Callable[[], bool]) -> None:
@@ -42,16 +44,16 @@ class Daemon:
         """Ask it to end, then make it."""
         deadline = time.monotonic() + PATIENCE
         if not self._gone():
-            os.kill(self._pid, signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
         while not self._gone():
             if time.monotonic() > deadline:
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.05)
 
     def _gone(self) -> bool:
         if not self._ended:
             try:
-                self._ended = os.waitpid(self._pid, os.WNOHANG)[0] != 0
+                self._ended = os.waitpid(self.pid, os.WNOHANG)[0] != 0
             except ChildProcessError:
                 self._ended = True
         return self._ended

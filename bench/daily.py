@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from . import clients
 from .daemons import NoAnswer, wait_for_children
@@ -21,8 +22,11 @@ class Daily:
     ``results`` has them as client → runtime → samples, ``skipped`` what could not be measured and why.
     """
 
-    def __init__(self, workspace: Workspace, settle: float, say: Callable[[str], None]) -> None:
+    def __init__(self, workspace: Workspace, settle: float, say: Callable[[str], None], shim: Path | None) -> None:
+        """``shim``: gosudacon's own, for clients that can use one."""
         self._work = workspace
+        self._shim = shim
+        self._runtimes: dict[str, Runtime] = {}
         self._settle = settle
         self._say = say
         self._number = 0
@@ -32,6 +36,9 @@ class Daily:
     def measure(self, kind: type[clients.Client], warmup: int, runs: int) -> None:
         """Bring one client up, time it, end it. CommandFailed or TimedOut when a later run fails."""
         chosen = [runtime for runtime in self._work.runtimes.values() if runtime.name != BARE]
+        if kind.shims and self._shim is not None:
+            chosen.insert(0, Runtime(clients.SHIM, (str(self._shim),)))
+        self._runtimes = {runtime.name: runtime for runtime in chosen}
         up: dict[str, clients.Client] = {}
         started: list[clients.Client] = []
         try:
@@ -87,5 +94,5 @@ class Daily:
 
     def _once(self, client: clients.Client, runtime: str) -> Sample:
         self._number += 1
-        self._work.enter(self._work.runtimes[runtime])
+        self._work.enter(self._runtimes[runtime])
         return self._work.spawner.run(client.command(runtime, f"bench-{self._number}"), environment=client.environment)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .clients import SHIM
 from .memory import Peaks
+from .pods import CTR, ENDS, EXEC, LOADED, POD, Many
 from .runtimes import BARE
 from .stats import percentile
 from .tables import Table, mebibytes, milliseconds, summaries
@@ -16,6 +18,12 @@ SUBJECT = "gosudacon"
 FRACTION_OF_RUNC = 0.8
 #: start, state, kill and delete take at most this much longer than the bare interpreter, nanoseconds.
 ABOVE_BARE = 3_000_000
+
+
+#: What pods and processes of gosudacon's own shim take at most: a part of runc's wall or processor time.
+PODS = ((CTR, 0.65, False), (CTR, 0.5, True), (POD, 0.6, False), (LOADED, 0.6, False), (EXEC, 0.5, False))
+#: Of many pods the last take at most so many times as long as the first.
+LAST_PODS = 1.1
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,24 @@ def judge_clients(results: Results) -> list[Goal]:
         if SUBJECT in found and "runc" in found:
             mine, other = found[SUBJECT].median, found["runc"].median
             goals.append(Goal(f"{client} run --rm ≤ with runc", mine, other, "ms"))
+    return goals
+
+
+def judge_pods(results: Results, many: Mapping[str, Many]) -> list[Goal]:
+    """The targets of gosudacon's own shim, beside runc through containerd's."""
+    goals = []
+    for what, part, cpu in PODS:
+        mine, other = (results.get(what, {}).get(name) for name in (SHIM, "runc"))
+        if mine is not None and other is not None:
+            figure, base = (percentile(one.cpu if cpu else one.wall, 50) for one in (mine, other))
+            goals.append(Goal(f"{what}{', cpu' if cpu else ''} ≤ {part} x runc", figure, part * base, "ms"))
+    found = many.get(SHIM)
+    if found is not None:
+        first, last = (percentile(ends, 50) for ends in (found.made[:ENDS], found.made[-ENDS:]))
+        goals.append(Goal(f"last of many pods ≤ {LAST_PODS} x first", last, LAST_PODS * first, "ms"))
+        for name, used, limit in (("own", found.private, 1.6), ("share of", found.proportional, 3.3)):
+            if used:
+                goals.append(Goal(f"{name} memory of a shim", percentile(used, 50), limit * 1e6 / 1024, "MiB"))
     return goals
 
 

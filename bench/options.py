@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
         help=f"run --rm by the clients instead: all, or these of {','.join(clients.NAMES)}",
     )  # fmt: skip
     what.add_argument(
+        "--pods", action="store_true", help="pods through containerd instead, also by the shim of our own"
+    )
+    what.add_argument(
         "--profile", nargs="?", const="gosudacon", metavar="RUNTIME",
         help="where the time of create (or of --only) goes, by strace and -X importtime (%(const)s)",
     )  # fmt: skip
@@ -57,7 +60,11 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument("--memory-samples", type=_count, default=5, metavar="N", help="samples of memory (%(default)s)")
     how.add_argument(
-        "--containers", type=_count, default=200, metavar="N", help="containers of a scale run (%(default)s)"
+        "--containers",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="containers of a scale run, pods of --pods (%(default)s)",
     )
     how.add_argument("--slots", type=_counts, default=[1, 16], metavar="N,...", help="at a time, in scale runs (1,16)")
     how.add_argument("--timeout", type=float, default=60, metavar="S", help="watchdog, seconds (%(default)s)")

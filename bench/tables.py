@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .memory import Peaks
+from .pods import Many
 from .runtimes import BARE
 from .scale import PHASES, ScaleRun
 from .stats import Summary, percentile, ratio, summarise
@@ -87,6 +88,54 @@ def clients_table(results: Results, order: Sequence[str]) -> Table:
                 rows.append((client, name, *_spread(by[name]), *ratios))
     heads = ("client", "runtime", "median", "min", "p10..p90", *(f"x {base}" for base in bases))
     return Table("run --rm by a client: wall time, milliseconds", heads, _grouped(rows))
+
+
+def pods_table(results: Results, order: Sequence[str]) -> Table:
+    """One row per measure and runtime: wall time, and the processor time of all but clients and daemons."""
+    bases = [base for base in BASES if base in order]
+    rows = []
+    for what, by in results.items():
+        for name in order:
+            if name in by:
+                wall, cpu = summarise(by[name].wall), summarise(by[name].cpu)
+                row = [what, name, milliseconds(wall.median), milliseconds(cpu.median)]
+                for base in bases:
+                    other = by.get(base)
+                    row.append(times(ratio(wall.median, summarise(other.wall).median if other else None)))
+                    row.append(times(ratio(cpu.median, summarise(other.cpu).median if other else None)))
+                rows.append(tuple(row))
+    heads = (
+        "what",
+        "runtime",
+        "wall",
+        "cpu",
+        *(head for base in bases for head in (f"wall x {base}", f"cpu x {base}")),
+    )
+    return Table("by containerd: medians, milliseconds; cpu without ctr and containerd", heads, _grouped(rows))
+
+
+def many_table(many: Mapping[str, Many], ends: int) -> Table:
+    """A row per runtime: how long the first and the last pods took, the memory of a pod's shim, and what is left."""
+    rows = []
+    for name, found in many.items():
+        first, last = (percentile(part, 50) for part in (found.made[:ends], found.made[-ends:]))
+        memory = [mebibytes(percentile(part, 50)) if part else NONE for part in (found.private, found.proportional)]
+        removed = milliseconds(percentile(found.removed, 50))
+        left = f"{len(found.left)}: {found.left[0]}" if found.left else "nothing"
+        cells = (milliseconds(first), milliseconds(last), times(ratio(last, first)), removed, *memory, left)
+        rows.append((name, str(found.count), *cells))
+    heads = (
+        "runtime",
+        "pods",
+        f"first {ends}",
+        f"last {ends}",
+        "ratio",
+        "removal",
+        "private, MiB",
+        "share, MiB",
+        "left",
+    )
+    return Table("many pods at a time: medians, milliseconds each", heads, tuple(rows), words=1)
 
 
 def skipped_table(skipped: Sequence[tuple[str, str]]) -> Table:

@@ -6,6 +6,7 @@ import pytest
 
 from bench import goals, tables
 from bench.leftovers import Leftovers
+from bench.pods import Many
 from bench.scale import ScaleRun
 from bench.timing import Results, Series
 
@@ -122,3 +123,20 @@ def test_clients_table() -> None:
 def test_exec_has_a_target() -> None:
     (goal,) = goals.judge({"exec": {"gosudacon": series(17), "runc": series(20)}}, {})
     assert (goal.name, goal.met) == ("exec ≤ 0.8 x runc", False)
+
+
+def test_pods() -> None:
+    """Wall and processor time, each beside runc's; the first and the last of many."""
+    found = {"shim": Series([4_000_000], [1_000_000]), "runc": Series([8_000_000], [4_000_000])}
+    table = tables.pods_table({"pod": found}, ["shim", "runc"])
+    assert table.rows == (
+        ("pod", "shim", "4.00", "1.00", "0.50", "0.25"),
+        ("", "runc", "8.00", "4.00", "1.00", "1.00"),
+    )
+    (goal,) = goals.judge_pods({"pod": found}, {})
+    assert (goal.figure, goal.limit, goal.met) == (4_000_000, 0.6 * 8_000_000, True)
+    many = Many(3, [1_000_000, 2_000_000, 3_000_000], [5_000_000], [1024, 3072], [4096], ["process 7"])
+    assert tables.many_table({"shim": many}, 1).rows == (
+        ("shim", "3", "1.00", "3.00", "3.00", "5.00", "2.0", "4.0", "1: process 7"),
+    )
+    assert [goal.met for goal in goals.judge_pods({}, {"shim": many})] == [True, False, False]
