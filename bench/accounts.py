@@ -60,6 +60,11 @@ def shims(word: str) -> Iterator[int]:
             yield int(name)
 
 
+def is_template(pid: int) -> bool:
+    """Whether this process is the one of which shims are forks."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0")
+
+
 def memory(pid: int) -> dict[str, int]:
     """KiB by the fields of `parse_rollup`."""
     return parse_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())

@@ -22,7 +22,7 @@ from tests.clients.image import write_image
 from . import accounts, clients
 from .bundle import TRUE
 from .daemons import Daemon, answers, wait_for_children
-from .leftovers import PARENT, mounts_below
+from .leftovers import PARENT, children, mounts_below
 from .runtimes import BARE, Runtime
 from .spawn import ENVIRONMENT, CommandFailed, Sample, TimedOut
 from .stats import rotated
@@ -88,7 +88,6 @@ class Pods:
         self._base = workspace.folder / "pods"
         self._cgroup = f"/{PARENT}/{workspace.run_id}/pods"
         self._number = 0
-        self._template = 0
         self.results: Results = {}
         self.many: dict[str, Many] = {}
         self.skipped: list[tuple[str, str]] = []
@@ -128,8 +127,7 @@ class Pods:
         self._account = accounts.Account(work.run_id)
         (self._base / "config.toml").write_text(self._config())
         if shim is not None:
-            self._template = work.spawner.start([str(shim), "template"])
-            self._account.add(self._template)
+            self._account.add(work.spawner.start([str(shim), "template"]))
         argv = [clients.found("containerd"), "--config", str(self._base / "config.toml")]
         folder = f"{shim.parent}:" if shim is not None else ""
         environment = {**ENVIRONMENT, "PATH": folder + ENVIRONMENT["PATH"]}
@@ -145,8 +143,9 @@ class Pods:
         finally:
             with work.spawner.shielded():
                 daemon.stop()
-                if self._template:
-                    os.kill(self._template, signal.SIGTERM)
+                for pid in children():
+                    if accounts.is_template(pid):  # ours, or one that a start has made in its place
+                        os.kill(pid, signal.SIGTERM)
                 wait_for_children()
 
     @contextmanager
