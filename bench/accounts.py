@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from . import layout
-from .leftovers import PARENT
+from .leftovers import PARENT, children
 from .memory import parse_rollup
 
 #: Where the shims of every containerd of a machine have sockets, states and streams.
@@ -60,9 +61,11 @@ def shims(word: str) -> Iterator[int]:
             yield int(name)
 
 
-def is_template(pid: int) -> bool:
-    """Whether this process is the one of which shims are forks."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0")
+def end_templates() -> None:
+    """End those of which the bench's shims are forks: its own, and what a start has made where there was none."""
+    for pid in children():
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
+            os.kill(pid, signal.SIGTERM)
 
 
 def memory(pid: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.clients.image import write_image
 
+from .accounts import end_templates
 from .bundle import TRUE
 from .daemons import PATIENCE, Daemon, answers
 from .runtimes import Runtime
@@ -105,6 +106,7 @@ class Containerd(Client):
         """As in `Client`."""
         if self._daemon is not None:
             self._daemon.stop()
+        end_templates()
 
     def _ctr(self) -> list[str]:
         return [found("ctr"), "--address", self.socket, "--namespace", "bench"]

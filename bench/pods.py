@@ -22,7 +22,7 @@ from tests.clients.image import write_image
 from . import accounts, clients
 from .bundle import TRUE
 from .daemons import Daemon, answers, wait_for_children
-from .leftovers import PARENT, children, mounts_below
+from .leftovers import PARENT, mounts_below
 from .runtimes import BARE, Runtime
 from .spawn import ENVIRONMENT, CommandFailed, Sample, TimedOut
 from .stats import rotated
@@ -143,9 +143,7 @@ class Pods:
         finally:
             with work.spawner.shielded():
                 daemon.stop()
-                for pid in children():
-                    if accounts.is_template(pid):  # ours, or one that a start has made in its place
-                        os.kill(pid, signal.SIGTERM)
+                accounts.end_templates()
                 wait_for_children()
 
     @contextmanager
