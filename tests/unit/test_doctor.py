@@ -44,14 +44,12 @@ def test_every_area_is_there() -> None:
 
 def test_nothing_is_made(tmp_path: Path) -> None:
     descriptors = os.listdir("/proc/self/fd")
-    mounts = Path("/proc/self/mountinfo").read_text()
     with Watch("gosudacon.container.doctor") as watch:
         report.examine("", {b"HOME": os.fsencode(tmp_path)})
     changes = [line for line in watch.seen if line.split("(")[0] in ("os.mkdir", "os.rename", "os.remove", "os.chmod")]
     assert changes == []
     assert list(tmp_path.iterdir()) == []
     assert os.listdir("/proc/self/fd") == descriptors
-    assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
 def test_an_old_kernel() -> None:
