@@ -158,9 +158,12 @@ static void interrupt(pid_t process)
 	if (ptrace(PTRACE_SEIZE, process, 0, 0))
 		return;
 	ptrace(PTRACE_INTERRUPT, process, 0, 0);
-	for (int i = 0; i < 1000 && waitpid(process, NULL, __WALL | WNOHANG) == 0; i++)
+	/* Who is still traced when it ends stays a zombie, for which its parent waits; a busy machine takes its time. */
+	for (int i = 0; i < 100000; i++) {
+		if (waitpid(process, NULL, __WALL | WNOHANG) < 0 || ptrace(PTRACE_DETACH, process, 0, 0) == 0)
+			return;
 		usleep(100);
-	ptrace(PTRACE_DETACH, process, 0, 0);
+	}
 }
 
 static void examine(const char *process)
