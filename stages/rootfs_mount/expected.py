@@ -59,6 +59,11 @@ def _filesystem(step: filesystem.MountStep, spec: Spec, host: Host) -> Iterator[
     yield Expectation(step.where, "mount", asked, step.destination)
 
 
+def _sysfs(step: filesystem.MountStep, spec: Spec, host: Host) -> Iterator[Expectation]:
+    """Where the kernel refuses one, the host's is bound, with all that is mounted below it."""
+    yield Expectation(step.where, "mount", {**_options(step), "whole": True}, step.destination)
+
+
 def _bind(step: bind._BindStep, spec: Spec, host: Host) -> Iterator[Expectation]:
     more = {"source": step.source, "fstype": "", "idmap": bool(step.idmap), "inside": step.inside}
     yield Expectation(step.where, "mount", {**_options(step), **more}, step.destination)
@@ -140,6 +145,7 @@ TABLE: Table = {
     "MountCgroup1": _cgroup1,
     "MountCgroup2": _cgroup2,
     "MountStep": _filesystem,
+    "MountSysfs": _sysfs,
     "MakeNodes": _nodes,
     "LinkDev": _links,
     "OpenNull": "seen with the paths that it masks",
