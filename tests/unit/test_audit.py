@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+import gosudacon.plugins
 import gosudacon.stages
 from gosudacon.api import CONFINE, ConfigError, Context, Error, Expectation, Host, Spec, Step
 from gosudacon.audit import bpf, limits, report
@@ -38,22 +39,23 @@ from gosudacon.pipeline.expectation import entry
 from gosudacon.stages.cgroups.devices import DEFAULTS
 from tests.support.bundle import default_config
 
-ABSTRACT = {"Limit", "_WriteAttribute", "_Group", "_Path"}
+ABSTRACT = {"Limit", "_Member", "_WriteAttribute", "_Group", "_Path"}
 
 
 def built_in() -> list[type[Step]]:
-    for info in pkgutil.walk_packages(gosudacon.stages.__path__, "gosudacon.stages."):
-        importlib.import_module(info.name)
+    for package in (gosudacon.stages, gosudacon.plugins):
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(info.name)
     waiting: list[type[Step]] = [Step]
     for kind in waiting:
         waiting += kind.__subclasses__()
     found = {f"{kind.__module__}.{kind.__name__}": kind for kind in waiting}
-    return [found[name] for name in sorted(found) if name.startswith("gosudacon.stages.")]
+    return [found[name] for name in sorted(found) if name.startswith(("gosudacon.stages.", "gosudacon.plugins."))]
 
 
 @pytest.mark.parametrize("kind", built_in())
 def test_every_kind_of_step_says_what_it_expects(kind: type[Step]) -> None:
-    """Or why nothing can be seen. A new step needs an entry in the table ``expected`` of its stage."""
+    """Or why nothing can be seen. A new step needs an entry in the table ``expected`` of its stage or plugin."""
     assert entry(kind) or kind.__name__ in ABSTRACT
 
 
