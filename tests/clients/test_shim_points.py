@@ -66,6 +66,7 @@ class Site:
         self.shim, self.other = (Shim(program, bundle.path, bundle.id, token, self.events) for bundle in bundles)
         self.client: Client
         self.pid = 0  # of the subject's shim
+        self.created = False
 
     # The other container.
 
@@ -110,6 +111,7 @@ class Site:
     def prepare(self, operation: str) -> None:
         """Bring the subject to where the operation can be done to it."""
         self.events.seen.clear()
+        self.created = operation != "create"
         self.shim.start(self.options)
         self.client = self.shim.client()
         self.pid = self.client.call("Connect", id=self.id).shim_pid
@@ -165,6 +167,8 @@ class Site:
                 self._kill()
                 self.client.call("Wait", id=self.id)
             self.client.call("Delete", id=self.id)
+            self.created = True
+        if self.created:
             eventually(lambda: "delete" in self.events.topics(self.id), 20, "the last event")
         self.client.call("Shutdown", id=self.id)
         self.client.__exit__()
