@@ -117,8 +117,8 @@ def script(name: str, function: str, command: str) -> str:
         name=name,
         function=function,
         command=command,
-        commands=" ".join(table.COMMANDS),
-        stops="|".join(key for key in table.COMMANDS if table.COMMANDS[key]["stop"]),
+        commands=" ".join(table.every()),
+        stops="|".join(key for key in table.every() if table.every()[key]["stop"]),
         options="\n".join(_options()),
         values="\n".join(_values()),
     )
@@ -126,7 +126,7 @@ def script(name: str, function: str, command: str) -> str:
 
 def _topics() -> Iterable[tuple[str, Sequence[table.Option]]]:
     yield "", option_values.globals_()
-    for name in table.COMMANDS:
+    for name in table.every():
         yield name, option_values.options(name)
 
 
@@ -142,7 +142,7 @@ def _values() -> Iterable[str]:
             if option.kind != "flag":
                 names = "|".join(f'"{topic} {word}"' for word in option_values.spellings(option))
                 yield f'        {names}) echo "{_value(*option_values.value(option))}" ;;'
-    for topic in table.COMMANDS:
+    for topic in table.every():
         found = option_values.arguments(topic)
         for number, argument in enumerate(found):
             rest = option_values.repeats(topic) and number == len(found) - 1
@@ -151,7 +151,7 @@ def _values() -> Iterable[str]:
 
 def _value(kind: str, choices: tuple[str, ...]) -> str:
     if kind == option_values.COMMAND:
-        choices = tuple(table.COMMANDS)
+        choices = tuple(table.every())
     elif kind == option_values.SIGNAL:
         choices = tuple(option_values.signals())
     return " ".join(choices) or kind

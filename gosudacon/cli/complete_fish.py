@@ -82,14 +82,14 @@ def script(name: str, function: str, command: str) -> str:
         function="_" + function,
         command=command,
         valued=" ".join(_valued()),
-        stops=" ".join(key for key in table.COMMANDS if table.COMMANDS[key]["stop"]),
+        stops=" ".join(key for key in table.every() if table.every()[key]["stop"]),
         lines="\n".join(f"complete -c {name} {line}" for line in _lines("_" + function)),
     )
 
 
 def _valued() -> Iterable[str]:
     """``'create --bundle'`` and so on: the options that take the word after them."""
-    for topic in ("", *table.COMMANDS):
+    for topic in ("", *table.every()):
         for option in option_values.options(topic) if topic else option_values.globals_():
             if option.kind != "flag":
                 yield from (_quoted(f"{topic} {word}") for word in option_values.spellings(option))
@@ -99,9 +99,9 @@ def _lines(function: str) -> Iterable[str]:
     here = _quoted(f"{function}_option ''")
     for option in option_values.globals_():
         yield f"-n {here} {_option(option, function)}"
-    for name in table.COMMANDS:
-        yield f"-n {here} -a {name} -d {_quoted(table.COMMANDS[name]['summary'])}"
-    for name in table.COMMANDS:
+    for name in table.every():
+        yield f"-n {here} -a {name} -d {_quoted(table.every()[name]['summary'])}"
+    for name in table.every():
         condition = _quoted(f"{function}_option {name}")
         for option in option_values.options(name):
             yield f"-n {condition} {_option(option, function)}"
@@ -124,7 +124,7 @@ def _option(option: table.Option, function: str) -> str:
 
 def _action(kind: str, choices: tuple[str, ...], function: str) -> str:
     if kind == option_values.COMMAND:
-        choices = tuple(table.COMMANDS)
+        choices = tuple(table.every())
     elif kind == option_values.SIGNAL:
         choices = tuple(option_values.signals())
     if choices:

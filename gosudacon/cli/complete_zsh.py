@@ -62,10 +62,10 @@ def script(name: str, function: str, command: str) -> str:
         function=function,
         command=command,
         commands="\n".join(
-            f"        {_quoted(_escaped(key) + ':' + table.COMMANDS[key]['summary'])}" for key in table.COMMANDS
+            f"        {_quoted(_escaped(key) + ':' + table.every()[key]['summary'])}" for key in table.every()
         ),
         globals_=" \\\n".join(f"        {_option(option, function)}" for option in option_values.globals_()),
-        cases="\n".join(_case(key, function) for key in table.COMMANDS),
+        cases="\n".join(_case(key, function) for key in table.every()),
     )
 
 
@@ -75,7 +75,7 @@ def _case(name: str, function: str) -> str:
     for number, argument in enumerate(found, 1):
         last = number == len(found) and option_values.repeats(name)
         specs.append(_quoted(f"{'*' if last else number}: :{_action(*argument, function)}"))
-    stop = "-A '-*' " if table.COMMANDS[name]["stop"] else ""
+    stop = "-A '-*' " if table.every()[name]["stop"] else ""
     joined = "".join(f" \\\n                {spec}" for spec in specs)
     return f"        {name})\n            _arguments -S {stop}{joined} && ret=0 ;;".replace(" " * 2 + "\\\n", " \\\n")
 

@@ -39,17 +39,17 @@ def hint(error: UsageError) -> str:
 
     topic, word = error.topic, error.message.rpartition(" ")[2]
     if error.message.startswith("No help topic"):
-        return spelling.did_you_mean(word.strip("'"), table.COMMANDS) or "`help` lists the commands"
+        return spelling.did_you_mean(word.strip("'"), table.every()) or "`help` lists the commands"
     if not error.message.startswith("flag provided but not defined"):
         return ""
     word = word.lstrip("-")
     shown = f"-{word}" if len(word) == 1 else f"--{word}"
     if topic and word in _names(table.GLOBALS):
         return f"{shown} is a global option: write it before {topic}"
-    takers = [name for name, each in table.COMMANDS.items() if word in _names(each["options"])]
+    takers = [name for name, each in table.every().items() if word in _names(each["options"])]
     if takers and not topic:
         return f"{shown} is an option of a command: write it after {', '.join(takers)}"
-    guess = spelling.closest(word, _names(table.COMMANDS[topic]["options"] if topic else table.GLOBALS))
+    guess = spelling.closest(word, _names(table.every()[topic]["options"] if topic else table.GLOBALS))
     return f"did you mean --{guess}?" if guess else ""
 
 
@@ -81,7 +81,7 @@ def text(topic: str = "") -> str:
 
 
 def _program() -> str:
-    names = [(name, summary(name)) for name in table.COMMANDS]
+    names = [(name, summary(name)) for name in table.every()]
     return "\n".join(
         (
             "Usage: gosudacon [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n",
@@ -95,7 +95,7 @@ def _program() -> str:
 
 
 def _command(name: str) -> str:
-    command = table.COMMANDS[name]
+    command = table.every()[name]
     usage = " ".join(part for part in ("gosudacon", name, "[OPTIONS]", command["usage"]) if part)
     examples = "".join(f"  gosudacon {line}\n" for line in command["example"].splitlines())
     return "\n".join(
@@ -110,7 +110,7 @@ def _command(name: str) -> str:
 
 def summary(name: str) -> str:
     """What the command does, in a few words."""
-    return table.COMMANDS[name]["summary"]
+    return table.every()[name]["summary"]
 
 
 def sentence(words: str) -> str:

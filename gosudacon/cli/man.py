@@ -51,7 +51,7 @@ def run(invocation: Invocation) -> int:
 
 def pages(name: str) -> dict[str, str]:
     """All pages of the command ``name``: their titles (without the section), and their text."""
-    return {_title(name, command): page(command, name) for command in ("", *table.COMMANDS)}
+    return {_title(name, command): page(command, name) for command in ("", *table.every())}
 
 
 def page(command: str = "", name: str = table.PROGRAM) -> str:
@@ -60,7 +60,7 @@ def page(command: str = "", name: str = table.PROGRAM) -> str:
     Raises `Error` for an unknown command and for a name that no command can have.
     """
     check_name(name)
-    if command and command not in table.COMMANDS:
+    if command and command not in table.every():
         raise Error(f"No help topic for '{command}'")
     body = _command(name, command) if command else _program(name)
     title = _text(_title(name, command).upper())
@@ -91,7 +91,7 @@ def _program(name: str) -> Iterable[str]:
         name,
     )
     yield ".SH COMMANDS"
-    for command in table.COMMANDS:
+    for command in table.every():
         yield from _tagged(f"\\fB{_text(_title(name, command))}\\fR(8)", helps.sentence(helps.summary(command)), name)
     yield ".SH GLOBAL OPTIONS"
     yield from _options(option_values.globals_(), name)
@@ -103,11 +103,11 @@ def _program(name: str) -> Iterable[str]:
     for path, text in _FILES:
         yield from _tagged(f"\\fI{_text(path)}\\fR", text, name)
     yield from _examples(helps.EXAMPLES.splitlines(), name)
-    yield from _see(name, [_title(name, command) for command in table.COMMANDS], ["runc(8)", "crun(1)"])
+    yield from _see(name, [_title(name, command) for command in table.every()], ["runc(8)", "crun(1)"])
 
 
 def _command(name: str, command: str) -> Iterable[str]:
-    entry = table.COMMANDS[command]
+    entry = table.every()[command]
     yield from _section("NAME", f"{_text(_title(name, command))} \\- {_text(helps.summary(command))}")
     yield ".SH SYNOPSIS"
     yield f".B {_text(f'{name} {command}')}"

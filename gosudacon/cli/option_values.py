@@ -29,7 +29,7 @@ def globals_() -> list[table.Option]:
 
 def options(command: str) -> list[table.Option]:
     """The options of a command that are shown."""
-    return list(table.COMMANDS[command]["options"])
+    return list(table.every()[command]["options"])
 
 
 def spellings(option: table.Option) -> list[str]:
@@ -46,7 +46,7 @@ def value(option: table.Option) -> tuple[str, tuple[str, ...]]:
 
 def arguments(command: str) -> list[tuple[str, tuple[str, ...]]]:
     """Kind and words of each positional argument, as in `value`; the last one's is that of all that follow."""
-    name_of_usage = re.findall(r"<([^>]*)>", table.COMMANDS[command]["usage"])
+    name_of_usage = re.findall(r"<([^>]*)>", table.every()[command]["usage"])
     found: list[tuple[str, tuple[str, ...]]] = []
     for name in name_of_usage:
         if command == "help" or (command == "man" and name == "command"):
@@ -60,7 +60,7 @@ def arguments(command: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def repeats(command: str) -> bool:
     """Whether any number of arguments may follow."""
-    return table.COMMANDS[command]["positionals"][1] < 0
+    return table.every()[command]["positionals"][1] < 0
 
 
 def signals() -> list[str]:

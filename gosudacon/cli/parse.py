@@ -29,7 +29,7 @@ _INT_MAX = 2**31 - 1
 class Invocation:
     """One call of the program.
 
-    ``command`` is a key of `options.COMMANDS`, or ``version``. ``globals`` and ``options`` hold a value for
+    ``command`` is one of `options.every`, or ``version``. ``globals`` and ``options`` hold a value for
     every option there is, its default unless its name is in ``given``; ``former`` has those that were given by a name
     which they had: name -> that name. ``args`` are the positional
     arguments; for ``help`` the only one, if any, is the command that help is wanted on. ``log`` is where
@@ -63,12 +63,14 @@ class Invocation:
     @property
     def prefix(self) -> str:
         """What the message of this command's failure begins with."""
-        return table.COMMANDS[self.command]["prefix"] if self.command in table.COMMANDS else ""
+        command = table.find(self.command)
+        return command["prefix"] if command else ""
 
     @property
     def failure(self) -> int:
         """The exit status when this command fails."""
-        return table.COMMANDS[self.command]["failure"] if self.command in table.COMMANDS else 1
+        command = table.find(self.command)
+        return command["failure"] if command else 1
 
 
 class UsageError(Error):
@@ -110,7 +112,7 @@ def _parse(invocation: Invocation, argv: Sequence[str]) -> None:
         invocation.command = "version"
         return
     name = "help" if not words or words[0] == "h" else words[0]
-    command = table.COMMANDS.get(name)
+    command = table.find(name)
     if command is None:
         raise UsageError(f"No help topic for '{name}'", 3)
     invocation.command = name
@@ -224,7 +226,7 @@ def _check_count(name: str, count: int, fewest: int, most: int) -> None:
 def _check_topic(args: list[str]) -> None:
     args[:] = ["help" if topic == "h" else topic for topic in args]
     for topic in args:
-        if topic not in table.COMMANDS:
+        if table.find(topic) is None:
             raise UsageError(f"No help topic for '{topic}'", 3)
 
 

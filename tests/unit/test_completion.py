@@ -84,7 +84,7 @@ def test_a_value_after_equals(shell: str, place: Path) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_all_commands(shell: str, place: Path) -> None:
-    assert offers(shell, "gosudacon ", place) == sorted(table.COMMANDS)
+    assert offers(shell, "gosudacon ", place) == sorted(table.every())
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -14,7 +14,7 @@ from gosudacon.cli import options as table
 from gosudacon.cli.parse import parse
 from tests.support.needs import needs
 
-TOPICS = ["", *table.COMMANDS]
+TOPICS = ["", *table.every()]
 
 
 def plain(page: Path) -> str:
@@ -39,13 +39,13 @@ def test_man_shows_all_there_is(topic: str, tmp_path: Path) -> None:
     text = plain(page)
     title = f"gosudacon-{topic}" if topic else "gosudacon"
     assert f"{title.upper()}(8)" in text.splitlines()[0]
-    for option in table.COMMANDS[topic]["options"] if topic else table.GLOBALS:
+    for option in table.every()[topic]["options"] if topic else table.GLOBALS:
         spelled = (f"-{option.short}, " if option.short else "") + f"--{option.name} {option.metavar}".rstrip()
         shown = any(f"{line.strip()} ".startswith(f"{spelled} ") for line in text.splitlines())
         assert shown, spelled
     sections = re.findall(r"^[A-Z ]+$", text, re.MULTILINE)
     if topic:
-        command = table.COMMANDS[topic]
+        command = table.every()[topic]
         assert sections == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"]
         assert f"{title} - {command['summary']}" in text
         for line in command["example"].splitlines():
@@ -53,7 +53,7 @@ def test_man_shows_all_there_is(topic: str, tmp_path: Path) -> None:
         assert command["text"].split("`")[0].strip() in text
     else:
         assert sections[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
-        for name, command in table.COMMANDS.items():
+        for name, command in table.every().items():
             assert f"gosudacon-{name}(8)" in text
             assert command["summary"][1:] in text
 
@@ -69,7 +69,7 @@ def test_mandoc_finds_no_fault(topic: str, tmp_path: Path) -> None:
 
 def test_another_name() -> None:
     pages = man.pages("other.name")
-    assert set(pages) == {"other.name", *(f"other.name-{command}" for command in table.COMMANDS)}
+    assert set(pages) == {"other.name", *(f"other.name-{command}" for command in table.every())}
     assert "\\fBother.name explain\\fR" in pages["other.name-create"]
     for text in pages.values():
         assert text.startswith('.\\" Made by gosudacon for the command other.name;')
