@@ -40,7 +40,7 @@ def drain(fd: int, path: str, most: int) -> bytes:
 
 
 def open_to_write(path: str, flags: int, mode: int = 0o644) -> int:
-    """Open what is no regular file, or is named as a descriptor; in non-blocking mode and close-on-exec.
+    """Open what is not a regular file, or is named as a descriptor; in non-blocking mode and close-on-exec.
 
     Raises OSError, and `Error` if nobody has opened a FIFO to read within some seconds.
     """

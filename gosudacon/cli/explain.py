@@ -72,7 +72,7 @@ def _explanation(invocation: Invocation, what: str, id: str = "", host: str = ""
     if existing.names_one(what):
         for name in _OF_BUNDLES:
             if name in invocation.given:
-                raise Error(f"explain: --{name} is for a bundle, and {what} is no directory")
+                raise Error(f"explain: --{name} is for a bundle, and {what} is not a directory")
         return existing.Existing(root, what, options, machine)
     options.process = invocation.options["exec"]
     waits = root if posix.getenv("NOTIFY_SOCKET") else ""

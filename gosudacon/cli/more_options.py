@@ -347,7 +347,7 @@ COMMANDS: dict[str, Command] = {
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
         "image, too, and says as findings what create would trip over, with its place and what to do. Ends with what "
         "is shared with the host. The html is a page without scripts that shows the plan beside the file, the svg a "
-        "picture. A word that has no slash and is no directory here is the id of a container that "
+        "picture. A word without a slash that is not a directory is the id of a container that "
         "exists: its plan is made from what is saved of it. With two of them, or two hosts, prints what differs, "
         "and exits with 0 if nothing does, 1 if something does, and 2 in trouble.",
         example="explain /srv/web\nexplain --id web --strict /srv/web\n"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def names_one(argument: str) -> bool:
-    """Whether an argument is the id of a container: it has no slash, and is no directory here."""
+    """Whether an argument is the id of a container: it has no slash, and is not a directory here."""
     if "/" in argument or posix.path.isdir(argument):
         return False
     try:

@@ -215,7 +215,7 @@ def _is_special(path: str) -> bool:
 def write_pid_file(path: str, pid: int) -> None:
     """The pid in decimal without a newline, written aside and renamed: callers read it as soon as they see it.
 
-    What is no regular file (``/dev/fd/3``, a FIFO) is written to, and stays what it is.
+    What is not a regular file (``/dev/fd/3``, a FIFO) is written to, and stays what it is.
     """
     if posix.descriptor(path) >= 0 or _is_special(path):
         from gosudacon.base import pipes

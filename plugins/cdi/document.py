@@ -173,7 +173,7 @@ def _class(value: object, place: str) -> object:
     """A directory's name of resctrl, or its root."""
     text = _text(value, place)
     if text != "/" and (len(text) >= 4096 or text in (".", "..") or "/" in text or "\n" in text):
-        raise ValueError(f"{place} is {text!r}, which is no class of service")
+        raise ValueError(f"{place} is {text!r}, which is not a class of service")
     return text
 
 
@@ -205,7 +205,7 @@ def _annotations(value: object, place: str) -> object:
         prefix, slash, rest = name.rpartition("/")
         parts = [rest, *(prefix.split(".") if slash else ())]
         if len(rest) > 63 or len(prefix) > 253 or not all(_is_name(part) for part in parts):
-            raise ValueError(f"{place} has {name!r}, which is no annotation's name")
+            raise ValueError(f"{place} has {name!r}, which is not the name of an annotation")
     if sum(len(name.encode()) + len(text.encode()) for name, text in found.items()) > _ANNOTATIONS:
         raise ValueError(f"{place} has more than {_ANNOTATIONS} bytes")
     return found

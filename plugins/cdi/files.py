@@ -54,7 +54,7 @@ def _document(path: str, name: str, directory: int, cache: Cache) -> Document | 
         try:
             status = posix.fstat(fd)
             if not S_ISREG(status.st_mode):
-                raise Unusable("is no regular file")
+                raise Unusable("is not a regular file")
             if not ownership.is_safe(path, status):
                 raise Unusable("must belong to root and be writable only by its owner")
             found = cache.get(name, status)

@@ -119,7 +119,7 @@ def test_a_fifo_that_nobody_writes(runtime: Runtime, bundle: Bundle, scratch: Pa
 
 
 def test_pid_file(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
-    """What is no regular file is written to, and stays what it is."""
+    """What is not a regular file is written to, and stays what it is."""
     reader, writer = os.pipe()
 
     def give() -> None:

@@ -94,7 +94,7 @@ def test_a_fifo_is_not_opened(runtime: Runtime, bundle: Bundle) -> None:
     os.mkfifo(bundle.rootfs / "program", 0o755)
     bundle.set("process.args", ["/program"])
     line, hint, _ = fails(runtime, bundle)
-    assert line.startswith("exec /program: ") and "no regular file" in hint
+    assert line.startswith("exec /program: ") and "not a regular file" in hint
 
 
 PLACED = [

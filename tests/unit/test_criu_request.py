@@ -46,7 +46,7 @@ def test_criu_is_never_looked_for_along_path(no_criu: None, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(elsewhere))
     with pytest.raises(Error, match="not installed"):
         service.find()
-    (tmp_path / "criu").mkdir()  # a directory is no program
+    (tmp_path / "criu").mkdir()  # a directory is not a program
     with pytest.raises(Error, match="not installed"):
         service.find()
 

@@ -150,7 +150,7 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
     "program-owner": ("may not execute", "exec", runs("/p", b"#!/bin/sh\n", 0o700, 4711), {"call": "execve"}),
     "program-parent": ("cannot enter", "exec", closed, {"call": "execve"}),
     "program-directory": ("is a directory", "exec", runs("/etc"), {"call": "execve"}),
-    "program-special": ("no regular file", "exec", special, {"call": "execve"}),
+    "program-special": ("not a regular file", "exec", special, {"call": "execve"}),
     "program-link": ("is a link to /no", "exec", both(runs("/p"), inside("p", "/no")), {"call": "execve"}),
     "program-words": ('["echo", "hi"]', "exec", both(runs("echo hi"), inside("bin/echo")), {"call": "execve"}),
     "program-unnamed": ("empty string", "exec", runs(""), {"call": "execve"}),

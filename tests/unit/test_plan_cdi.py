@@ -230,7 +230,7 @@ def test_all_that_cannot_be_had_is_named_with_the_files_that_might_have_it(site:
     message = caught.value.message
     assert message.startswith("unresolvable CDI devices vendor.com/gpu=7, x/y=z: ")
     assert "b.json: 'kind' stands twice in one object" in message
-    assert "c.json: is empty" in message and "a.json: " in message and "f.json: is no regular file" in message
+    assert "c.json: is empty" in message and "a.json: " in message and "f.json: is not a regular file" in message
     assert ".yml" not in message and ".tmp" not in message
     assert caught.value.hint == "there are: vendor.com/gpu=0"
 
@@ -248,7 +248,7 @@ def test_a_file_that_others_could_have_written_does_not_count(site: Site) -> Non
     assert devices.names() == []
     said = {Path(path).stem: why for path, why in devices.unusable.items()}
     assert said["writable"] == said["foreign"] == "must belong to root and be writable only by its owner"
-    assert "symbolic links" in said["link"] and said["pipe"] == "is no regular file"
+    assert "symbolic links" in said["link"] and said["pipe"] == "is not a regular file"
     site.write("etc/good.json", text(_0=EDIT))
     (site.path / "etc").chmod(0o777)
     devices = site.devices()

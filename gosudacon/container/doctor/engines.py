@@ -52,7 +52,7 @@ def _engine(engine: str, places: list[str]) -> Row:
         named = _PATH.findall("\n".join(lines))
         absent = [path for path in named if not posix.access(path, posix.X_OK)]
         if absent:
-            return Row(_AREA, engine, FAILS, f"{file} names {absent[0]}, which is no program", "`gosudacon install`")
+            return Row(_AREA, engine, FAILS, f"{file} names {absent[0]}, which is not a program", "`gosudacon install`")
         if named:
             return Row(_AREA, engine, OK, f"{file} names {named[0]}")
     if closed:

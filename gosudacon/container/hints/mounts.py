@@ -153,7 +153,7 @@ def _overlay(failure: Failure) -> str:
         if name in ("lowerdir", "upperdir", "workdir"):
             for path in value.split(":"):
                 if path and not posix.path.isdir(path):
-                    return f"{_at(failure)}.options: {name} {path} is no directory on the host: make it"
+                    return f"{_at(failure)}.options: {name} {path} is not a directory on the host: make it"
     if failure.errno == EINVAL:
         return (
             "upperdir and workdir must be on one filesystem, and not on an overlay; the kernel's log says more (dmesg)"

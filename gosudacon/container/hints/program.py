@@ -150,7 +150,7 @@ def _runnable(spec: Spec, image: Image, found: Found, noexec: bool) -> Verdict:
     if found.is_directory():
         return Verdict("program-directory", f"{found.path} is a directory: name a program in it")
     if not found.is_file():
-        return Verdict("program-special", f"{found.path} is no regular file")
+        return Verdict("program-special", f"{found.path} is not a regular file")
     user = spec.process.get("user") or {}
     ids = (_outside(spec, "uidMappings", user.get("uid") or 0), _outside(spec, "gidMappings", user.get("gid") or 0))
     groups = [_outside(spec, "gidMappings", gid) for gid in user.get("additionalGids") or ()]
@@ -200,7 +200,7 @@ def _contents(image: Image, found: Found) -> Verdict:
             return Verdict("program-foreign", f"{found.path} is {what}")
     if b"\0" not in head:
         return Verdict("script-first-line", f"{found.path} is text that does not begin with #!: add, say, #!/bin/sh")
-    return Verdict("program-foreign", f"{found.path} is no program that Linux knows")
+    return Verdict("program-foreign", f"{found.path} is not a program that Linux knows")
 
 
 def _script(image: Image, path: str, head: bytes) -> Verdict:
