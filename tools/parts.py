@@ -44,6 +44,8 @@ OF_CONTAINERD = (
 """The files of tests/clients that run again with containerd 2.x and our shim."""
 OF_OUR_SHIM = "not runc or user_namespace"
 """Which of their tests: those with our shim, and with runc's what no other part can run."""
+OF_A_BROWSER = "tests/clients/test_pages.py"
+"""The test that needs one, and for which one is installed; once is enough."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
 
@@ -115,7 +117,7 @@ class Parts:
         if debian_root.is_this():
             return [Result("debian13", True, 0, "this is Debian 13, or newer")]
         root = debian_root.make(job, CACHE / "debian13")
-        options = [*self.options, *(f"--ignore={file}" for file in OF_THE_KERNEL)]
+        options = [*self.options, *(f"--ignore={file}" for file in (*OF_THE_KERNEL, OF_A_BROWSER))]
         words = ["tools/test", "--jobs=1", *(f"--pytest={option}" for option in options), *IN_DEBIAN_13]
         extra = {"LANG": "C.UTF-8", **self._patience()}
         outer = job.timed("debian13", debian_root.inside(root, words), 2400 * self.slowness, extra)

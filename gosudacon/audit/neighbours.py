@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.audit.subject import in_initial_pid_namespace, read_at
+from gosudacon.audit.subject import read_at
 from gosudacon.audit.verdict import DRIFTED, ENFORCED, Finding
 from gosudacon.base import posix
 from gosudacon.linux import capability, namespace
@@ -20,10 +20,8 @@ _MOST = 20
 
 
 def by_pid_namespace() -> dict[tuple[int, int], list[int]]:
-    """Device and inode of a pid namespace -> the processes in it; empty if this process does not see all of them."""
+    """Device and inode of a pid namespace -> the processes in it, as far as this process's own namespace has them."""
     found: dict[tuple[int, int], list[int]] = {}
-    if not in_initial_pid_namespace():
-        return found
     for name in posix.listdir("/proc"):
         if name.isdigit():
             try:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gosudacon.linux.statmount import Mount
     from gosudacon.pipeline.step import Host, Spec
 
-_INITIAL_PID_NAMESPACE = 4026531836  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _CHUNK = 1 << 16
 _MOST = 8 << 20
 
@@ -186,7 +185,7 @@ def ranges(text: bytes) -> list[list[int]]:
 
 
 def host_proc() -> int:
-    """A descriptor of /proc, which must be the initial pid namespace's. Raises `Error`; opened once."""
+    """A descriptor of /proc, which must be a procfs. Raises `Error`; opened once."""
     global _host_proc
     if _host_proc < 0:
         fd = posix.open("/proc", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -198,11 +197,6 @@ def host_proc() -> int:
 
 
 _host_proc = -1
-
-
-def in_initial_pid_namespace() -> bool:
-    """Whether this process sees all processes of the machine."""
-    return posix.stat("/proc/self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE
 
 
 def read_at(directory: int | None, name: str) -> bytes:

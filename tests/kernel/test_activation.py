@@ -146,8 +146,7 @@ def test_a_service_manager_s_socket_serves(runtime: Runtime, bundle: Bundle) -> 
         child = subprocess.Popen(["systemd-socket-activate", "-l", str(path), *words], stdout=out, stderr=out)
     client = socket.socket(socket.AF_UNIX)
     try:
-        eventually(path.exists, what="the socket")
-        client.connect(str(path))
+        eventually(lambda: client.connect_ex(str(path)) == 0, what="a listener on the socket")
         assert child.wait(seconds(20)) == 0
     finally:
         client.close()

@@ -54,6 +54,10 @@ FAILURES = [
     ("update", "--resources FILE ID", 1, ".*resources.*"),
     ("update", "STOPPED", 1, "container not running"),
     ("mounts", "add STOPPED FILE", 1, ".*"),
+    ("learn", "--bundle EMPTY x", 1, "gosudacon .* failed: JSON specification file config.json not found"),
+    ("audit", "none", 2, ".*does not exist.*"),
+    ("doctor", "x", 1, r'gosudacon: "doctor" requires exactly 0 argument\(s\)'),
+    ("plugin", "nosuch", 1, "unknown action 'nosuch' of plugin: .*"),
     ("trace", "EMPTY/none", 1, "open .*none: no such file or directory"),
     ("shim", "nosuch", 1, ".*"),
     ("events", "--stats none", 1, "container does not exist"),
@@ -94,6 +98,9 @@ SUCCESSES: list[tuple[str, str, str | None]] = [
     ("list", "--quiet", None),
     ("list", "--format json", None),
     ("ps", "ID", None),
+    ("audit", "ID", None),
+    ("plugin", "list", None),
+    ("doctor", "", None),
     ("explain", "--long ID", None),
     ("ps", "--format json ID", None),
     ("ps", "--format json STOPPED", None),
@@ -123,7 +130,7 @@ SUCCESSES: list[tuple[str, str, str | None]] = [
     ("help", "run", None),
     ("--version", "", None),
 ]
-ELSEWHERE = {"install", "uninstall", "checkpoint", "restore", "mounts", "trace"}
+ELSEWHERE = {"install", "uninstall", "checkpoint", "restore", "mounts", "trace", "learn"}
 """Successes that other files look at: they need a package of their own, CRIU, or a file that a test has made."""
 
 

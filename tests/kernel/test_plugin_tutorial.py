@@ -65,9 +65,9 @@ class Reader:
     def furnish(self) -> None:
         """What pip would get from the index: the packages that the tests' own environment has."""
         site = next((self.place / "venv/lib").glob("python*/site-packages"))
-        for path in site.glob("setuptools*"):  # older than what the package asks for
-            shutil.rmtree(path)
-        ours = ("gosudacon", "__", "distutils", "_distutils")
+        for path in [*site.glob("setuptools*"), *site.glob("*distutils*")]:  # older than what the package asks for
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        ours = ("gosudacon", "__")
         for path in Path(sysconfig.get_path("purelib")).iterdir():
             if not (site / path.name).exists() and not path.name.startswith(ours):
                 (site / path.name).symlink_to(path)
