@@ -76,7 +76,7 @@ class RootlessDocker:
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, f"rootlesskit has ended with status {self._process.returncode}"
-        return self.docker("version", check=False).returncode == 0
+        return self.docker("ps", check=False).returncode == 0  # `version` needs RootlessKit to have made a network
 
     def docker(self, *words: str | Path, check: bool = True) -> Completed:
         """Run ``docker`` as the user to its end."""

@@ -243,8 +243,8 @@ def test_upgraded_meanwhile(
         installation.install()
         bundle = make_bundle()
         shim = Shim(own_shim([str(installation.command)]), bundle.path, bundle.id, token, events)
-        shim.start()
         tasks.append(Task("own", shim, bundle, None, events))
+        tasks[-1].begin(None)
         tasks[-1].run()
     served = [task.client.call("Connect", id=task.id).shim_pid for task in tasks]
     templates = [processes.parent(pid) for pid in served]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gosudacon.container.criu import checkpoint, external, request, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories
 from gosudacon.container.criu.restore import Restoration
 from gosudacon.pipeline.step import Host, PlanWarning, Spec, Stage, Step
+from tests.support.timing import eventually
 
 
 def spec(config: dict[str, Any]) -> Spec:
@@ -226,3 +228,18 @@ def test_restore_passes_on_what_stages_warn_of(tmp_path: Path) -> None:
     restoration._directories.images = restoration._directories.work = str(tmp_path)
     plan = restoration._plan([Warns()], Spec({}, "web", str(tmp_path)), Host())
     assert [warning.describe() for warning in plan.warnings] == ["hostname: odd"]
+
+
+def test_a_stream_that_the_shell_has_redirected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is among the process's other descriptors meanwhile."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    script = f"exec 2>{outside} >{outside}.1 5>&1 >{inside}; echo; read x"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE) as child:
+        eventually(lambda: inside.exists() and inside.stat().st_size, 20)
+        real = external.mount_id
+        monkeypatch.setattr(external, "mount_id", lambda pid, fd: real(pid, fd) if fd == 1 else -7)
+        names, files = external.descriptors(child.pid)
+        child.communicate(b"\n")
+    assert names[1] == f"file[-7:{(tmp_path / 'outside.1').stat().st_ino:x}]"
+    assert names[2] == f"file[-7:{outside.stat().st_ino:x}]"
+    assert set(files) == {names[1], names[2]}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gosudacon.pipeline.step import Host, Spec
 
+_STREAMS = ("pipe:[", "file[")
 DESCRIPTORS = "descriptors.json"
 NULL = "/dev/null"
 _NULL_DEVICE = posix.makedev(1, 3)
@@ -137,28 +138,33 @@ def descriptors(pid: int) -> tuple[list[str], list[str]]:
     """What the process has as standard input, output and error, and which of it CRIU must be told of as external.
 
     The first list is what `descriptors.json` holds: ``pipe:[INODE]``, ``file[MOUNT:INODE]`` for a file, FIFO or device
-    that only the host can reach, else where the link leads.
+    that only the host can reach, else where the link leads. A shell that has redirected one of them holds what it was
+    before under a higher number, and takes it back.
     """
     mounts = Mounts(pid)
     mounts.close()
-    names, external = [], []
-    for fd in range(3):
-        link = f"/proc/{pid}/fd/{fd}"
-        try:
-            target, status, number = posix.readlink(link), posix.stat(link), mount_id(pid, fd)
-        except OSError:
-            names.append("")
-            continue
-        if number not in mounts.points and _is_external(target, status.st_mode):
-            target = f"file[{number:x}:{status.st_ino:x}]"
-            external.append(target)
-        names.append(target)
-    return names, list(dict.fromkeys(external))
+    names = [_named(pid, fd, mounts) for fd in range(3)]
+    for fd in sorted(int(name) for name in posix.listdir(f"/proc/{pid}/fd")):
+        name = _named(pid, fd, mounts) if fd > 2 else ""
+        redirected = [number for number, each in enumerate(names) if each and not each.startswith((*_STREAMS, "/dev/"))]
+        if redirected and name.startswith("file[") and name not in names:
+            names[redirected[0]] = name
+    return names, list(dict.fromkeys(name for name in names if name.startswith("file[")))
+
+
+def _named(pid: int, fd: int, mounts: Mounts) -> str:
+    link = f"/proc/{pid}/fd/{fd}"
+    try:
+        target, status, number = posix.readlink(link), posix.stat(link), mount_id(pid, fd)
+    except OSError:
+        return ""
+    outside = number not in mounts.points and _is_external(target, status.st_mode)
+    return f"file[{number:x}:{status.st_ino:x}]" if outside else target
 
 
 def inherited(names: list[str]) -> list[dict[str, object]]:
     """Which of the restored processes' descriptors become the caller's standard streams: CRIU's ``inherit_fd``."""
-    return [{"key": name, "fd": fd} for fd, name in enumerate(names) if name.startswith(("pipe:[", "file["))]
+    return [{"key": name, "fd": fd} for fd, name in enumerate(names) if name.startswith(_STREAMS)]
 
 
 def read_descriptors(images: int) -> list[str]:
