@@ -47,6 +47,12 @@ def interface() -> list[str]:
 
 
 def _of(name: str, value: object) -> Iterator[str]:
+    if inspect.ismodule(value):
+        yield f"{name}: a module"
+        for member, found in vars(value).items():
+            if inspect.isfunction(found) and found.__module__ == value.__name__ and not member.startswith("_"):
+                yield f"{name}.{member}{_signature(found)}"
+        return
     if not inspect.isclass(value):
         yield f"{name}{_signature(value)}" if callable(value) else f"{name} = {value!r}"
         return
@@ -69,6 +75,8 @@ def _member(name: str, value: object, annotated: dict[str, object]) -> Iterator[
         yield f"{name}{_signature(value.__func__)}"
     elif inspect.isfunction(value):
         yield f"{name}{_signature(value)}"
+    elif inspect.ismemberdescriptor(value):
+        yield f"{name}: an attribute"
     elif name.rpartition(".")[2] not in annotated:
         yield f"{name} = {value!r}"
 
