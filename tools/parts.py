@@ -31,8 +31,11 @@ ENVIRONMENT = {
 
 LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2", "unit", "newest", "lint")
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
-OF_THE_KERNEL = ("tests/kernel/test_faults.py", "tests/security/test_propagation.py", "tests/kernel/test_leniency.py")
-"""Long tests of what the kernel and the plan do, for which this machine's own run is enough."""
+ONCE_IS_ENOUGH = (
+    *("tests/kernel/test_faults.py", "tests/kernel/test_leniency.py", "tests/security/test_propagation.py"),
+    *("tests/clients/test_shim_points.py", "tests/clients/test_pages.py"),
+)
+"""Long tests of what no release of Debian's changes, and that of the browser: Debian 13's root does without them."""
 SECOND_TRIES = 3
 """Up to so many failed tests of a part are run once more; the report names those that pass then."""
 TESTS_FAILED = "exit status 1"
@@ -44,8 +47,6 @@ OF_CONTAINERD = (
 """The files of tests/clients that run again with containerd 2.x and our shim."""
 OF_OUR_SHIM = "not runc or user_namespace"
 """Which of their tests: those with our shim, and with runc's what no other part can run."""
-OF_A_BROWSER = "tests/clients/test_pages.py"
-"""The test that needs one, and for which one is installed; once is enough."""
 IN_DEBIAN_13 = ("kernel", "security", "clients", "unit")
 
 
@@ -117,7 +118,7 @@ class Parts:
         if debian_root.is_this():
             return [Result("debian13", True, 0, "this is Debian 13, or newer")]
         root = debian_root.make(job, CACHE / "debian13")
-        options = [*self.options, *(f"--ignore={file}" for file in (*OF_THE_KERNEL, OF_A_BROWSER))]
+        options = [*self.options, *(f"--ignore={file}" for file in ONCE_IS_ENOUGH)]
         words = ["tools/test", "--jobs=1", *(f"--pytest={option}" for option in options), *IN_DEBIAN_13]
         extra = {"LANG": "C.UTF-8", **self._patience()}
         outer = job.timed("debian13", debian_root.inside(root, words), 2400 * self.slowness, extra)
