@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FOUND = 2  # the exit status with --strict or --risk
 _DIFFERENT, _TROUBLE = 1, 2  # as diff(1) has them
-_OF_ONE = ("timings", "risk", "strict", "long")
+_OF_ONE = ("timings", "audit", "risk", "strict", "long")
 _OF_BUNDLES = ("exec", "mounts", "id", "config")
 
 
@@ -47,15 +47,22 @@ def run(invocation: Invocation) -> int:
 
         timings = measured.measure(trace, path, explanation.spec.operation, explanation.steps())
     risk = invocation.options["risk"] if "risk" in invocation.given else ""
-    form, long = invocation.options["format"], invocation.options["long"]
+    form, long, audit = (invocation.options[name] for name in ("format", "long", "audit"))
+    verdicts = {}
+    if audit:
+        from gosudacon.audit import saved
+
+        if form not in ("html", "svg"):
+            raise Error("explain: --audit is for --format html and svg")
+        verdicts = saved.verdicts(audit, explanation.spec.id, [line for _, _, line in explanation.steps()])
     if form == "json":
         output.write(explanation.as_json(stage, timings, long))
     elif form == "table":
         explanation.show(stage, risk, timings, long)
     elif form == "html":
-        output.write(explanation.as_page(stage, timings, long))
+        output.write(explanation.as_page(stage, timings, long, verdicts))
     else:
-        output.write(explanation.as_svg(stage, timings))
+        output.write(explanation.as_svg(stage, timings, verdicts))
     found = explanation.findings and invocation.options["strict"]
     return _FOUND if found or explanation.exceeds(risk) else 0
 

@@ -328,6 +328,7 @@ COMMANDS: dict[str, Command] = {
             Option("long", "below each step why it is done, what would be missing, and where to read on"),
             Option("host", "plan for the machine whose facts are in FILE; twice: compare", kind="list", metavar="FILE"),
             Option("timings", "how long each step took, from a trace that --trace wrote to FILE", metavar="FILE"),
+            Option("audit", "with html and svg: the verdicts of `audit --format json`, in FILE", metavar="FILE"),
             Option("no-check", "do not look at host and image for what create would trip over"),
             Option("strict", "exit with 2 if anything was found"),
             Option(

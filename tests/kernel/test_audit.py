@@ -558,6 +558,16 @@ def test_table(runtime: Runtime, running: Bundle) -> None:
     assert "process.user.uid" in audits.call(runtime.root, "--all-properties", running.id).stdout
 
 
+def test_verdicts_on_the_page(runtime: Runtime, running: Bundle, scratch: Path) -> None:
+    """Of the plan: what was saved of an audit, beside each step."""
+    (scratch / "audit.json").write_text(runtime.call("audit", "--format", "json", running.id, check=False).stdout)
+    words = ("--audit", scratch / "audit.json", "--id", running.id)
+    page = runtime.call("explain", "--format", "html", *words, running.path).stdout
+    assert page.count("✓ enforced") > 20 and "NOT ENFORCED" not in page
+    refused = runtime.call("explain", *words, running.path, check=False)
+    assert refused.returncode == 1 and "--audit is for --format html and svg" in refused.stderr
+
+
 def test_no_such_container(runtime: Runtime) -> None:
     result = audits.call(runtime.root, "absent")
     assert result.returncode == 2
