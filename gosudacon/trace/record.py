@@ -170,11 +170,22 @@ def _trace(recorder: Recorder, container: str, error: BaseException | None) -> T
         for side, lane in sides.items():
             lane.add(trace, sides[_OTHER[side]], error)
     trace.spans += _reported(recorder, end)
+    _end_with(trace, end)
     for span in trace.spans:
         span.start -= recorder.began
         span.end -= recorder.began
         span.told -= recorder.began if span.told else 0
     return trace
+
+
+def _end_with(trace: Trace, end: int) -> None:
+    """Leave out what the container has done since the command's answer: somebody may have called `start` meanwhile."""
+    late = [span for span in trace.spans if span.start > end]
+    trace.not_run += [span.name for span in late if span.kind == STEP]
+    trace.spans = [span for span in trace.spans if span.start <= end]
+    for span in trace.spans:
+        if span.end > end:
+            span.end, span.status = end, OPEN if span.kind == WAIT else span.status
 
 
 class _Side:

@@ -170,7 +170,7 @@ def test_line_ends_as_with_runc(
     verb: str, words: Words, runtime: Runtime, runc: Runtime, bundle: Bundle, pty: Pty, piped: bool
 ) -> None:
     """Into a pipe goes what was written; on the caller's terminal each line begins at the left all the same."""
-    script = "printf 'one\\ntwo\\n'; stty -a | tr ' ;' '\\n' | grep -E '^-?(onlcr|opost)'"
+    script = "printf 'one\\ntwo\\n'; stty -a 2>/dev/null | tr ' ;' '\\n' | grep -E '^-?(onlcr|opost)'"
     commands = [words(script)]
     if verb == "exec":
         runc.boot(bundle)

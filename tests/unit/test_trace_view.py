@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from gosudacon.trace import analysis, chrome, otlp
-from gosudacon.trace.model import AROUND, CONTAINER, FAILED, RUNTIME, STEP, WAIT, Span, Trace
+from gosudacon.trace import analysis, chrome, otlp, record
+from gosudacon.trace.model import AROUND, CONTAINER, FAILED, OK, OPEN, RUNTIME, STEP, WAIT, Span, Trace
 from gosudacon.trace.waterfall import show, show_difference
 
 MS = 10**6
@@ -90,3 +90,19 @@ def test_what_a_container_reports_is_not_believed() -> None:
         Span.of(RUNTIME, "x", 0, 1, {"kind": "nonsense"})
     span = Span.of(RUNTIME, "x", 0, 1, {"status": FAILED, "errno": "1", "nonsense": 1})
     assert (span.status, span.errno) == (FAILED, 0)
+
+
+def test_what_happens_after_the_answer_is_not_the_commands() -> None:
+    """A caller may call `start` while the trace of `create` is put together."""
+    trace = Trace("create", "c", 100)
+    trace.spans = [
+        Span(STEP, CONTAINER, "early", 10, 20),
+        Span(WAIT, CONTAINER, "wait for start", 20, 130),
+        Span(STEP, CONTAINER, "late", 130, 140),
+    ]
+    record._end_with(trace, 100)
+    assert [(span.name, span.end, span.status) for span in trace.spans] == [
+        ("early", 20, OK),
+        ("wait for start", 100, OPEN),
+    ]
+    assert trace.not_run == ["late"]
