@@ -93,7 +93,7 @@ class Pods:
         self.skipped: list[tuple[str, str]] = []
 
     def measure(self, shim: Path | None, warmup: int, runs: int, count: int) -> None:
-        """Do all of it. `clients.Unavailable` where there is no containerd, or none of a kubelet's language."""
+        """Do all of it. Raises `clients.Unavailable` without containerd, or without grpcio, which CRI needs."""
         missing = [name for name in ("containerd", "ctr", "containerd-shim-runc-v2") if shutil.which(name) is None]
         if missing:
             raise clients.Unavailable(f"no {' and no '.join(missing)}")

@@ -115,7 +115,7 @@ class JoinClass(_Group):
     """Put the container's process in the class; what it forks is in it, too.
 
     Why: a process belongs to one class, and what it forks to the same one.
-    Without it: the class would have nobody in it.
+    Without it: the class would have no process in it.
     See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
     """
 
@@ -157,7 +157,7 @@ class Monitor(_Group):
     """Make a monitoring group for the container, with its process in it.
 
     Why: the processor counts what a group uses of cache and bandwidth.
-    Without it: nobody could tell what the container uses of it.
+    Without it: the container's use could not be told from that of others.
     See: Documentation/arch/x86/resctrl.rst; runtime-spec config-linux.md, IntelRdt.
     """
 

@@ -198,7 +198,7 @@ def steps(spec: Spec, rules: list[Rule], unified: bool) -> Iterator[Step]:
 class LimitDevices(Step):
     """Write the rules to v1's devices.deny and devices.allow.
 
-    Why: a device node is a door to a driver, whoever made it; the kernel asks the cgroup before it opens one.
+    Why: a device node is a door to a driver; the kernel asks the cgroup before it opens one.
     Without it: a container that can make nodes would read the host's disks.
     See: Documentation/admin-guide/cgroup-v1/devices.rst; runtime-spec config-linux.md, Allowed Device list.
     """

@@ -69,7 +69,7 @@ class ResetAffinity(Step):
     """All CPUs, as far as the cpuset allows: not those the caller happens to be bound to.
 
     Why: the caller may be bound to some CPUs, which has nothing to do with the container.
-    Without it: the container would be stuck on the CPUs of whoever started it.
+    Without it: the container would be stuck on the CPUs of the process that started it.
     See: sched_setaffinity(2).
     """
 
@@ -300,7 +300,7 @@ class SetUmask(Step):
     """File mode creation mask: 022 unless the configuration says otherwise, whatever the caller's was.
 
     Why: the permissions of new files must not depend on who called the runtime.
-    Without it: files might be made writable for all, or readable for nobody.
+    Without it: files might be made writable for every user, or readable for none.
     See: umask(2); runtime-spec config.md, POSIX-platform User.
     """
 

@@ -78,7 +78,7 @@ class SetRlimits(Step):
     """Resource limits, set by the runtime, which may raise them, once init has little left to do under them.
 
     Why: limits of a process, such as its number of open files, are inherited from the caller.
-    Without it: they would be those of whoever called the runtime.
+    Without it: they would be those of the caller of the runtime.
     See: prlimit(2); runtime-spec config.md, POSIX process.
     """
 

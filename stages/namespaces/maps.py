@@ -62,7 +62,7 @@ class WriteIdMaps(Step):
 class SetRootIdentity(Step):
     """Be the root of the user namespace that was made or joined.
 
-    Why: in a new user namespace a process is nobody until it takes an id that is mapped.
+    Why: in a new user namespace a process has no id until it takes an id that is mapped.
     Without it: it could neither mount nor make nodes in its own namespaces.
     See: user_namespaces(7); setresuid(2).
     """

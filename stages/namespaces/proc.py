@@ -30,7 +30,7 @@ _OF_NUMBER, _OF_ARCHITECTURE, _OF_SECOND_ARGUMENT = 0, 4, 24  # in struct seccom
 class MakeProc(Step):
     """Make it before the namespaces are entered; `rootfs-mount` attaches copies, of `Context.proc_of_others`.
 
-    Why: proc shows the pid namespace of whoever mounts it, and this process is not in it.
+    Why: proc shows the pid namespace of the process that mounts it, and this process is not in it.
     Without it: /proc would show the host's processes.
     See: proc(5); pid_namespaces(7).
     """

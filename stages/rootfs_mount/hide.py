@@ -85,7 +85,7 @@ class _Path(Step):
 class MakeReadOnly(_Path):
     """Bind a path on itself, read-only with everything that is mounted below it.
 
-    Why: some files in /proc steer the whole kernel, whoever's namespace it is.
+    Why: some files in /proc steer the whole kernel, in every namespace.
     Without it: root in the container could change settings of the host, such as the program for core dumps.
     See: mount_setattr(2); proc_sys(5); runtime-spec config-linux.md, Readonly Paths.
     """

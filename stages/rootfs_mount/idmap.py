@@ -19,7 +19,7 @@ class MakeIdMap(Step):
     ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees in its place.
 
     Why: files belong to ids of the host, and the container's ids are others.
-    Without it: the container would see its data as somebody else's.
+    Without it: the container would see its data as owned by another user.
     See: mount_setattr(2), MOUNT_ATTR_IDMAP; runtime-spec config.md, POSIX-platform Mounts.
     """
 
@@ -41,7 +41,7 @@ class OpenIdMap(Step):
     """Keep the joined user namespace, whose maps the mount gets.
 
     Why: the mount takes the ids of the user namespace that the container joins.
-    Without it: the container would see its data as somebody else's.
+    Without it: the container would see its data as owned by another user.
     See: mount_setattr(2), MOUNT_ATTR_IDMAP; runtime-spec config.md, POSIX-platform Mounts.
     """
 

@@ -160,7 +160,7 @@ class RemountReadOnly(Step):
 class RemountRootReadOnly(Step):
     """The root filesystem, once nothing has to be written into it any more.
 
-    Why: an image that nobody can write to is the same at every start.
+    Why: an image that cannot be written to is the same at every start.
     Without it: the container could change its own programs.
     See: mount_setattr(2); runtime-spec config.md, Root.
     """

@@ -25,7 +25,7 @@ class MakeMissing(Step):
 
     ``nodes`` are those of `devices.MakeNodes`, with the file type in place of its letter, and with the host's ids.
 
-    Why: in a user namespace nobody may make device nodes, and the host has not all of them to be bound.
+    Why: in a user namespace device nodes cannot be made, and the host has not all of them to be bound.
     Without it: these devices would be missing in the container.
     See: mknod(2); user_namespaces(7); runtime-spec config-linux.md, Devices.
     """

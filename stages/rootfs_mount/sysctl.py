@@ -23,7 +23,7 @@ _BENEATH = path.RESOLVE_BENEATH | path.RESOLVE_NO_SYMLINKS | path.RESOLVE_NO_XDE
 class CheckNamespace(Step):
     """A namespace that is joined must not be the host's, or its parameters would be.
 
-    Why: a parameter belongs to the namespace of whoever writes it.
+    Why: a parameter belongs to the namespace of the process that writes it.
     Without it: the container's configuration could set parameters of the host.
     See: proc_sys(5); namespaces(7); runtime-spec config-linux.md, Sysctl.
     """

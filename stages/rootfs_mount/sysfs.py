@@ -19,7 +19,7 @@ _HOST = "/sys"
 class MountSysfs(MountFilesystem):
     """A new sysfs or, if the kernel refuses one, a copy of the host's, with all that is mounted in it read-only.
 
-    Why: sysfs shows the network devices of whoever mounts it.
+    Why: sysfs shows the network devices of the process that mounts it.
     Without it: programs would not find their devices, or the host's instead.
     See: sysfs(5); network_namespaces(7); runtime-spec config.md, Mounts.
     """

@@ -18,7 +18,7 @@ class ConnectConsole(Step):
     """Connect to the caller's console socket, while its path is in reach: `Held.console`.
 
     Why: the caller waits at a socket for the terminal's master, and its path is the host's.
-    Without it: nobody would get what the program prints to its terminal.
+    Without it: the output of the program would be lost.
     See: unix(7); runtime-spec config.md, Process.
     """
 
@@ -36,7 +36,7 @@ class PairConsole(Step):
     """A connection between the two sides: `Held.console` is init's end, `Context.console_peer` the runtime's.
 
     Why: the command in the foreground reads and writes the terminal's master.
-    Without it: nobody would get what the program prints to its terminal.
+    Without it: the output of the program would be lost.
     See: unix(7); socketpair(2).
     """
 

@@ -46,7 +46,7 @@ class SendListener(Step):
     """Take the notification descriptor out of init and send it to the agent, with the container's state.
 
     Why: an agent answers system calls for the container, mknod(2) for example.
-    Without it: those system calls would wait for an answer that nobody gives.
+    Without it: those system calls would wait for an answer that never comes.
     See: seccomp_unotify(2); pidfd_getfd(2); runtime-spec config-linux.md, The Container Process State.
     """
 

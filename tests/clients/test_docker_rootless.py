@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 
 from tests.clients.daemon import checked
 from tests.clients.dockerd import IMAGE, PROGRAM
-from tests.support.installation import Installation
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
-from tests.support.ordinary import COUNT, FIRST, UID, User
+from tests.support.ordinary import COUNT, FIRST, UID, User, logged_in
 from tests.support.processes import end
 from tests.support.runtime import Completed
 from tests.support.timing import eventually
@@ -96,15 +94,7 @@ class RootlessDocker:
 @pytest.fixture(scope="module")
 def rootless(machine: None, session_scratch: Path, busybox_rootfs: Path) -> Iterator[RootlessDocker]:
     directory = session_scratch / "dockless"
-    directory.mkdir()
-    installation = Installation(directory)
-    installation.install()
-    user = User(directory, installation)
-    session = Path(f"/run/user/{UID}")
-    session.mkdir(parents=True)
-    os.chown(session, UID, UID)
-    session.chmod(0o700)
-    try:
+    with logged_in(directory) as (user, session):
         daemon = RootlessDocker(user, session)
         try:
             subprocess.run(["tar", "-C", busybox_rootfs, "-cf", directory / "image.tar", "."], check=True)
@@ -112,9 +102,6 @@ def rootless(machine: None, session_scratch: Path, busybox_rootfs: Path) -> Iter
             yield daemon
         finally:
             daemon.stop()
-    finally:
-        user.remove()
-        shutil.rmtree(session, ignore_errors=True)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import pytest
 
 from tests.clients.image import write_image
 from tests.clients.podman import IMAGE, shell, snippet
-from tests.support.installation import Installation
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
-from tests.support.ordinary import COUNT, FIRST, UID, User
+from tests.support.ordinary import COUNT, FIRST, UID, User, logged_in
 from tests.support.processes import descendants
 from tests.support.runtime import Completed
 from tests.support.timing import eventually
@@ -65,15 +63,7 @@ class Rootless:
 @pytest.fixture(scope="module")
 def rootless(machine: None, session_scratch: Path, busybox_rootfs: Path) -> Iterator[Rootless]:
     directory = session_scratch / "podless"
-    directory.mkdir()
-    installation = Installation(directory)
-    installation.install()
-    user = User(directory, installation)
-    session = Path(f"/run/user/{UID}")
-    session.mkdir(parents=True)
-    os.chown(session, UID, UID)
-    session.chmod(0o700)
-    try:
+    with logged_in(directory) as (user, session):
         podman = Rootless(user, session)
         write_image(directory / "image.tar", busybox_rootfs, IMAGE, {})
         podman.call("load", "--input", directory / "image.tar")
@@ -85,9 +75,6 @@ def rootless(machine: None, session_scratch: Path, busybox_rootfs: Path) -> Iter
         eventually(
             lambda: not [each for each in descendants() if _is_of(each.pid)], 20, "the end of podman's processes"
         )
-    finally:
-        user.remove()
-        shutil.rmtree(session, ignore_errors=True)
 
 
 def _is_of(pid: int) -> bool:

@@ -108,6 +108,8 @@ def test_places(runtime: Runtime, runc: Runtime, bundle: Bundle) -> None:
     bundle.add_mount("/x/file", "bind", str(bundle.rootfs / "x/in/file"), "bind", "ro")
     # The sources are on the mount that the root is on. Later releases of runc, 1.1.15 among them, make that one private
     # before they bind anything, so whether these three hear of the host's mounts depends on the release.
-    ours, theirs = ({point: what[:3] for point, what in seen(each, bundle).items()} for each in (runtime, runc))
+    found = [seen(each, bundle) for each in (runtime, runc)]
+    ours, theirs = ({point: what[:3] for point, what in each.items()} for each in found)
     assert ours == theirs
+    assert {what[3] for what in found[0].values()} <= {"", "master"}  # in any case the host hears of none of ours
     assert not os.path.exists(bundle.rootfs / "x/new")

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,21 @@ def can_start() -> bool:
         return subprocess.run(command, user=UID, group=UID, extra_groups=[], capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+@contextmanager
+def logged_in(directory: Path) -> Iterator[tuple[User, Path]]:
+    """The user with a runtime installed for all below ``directory``, which is made, and the session's directory."""
+    directory.mkdir()
+    installation = Installation(directory)
+    installation.install()
+    user = User(directory, installation)
+    session = Path(f"/run/user/{UID}")
+    session.mkdir(parents=True)
+    os.chown(session, UID, UID)
+    session.chmod(0o700)
+    try:
+        yield user, session
+    finally:
+        user.remove()
+        shutil.rmtree(session, ignore_errors=True)

@@ -15,6 +15,7 @@ from gosudacon.api import Host, SyscallError
 from gosudacon.container.doctor import cgroups, engines, kernel, programs, report, user
 from gosudacon.container.kit.purity import Watch
 from gosudacon.launcher import seal
+from tests.support.needs import needs
 
 ROOT = Path(__file__).parents[2]
 MARKS = {report.OK, report.LESS, report.FAILS}
@@ -50,6 +51,18 @@ def test_nothing_is_made(tmp_path: Path) -> None:
     assert changes == []
     assert list(tmp_path.iterdir()) == []
     assert os.listdir("/proc/self/fd") == descriptors
+
+
+@needs("root", "program:unshare")
+def test_nothing_is_mounted() -> None:
+    """In a mount namespace of its own, where no mount of others' arrives."""
+    code = (
+        "from pathlib import Path; from gosudacon.container.doctor import report; "
+        "mounts = Path('/proc/self/mountinfo'); before = mounts.read_text(); report.examine('', {}); "
+        "raise SystemExit(mounts.read_text() != before)"
+    )
+    words = ["unshare", "--mount", "--propagation=private", sys.executable, "-B", "-c", code]
+    assert subprocess.run(words, cwd=ROOT).returncode == 0
 
 
 def test_an_old_kernel() -> None:
