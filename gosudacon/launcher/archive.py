@@ -78,7 +78,7 @@ TOGETHER = (
     "container.create linux.cgroup.processes stages.cgroups.devices stages.cgroups.limits stages.cgroups.making "
     "stages.pivot_root stages.rootfs_mount.destination stages.rootfs_mount.devices stages.rootfs_mount.filesystem "
     "stages.rootfs_mount.hide stages.rootfs_mount.options stages.rootfs_mount.root",
-    "cli.exec linux.memory stages.cgroups.enter stages.namespaces.birth stages.namespaces.enter",
+    "cli.exec linux.memory stages.cgroups.enter stages.namespaces.birth stages.namespaces.enter stages.namespaces.join",
 )
 # What the interpreter takes from where it is started from, and must be as without the startup directory.
 _OF_THE_PLACE = ("executable", "_base_executable", "prefix", "base_prefix", "exec_prefix", "base_exec_prefix")

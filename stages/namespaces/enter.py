@@ -13,8 +13,9 @@ from gosudacon.base import posix
 from gosudacon.base.errors import StateError, SyscallError
 from gosudacon.linux import mount, namespace, proc
 from gosudacon.linux.cgroup import files
-from gosudacon.stages.namespaces import Opened, OpenProc, SetNotDumpable, SetnsWhatCanBe, Setsid, Spawn
+from gosudacon.stages.namespaces import OpenProc, SetNotDumpable, Setsid, Spawn
 from gosudacon.stages.namespaces.birth import plan_birth
+from gosudacon.stages.namespaces.join import Opened, SetnsWhatCanBe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gosudacon.api import Table
     from gosudacon.stages import namespaces
-    from gosudacon.stages.namespaces import maps
+    from gosudacon.stages.namespaces import join, maps
 
 
 def _place(spec: Spec, kind: str) -> str:
@@ -31,7 +31,7 @@ def _cgroup(step: namespaces.UnshareCgroup, spec: Spec, host: Host) -> Iterator[
     yield Expectation(_place(spec, "cgroup"), "namespace", "", "cgroup")
 
 
-def _joined(step: namespaces.OpenNamespace, spec: Spec, host: Host) -> Iterator[Expectation]:
+def _joined(step: join.OpenNamespace, spec: Spec, host: Host) -> Iterator[Expectation]:
     yield Expectation(_place(spec, step.kind), "namespace", step.path, step.kind)
 
 

@@ -13,7 +13,7 @@ from errno import EPERM
 from gosudacon.api import ISOLATE, Context, Host, Step, StepError
 from gosudacon.base import posix
 from gosudacon.linux import abi, capability, console, memory, mount, namespace, process, seccomp
-from gosudacon.stages.namespaces import Opened
+from gosudacon.stages.namespaces.join import Opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
