@@ -299,8 +299,8 @@ class Namespaces(Stage):
 
             for kind, path in joined.items():
                 yield OpenNamespace(kind=kind, path=path, where=_where(spec, kind))
-        if not joined and "time" not in new:
-            yield from self._at_once(spec, host, new)
+        if not {*joined} & {"user", "pid", "time"} and "time" not in new and not ("user" in new and joined):
+            yield from self._at_once(spec, host, new, joined)
         else:
             yield from self._by_and_by(spec, host, new, joined)
         yield Setsid()
@@ -323,10 +323,13 @@ class Namespaces(Stage):
 
         return enter.plan_visit(spec, host)
 
-    def _at_once(self, spec: Spec, host: Host, new: list[str]) -> Iterator[Step]:
+    def _at_once(self, spec: Spec, host: Host, new: list[str], joined: dict[str, str]) -> Iterator[Step]:
+        """One process for all of it: what is new needs no other rights than what is joined, and no process before."""
         users = "user" in new
         flags = _flags(kind for kind in new if kind != "cgroup" and not (users and kind == "ipc"))
         yield Spawn(flags=flags, where="linux.namespaces")
+        if joined:
+            yield from self._join(spec, joined)
         if users:
             yield from self._map(spec, host)
         if users and "ipc" in new:  # its message queues (mqueue) belong to whoever makes it: to the namespace's root
@@ -343,13 +346,7 @@ class Namespaces(Stage):
             if shows_others and host.euid != 0:
                 yield from _plan_proc(host)
         elif joined:
-            from gosudacon.stages.namespaces.join import Setns, SetnsForChild
-
-            for kind, path in joined.items():
-                if kind == "pid":
-                    yield SetnsForChild(path=path, where=_where(spec, kind))
-                else:
-                    yield Setns(kind=kind, path=path, where=_where(spec, kind))
+            yield from self._join(spec, joined)
         if "user" in new:
             yield Unshare(flags=namespace.CLONE_NEWUSER, by=ISOLATE, where=_where(spec, "user"))
             yield from self._map(spec, host)
@@ -367,6 +364,15 @@ class Namespaces(Stage):
             yield from birth.plan_birth(spec, children)
         elif children:
             yield Fork(kinds=children)
+
+    def _join(self, spec: Spec, joined: dict[str, str]) -> Iterator[Step]:
+        from gosudacon.stages.namespaces.join import Setns, SetnsForChild
+
+        for kind, path in joined.items():
+            if kind == "pid":
+                yield SetnsForChild(path=path, where=_where(spec, kind))
+            else:
+                yield Setns(kind=kind, path=path, where=_where(spec, kind))
 
     def _join_users(self, spec: Spec, host: Host, joined: dict[str, str]) -> Iterator[Step]:
         from gosudacon.stages.namespaces import maps
