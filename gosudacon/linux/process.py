@@ -125,11 +125,15 @@ def _is_open(fd: int) -> bool:
 
 
 def restore_signals() -> None:
-    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more."""
+    """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more.
+
+    Python knows what it found when it started and what it has changed since; only that is put right. A handler that C
+    code has installed on its own stays until execve(2).
+    """
     for number in range(1, 65):
         if number in _OF_GLIBC:
             _rt_sigaction(number, _SIGACTION_DEFAULT, None, 8)
-        elif number not in _FIXED:
+        elif number not in _FIXED and _signal.getsignal(number) != _signal.SIG_DFL:
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 

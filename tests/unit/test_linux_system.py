@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from gosudacon.base import posix
+from gosudacon.linux import process
 
 NAMES = [
     "",
@@ -70,3 +72,23 @@ def test_realpath(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert posix.path.realpath(str(tmp_path / "link")) == os.path.realpath(tmp_path)
     assert posix.path.realpath(str(tmp_path / "missing")) == str(tmp_path / "missing")
+
+
+def test_restore_signals() -> None:
+    """Whatever Python has made of this process's signals; pytest has handlers that Python does not know of."""
+    changed = (signal.SIGUSR1, signal.SIGTERM, signal.SIGRTMAX)
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            for number in changed[1:]:
+                signal.signal(number, lambda *_: None)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+            process.restore_signals()
+            lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+            sets = {words[0]: int(words[1], 16) for words in lines if words[0].startswith("Sig") and len(words[1]) > 8}
+            caught = [number for number in changed if sets["SigCgt:"] >> (number - 1) & 1]
+            os._exit(int(bool(caught or sets["SigIgn:"] or sets["SigBlk:"])))
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
