@@ -198,8 +198,12 @@ def read_file(path: str, most: int) -> bytes:
 
         fd = pipes.duplicate(path)  # a socket cannot be opened again
     try:
-        if S_ISREG(fstat(fd).st_mode):
-            return read(fd, most)
+        status = fstat(fd)
+        if S_ISREG(status.st_mode):
+            data = read(
+                fd, min(most, status.st_size + 1)
+            )  # for ``most`` bytes memory would be mapped, however few come
+            return data if len(data) <= status.st_size else data + read(fd, most - len(data))
         from gosudacon.base import pipes
 
         return pipes.drain(fd, path, most)

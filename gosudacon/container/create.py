@@ -51,14 +51,24 @@ class NewContainer:
     """A container in the making: its plan, its directory in ``--root``, and what undoes both.
 
     Whatever makes it (`Creation`, or criu's ``Restoration``) runs the plan. `undo` is the one place where a create is
-    rolled back. ``compile``: the plan of a spec on a host, and the registry it came from.
+    rolled back. ``compile``: the plan of a spec on a host, and the registry it came from. ``spec``: what
+    `bundles.load` returns, for a caller that has it already.
     """
 
-    def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller, compile: Compiler) -> None:
+    def __init__(
+        self,
+        root: str,
+        id: str,
+        bundle: str,
+        options: Options,
+        caller: Caller,
+        compile: Compiler,
+        spec: Spec | None = None,
+    ) -> None:
         check_id(id)
         caller.count_descriptors(options)
         self.caller = caller
-        self.spec = caller.spec = bundles.load(id, bundle, options)
+        self.spec = caller.spec = spec or bundles.load(id, bundle, options)
         caller.mark("read config.json")
         self.host = hosts.gather()
         self._completed = bundles.lacks_mappings(self.spec)
@@ -177,14 +187,19 @@ class NewContainer:
 
 
 class Creation:
-    """One container being created: init up to where it waits for ``start``, or, with the option ``run``, beyond."""
+    """One container being created: init up to where it waits for ``start``, or, with the option ``run``, beyond.
+
+    ``spec``: as that of `NewContainer`.
+    """
 
     makes_container = True
 
-    def __init__(self, root: str, id: str, bundle: str, options: Options, caller: Caller) -> None:
+    def __init__(
+        self, root: str, id: str, bundle: str, options: Options, caller: Caller, spec: Spec | None = None
+    ) -> None:
         if caller.notify_socket():
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"
-        self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options))
+        self._new = new = NewContainer(root, id, bundle, options, caller, _compiler(options), spec)
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container
         self.told = new.told

@@ -30,6 +30,7 @@ class ExecOptions(Options):
     """What the caller of ``exec`` chose; what is None was not given, and stays as it is in the container."""
 
     process: str = ""  # path of the file that it is in; the others below then count for nothing
+    given: Process | None = None  # what stands in such a file, without nulls, for a caller that has read it
     tty: bool = False
     cwd: str | None = None
     env: Sequence[str] = ()
@@ -48,7 +49,10 @@ def build(own: Process, args: list[str], options: ExecOptions) -> Process:
 
     Raises `ConfigError` for a file that holds no process, `Error` for options that make none.
     """
-    if options.process:
+    if options.given is not None:
+        verdict.normal(options.given, "process")
+        process = inherit(options.given, own)
+    elif options.process:
         process = inherit(load(options.process), own)
     else:
         if not args:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gosudacon.container.operation import Work
     from gosudacon.schema.types import Config, Resources
+    from gosudacon.schema.types import Process as OciProcess
     from gosudacon.shim.task import Container, Process
     from gosudacon.shim.worker import Reporter
 
@@ -37,16 +38,13 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
     remains.note(container.bundle, container.root, container.id)
     rootfs.mount_all(mounts, place)
     try:
-        config = bundles.parse(bundles.read(container.bundle))
         chosen = container.options
-        options = Options(
-            no_pivot=chosen.no_pivot_root,
-            no_new_keyring=chosen.no_new_keyring,
-            systemd_cgroup=chosen.systemd_cgroup or is_of_systemd(config),
-        )
-        linux = mappings(config)
-        caller = caller_of(container.init, config.get("process") or {}, linux, reporter)
-        work = Creation(container.root, container.id, container.bundle, options, caller)
+        options = Options(no_pivot=chosen.no_pivot_root, no_new_keyring=chosen.no_new_keyring)
+        spec = bundles.load(container.id, container.bundle, options)
+        options.systemd_cgroup = chosen.systemd_cgroup or is_of_systemd(spec.config)
+        linux = mappings(spec.config)
+        caller = caller_of(container.init, spec.process, linux, reporter)
+        work = Creation(container.root, container.id, container.bundle, options, caller, spec)
         carry_out(work, reporter)
     except BaseException:
         rootfs.unmount(place)
@@ -79,12 +77,10 @@ def execute(process: Process, reporter: Reporter) -> Result:
     spec = jsonio.loads(process.spec)
     if not isinstance(spec, dict):
         raise Error("the process is not a JSON object")
-    memory = posix.memfd_create("process", posix.MFD_CLOEXEC)
-    posix.write(memory, process.spec)
-    options = ExecOptions(process=f"/proc/self/fd/{memory}", tty=process.terminal)
     caller = caller_of(process, spec, container.linux, reporter)
+    given: OciProcess = jsonio.without_nulls(spec) if b"null" in process.spec else spec  # type: ignore[assignment]  # for the validator
+    options = ExecOptions(given=given, tty=process.terminal)
     work = execution.Execution(container.root, container.id, [], options, caller)
-    posix.close(memory)
     carry_out(work, reporter)
     return {"pid": work.context.pid}
 
