@@ -1,4 +1,4 @@
-"""Erase the caller's environment and arguments from a process's memory, which others may read (proc(5)).
+"""A process's own memory: what others may read of it, such as environment and arguments, and what it has to spare.
 
 Who may trace a process reads its memory, /proc/PID/environ and /proc/PID/cmdline; a fork has all that its parent had.
 """
@@ -32,6 +32,17 @@ _getauxval = _function("getauxval", abi.ULONG)
 _strlen = _function("strlen", abi.ULONG)
 _memset = _function("memset", abi.ULONG, abi.INT, abi.SIZE)
 _memcpy = _function("memcpy", abi.ULONG, abi.BUFFER, abi.SIZE)
+
+
+def trim() -> None:
+    """Join the pieces of the C library's heap that are free and give whole pages back (malloc_trim(3)).
+
+    For a process of which others are forks: joining them writes to pages all over the heap.
+    """
+    try:
+        _function("malloc_trim", abi.SIZE)(0)
+    except AttributeError:  # it is glibc's alone
+        return
 
 
 def forget_caller(title: bytes) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # or not written by `save`
 _PACKAGE = posix.path.dirname(posix.path.dirname(posix.path.abspath(__file__)))
+_CHUNK = 1 << 14  # bytes; most snapshots are smaller
+_kept: list[object] = []  # what stood in a snapshot
 
 
 def key(config: str) -> list[object]:
@@ -22,10 +24,24 @@ def key(config: str) -> list[object]:
     return [__version__, sys.version, _PACKAGE, config, _stamp(config), _stamp(_PACKAGE)]
 
 
+def keep(config: str) -> None:
+    """Read the snapshot for this configuration file, if there is one, and have `load` look at that first from now on.
+
+    For a process of which others are forks.
+    """
+    _kept.clear()
+    try:
+        saved = _saved(_path(key(config)))
+    except _UNREADABLE:
+        return
+    if saved is not None:
+        _kept.append(saved)
+
+
 def load(key: list[object]) -> dict[str, object] | None:
     """The data saved under this `key`; None if there is none, it is stale, or others could have written it."""
     try:
-        return _fresh(_saved(_path(key)), key)
+        return (_fresh(_kept[-1], key) if _kept else None) or _fresh(_saved(_path(key)), key)
     except _UNREADABLE:
         return None
 
@@ -48,7 +64,7 @@ def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
 
 def _read(fd: int) -> bytes:
     chunks = []
-    while chunk := posix.read(fd, 1 << 20):
+    while chunk := posix.read(fd, _CHUNK):
         chunks.append(chunk)
     return b"".join(chunks)
 

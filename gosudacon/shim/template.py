@@ -15,6 +15,7 @@ import select
 import sys
 
 from gosudacon.base import layout, posix
+from gosudacon.container import host as hosts
 from gosudacon.linux import memory, process
 from gosudacon.shim import likeness, place, start
 from gosudacon.shim.server import peer_of
@@ -78,6 +79,7 @@ def serve(path: str, package: str, ready: int = -1) -> None:
         return
     posix.chdir("/")
     _import_all()
+    hosts.keep()
     build = posix.path.dirname(posix.path.dirname(package))
     memory.retitle(NAME.encode() + b"\0" + posix.fsencode(build) + b"\0")  # which keeps the build from being pruned
     Template(listener, path, package).run(ready)
@@ -127,6 +129,7 @@ class Template:
         gc.collect()
         gc.freeze()
         gc.disable()
+        memory.trim()
         if ready >= 0:
             posix.close(ready)
         poller = select.poll()
@@ -252,9 +255,22 @@ def _connects(path: str) -> bool:
 
 
 def _import_all() -> None:
-    """Import what shims and workers will need: they share it, and none of them waits for it."""
-    from gosudacon.pipeline.registry import registry
+    """Import what shims and workers will need: they share it, and none of them waits for it.
 
+    Where stages have to be looked for, after an upgrade for example, a fork does that and leaves the snapshot: it
+    imports as much again, which would be carried along in every shim.
+    """
+    from gosudacon.pipeline import snapshot
+    from gosudacon.pipeline.registry import CONFIG, registry
+
+    child = posix.fork()
+    if child == 0:
+        try:
+            registry()
+        finally:
+            posix._exit(0)
+    posix.waitpid(child, 0)
+    snapshot.keep(CONFIG)
     for stage in registry().all_stages():
         module = sys.modules[type(stage).__module__]
         if hasattr(module, "__path__"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gosudacon.container import host
@@ -44,3 +46,46 @@ def test_the_own_cgroup_counts_from_what_is_mounted(
 ) -> None:
     monkeypatch.setattr(proc, "cgroups", lambda _: dict.fromkeys(("cpu", "cpuacct", ""), path))
     assert host._own_cgroups({"cpu": root, "cpuacct": root, "": root}) == {"cpu": own, "cpuacct": own, "": own}
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine with one hierarchy; the list grows by each look at it."""
+    found: list[str] = []
+
+    def cgroups(_: list[str]) -> tuple[str, dict[str, str], dict[str, str]]:
+        found.append("mountinfo")
+        return "v1", {"cpu": "/c", "cpuacct": "/c"}, {"cpu": "/", "cpuacct": "/"}
+
+    monkeypatch.setattr(host, "_kept", [])
+    monkeypatch.setattr(host, "_cgroups", cgroups)
+    monkeypatch.setattr(host, "_device", lambda _: 7)
+    monkeypatch.setattr(proc, "cgroups", lambda _: {"cpu": "/a", "cpuacct": "/a"})
+    return found
+
+
+def test_kept(looks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept answers, with the cgroup of whoever asks, and is nobody's to change."""
+    host.keep()
+    monkeypatch.setattr(proc, "cgroups", lambda _: {"cpu": "/b", "cpuacct": "/b"})
+    found = host.gather()
+    assert (found.own_cgroups, found.cgroup_mode, looks) == ({"cpu": "/b", "cpuacct": "/b"}, "v1", ["mountinfo"])
+    found.facts["of"] = "one"
+    assert host.gather().facts == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch: patch.setattr(host, "_device", lambda _: 8),
+        lambda patch: patch.setattr(proc, "cgroups", lambda _: {"cpu": "/a", "cpuacct": "/a", "pids": "/"}),
+    ],
+    ids=["another hierarchy there", "one more hierarchy"],
+)
+def test_kept_no_longer(
+    looks: list[str], monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    host.keep()
+    change(monkeypatch)
+    host.gather()
+    assert len(looks) == 2

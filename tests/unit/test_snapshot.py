@@ -100,6 +100,19 @@ def test_second_look(world: World) -> None:
     assert first["hooks"]["gosudacon_amend_plan"] == [["extra", "gt_snapshot", "gosudacon_amend_plan", ["plan"]]]
 
 
+def test_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process keeps needs no file any more, and is looked past as soon as it is stale."""
+    monkeypatch.setattr(snapshot, "_kept", [])
+    snapshot.keep(str(world.config))
+    first = world.look()  # there was nothing to keep
+    snapshot.keep(str(world.config))
+    world.file.unlink()
+    assert (world.look(), world.discoveries) == (first, 1)
+    world.config.write_text('plugins = ["extra"]\n')
+    assert world.look()["stages"] != first["stages"]
+    assert world.discoveries == 2
+
+
 def test_types(world: World) -> None:
     """What is loaded is of the very types that are found."""
     assert repr(world.look()) == repr(world.look()) == repr(world.look(use_snapshot=False))
