@@ -185,7 +185,11 @@ def _execution(spec: Spec, process: Process) -> Iterator[Step]:
         yield pidfd.SendPidfd(path=spec.options.pidfd_socket, word="setns" if spec.target else "standard")
     yield execute.WaitForStart() if spec.target is None else execute.WaitForRuntime()
     yield execute.CloseDescriptors(first=3 + spec.options.preserve_fds)
-    yield execute.PrepareExecve(args=process["args"], environment=environment, listening=bool(spec.options.listen_fds))
+    listening = bool(spec.options.listen_fds)
+    lay_out = execute.PrepareExecve(args=process["args"], environment=environment, listening=listening)
+    if born and not listening:  # before the last fork, each of whose pages is copied when it is written to
+        lay_out.phase, lay_out.rank = CONFINE, Rank.CLOSE
+    yield lay_out
     yield execute.Execve(args=process["args"])
 
 

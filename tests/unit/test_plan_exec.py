@@ -82,13 +82,25 @@ def test_the_whole_plan(registry: Registry) -> None:
         "confine/30 container handoff: find the program sh",
         "confine/30 container handoff: default signal dispositions, none blocked",
         "confine/60 container handoff: close_range(3, ~0)",
+        "confine/60 container handoff: lay out 1 argument and 1 environment entry",
         "confine/70 container seccomp: load the seccomp filter (SPEC_ALLOW)",
         "confine/80 container namespaces: fork: the process is born into the pid namespace",
         "confine/85 container namespaces: setsid(); TIOCSCTTY",
         "start/0 container handoff: wait until the runtime has written the pid file",
-        "start/3 container handoff: lay out 1 argument and 1 environment entry",
         "start/100 container handoff: execve(sh)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "listening", "place"),
+    [(KINDS, 0, ("confine", 60)), (KINDS, 1, ("start", 3)), (["mount"], 0, ("start", 3))],
+    ids=["born", "told of its pid", "not born"],
+)
+def test_laying_out(registry: Registry, namespaces: list[str], listening: int, place: tuple[str, int]) -> None:
+    """Before the last fork, if there is one, but for LISTEN_PID: only the process that is born knows its number."""
+    given = spec(target=Target(7, 9, namespaces), listen_fds=listening, preserve_fds=listening)
+    (step,) = (step for step in steps_of(registry, given) if type(step).__name__ == "PrepareExecve")
+    assert (step.phase, step.rank) == place
 
 
 def what(registry: Registry, given: Spec, host: Host | None = None, phase: str = ISOLATE) -> list[str]:
@@ -312,6 +324,15 @@ def test_options_change_the_container_s_process() -> None:
     assert found["capabilities"]["effective"] == ["CAP_KILL", "CAP_CHOWN"]
     assert found["capabilities"]["inheritable"] == found["capabilities"]["ambient"] == []
     assert OWN["user"]["uid"] == 5 and OWN["env"] == ["A=1"]
+
+
+def test_given_process(tmp_path: Path) -> None:
+    """What a caller has read is taken as what stands in a file."""
+    given: Any = {"args": ["ls"], "cwd": "/x", "user": {}, "terminal": False}
+    (tmp_path / "p").write_text(json.dumps(given))
+    from_file = processes.build(OWN, [], ExecOptions(process=str(tmp_path / "p")))
+    assert processes.build(OWN, [], ExecOptions(given=given)) == from_file
+    assert from_file["user"]["uid"] == 0
 
 
 def test_ambient_capabilities() -> None:
