@@ -376,19 +376,21 @@ class ContainerSide(Engine):
             posix._exit(1)
 
 
+_put_away: list[object] = []
+
+
 def build_wall() -> None:
     """Close the import system: from here on the container's files may be in reach under any path.
 
     What is imported stays usable. An import of anything else fails, and so do the library calls known to
-    load code or data by name.
+    load code or data by name. What found modules is put away: to free it would write to hundreds of pages that this
+    process shares with the one it was forked from.
     """
     import gc
 
     gc.disable()
-    sys.meta_path[:] = []
-    sys.path[:] = []
-    sys.path_hooks[:] = []
-    sys.path_importer_cache.clear()
+    _put_away.extend((sys.meta_path, sys.path, sys.path_hooks, sys.path_importer_cache))
+    sys.meta_path, sys.path, sys.path_hooks, sys.path_importer_cache = [], [], [], {}
     sys.addaudithook(_forbid)
 
 
