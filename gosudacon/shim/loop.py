@@ -40,20 +40,24 @@ class Loop:
         self._report = report
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._events: dict[int, int] = {}
         self._timers: list[Timer] = []
         self._running = True
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call ``handler`` with what is ready of ``fd``, which must be forgotten before it is closed."""
-        if fd in self._handlers:
-            self._epoll.modify(fd, events)
-        else:
+        before = self._events.get(fd)
+        if before is None:
             self._epoll.register(fd, events)
+        elif before != events:
+            self._epoll.modify(fd, events)
+        self._events[fd] = events
         self._handlers[fd] = handler
 
     def forget(self, fd: int) -> None:
         """Watch it no more; one that is not watched is fine."""
-        if self._handlers.pop(fd, None) is not None:
+        if self._events.pop(fd, None) is not None:
+            del self._handlers[fd]
             self._epoll.unregister(fd)
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:

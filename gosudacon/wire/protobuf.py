@@ -25,6 +25,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups,
 _WIDTHS = {_FIXED32: 4, _FIXED64: 8}
 _MASK32, _MASK64 = (1 << 32) - 1, (1 << 64) - 1
 _LONGEST = 10  # bytes of a varint
+_ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
 
 class ProtobufError(ValueError):
@@ -77,6 +78,8 @@ def _tag(number: int, wire: int) -> bytes:
 
 def _to_varint(value: int) -> bytes:
     """The lowest 64 bits of a number, seven to a byte; of a negative one its two's complement."""
+    if 0 <= value <= 0x7F:  # nearly all are
+        return _ONE_BYTE[value]
     value &= _MASK64
     data = bytearray()
     while value > 0x7F:
@@ -191,6 +194,8 @@ def _nothing(kind: Kind) -> Value:
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
     """The unsigned number at ``position``, and where it ends."""
+    if position < len(data) and data[position] < 0x80:
+        return data[position], position + 1
     value = 0
     for shift, byte in enumerate(data[position : position + _LONGEST]):
         value |= (byte & 0x7F) << 7 * shift
