@@ -41,6 +41,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._events: dict[int, int] = {}
+        self._new: set[int] = set()
         self._timers: list[Timer] = []
         self._running = True
 
@@ -49,6 +50,7 @@ class Loop:
         before = self._events.get(fd)
         if before is None:
             self._epoll.register(fd, events)
+            self._new.add(fd)
         elif before != events:
             self._epoll.modify(fd, events)
         self._events[fd] = events
@@ -73,9 +75,12 @@ class Loop:
     def run(self) -> None:
         """Wait for what is ready and call its handler, until `stop`."""
         while self._running:
-            for fd, events in self._epoll.poll(self._patience()):
+            ready = self._epoll.poll(self._patience())
+            self._new.clear()
+            for fd, events in ready:
                 handler = self._handlers.get(fd)
-                if handler is not None:  # not forgotten by a handler before it
+                # Not forgotten by a handler before it, nor another one of the same number since then.
+                if handler is not None and fd not in self._new:
                     self._guard(lambda handler=handler, events=events: handler(events))  # type: ignore[misc]
             now = time.monotonic()
             while self._timers and self._timers[0].due <= now:

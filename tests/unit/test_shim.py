@@ -220,6 +220,36 @@ def test_the_loop_goes_on() -> None:
     assert [str(error) for error in reported] == ["bad"]
 
 
+def test_what_is_ready_of_another_of_the_same_number() -> None:
+    """Is not told to a descriptor that a handler has opened meanwhile."""
+    reported: list[BaseException] = []
+    called: list[str] = []
+    loop = Loop(reported.append)
+    (one, _), (two, _), (fresh, writer) = pipes = [os.pipe() for _ in range(3)]
+
+    def write() -> None:
+        called.append("written")
+        os.write(writer, b"x")
+
+    def replace(other: int) -> None:
+        for fd in (one, two):
+            loop.forget(fd)
+        os.dup2(fresh, other)
+        loop.watch(other, READ, lambda _: called.append("ready"))
+        loop.later(0.01, write)
+        loop.later(0.02, loop.stop)
+
+    loop.watch(one, READ, lambda _: replace(two))
+    loop.watch(two, READ, lambda _: replace(one))
+    for _, end in pipes[:2]:
+        os.write(end, b"x")
+    loop.run()
+    for fd in sum(pipes, ()):
+        os.close(fd)
+    assert called[:2] == ["written", "ready"]
+    assert not reported
+
+
 @pytest.fixture
 def reaper() -> Iterator[Reaper]:
     """A reaper, with SIGCHLD blocked as in a shim."""
