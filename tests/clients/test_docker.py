@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -365,10 +366,17 @@ def test_limits(docker: Dockerd) -> None:
 
 
 def test_memory_limit_is_enforced_and_seen(docker: Dockerd) -> None:
-    name = docker.detached("dd if=/dev/zero of=/dev/null bs=64M count=1; exit $?", "--memory", "16m")
-    docker.wait(name)
-    assert docker.inspect(name, ".State.ExitCode") == "137"
-    eventually(lambda: docker.inspect(name, ".State.OOMKilled") == "true", 10, "the report of the shortage")
+    # The shim for runc looks from the answer to the start on, and while the container is there.
+    until = "until test -e /{}; do sleep 0.05; done"
+    script = f"{until.format('go')}; dd if=/dev/zero of=/dev/null bs=64M count=1; s=$?; {until.format('seen')}; exit $s"
+    name = docker.detached(script, "--memory", "16m")
+    root = Path(f"/proc/{docker.pid(name)}/root")
+    (root / "go").touch()
+    events = ["events", "--since", "0", "--filter", f"container={name}", "--filter", "event=oom", "--until"]
+    eventually(lambda: docker.docker(*events, str(int(time.time()) + 1)).stdout, 20, "the report of the shortage")
+    (root / "seen").touch()
+    assert docker.wait(name) == 137
+    eventually(lambda: docker.inspect(name, ".State.OOMKilled") == "true", 10, "the state of the container")
 
 
 def test_limit_of_processes_is_enforced(docker: Dockerd) -> None:

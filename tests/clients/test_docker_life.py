@@ -10,7 +10,7 @@ import subprocess
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import ioctl
 from pathlib import Path
 
@@ -113,15 +113,22 @@ def test_terminal(docker: Dockerd) -> None:
 
 
 def test_terminal_of_another_size(docker: Dockerd) -> None:
-    # The client passes the signal on, too; that may come before the size.
-    end = 'stty size; [ "$(stty size)" != "40 120" ] || exit 3'
+    # The client passes the signal on, too; that may come before the size, which may change while it is looked at.
+    end = 'size=$(stty size); echo $size; [ "$size" != "40 120" ] || exit 3'
     script = f"{SIZE}; trap '{end}' WINCH; echo ready; while :; do sleep 0.05; done"
     with on_terminal(docker, *docker.run_arguments(script, "-it", "--rm")) as (client, screen):
         screen.expect("30 90", 30)
         screen.expect("ready")
         _resize(screen, 40, 120)
-        client.send_signal(signal.SIGWINCH)
-        screen.expect("40 120")
+
+        def told() -> bool:
+            # Again and again: a client that is about to tell the first size does not yet heed the signal.
+            client.send_signal(signal.SIGWINCH)
+            with suppress(TimeoutError):
+                screen.read(0.1)
+            return b"40 120" in screen.seen
+
+        eventually(told, 30, "the new size")
         assert client.wait(seconds(30)) == 3
 
 

@@ -269,6 +269,18 @@ def test_limits_and_statistics(task: Task) -> None:
     assert limit == 64 << 20
 
 
+def test_memory_that_runs_out_at_once(task: Task) -> None:
+    """It is told before the end. The reference looks from the start on, and so may miss it."""
+    if task.kind == "runc":
+        return
+    limit = 16 << 20
+    task.bundle.set("linux.resources", {"memory": {"limit": limit, "swap": limit}})
+    task.run("dd if=/dev/zero of=/dev/null bs=64M count=1; exit $?")
+    assert task.client.call("Wait", id=task.id).exit_status == 137
+    eventually(lambda: "exit" in task.events.topics(task.id), 20, "the end")
+    assert task.events.topics(task.id)[:3] == ["create", "start", "oom"]
+
+
 @pytest.mark.parametrize("method", ["State", "Start", "Delete", "Pids", "Pause", "Kill", "Exec", "Wait", "Stats"])
 def test_an_unknown_container(task: Task, method: str) -> None:
     refused(NOT_FOUND, lambda: task.client.call(method, id="nobody"))
@@ -325,14 +337,15 @@ def test_many_requests_at_once(task: Task) -> None:
 
 
 def test_events_wait_for_containerd(task: Task) -> None:
-    """In their order, and each once."""
+    """In their order, and each once. The reference tries one that failed again after those behind it."""
     task.run()
     task.events.await_topics(task.id, ["create", "start"])
     task.events.down()
     task.client.call("Pause", id=task.id)
     task.client.call("Resume", id=task.id)
     task.events.up()
-    task.events.await_topics(task.id, ["create", "start", "paused", "resumed"])
+    topics = ["create", "start", "paused", "resumed"]
+    task.events.await_topics(task.id, topics, ordered=task.kind != "runc")
 
 
 # What breaks the protocol.

@@ -213,9 +213,12 @@ def assert_clean(watch: Watch) -> None:
         raise AssertionError(f"left behind: {left()}") from None
 
 
-def told(place: str, error: BaseException) -> str:
+def told(site: Site, place: str, error: BaseException) -> str:
+    """What went wrong, where, and what the shims have to say of it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__]
-    return f"{place}: {type(error).__name__} {error} (lines {lines})"
+    shims = "alive" if processes.alive(site.pid) else "gone"
+    said = f"{site.shim.log()}{site.other.log()}".strip()
+    return f"{place}: {type(error).__name__} {error} (lines {lines}; the shim {site.pid} is {shims}; it said {said!r})"
 
 
 def sample(points: list[Point]) -> list[Point]:
@@ -378,7 +381,7 @@ def test_at_every_step_of_a_start(site: Site, leftovers: Watch, program: Path, v
             site.check_other()
             assert_clean(leftovers)
         except (AssertionError, Failure, Lost) as error:
-            problems.append(told(following.name(point), error))
+            problems.append(told(site, following.name(point), error))
             site.client.__exit__()
             leftovers.clear()
     leftovers.before = before
@@ -417,7 +420,7 @@ def test_at_every_step(site: Site, leftovers: Watch, operation: str, victim: str
             site.check_other()
             assert_clean(leftovers)
         except (AssertionError, Failure, Lost) as error:
-            problems.append(told(seen.name(point), error))
+            problems.append(told(site, seen.name(point), error))
             site.client.__exit__()
             leftovers.clear()
             if victim != "shim" and not processes.alive(site.pid):

@@ -192,10 +192,11 @@ class Events:
         """The events of one container, without ``/tasks/``."""
         return [topic.removeprefix("/tasks/") for topic, event in self.seen if event.container_id == container]
 
-    def await_topics(self, container: str, topics: list[str]) -> None:
-        """Wait for exactly these events of a container."""
+    def await_topics(self, container: str, topics: list[str], *, ordered: bool = True) -> None:
+        """Wait for exactly these events of a container, in this order unless that may be any."""
         eventually(lambda: len(self.topics(container)) >= len(topics), 20, f"the events {topics}")
-        assert self.topics(container) == topics
+        seen = self.topics(container)
+        assert seen == topics or (not ordered and sorted(seen) == sorted(topics)), seen
 
     def _serve(self, listener: socket.socket) -> None:
         buffers: dict[socket.socket, bytes] = {}
