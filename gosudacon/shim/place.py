@@ -114,11 +114,15 @@ def group_of(bundle: str, id: str) -> str:
     if not any(name.encode() in text for name in _GROUPS):
         return id
     config = jsonio.loads(text)
-    annotations = config.get("annotations") if isinstance(config, dict) else None
+    return named_group(config.get("annotations") if isinstance(config, dict) else None) or id
+
+
+def named_group(annotations: object) -> str:
+    """The group that a container's annotations name; empty if they name none."""
     for name in _GROUPS:
         if isinstance(annotations, dict) and annotations.get(name):
             return str(annotations[name])
-    return id
+    return ""
 
 
 def remove_empty(root: str) -> None:

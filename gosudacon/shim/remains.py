@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STATE = "gosudacon"  # in the bundle: a link to the container's state directory
 _KILLED = 137
 _LONGEST = 4096  # bytes of an address
+_PATIENCE = 0.5  # seconds for a shim to accept a connection
 
 
 def note(bundle: str, root: str, id: str) -> None:
@@ -42,12 +43,42 @@ def remove(given: Arguments) -> bytes:
     if id:
         pid = _pid(root, id)
         delete.delete(root, id, force=True)
-        place.remove_empty(root)
     rootfs.unmount(f"{bundle}/rootfs")
+    if id:
+        if socket and not _lives(socket):
+            _remove_pod(root, given.id)
+        place.remove_empty(root)
     if socket:
         place.clear(socket)
     answer = {"pid": pid, "exit_status": _KILLED, "exited_at": wire.timestamp(time.time_ns())}
     return protobuf.encode(wire.DELETE_RESPONSE, answer)
+
+
+def _remove_pod(root: str, pod: str) -> None:
+    """Remove the containers of a pod whose shim was killed, where ``pod`` is the container that stands for it.
+
+    containerd executes no ``delete`` for the others, where they speak the third version of the task service.
+    Raises `Error`, OSError: for one of them, when all have been tried.
+    """
+    failure: Error | OSError | None = None
+    for state in query.everything(root, explicit=False)[0]:
+        if place.named_group(state.get("annotations")) != pod:
+            continue
+        try:
+            delete.delete(root, str(state["id"]), force=True)
+            rootfs.unmount(f"{state['bundle']}/rootfs")
+        except (Error, OSError) as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _lives(socket: str) -> bool:
+    """Whether somebody listens there, though he may not answer."""
+    try:
+        return dialogue.answers(socket, _PATIENCE)
+    except TimeoutError:
+        return True
 
 
 def _socket_of(bundle: str) -> str:

@@ -85,20 +85,24 @@ def test_wrong_words(program: Path, words: list[str], scratch: Path) -> None:
     assert result.stderr.count(b"\n") <= 1 and result.stderr
 
 
-def test_parameters_of_containerd_2_3(task: Task, scratch: Path, token: str) -> None:
-    """Asked by them the shim names the third version; they say where its socket is, and where events go."""
+def parameters(task: Task, namespace: str, **more: Any) -> Any:
+    """What containerd from 2.3 on says on the standard input of `start`, and nowhere else."""
     task.shim.forget_environment()
-    sockets = scratch / "s"
-    given = message_class("containerd.runtime.bootstrap.v1.BootstrapParams")(
+    return message_class("containerd.runtime.bootstrap.v1.BootstrapParams")(
         instance_id=task.id,
-        namespace=token,
+        namespace=namespace,
         containerd_version="v2.3.4",
         containerd_ttrpc_address=str(task.events.path),
         containerd_grpc_address=f"{task.events.path}.grpc",
-        socket_dir=str(sockets),
         extensions=[{"value": task.options}],
+        **more,
     )
-    task.begin(given)
+
+
+def test_parameters_of_containerd_2_3(task: Task, scratch: Path, token: str) -> None:
+    """Asked by them the shim names the third version; they say where its socket is, and where events go."""
+    sockets = scratch / "s"
+    task.begin(parameters(task, token, socket_dir=str(sockets)))
     assert task.shim.version == 3
     assert task.shim.address.startswith(f"unix://{sockets}/")
     pid = task.client.call("Connect", id=task.id).shim_pid
@@ -107,6 +111,30 @@ def test_parameters_of_containerd_2_3(task: Task, scratch: Path, token: str) -> 
     task.run("exit 7")
     assert task.client.call("Wait", id=task.id).exit_status == 7
     task.events.await_topics(task.id, ["create", "start", "exit"])
+
+
+@pytest.mark.parametrize("form", ["nothing", "runc", "runtime", "parameters", "parameters for debugging"])
+def test_what_is_said_to_each_containerd(task: Task, token: str, form: str) -> None:
+    """Up to 2.2 an address and nothing else, which 1.6 wants, and which is the second version; then JSON."""
+    given: Any = None
+    if form == "runc":
+        given = task.options
+    elif form == "runtime":
+        name = "runtimeoptions.v1.Options"
+        given = any_of(name, message_class(name)(config_body=b"SystemdCgroup = false\n"))
+    elif form != "nothing":
+        more = {"log_level": -4, "containerd_binary": "/bin/false"} if "debugging" in form else {}
+        given = parameters(task, token, **more)
+    task.begin(given)
+    third = form.startswith("parameters")
+    assert task.shim.version == (3 if third else 2)
+    assert (task.shim.said[:1] == "{") == third
+    if not third:
+        assert task.shim.said == task.shim.address
+    task.run()
+    for version in (2, 3):
+        with task.shim.client(version) as client:
+            assert client.call("Connect", id=task.id).task_pid > 0
 
 
 def listed() -> list[dict[str, Any]]:

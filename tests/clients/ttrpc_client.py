@@ -256,6 +256,7 @@ class Shim:
         self.id = id
         self.address = ""
         self.version = 2  # of the task service, as the shim says
+        self.said = ""  # by `start`
         self.wrapper: list[str] = []  # a program that executes it
         self._words = [str(program), "-namespace", namespace, "-address", f"{events.path}.grpc"]
         self._words += ["-publish-binary", "/bin/false", "-id", id]
@@ -288,7 +289,7 @@ class Shim:
         )
         text = result.stdout.decode().strip()
         assert result.returncode == 0, text
-        self.address = text
+        self.address = self.said = text
         if text.startswith("{"):
             answer = json.loads(text)
             self.address, self.version = answer["address"], answer["version"]
