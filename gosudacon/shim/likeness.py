@@ -37,6 +37,19 @@ def facts(pid: int | str = "self") -> tuple[object, ...]:
     )
 
 
+def has_company() -> bool:
+    """Whether a process besides this one is in its mount namespace: only such a one can call it."""
+    own = posix.readlink(namespace.namespace_path("mount"))
+    for name in posix.listdir("/proc"):
+        if name.isdigit() and int(name) != posix.getpid():
+            try:
+                if posix.readlink(namespace.namespace_path("mount", name)) == own:
+                    return True
+            except OSError:  # it has ended, or is another user's
+                continue
+    return False
+
+
 def take_on(pid: int) -> None:
     """Be in the cgroups of the process, with its limits, niceness, scheduling and processors. Raises OSError."""
     _enter_cgroups(_read(f"/proc/{pid}/cgroup"))

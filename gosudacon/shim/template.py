@@ -174,12 +174,15 @@ class Template:
             self._children -= 1
 
     def _needed(self) -> bool:
-        """Whether callers may still come: the socket is this process's, and the shim's program of this build."""
+        """Whether callers may still come: the socket is this process's, and the shim's program of this build.
+
+        Where a user's containerd has ended that had a mount namespace of its own, there is nobody who might.
+        """
         try:
             if posix.stat(self._path).st_ino != self._inode:
                 return False
             with open(self._program, "rb", buffering=0) as file:
-                if self._build in (file.readall() or b""):
+                if self._build in (file.readall() or b"") and likeness.has_company():
                     return True
         except OSError:
             pass

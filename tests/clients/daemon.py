@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import recorder
-from tests.support.processes import Process, descendants, end, kill, parent
+from tests.support.processes import Process, alive, descendants, end, kill, parent, reap
 from tests.support.timing import eventually, seconds
 
 _CONFIG = """\
@@ -74,6 +75,24 @@ class Template:
             cls.process.kill()
             cls.process.wait()
             cls.process = None
+
+
+def templates() -> set[Process]:
+    """The templates of shims that this run has made."""
+    found = set()
+    for process in descendants():
+        with suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
+                found.add(process)
+    return found
+
+
+def end_templates(but: Collection[Process] = ()) -> None:
+    """End those that a start has made since there was none; all of this run but these."""
+    for each in templates() - {*but}:
+        kill(each)
+        eventually(lambda pid=each.pid: not alive(pid), what="the end of a template")  # type: ignore[misc]
+        reap({each})
 
 
 def wrapper(command: Sequence[str], target: Path) -> Path:

@@ -21,9 +21,9 @@ from tests.support.processes import Process, descendants, end
 from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually, seconds
 
-_NEWER = os.environ.get("GOSUDACON_TEST_PROGRAMS", "/usr/sbin")
+NEWER = os.environ.get("GOSUDACON_TEST_PROGRAMS", "/usr/sbin")
 """Directories of programs that come before the machine's, as in PATH."""
-PROGRAM = shutil.which("docker", path=f"{_NEWER}:/usr/bin:/bin:/usr/local/bin") or "docker"
+PROGRAM = shutil.which("docker", path=f"{NEWER}:/usr/bin:/bin:/usr/local/bin") or "docker"
 """The client: Debian's, if it is there."""
 SHIMS_SINCE = 24
 """The version from which on Docker takes shims by daemon.json."""
@@ -54,7 +54,7 @@ class Dockerd:
         words = ["--config-file", base / "daemon.json", "--data-root", base / "data", "--exec-root", base / "exec"]
         words += ["--pidfile", base / "pid", "--host", f"unix://{base}/s", "--cgroup-parent", parent]
         words += ["--iptables=false", "--ip6tables=false", *options]
-        path = f"{_NEWER}:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
+        path = f"{NEWER}:/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
         if shim is not None:
             path = f"{shim.parent}:{path}"
         with self.log.open("wb") as output:
@@ -83,18 +83,14 @@ class Dockerd:
     def states(self) -> Path:
         """The directory in which the runtime keeps the containers; dockerd chooses its name, but not for our shim."""
         if self._shim is not None:
-            return own_states(self.base / "exec/containerd/containerd.sock") / "moby"
-        return self._namespace("exec/runtime-runc")
+            return _of_docker(own_states(self.base / "exec/containerd/containerd.sock"))
+        return _of_docker(self.base / "exec/runtime-runc")
 
     @property
     def roots(self) -> list[Path]:
         """Directories that have an entry for each container that there is."""
-        bundles = self._namespace("exec/containerd/daemon/io.containerd.runtime.v2.task")
+        bundles = _of_docker(self.base / "exec/containerd/daemon/io.containerd.runtime.v2.task")
         return [self.states, bundles, self.base / "data/containers"]
-
-    def _namespace(self, place: str) -> Path:
-        """containerd's namespace of Docker; from Docker 23 on it has users' numbers behind its name, if remapped."""
-        return next((self.base / place).glob("moby*"), self.base / place / "moby")
 
     def cgroup(self, name: str) -> str:
         """The path of a container's cgroup."""
@@ -196,6 +192,11 @@ class Dockerd:
                 namespaces.unmount(point)
 
 
+def _of_docker(place: Path) -> Path:
+    """containerd's namespace of Docker; from Docker 23 on it has users' numbers behind its name, if remapped."""
+    return next(place.glob("moby*"), place / "moby")
+
+
 def daemon_json(kind: str, runtime: Path) -> dict[str, Any]:
     """The ``name`` or the ``default`` daemon.json of docs/integration.md, for a runtime at this path."""
     section = (CHECKOUT / "docs/integration.md").read_text().partition("\n## Docker\n")[2].partition("\n## ")[0]
@@ -225,7 +226,7 @@ def running_dockerd(
 ) -> Iterator[Dockerd]:
     """A dockerd with ``IMAGE``, made of ``rootfs``; skips the test where there is none."""
     for program in ("dockerd", PROGRAM):
-        if shutil.which(program, path=f"{_NEWER}:/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
+        if shutil.which(program, path=f"{NEWER}:/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
             pytest.skip(f"needs program:{program}")
     daemon = Dockerd(base, f"/gosudacon-test/{token}", settings, *options, shim=shim)
     try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.daemon import wrapper
-from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd
+from tests.clients.daemon import own_shim, wrapper
+from tests.clients.dockerd import Dockerd, clean, daemon_json, running_dockerd, shim_json
 from tests.support import cgroups, namespaces
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
@@ -22,20 +22,29 @@ CHOSEN = ("--runtime", "gosudacon")
 SLEEP = "exec sleep 1000"
 
 
-@pytest.fixture(scope="module")
-def remapped(shims: None, session_scratch: Path, busybox_rootfs: Path, token: str) -> Iterator[Dockerd]:
-    """A dockerd whose containers have root's ids from FIRST on, which it finds in files of this run's own."""
+@pytest.fixture(scope="module", params=["runc", "shim"])
+def remapped(
+    request: pytest.FixtureRequest, shims: None, session_scratch: Path, busybox_rootfs: Path, token: str
+) -> Iterator[Dockerd]:
+    """A dockerd whose containers have root's ids from FIRST on, which it finds in files of this run's own.
+
+    It runs again with our shim.
+    """
     scratch = session_scratch / "remap"
+    shim: Path | None = None
+    if request.param == "shim":
+        settings, shim = {"runtimes": shim_json()["runtimes"]}, own_shim(runtime_command())
     scratch.mkdir()
+    if request.param == "runc":
+        settings = daemon_json("name", wrapper(runtime_command(), scratch / "runtime"))
     ids = {"/etc/subuid": scratch / "ids", "/etc/subgid": scratch / "ids"}
     (scratch / "ids").write_text(f"daemon:{FIRST}:{COUNT}\n")
     for target, source in ids.items():
         assert Path(target).exists(), f"{target} comes with the package passwd"
         namespaces.mount(str(source), target, "none", 0x1000)  # MS_BIND
     try:
-        settings = daemon_json("name", wrapper(runtime_command(), scratch / "runtime"))
         options = ["--userns-remap", "daemon", "--bridge", "none"]
-        with running_dockerd(scratch / "d", token, busybox_rootfs, settings, *options) as daemon:
+        with running_dockerd(scratch / "d", token, busybox_rootfs, settings, *options, shim=shim) as daemon:
             yield daemon
     finally:
         for target in ids:

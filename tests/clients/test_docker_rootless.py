@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.daemon import checked
-from tests.clients.dockerd import IMAGE, PROGRAM
+from tests.clients.daemon import checked, end_templates, templates
+from tests.clients.dockerd import IMAGE, NEWER, PROGRAM, shim_json
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
 from tests.support.ordinary import COUNT, FIRST, UID, User, logged_in
@@ -34,13 +34,13 @@ exec unshare --net dockerd --rootless --config-file {home}/daemon.json
 class RootlessDocker:
     """A dockerd in a user namespace of its own, whose socket is in the session's directory."""
 
-    def __init__(self, user: User, session: Path) -> None:
+    def __init__(self, user: User, session: Path, runtime: dict[str, str]) -> None:
         self.user = user
         self.log = user.home / "log"
         self._host = f"unix://{session}/docker.sock"
         settings = {
             "default-runtime": "gosudacon",
-            "runtimes": {"gosudacon": {"path": str(user.runtime)}},
+            "runtimes": {"gosudacon": runtime},
             "data-root": str(user.home / "data"),
             "exec-root": str(session / "docker"),
             "pidfile": str(session / "docker.pid"),
@@ -53,7 +53,8 @@ class RootlessDocker:
         (user.home / "daemon.json").write_text(json.dumps(settings))
         words = ["rootlesskit", "--net=host", f"--state-dir={session}/kit", "--copy-up=/etc", "--copy-up=/run"]
         words += ["--propagation=rslave", "sh", "-c", _INSIDE.format(home=user.home)]
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(user.home), "XDG_RUNTIME_DIR": str(session)}
+        path = f"{user.runtime.parent}:{NEWER}:/usr/sbin:/usr/bin:/sbin:/bin"
+        environment = {"PATH": path, "HOME": str(user.home), "XDG_RUNTIME_DIR": str(session)}
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 words,
@@ -91,17 +92,24 @@ class RootlessDocker:
         end(self._process, 30)
 
 
-@pytest.fixture(scope="module")
-def rootless(machine: None, session_scratch: Path, busybox_rootfs: Path) -> Iterator[RootlessDocker]:
-    directory = session_scratch / "dockless"
+@pytest.fixture(scope="module", params=["runc", "shim"])
+def rootless(
+    request: pytest.FixtureRequest, machine: None, session_scratch: Path, busybox_rootfs: Path
+) -> Iterator[RootlessDocker]:
+    """The daemon of a user, with the runtime under test below the shim for runc, and again with our shim."""
+    ours = shim_json()["runtimes"]["gosudacon"] if request.param == "shim" else None
+    directory = session_scratch / f"dockless-{request.param}"
     with logged_in(directory) as (user, session):
-        daemon = RootlessDocker(user, session)
+        before = templates()
+        daemon = RootlessDocker(user, session, ours or {"path": str(user.runtime)})
         try:
             subprocess.run(["tar", "-C", busybox_rootfs, "-cf", directory / "image.tar", "."], check=True)
             daemon.docker("import", "--change", "CMD sh", directory / "image.tar", IMAGE)
+            daemon.run("true")  # which makes a template of shims, and that stays
             yield daemon
         finally:
             daemon.stop()
+            end_templates(before)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
-from tests.clients.daemon import Template, own_shim
+from tests.clients.daemon import Template, end_templates, own_shim
 from tests.clients.ttrpc_client import NOT_FOUND, OCI, Client, Events, Failure, Lost, Shim, any_of
 from tests.support import processes
 from tests.support.bundle import Bundle
@@ -388,15 +388,6 @@ def test_at_every_step_of_a_start(site: Site, leftovers: Watch, program: Path, v
     leftovers.keep(Template.process.pid)
     site.end()
     assert not problems, "\n".join(problems)
-
-
-def end_templates() -> None:
-    """Those that a start has made since there was none."""
-    for each in processes.descendants():
-        with suppress(OSError):
-            if Path(f"/proc/{each.pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
-                processes.kill(each)
-                eventually(lambda pid=each.pid: not processes.alive(pid), what="the end of a template")  # type: ignore[misc]
 
 
 VICTIMS = {"worker": kill_worker, "shim": kill_shim, "containerd": kill_containerd}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from gosudacon import __version__
 from gosudacon.linux import sched
-from tests.clients.daemon import Template, own_shim
+from tests.clients.daemon import Template, end_templates, own_shim, templates
 from tests.clients.test_shim_alone import Task, events, prepared
 from tests.clients.ttrpc_client import Events, any_of
 from tests.conftest import PARENT
@@ -321,19 +321,7 @@ def alien(task: Task, *wrapper: str) -> Path:
     try:
         return shim_of(task, *wrapper)
     finally:
-        for pid in templates() - before:
-            os.kill(pid, signal.SIGKILL)
-            processes.wait(pid, 20)
-
-
-def templates() -> set[int]:
-    """The templates that this run has made."""
-    found = set()
-    for process in processes.descendants():
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
-                found.add(process.pid)
-    return found
+        end_templates(before)
 
 
 @needs("program:unshare")
@@ -391,3 +379,22 @@ def has_core_scheduling() -> bool:
 def test_its_umask(task: Task, umask: str) -> None:
     place = alien(task, "/bin/sh", "-c", f'umask {umask}; exec "$@"', "sh")
     assert field(place, "Umask") == f"0{umask}"
+
+
+@needs("program:unshare")
+def test_a_template_that_nobody_can_reach(program: Path) -> None:
+    """Ends: it was of a containerd with a mount namespace of its own, a user's for example, which has ended."""
+    script = 'mount -t tmpfs tmpfs /run/gosudacon-shim && exec "$1" template'
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(program)]
+    template = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd="/")
+    try:
+        sockets = Path(f"/proc/{template.pid}/root/run/gosudacon-shim")
+        title = Path(f"/proc/{template.pid}/cmdline")
+        eventually(lambda: title.read_bytes().startswith(b"gosudacon-shim-template"), 20, "the template")
+        (path,) = sockets.iterdir()
+        with socket.socket(socket.AF_UNIX) as caller:  # has it look around; it does so now and then
+            caller.connect(str(path))
+        assert template.wait(seconds(20)) == 0
+    finally:
+        template.kill()
+        template.wait()
