@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import signal
 import struct
@@ -145,6 +146,20 @@ def test_options_of_a_mount() -> None:
     assert special == {"loop": "", "direct-io": "", "uidmap": "0:1:2", "gidmap": "0:3:4"}
     with pytest.raises(Error, match="volatile is not supported"):
         rootfs._parsed(["X-containerd.volatile"])
+
+
+@pytest.mark.parametrize("place", ["/b/1/rootfs", "/b 2/rootfs"])
+def test_mount_points(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Of all mounts those at and below a place, also where mountinfo has a code for one of its characters."""
+    own = place.replace(" ", "\\040")
+    points = ["/", own, f"{own}/a\\040b", f"{own}2", f"/c{own}"]
+    text = "".join(f"{number} 1 0:1 / {point} rw - tmpfs {own} rw\n" for number, point in enumerate(points))
+
+    class File(io.BytesIO):
+        readall = io.BytesIO.read
+
+    monkeypatch.setattr(rootfs, "open", lambda *_, **__: File(text.encode()), raising=False)
+    assert rootfs._points(place) == [place, f"{place}/a b"]
 
 
 def test_maps_of_a_mount() -> None:
