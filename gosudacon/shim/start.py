@@ -49,10 +49,20 @@ class Request:
         self.pid = pid
 
 
-def become(request: Request, connection: _socket.socket) -> NoReturn:
-    """Be the shim until it ends, or find that there is one. Answers with `answer`."""
+class _Unlike(Exception):
+    """This process cannot be what the program is that containerd executed."""
+
+
+def become(request: Request, connection: _socket.socket, take_on: bool = False) -> NoReturn:
+    """Be the shim until it ends, or find that there is one. Answers with `answer`.
+
+    With ``take_on``, for a fork of another process than the program that containerd executed, a shim takes on what that
+    one has; if it cannot, there is no answer, and that program does without this process.
+    """
     try:
-        shim = _prepare(request, connection)
+        shim = _prepare(request, connection, take_on)
+    except _Unlike:
+        posix._exit(0)
     except BaseException as error:  # noqa: BLE001 - containerd shows it
         answer(connection, False, f"{NAME}: {reason(error)}")
         posix._exit(1)
@@ -70,7 +80,7 @@ def answer(connection: _socket.socket, succeeded: bool, text: str) -> None:
     connection.close()
 
 
-def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
+def _prepare(request: Request, connection: _socket.socket, take_on: bool) -> Shim | None:
     """The shim, once it has the place, with the answer given; None if another has it."""
     process.close_from(3, connection.fileno(), request.directory, request.stdin)
     posix.fchdir(request.directory)
@@ -86,6 +96,8 @@ def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
     try:
         _write_address(bundle, place.address)
         if not met:
+            if take_on:
+                _take_on(request.pid)
             likeness.enter(_cgroup(parameters))
             _settle(request, given, bundle)
             events = posix.fsdecode(request.environment.get(b"TTRPC_ADDRESS", b""))
@@ -96,6 +108,13 @@ def _prepare(request: Request, connection: _socket.socket) -> Shim | None:
         raise
     answer(connection, True, _said(place.address, 3 if parameters["instance_id"] else 2))
     return None if met else shim
+
+
+def _take_on(pid: int) -> None:
+    try:
+        likeness.take_on(pid)
+    except Exception as error:
+        raise _Unlike from error
 
 
 def _cgroup(parameters: Message) -> str:

@@ -161,10 +161,9 @@ class Template:
         try:
             self._listener.close()
             request = receive(connection, pid)
-            likeness.take_on(pid)
-        except BaseException:  # noqa: BLE001 - the same happens to the caller, who reports it
+        except BaseException:  # noqa: BLE001 - the caller does without this process
             posix._exit(0)
-        start.become(request, connection)
+        start.become(request, connection, take_on=True)
 
     def _reap(self) -> None:
         while self._children:
