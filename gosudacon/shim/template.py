@@ -119,13 +119,13 @@ class Template:
         self._program = f"{place}/bin/containerd-shim-{name.split('.')[0]}-v1"
         self._inode = posix.stat(path).st_ino
         self._facts = likeness.facts()
-        self._children = 0
 
     def run(self, ready: int) -> None:
         """Fork a shim for whoever asks, until it is not needed any more."""
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD):
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # nothing stays of a shim that has ended (wait(2))
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -137,8 +137,7 @@ class Template:
         while True:
             if poller.poll(_LOOK * 1000):
                 self._accept()
-            self._reap()
-            if not self._children and not self._needed():
+            if not _has_children() and not self._needed():
                 return
 
     def _accept(self) -> None:
@@ -147,10 +146,8 @@ class Template:
         connection = _socket.socket(fileno=fd)
         try:
             pid, uid, _gid = peer_of(connection)
-            if uid == posix.geteuid() and likeness.facts(pid) == self._facts:
-                if posix.fork() == 0:
-                    self._serve(connection, pid)
-                self._children += 1
+            if uid == posix.geteuid() and likeness.facts(pid) == self._facts and posix.fork() == 0:
+                self._serve(connection, pid)
         except OSError:  # the caller has gone, or there can be no more processes
             pass
         finally:
@@ -164,13 +161,6 @@ class Template:
         except BaseException:  # noqa: BLE001 - the caller does without this process
             posix._exit(0)
         start.become(request, connection, take_on=True)
-
-    def _reap(self) -> None:
-        while self._children:
-            pid, _ = posix.waitpid(-1, posix.WNOHANG)
-            if not pid:
-                return
-            self._children -= 1
 
     def _needed(self) -> bool:
         """Whether callers may still come: the socket is this process's, and the shim's program of this build.
@@ -187,6 +177,14 @@ class Template:
             pass
         posix.unlink(self._path)
         return False
+
+
+def _has_children() -> bool:
+    try:
+        posix.waitpid(-1, posix.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def ask(path: str, request: start.Request) -> bytes:
