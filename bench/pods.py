@@ -54,6 +54,8 @@ restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{base}"
 conf_dir = "{base}"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+default_runtime_name = "{default}"
 """
 _RUNTIME = """\
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
@@ -163,7 +165,7 @@ class Pods:
             client.close()
 
     def _config(self) -> str:
-        text = _CONFIG.format(base=self._base, image=clients.IMAGE)
+        text = _CONFIG.format(base=self._base, image=clients.IMAGE, default=next(iter(self._runtimes)))
         for name, one in self._runtimes.items():
             if name == clients.SHIM:
                 text += _RUNTIME.format(name=name, type="io.containerd.gosudacon.v1")
