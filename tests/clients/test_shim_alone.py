@@ -355,12 +355,13 @@ def test_events_wait_for_containerd(task: Task) -> None:
     ("data", "stream", "code"),
     [
         (frame(2, REQUEST, b""), 2, INVALID_ARGUMENT),
+        (frame(0, REQUEST, b""), 0, INVALID_ARGUMENT),
         (frame(1, REQUEST, b""), 1, INVALID_ARGUMENT),
         (frame(99999, DATA, b"x"), 99999, INVALID_ARGUMENT),
         (frame(99999, REQUEST, b"\xff"), 99999, INVALID_ARGUMENT),
         (frame(99999, REQUEST, bytes(LARGEST + 1)), 99999, RESOURCE_EXHAUSTED),
     ],
-    ids=["even", "again", "data", "no request", "too long"],
+    ids=["even", "zero", "again", "data", "no request", "too long"],
 )
 def test_a_frame_that_is_refused(task: Task, data: bytes, stream: int, code: int) -> None:
     """On its stream; the connection goes on, as do others. Debian's shim does not mind all of them."""
@@ -409,6 +410,25 @@ def test_garbage(task: Task, data: bytes) -> None:
         client.send(data)
         assert task.client.call("Connect", id=task.id).task_pid == pid
     assert task.state() == RUNNING
+
+
+def test_half_a_frame(task: Task) -> None:
+    """Others are answered meanwhile, and so is that one when the rest has come."""
+    pid = task.run()
+    with task.shim.client() as client, task.shim.client() as slow:
+        slow.send(frame(1, REQUEST, b"", length=(1 << 32) - 1)[:7])
+        sent: list[bytes] = []
+        client.send = sent.append  # type: ignore[method-assign,assignment]
+        stream = client.begin("Connect", id=task.id)
+        del client.send
+        (data,) = sent
+        for number in range(len(data)):
+            client.send(data[number : number + 1])
+            if number % 20 == 0:
+                assert task.client.call("Connect", id=task.id).task_pid == pid
+        assert client.finish(stream).task_pid == pid
+        slow.send(b"\xff" * 3 + bytes(1 << 20))  # the rest of a header that promises 4 GiB, and some of them
+        assert task.state() == RUNNING
 
 
 def test_a_client_that_never_reads(task: Task) -> None:

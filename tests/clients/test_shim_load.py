@@ -72,6 +72,71 @@ def test_much_data(task: Task, scratch: Path) -> None:
     assert came.digest() == hashlib.sha256(chunk * 64).digest()
 
 
+@pytest.mark.parametrize("end", ["read", "killed"])
+def test_a_fifo_that_nobody_reads(task: Task, scratch: Path, end: str) -> None:
+    """It is full, and the process waits. Nobody else does, nor does the end; who reads in the end gets every byte.
+
+    The reference waits for a reader before it creates the container.
+    """
+    if task.kind == "runc":
+        return
+    out = scratch / "stdout"
+    os.mkfifo(out, 0o700)
+    lines = "".join(f"line {number}\n" for number in range(18_000))
+    task.run("i=0; while [ $i -lt 18000 ]; do echo line $i; i=$((i+1)); done", stdout=str(out))
+    waiting = task.client.begin("Wait", id=task.id)
+    assert not task.client.answered(waiting, 0.5)
+    task.exec("one", "exit 7")
+    task.client.call("Start", id=task.id, exec_id="one")
+    assert task.client.call("Wait", id=task.id, exec_id="one").exit_status == 7
+    if end == "read":
+        with out.open("rb") as file:
+            assert file.read().decode() == lines
+    else:
+        task.kill()
+    assert task.client.finish(waiting).exit_status == (0 if end == "read" else 137)
+    task.client.call("Delete", id=task.id)
+
+
+def test_an_input_that_was_closed_before(task: Task, scratch: Path) -> None:
+    """A process whose input is closed before its start finds it empty. The reference forgets that."""
+    if task.kind == "runc":
+        return
+    task.run()
+    os.mkfifo(scratch / "stdin", 0o700)
+    writer = os.open(scratch / "stdin", os.O_RDWR)  # as containerd's client, which has it open before
+    task.exec("one", "cat; exit 3", stdin=str(scratch / "stdin"))
+    task.client.call("CloseIO", id=task.id, exec_id="one", stdin=True)
+    os.close(writer)
+    task.client.call("Start", id=task.id, exec_id="one")
+    assert task.client.call("Wait", id=task.id, exec_id="one").exit_status == 3
+
+
+def test_an_input_that_nobody_takes_any_more(task: Task, scratch: Path) -> None:
+    """Who writes to a container that has ended is told so, and does not wait."""
+    if task.kind == "runc":  # wants all three streams
+        return
+    stdin = scratch / "stdin"
+    os.mkfifo(stdin, 0o700)
+    opened = os.open(stdin, os.O_RDWR)
+    task.run("read line; exit 5", stdin=str(stdin))
+    writer = os.open(stdin, os.O_WRONLY | os.O_NONBLOCK)
+    os.close(opened)
+    os.write(writer, b"word\n")
+    assert task.client.call("Wait", id=task.id).exit_status == 5
+    task.client.call("Delete", id=task.id)
+
+    def is_refused() -> bool:
+        try:
+            os.write(writer, b"x")
+        except BrokenPipeError:
+            return True
+        return False
+
+    eventually(is_refused, what="an error")
+    os.close(writer)
+
+
 def test_a_hundred_processes_at_once(task: Task) -> None:
     """Each has its own pid, and its own exit status. The reference takes minutes for so many."""
     task.run()
