@@ -1,7 +1,8 @@
 """containerd's Task service (containerd.task.v2 and v3): what each request does, and when it is answered.
 
-What is known is answered at once, from memory. What changes a container is left to a worker, and answered when that has
-reported. States and errors are those of containerd's shim for runc, on whose codes its clients rely.
+What is known is answered at once, from memory: `gosudacon.shim.known`. What changes a container is left to a worker,
+and answered when that has reported. States and errors are those of containerd's shim for runc, on whose codes its
+clients rely.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.linux.cgroup import processes
 from gosudacon.shim import beginning, checkpoints, dialogue, jobs, options
+from gosudacon.shim.known import STATES, Known, exit_of
 from gosudacon.shim.server import Refused
 from gosudacon.shim.streams import Kept
 from gosudacon.shim.task import GIVEN_UP, NEVER_RAN, Container, Process
@@ -22,32 +24,23 @@ from gosudacon.wire import ttrpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from gosudacon.shim.loop import Timer
     from gosudacon.shim.server import Handler, Reply
     from gosudacon.shim.shim import Shim
     from gosudacon.shim.worker import Note
     from gosudacon.wire.protobuf import Message, Schema
 
-_STATES = {
-    wire.CREATED: "created",
-    wire.RUNNING: "running",
-    wire.STOPPED: "stopped",
-    wire.PAUSED: "paused",
-    wire.PAUSING: "pausing",
-}
-
-
 _RESERVED = 120.0  # seconds within which a container comes that was announced
 
 
-class Tasks:
+class Tasks(Known):
     """The containers of one shim, and the methods of the service, by their names in lower case."""
 
     def __init__(self, shim: Shim) -> None:
-        self._shim = shim
-        self._containers: dict[str, Container] = {}
+        super().__init__(shim)
         self._making: dict[str, Container] = {}
         self._gone: dict[str, Message] = {}  # answers to Delete, for clients that ask again
-        self._reserved: set[str] = set()
+        self._reserved: dict[str, Timer] = {}  # until they are given up
 
     def methods(self) -> dict[tuple[str, str], tuple[Schema, Schema, Handler]]:
         """Service and method -> request, response, and what answers it."""
@@ -70,9 +63,14 @@ class Tasks:
         if self._shim.ending:
             raise Refused(ttrpc.UNAVAILABLE, "the shim is about to end")
         id = request["id"]
-        self._reserved.add(id)
-        self._shim.loop.later(_RESERVED, lambda: self._reserved.discard(id))
+        self._no_longer_reserved(id)
+        self._reserved[id] = self._shim.loop.later(_RESERVED, lambda: self._no_longer_reserved(id))
         reply.send({})
+
+    def _no_longer_reserved(self, id: str) -> None:
+        timer = self._reserved.pop(id, None)
+        if timer is not None:
+            timer.cancel()
 
     def abandon(self, request: Message, reply: Reply) -> None:
         """containerd cleans up after this shim: end the container and what is being done to it."""
@@ -94,78 +92,6 @@ class Tasks:
                 del self._containers[container.id]
                 container.forget()
 
-    # Answered from memory.
-
-    def state(self, request: Message, reply: Reply) -> None:
-        process = self._process(request)
-        container = process.container
-        status = process.status
-        if process.exec_id and status == wire.RUNNING and container.init.status in (wire.PAUSED, wire.PAUSING):
-            status = container.init.status
-        message: Message = {
-            "id": container.id,
-            "bundle": container.bundle,
-            "pid": process.pid,
-            "status": status,
-            "stdin": process.names[0],
-            "stdout": process.names[1],
-            "stderr": process.names[2],
-            "terminal": process.terminal,
-            "exit_status": process.exit_status,
-            "exec_id": process.exec_id,
-        }
-        if process.exited_at:
-            message["exited_at"] = wire.timestamp(process.exited_at)
-        reply.send(message)
-
-    def pids(self, request: Message, reply: Reply) -> None:
-        container = self._container(request)
-        own = {process.pid: process for process in container.execs.values() if process.pid}
-        try:
-            found = processes.pids(container.cgroups)
-        except (Error, OSError):
-            found = []
-        init = container.init
-        if not found and init.pid and init.status != wire.STOPPED:
-            found = [init.pid, *own]
-        listed: list[Message] = []
-        for pid in found:
-            entry: Message = {"pid": pid}
-            if pid in own:
-                entry["info"] = wire.pack("containerd.runc.v1.ProcessDetails", {"exec_id": own[pid].exec_id})
-            listed.append(entry)
-        reply.send({"processes": listed})
-
-    def connect(self, request: Message, reply: Reply) -> None:
-        container = self._containers.get(request["id"])
-        reply.send({"shim_pid": posix.getpid(), "task_pid": container.init.pid if container else 0})
-
-    def wait(self, request: Message, reply: Reply) -> None:
-        process = self._process(request)
-        process.when_ended(lambda: reply.send(_exit_of(process)))
-
-    def stats(self, request: Message, reply: Reply) -> None:
-        container = self._container(request)
-        try:
-            found = (container.init.pid and self._shim.metrics(container)) or container.metrics
-        except Error as error:
-            raise Refused(ttrpc.FAILED_PRECONDITION, str(error)) from None
-        if found is None:
-            raise Refused(ttrpc.NOT_FOUND, "cgroup does not exist")
-        reply.send({"stats": found})
-
-    def resizepty(self, request: Message, reply: Reply) -> None:
-        process = self._process(request)
-        if process.terminal:
-            process.kept.resize(request["height"], request["width"])
-        reply.send({})
-
-    def closeio(self, request: Message, reply: Reply) -> None:
-        process = self._process(request)
-        if request["stdin"]:
-            process.kept.close_input()
-        reply.send({})
-
     # What changes a container.
 
     def create(self, request: Message, reply: Reply) -> None:
@@ -180,7 +106,7 @@ class Tasks:
         names = request["stdin"], request["stdout"], request["stderr"]
         container.init = Process(container, "", names, request["terminal"])
         self._making[id] = container
-        self._reserved.discard(id)
+        self._no_longer_reserved(id)
         self._gone.pop(id, None)
         self._shim.reaper.expect()
 
@@ -298,7 +224,7 @@ class Tasks:
     def _start_exec(self, process: Process, reply: Reply) -> None:
         container = process.container
         if process.status != wire.CREATED or process.starting:
-            raise Refused(ttrpc.UNKNOWN, f"cannot start a {_STATES[process.status]} process")
+            raise Refused(ttrpc.UNKNOWN, f"cannot start a {STATES[process.status]} process")
         if container.ending:
             process.tell_end(NEVER_RAN, 0)
             raise Refused(ttrpc.FAILED_PRECONDITION, f"container {container.id} init process is not running")
@@ -395,7 +321,7 @@ class Tasks:
     def _delete_exec(self, process: Process, reply: Reply) -> None:
         if process.starting or process.status not in (wire.CREATED, wire.STOPPED):
             raise Refused(ttrpc.UNKNOWN, "cannot delete a running process")
-        answer = {"pid": process.pid, **_exit_of(process)}
+        answer = {"pid": process.pid, **exit_of(process)}
         process.close()
         del process.container.execs[process.exec_id]
         reply.send(answer)
@@ -420,7 +346,7 @@ class Tasks:
 
     def _deleted(self, container: Container, reply: Reply) -> None:
         init = container.init
-        answer: Message = {"pid": init.pid, **_exit_of(init)}
+        answer: Message = {"pid": init.pid, **exit_of(init)}
         if self._containers.get(container.id) is container:
             del self._containers[container.id]
             self._gone[container.id] = answer
@@ -450,36 +376,6 @@ class Tasks:
             reply.send({})
             return
         self._shim.end(reply)
-
-    # Looking up.
-
-    def _container(self, request: Message) -> Container:
-        container = self._containers.get(request["id"])
-        if container is None:
-            raise Refused(ttrpc.NOT_FOUND, "container not created")
-        return container
-
-    def _process(self, request: Message) -> Process:
-        container = self._container(request)
-        exec_id = request["exec_id"]
-        if not exec_id:
-            return container.init
-        process = container.execs.get(exec_id)
-        if process is None:
-            raise Refused(ttrpc.NOT_FOUND, f"process does not exist {exec_id}")
-        return process
-
-    def _expect(self, container: Container, verb: str, *states: int) -> None:
-        status = wire.STOPPED if container.ending else container.init.status
-        if (container.ending and wire.STOPPED not in states) or status not in states:
-            raise Refused(ttrpc.UNKNOWN, f"cannot {verb} a {_STATES[status]} process")
-
-
-def _exit_of(process: Process) -> Message:
-    message: Message = {"exit_status": process.exit_status}
-    if process.exited_at:
-        message["exited_at"] = wire.timestamp(process.exited_at)
-    return message
 
 
 def _is_frozen(container: Container) -> bool:

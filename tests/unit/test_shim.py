@@ -12,13 +12,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import loop
-from gosudacon.shim import arguments, idmapped, likeness, options, place, rootfs, stdio
+from gosudacon.shim import arguments, idmapped, likeness, options, place, rootfs, service, stdio
 from gosudacon.shim.loop import READ, Loop
 from gosudacon.shim.reaper import Reaper
 from gosudacon.shim.worker import Failed, Reporter, Worker
@@ -263,6 +264,29 @@ def test_what_is_ready_of_another_of_the_same_number() -> None:
         os.close(fd)
     assert called[:2] == ["written", "ready"]
     assert not reported
+
+
+def test_a_container_that_is_announced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is waited for as long as if it had not been before."""
+    monkeypatch.setattr(service, "_RESERVED", 0.02)
+    loop = Loop(lambda _error: None)
+    tasks = service.Tasks(SimpleNamespace(loop=loop, ending=False))  # type: ignore[arg-type]
+    reply = SimpleNamespace(send=lambda _message: None)
+    idle: list[bool] = []
+
+    def announce() -> None:
+        tasks.reserve({"id": "c"}, reply)  # type: ignore[arg-type]
+
+    announce()
+    loop.later(0.015, announce)
+
+    def look() -> None:
+        idle.append(tasks.idle())
+        loop.stop() if idle[-1] else loop.later(0.01, look)
+
+    loop.later(0.03, look)
+    loop.run()
+    assert idle[0] is False
 
 
 @pytest.fixture
