@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gosudacon.linux.namespace import setns, unshare
     from gosudacon.linux.notify_all import flag_bits, load_filter, notify_all
     from gosudacon.linux.path import mkdir_in_root, open_in_root
+    from gosudacon.linux.program import Ended, Program
     from gosudacon.linux.syscalls import SyscallNames
     from gosudacon.pipeline.edit import Edit
     from gosudacon.pipeline.exited import EndedContainer, Exit
@@ -109,6 +110,7 @@ _later = {
     **dict.fromkeys(("in_namespaces", "open_namespace"), "gosudacon.linux.child"),
     **dict.fromkeys(("setns", "unshare"), "gosudacon.linux.namespace"),
     **dict.fromkeys(("mkdir_in_root", "open_in_root"), "gosudacon.linux.path"),
+    **dict.fromkeys(("Ended", "Program"), "gosudacon.linux.program"),
     **dict.fromkeys(("clone_tree", "mount_setattr", "move_mount", "new_filesystem", "umount"), "gosudacon.linux.mount"),
 }
 
@@ -143,6 +145,7 @@ __all__ = [
     "ConfigError",
     "Context",
     "Edit",
+    "Ended",
     "EndedContainer",
     "Error",
     "Exit",
@@ -151,6 +154,7 @@ __all__ = [
     "Options",
     "Plan",
     "PlanWarning",
+    "Program",
     "Rank",
     "SettingsError",
     "Spec",

@@ -1,7 +1,7 @@
 """Stage ``hooks``: programs that config.json lists for six moments of the container's life (config.md, Hooks).
 
 May use: `api`, `linux`, `base`.
-Start with `RunHook`, then `program`.
+Start with `RunHook`.
 
 Every hook gets the container's state on standard input, the environment it lists, and descriptors 0 to 2 only. See
 docs/hooks.md.
@@ -27,7 +27,7 @@ from gosudacon.api import (
     hookimpl,
 )
 from gosudacon.base import jsonio, posix
-from gosudacon.stages.hooks.program import Program, exec_failed
+from gosudacon.linux.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class OpenHook(Step):
         try:
             fd = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC)
         except OSError as error:
-            raise _failure("createContainer", self.index, exec_failed(self.path, error.errno or 0)) from error
+            raise _failure("createContainer", self.index, _exec_failed(self.path, error.errno or 0)) from error
         context.own(Opened).hooks[self.index] = (fd, _is_script(fd))
 
 
@@ -215,12 +215,12 @@ class RunHook(Step):
     def _run(self, program: Program, context: Context) -> str:
         state = self._state(context)
         if self.kind in _IN_CONTAINER or not (self.stdout or self.stderr):
-            return program.run(state, self.timeout, context.own(Opened).outputs)
+            return _problem(program, state, self.timeout, context.own(Opened).outputs)
         from gosudacon.stages.hooks import output
 
         opened = output.opened(self.stdout, self.stderr)
         try:
-            return program.run(state, self.timeout, opened)
+            return _problem(program, state, self.timeout, opened)
         finally:
             output.close(opened)
 
@@ -242,6 +242,23 @@ class RunHook(Step):
         pid = 0 if self.kind == "poststop" else None
         assert context.engine is not None
         return jsonio.dumps(context.engine.state(KINDS[self.kind][2], pid)).encode()
+
+
+def _problem(program: Program, state: bytes, timeout: int | None, outputs: tuple[int, int]) -> str:
+    """Run it; an empty string if it succeeded, else what went wrong, in runc's words."""
+    try:
+        ended = program.run(state, timeout, outputs)
+    except OSError as error:
+        return _exec_failed(program.path, error.errno or 0)
+    if ended.status is None:
+        return f"hook ran past specified timeout of {timeout}.0s"
+    how, texts = ended.how(), [each.decode(errors="replace") for each in (ended.stdout, ended.stderr)]
+    return f"{how}, stdout: {texts[0]}, stderr: {texts[1]}" if how else ""
+
+
+def _exec_failed(path: str, number: int) -> str:
+    text = posix.strerror(number)
+    return f"fork/exec {path}: {text[:1].lower()}{text[1:]}"
 
 
 def _failure(kind: str, index: int, problem: str) -> StepError:

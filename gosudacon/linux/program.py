@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NoReturn
 
-_OUTPUT = 8192  # bytes of each stream kept for the message, the last ones
+_OUTPUT = 8192  # bytes of each stream that are kept for a message
 _CHUNK = 65536
 _F_DUPFD_CLOEXEC = 1030
 _TICK = 20  # milliseconds between looks at a process for which there is no pidfd
@@ -28,15 +28,35 @@ _TICK = 20  # milliseconds between looks at a process for which there is no pidf
 _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
 
+class Ended:
+    """How a program ended: its wait ``status`` (wait(2)), None if its time was up, and the end of what it wrote."""
+
+    def __init__(self, status: int | None, stdout: bytes = b"", stderr: bytes = b"") -> None:
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def how(self) -> str:
+        """An empty string for exit status 0, else the status or signal in words; nothing if its time was up."""
+        code = 0 if self.status is None else posix.waitstatus_to_exitcode(self.status)
+        if code == 0:
+            return ""
+        return f"exit status {code}" if code > 0 else f"signal: {_signal_name(-code)}"
+
+
 class Program:
     """A program with its arguments and environment.
 
     ``directory`` is the working directory: a path (``/`` serves where it is gone), a descriptor, or None to stay
     where the caller is, with its umask instead of 022. ``executable``: where the file is found, if not at ``path``.
-    ``confine`` is called right before execve(2): behind a seccomp filter that it loads, nothing else is.
+    ``confine`` is called right before execve(2): behind a seccomp filter that it loads, nothing else is. ``lent`` is
+    a descriptor that the program has as well, under its number; it must be 3 or more. ``keep``: how many bytes of each
+    stream are kept, the last ones.
     """
 
     confine: Callable[[], None] | None = None
+    lent: int = -1
+    keep: int = _OUTPUT
 
     def __init__(
         self,
@@ -52,12 +72,10 @@ class Program:
         self.directory = directory
         self.executable = executable or path
 
-    def run(self, data: bytes, timeout: int | None, outputs: tuple[int, int] = (-1, -1)) -> str:
-        """Run it with ``data`` on standard input, for at most ``timeout`` seconds.
+    def run(self, data: bytes, timeout: float | None, outputs: tuple[int, int] = (-1, -1)) -> Ended:
+        """Run it with ``data`` on standard input, for at most ``timeout`` seconds. Raises OSError if it cannot be run.
 
-        ``outputs`` are its standard output and error; of one that is -1, the end is kept for what is returned.
-
-        Returns an empty string if it succeeded, else what went wrong, in runc's words. It has descriptors 0 to 2,
+        ``outputs`` are its standard output and error; of one that is -1, the end is kept. It has descriptors 0 to 2,
         default signal dispositions and a process group of its own, with which it is killed when its time is up. If this
         process is killed, it dies with it; what it has left behind by then does not.
         """
@@ -68,24 +86,14 @@ class Program:
                 if fd < 0:
                     readers[index], writers[index] = posix.pipe()
                     given.append(writers[index])
-            try:
-                pid = self._spawn(given[0], *writers)
-            except OSError as error:
-                return exec_failed(self.path, error.errno or 0)
+            pid = self._spawn(given[0], *writers)
             while given:
                 posix.close(given.pop())
-            status, texts = _wait(pid, readers, timeout)
+            return _wait(pid, readers, timeout, self.keep)
         finally:
             for fd in (*given, *readers):
                 if fd >= 0:
                     posix.close(fd)
-        if status is None:
-            return f"hook ran past specified timeout of {timeout}.0s"
-        code = posix.waitstatus_to_exitcode(status)
-        if code == 0:
-            return ""
-        how = f"exit status {code}" if code > 0 else f"signal: {_signal_name(-code)}"
-        return f"{how}, stdout: {texts[0]}, stderr: {texts[1]}"
 
     def _spawn(self, *stdio: int) -> int:
         """Start it; raises OSError if it cannot be executed."""
@@ -125,6 +133,8 @@ class Program:
             for number, fd in enumerate(stdio):
                 posix.dup2(fd, number)
             process.cloexec_from(3)
+            if self.lent >= 0:
+                posix.set_inheritable(self.lent, True)
             if self.directory is not None:
                 posix.umask(0o022)
                 _enter(self.directory)
@@ -146,7 +156,7 @@ class Program:
 
 
 def _die_with(parent: int) -> None:
-    """SIGKILL when this process's parent dies. What the hook forks does not inherit it: daemons live on (prctl(2))."""
+    """SIGKILL when this process's parent dies; what the program forks does not inherit that (prctl(2))."""
     try:
         process.set_pdeathsig(_signal.SIGKILL)
     except OSError:
@@ -162,12 +172,6 @@ def _enter(directory: str | int) -> None:
         if isinstance(directory, int):
             raise
         posix.chdir("/")  # poststop: the bundle may be gone
-
-
-def exec_failed(path: str, number: int) -> str:
-    """The words for a program that could not be executed; ``number`` is the errno."""
-    text = posix.strerror(number)
-    return f"fork/exec {path}: {text[:1].lower()}{text[1:]}"
 
 
 def _filled(data: bytes) -> int:
@@ -191,12 +195,8 @@ def _filled(data: bytes) -> int:
     return fd
 
 
-def _wait(pid: int, streams: list[int], timeout: int | None) -> tuple[int | None, list[str]]:
-    """Wait for the process, not for the end of its streams: a daemon that it leaves behind may hold those.
-
-    Returns its wait status, None if it was killed after ``timeout`` seconds, and of each stream the last of what it
-    wrote, nothing for -1.
-    """
+def _wait(pid: int, streams: list[int], timeout: float | None, keep: int) -> Ended:
+    """Wait for the process, not for the end of its streams: a daemon that it leaves behind may hold those."""
     deadline = None if timeout is None else time.monotonic() + timeout
     kept = {fd: bytearray() for fd in streams if fd >= 0}
     poller = select.poll()
@@ -209,15 +209,15 @@ def _wait(pid: int, streams: list[int], timeout: int | None) -> tuple[int | None
     try:
         while True:
             for fd, _ in poller.poll(_patience(deadline, pidfd)):
-                if fd in kept and _read(fd, kept[fd]) == 0:
+                if fd in kept and _read(fd, kept[fd], keep) == 0:
                     poller.unregister(fd)
             ended, status = posix.waitpid(pid, posix.WNOHANG)
             if ended:
                 break
             if deadline is not None and time.monotonic() >= deadline:
                 _kill(pid)
-                return None, []
-    except BaseException:  # a signal: what the hook does must not go on beside the undoing
+                return Ended(None, *(bytes(kept.get(fd, b"")) for fd in streams))
+    except BaseException:  # a signal: what the program does must not go on beside the undoing
         _kill(pid)
         raise
     finally:
@@ -225,9 +225,9 @@ def _wait(pid: int, streams: list[int], timeout: int | None) -> tuple[int | None
             posix.close(pidfd)
     for fd, text in kept.items():
         for _ in range(16):  # a pipe holds at most so much when the limit of pipe(7) is the usual one
-            if _read(fd, text) <= 0:
+            if _read(fd, text, keep) <= 0:
                 break
-    return status, [bytes(kept.get(fd, b"")).decode(errors="replace") for fd in streams]
+    return Ended(status, *(bytes(kept.get(fd, b"")) for fd in streams))
 
 
 def _patience(deadline: float | None, pidfd: int) -> float | None:
@@ -245,14 +245,14 @@ def _pidfd(pid: int) -> int:
         return -1  # under a seccomp filter that forbids it
 
 
-def _read(fd: int, text: bytearray) -> int:
+def _read(fd: int, text: bytearray, keep: int) -> int:
     """Append what is there, forgetting what is too much; its length, 0 at the end of file, -1 for nothing yet."""
     try:
         data = posix.read(fd, _CHUNK)
     except BlockingIOError:
         return -1
     text += data
-    del text[:-_OUTPUT]
+    del text[:-keep]
     return len(data)
 
 
