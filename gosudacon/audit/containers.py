@@ -132,6 +132,7 @@ def _own(root: str, id: str) -> Found:
         container = Container.load(store)
         data = container.data
         options = Options.among(data.get("cgroup_options") or {})
+        vars(options).update(data.get("network_options") or {})
         options.no_new_keyring = bool(data.get("no_new_keyring"))
         config = bundles.saved(store)
         if "resources" in data:  # what `update` has set counts

@@ -103,7 +103,15 @@ NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
 TRACE = Option("trace", "write what took how long to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
 DEVICE = Option("device", "a CDI device, for the plugin cdi; repeatable", kind="list", metavar="VENDOR/CLASS=NAME")
-CREATE = (BUNDLE, CONFIG, PID_FILE, CONSOLE, PIDFD, NO_PIVOT, NO_KEYRING, PRESERVE, DEVICE, TRACE)
+PUBLISH = Option(
+    "publish",
+    "publish a port, for the plugins network and cni; repeatable",
+    "[[IP:][PORT]:]PORT[/PROTOCOL]",
+    "list",
+    "p",
+)
+NETWORK = Option("network", "connect to this network, for the same plugins; repeatable", kind="list", metavar="NAME")
+CREATE = (BUNDLE, CONFIG, PID_FILE, CONSOLE, PIDFD, NO_PIVOT, NO_KEYRING, PRESERVE, DEVICE, PUBLISH, NETWORK, TRACE)
 
 
 def entry(

@@ -27,13 +27,27 @@ def state(record: Mapping[str, object]) -> str:
 
 
 def listing(records: Sequence[Mapping[str, Any]], format: str = "table", quiet: bool = False) -> str:
-    """States as ``list`` prints them: a table, a JSON array on one line (``null`` for none), or ids only."""
+    """States as ``list`` prints them: a table, a JSON array on one line (``null`` for none), or ids only.
+
+    The table has a column for addresses if one of the containers has any.
+    """
     if quiet:
         return "".join([f"{cell(record['id'])}\n" for record in records])
     if format == "json":
         return (jsonio.dumps(list(records)) if records else "null") + "\n"
     rows = [[cell(str(record[key])) for _, key in _COLUMNS] for record in records]
-    return table([[title for title, _ in _COLUMNS], *rows])
+    titles = [title for title, _ in _COLUMNS]
+    if any("addresses" in record for record in records):
+        titles.append("ADDRESSES")
+        for row, record in zip(rows, records, strict=True):
+            row.append(cell(_addresses(record.get("addresses"))))
+    return table([titles, *rows])
+
+
+def _addresses(found: object) -> str:
+    """All addresses of a container without the lengths of their prefixes; a hyphen for none."""
+    lists = found.values() if isinstance(found, dict) else ()
+    return ",".join(str(address).partition("/")[0] for addresses in lists for address in addresses) or "-"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from gosudacon.container.state import (
     Store,
     cgroup_options,
     check_id,
+    network_options,
     now,
     oci_state,
 )
@@ -114,6 +115,8 @@ class NewContainer:
         data["pid"] = self.context.pid
         data["start_time"] = proc.start_time(self.context.pid)
         data["cgroups"] = self.context.cgroups
+        if self.context.addresses:
+            data["addresses"] = self.context.addresses
         self.container.save()
         self.caller.mark("write the state: init, cgroups")
 
@@ -161,6 +164,8 @@ class NewContainer:
             data["trace"] = self._trace
         if self.plan.edits:
             data["edited"] = self.plan.edits.plugins()
+        if networks := network_options(self.spec.options):
+            data["network_options"] = networks
         return {
             **data,
             "version": VERSION,

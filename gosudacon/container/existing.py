@@ -95,7 +95,11 @@ class Existing(Explanation):
 def _options(options: Options, data: Data) -> Options:
     """What `create` was given, as far as it was saved, for the rest what this command was given."""
     chosen = {name: value for name, value in vars(options).items() if name not in CGROUP_OPTIONS}
-    chosen |= {**data["cgroup_options"], "no_new_keyring": data["no_new_keyring"]}
+    chosen |= {
+        **data["cgroup_options"],
+        **(data.get("network_options") or {}),
+        "no_new_keyring": data["no_new_keyring"],
+    }
     return Options.among(chosen)
 
 

@@ -22,7 +22,10 @@ def state(root: str, id: str) -> dict[str, object]:
 
 
 def describe(container: Container, owner: str = "") -> dict[str, object]:
-    """The state object that callers of runc know: OCI's, with rootfs, created and owner."""
+    """The state object that callers of runc know: OCI's, with rootfs, created and owner.
+
+    Of a container that got addresses, and of no other, they are a member more: ``addresses``, device -> addresses.
+    """
     data = container.data
     status = container.status()
     result = {
@@ -38,6 +41,8 @@ def describe(container: Container, owner: str = "") -> dict[str, object]:
     }
     if not data["annotations"]:
         del result["annotations"]
+    if "addresses" in data:
+        result["addresses"] = data["addresses"]
     return result
 
 

@@ -31,6 +31,7 @@ OCI_VERSION = "1.3.0"
 OOM_KILLED = "container init was OOM-killed (memory limit too low?)"  # words that callers look for
 VERSION = 2  # of the form of state.json; `former` has those before
 CGROUP_OPTIONS = ("cgroup_manager", "systemd_cgroup", "rootless")
+NETWORK_OPTIONS = ("publish", "network")
 _LIMIT = jsonio.SIZE_LIMIT
 _DAMAGED = (EIO, ENXIO, EAGAIN, EACCES, EISDIR, ELOOP)  # not a file, or not to be read
 _OURS = (layout.CONFIG, layout.CGROUPS_NOTE, layout.OLD_CGROUPS_NOTE, layout.START_SOCKET, layout.NOTIFY)
@@ -217,7 +218,8 @@ class Container:
     ``data`` holds ``id``, ``bundle``, ``rootfs``, ``created`` (RFC 3339, UTC), ``annotations``, ``pid`` and
     ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
     `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), ``trace``
-    (settings of traces, if any), and as step records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
+    (settings of traces, if any), ``network_options`` (of `create`, if any, for the plan that ``explain`` and ``audit``
+    make anew), ``addresses`` (device -> addresses, if a stage has told any), and as step records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
     def __init__(self, store: Store, data: Data) -> None:
@@ -338,6 +340,11 @@ def _problem(data: Data, id: str) -> str:
 def cgroup_options(options: Options) -> dict[str, object]:
     """Of a call's options those that say who makes the cgroup: later commands go by what `create` was given."""
     return {name: value for name, value in vars(options).items() if name in CGROUP_OPTIONS}
+
+
+def network_options(options: Options) -> dict[str, object]:
+    """Of a call's options those about networks, as far as they were given."""
+    return {name: value for name in NETWORK_OPTIONS if (value := getattr(options, name))}
 
 
 def oci_state(data: Data, status: str, pid: int) -> State:

@@ -26,7 +26,7 @@ CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"
 FACTS = "gosudacon_gather_facts"
 EXITED = "gosudacon_container_exited"
-OF_DEVICES = "cdi"  # the plugin that --device is for
+OF_PLUGINS = {"device": ("cdi",), "publish": ("network", "cni"), "network": ("network", "cni")}  # option -> for which
 OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
 
@@ -77,8 +77,10 @@ class Registry:
 
         Where plugins are enabled, ``spec`` is read-only afterwards, its configuration the one they edited.
         """
-        if spec.options.device and OF_DEVICES not in self.data["plugins"]:
-            raise _no_devices(spec)
+        options = vars(spec.options)
+        for name, known in OF_PLUGINS.items():
+            if options.get(name) and not any(plugin in self.data["plugins"] for plugin in known):
+                raise _not_enabled(spec, name, known)
         if not self.data["plugins"]:
             return planning(self.stages(spec), spec, host)
         from gosudacon.pipeline import plugins
@@ -178,10 +180,14 @@ def _named(module: str, name: str) -> Any:
     return getattr(sys.modules[module], name)
 
 
-def _no_devices(spec: Spec) -> Error:
+def _not_enabled(spec: Spec, name: str, plugins: Sequence[str]) -> Error:
+    """The error of an option without any of the plugins that it is for."""
+    given: Sequence[str] = vars(spec.options)[name]
+    one = f"the plugin {plugins[0]}" if len(plugins) == 1 else f"neither of the plugins {' and '.join(plugins)}"
+    enabling = " or ".join(f'plugins = ["{plugin}"]' for plugin in plugins)
     return Error(
-        f"--device {spec.options.device[0]}: the plugin {OF_DEVICES} is not enabled",
-        hint=f'plugins = ["{OF_DEVICES}"] in {spec.options.config_file or CONFIG} enables it',
+        f"--{name} {given[0]}: {one} is {'not ' if len(plugins) == 1 else ''}enabled",
+        hint=f"{enabling} in {spec.options.config_file or CONFIG} enables it",
     )
 
 

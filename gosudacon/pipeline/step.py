@@ -243,6 +243,8 @@ class Options(_Fields):
     run: bool = False  # start follows by itself
     foreground: bool = False  # the command waits for the process
     device: Sequence[str] = ()  # names of devices, for the plugin that knows them
+    publish: Sequence[str] = ()  # ports, for the plugin that connects the container
+    network: Sequence[str] = ()  # names of networks, for the same
     notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
     plugins: tuple[str, ...] = ()  # that ship with us, enabled for this command beside those of the administrator
     learn: str = ""  # for the plugin learn: the profile to write
@@ -468,6 +470,9 @@ class Context:
     after startContainer hooks; ``seccomp_program`` is that filter (an array of struct sock_filter), empty if there is
     none. What the steps of one stage leave for each other is in an object of their own: `own`.
 
+    ``addresses`` are what the container got on networks: the name of its device -> addresses such as ``10.207.0.2/16``.
+    What a step of the runtime's side leaves there is kept in the container's state, and ``state`` and ``list`` show it.
+
     ``cgroups_entered`` is ``cgroups`` as state.json has it: empty while the container is being created.
 
     Both sides have what `PREPARE` left, descriptors included.
@@ -495,6 +500,7 @@ class Context:
         self.environment: Mapping[bytes, bytes] = {}
         self.confine: Callable[[], None] | None = None
         self.seccomp_program = b""
+        self.addresses: dict[str, list[str]] = {}
         self.warnings: list[str] = []
         self.engine: Engine | None = None
         self._own: dict[type, object] = {}

@@ -53,6 +53,16 @@ def test_empty_list() -> None:
     assert output.listing([], quiet=True) == ""
 
 
+def test_addresses() -> None:
+    """Only where a container has some is there a column for them."""
+    rows = [record(), record("db", addresses={"eth0": ["10.0.0.2/16", "fd00::2/64"], "eth1": ["10.1.0.2/16"]})]
+    first, second, third = output.listing(rows).splitlines()
+    assert first.endswith("OWNER       ADDRESSES")
+    assert second.endswith("   -")
+    assert third.endswith("   10.0.0.2,fd00::2,10.1.0.2")
+    assert json.loads(output.listing(rows, "json"))[1]["addresses"]["eth1"] == ["10.1.0.2/16"]
+
+
 def test_table() -> None:
     rows = [record(owner="root"), record("a-longer-name", pid=0, status="stopped", owner="root")]
     assert output.listing(rows) == (

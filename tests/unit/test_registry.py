@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import Host, Spec
+from gosudacon.api import Host, Options, Spec
 from gosudacon.base.errors import Error
 from gosudacon.pipeline.plan import make
 from gosudacon.pipeline.registry import Registry, registry
@@ -137,6 +137,29 @@ def test_needed_stages_are_loaded(configured: Configured) -> None:
     names = [stage.name for stage in configured().stages(bare)]
     assert "hooks" not in names and "seccomp" not in names
     assert "hooks" in [stage.name for stage in configured().stages(hooked)]
+
+
+@pytest.mark.parametrize(
+    ("options", "enabled", "message"),
+    [
+        (Options(device=["a/b=c"]), [], "--device a/b=c: the plugin cdi is not enabled"),
+        (Options(publish=["80"]), ["cdi"], "--publish 80: neither of the plugins network and cni is enabled"),
+        (Options(network=["web", "db"]), [], "--network web: neither of the plugins network and cni is enabled"),
+        (Options(device=["a/b=c"], publish=["80"]), ["cdi", "cni"], ""),
+        (Options(network=["web"]), ["network"], ""),
+    ],
+)
+def test_options_that_are_for_plugins(options: Options, enabled: list[str], message: str) -> None:
+    """An option without a plugin that knows it is refused rather than forgotten."""
+    known = Registry({"stages": [], "hooks": {}, "plugins": dict.fromkeys(enabled, {})})
+    spec = Spec({}, "web", "/b", options)
+    if not message:
+        assert known.compiled(spec, Host(), make) is not None
+        return
+    with pytest.raises(Error) as error:
+        known.compiled(spec, Host(), make)
+    assert error.value.message == message
+    assert "in /etc/gosudacon/config.toml enables it" in error.value.hint
 
 
 # The file.

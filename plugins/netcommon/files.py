@@ -1,0 +1,190 @@
+"""A container's /etc/resolv.conf, /etc/hosts and /etc/hostname: files in its state directory, mounted in the container.
+
+They are made before the container's process is, so that it can mount them; what depends on addresses is written when
+these are known, into the same files (`write`). They are mounted read-only: they lie in the memory of the host, which a
+container could fill. `delete` removes them with the state directory.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ELOOP, ENOENT, ENOTDIR, EXDEV
+from stat import S_ISREG
+
+from gosudacon.api import (
+    MOUNT,
+    PREPARE,
+    Context,
+    Host,
+    PlanWarning,
+    Spec,
+    Step,
+    clone_tree,
+    mount_setattr,
+    move_mount,
+    open_in_root,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RESOLV_CONF, HOSTS, HOSTNAME = "resolv.conf", "hosts", "hostname"
+PLACES = {name: f"/etc/{name}" for name in (RESOLV_CONF, HOSTS, HOSTNAME)}
+"""Name of a file in the state directory -> its place in the container."""
+
+LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+WORDS = ("ro", "nosuid", "nodev", "noexec")
+_ATTRIBUTES = 1 | 2 | 4 | 8  # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC
+_MS_PRIVATE = 1 << 18
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS = 0x01, 0x04
+_OLDEST = (5, 12)  # Linux with mount_setattr(2)
+
+
+def steps(spec: Spec, host: Host) -> Iterator[Step]:
+    """The steps for the files at whose places config.json has no mount; none without a mount namespace of its own.
+
+    Stages that yield them come after ``rootfs-mount``. What they make is there for `write` from `CREATE_RUNTIME` on.
+    """
+    names = wanted(spec)
+    if not names:
+        return
+    if host.kernel < _OLDEST:
+        yield PlanWarning(message=f"{', '.join(PLACES[name] for name in names)}: left alone before Linux 5.12")
+        return
+    yield MakeFiles(names=names, hostname=spec.config.get("hostname") or "")
+    yield MountFiles(names=names)
+
+
+def wanted(spec: Spec) -> list[str]:
+    """The names of the files at whose places config.json has no mount."""
+    if spec.namespaces().get("mount") != "":
+        return []
+    taken = {_normal(entry["destination"]) for entry in spec.config.get("mounts") or ()}
+    return [name for name, place in PLACES.items() if place not in taken]
+
+
+def write(context: Context, name: str, text: str) -> None:
+    """Write one of the files anew, if the plan has made it; from `CREATE_RUNTIME` on, on the runtime's side."""
+    write_in(context.state_dir, name, text)
+
+
+def write_in(directory: int, name: str, text: str) -> bool:
+    """Write the file in the state directory behind a descriptor anew; False if there is none. The inode stays."""
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    try:
+        _fill(fd, text)
+    finally:
+        os.close(fd)
+    return True
+
+
+class _Trees:
+    """What `MakeFiles` leaves for `MountFiles`: name -> descriptor of a detached mount of the file."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, int] = {}
+
+
+class MakeFiles(Step):
+    """Make the container's own resolv.conf, hosts and hostname on the host, each as a mount that is nowhere yet.
+
+    Why: the container's process cannot reach the state directory, which is root's alone.
+    Without it: names would be those of the image, or of nobody.
+    See: resolv.conf(5); hosts(5); hostname(5); open_tree(2).
+    """
+
+    phase = PREPARE
+    by = MOUNT
+    names: list[str]
+    hostname: str
+
+    def describe(self) -> str:
+        return f"make {_listed(self.names)} in the state directory"
+
+    def run(self, context: Context) -> None:
+        trees = context.own(_Trees).found
+        texts = {HOSTS: LOCALHOST, HOSTNAME: f"{self.hostname or os.uname().nodename}\n"}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for name in self.names:
+            fd = os.open(name, flags, 0o644, dir_fd=context.state_dir)
+            try:
+                _fill(fd, texts.get(name, ""))
+            finally:
+                os.close(fd)
+            trees[name] = clone_tree(context.state_dir, name)
+            mount_setattr(trees[name], _ATTRIBUTES, 0, _MS_PRIVATE, about=name)
+
+
+class MountFiles(Step):
+    """Mount them in the container, read-only, each where the root has a file for it.
+
+    Why: programs look up names in these files.
+    Without it: the container would know neither its own name nor a name server.
+    See: move_mount(2); mount(8), bind mounts.
+    """
+
+    phase = MOUNT
+    names: list[str]
+
+    def describe(self) -> str:
+        places = [PLACES[name] for name in self.names]
+        return f"mount {_listed(places)} of its own, read-only, where the root has such a file"
+
+    def run(self, context: Context) -> None:
+        trees = context.own(_Trees).found
+        for name in self.names:
+            below = _place(context, PLACES[name])
+            if below < 0:
+                os.close(trees.pop(name))
+                continue
+            try:
+                move_mount(trees[name], below, about=PLACES[name])
+            finally:
+                os.close(below)
+                os.close(trees.pop(name))
+
+
+def _place(context: Context, place: str) -> int:
+    """The file to mount on; -1 with a warning if there is none, for the image is not ours to change.
+
+    A link is followed within the file system of the root alone: nothing is to be mounted over a file of /proc.
+    """
+    try:
+        try:
+            fd = open_in_root(context.root, place, os.O_PATH, _RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno != ELOOP:
+                raise
+            fd = open_in_root(context.root, place, os.O_PATH, _RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP, EXDEV):
+            raise
+        said = "there is no such file in the root filesystem" if error.errno == ENOENT else "it is a link, or no file"
+        context.warnings.append(f"{place} is left alone: {said}; an empty file there is enough to get one")
+        return -1
+    if S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    context.warnings.append(f"{place} is left alone: it is not a regular file")
+    return -1
+
+
+def _fill(fd: int, text: str) -> None:
+    """Put the text over what is there, and cut off the rest: whoever reads meanwhile finds no empty file."""
+    data = text.encode("utf-8", "surrogateescape")
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], done)
+    os.ftruncate(fd, len(data))
+
+
+def _normal(place: str) -> str:
+    return "/" + "/".join(part for part in place.split("/") if part not in ("", "."))
+
+
+def _listed(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + (" and " if words[1:] else "") + words[-1]

@@ -1,0 +1,155 @@
+"""What the plugins network and cni have in common: ports, files, name servers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gosudacon.api import ConfigError, Context, Error, Host, Options, Spec
+from gosudacon.plugins.netcommon import files, ports, resolver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gosudacon.schema.types import Config
+
+
+@pytest.mark.parametrize(
+    "text, address, host, container, count, protocol",
+    [
+        ("80", "", 0, 80, 1, "tcp"),
+        (":80", "", 0, 80, 1, "tcp"),
+        ("8080:80", "", 8080, 80, 1, "tcp"),
+        ("8080:80/udp", "", 8080, 80, 1, "udp"),
+        ("8000-8010:9000-9010/sctp", "", 8000, 9000, 11, "sctp"),
+        ("8000-8010", "", 0, 8000, 11, "tcp"),
+        ("127.0.0.1:8080:80", "127.0.0.1", 8080, 80, 1, "tcp"),
+        ("127.0.0.1::80", "127.0.0.1", 0, 80, 1, "tcp"),
+        ("0.0.0.0:1:65535", "0.0.0.0", 1, 65535, 1, "tcp"),
+        ("[::1]:8080:80", "::1", 8080, 80, 1, "tcp"),
+        ("[0:0::1]::80/udp", "::1", 0, 80, 1, "udp"),
+    ],
+)
+def test_ports(text: str, address: str, host: int, container: int, count: int, protocol: str) -> None:
+    for port in (ports.parse(text), ports.parse(str(ports.parse(text)))):
+        found = (port.address, port.host, port.container, port.count, port.protocol)
+        assert found == (address, host, container, count, protocol)
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "'' is not a port of the container"),
+        ("0", "'0' is not a port of the container"),
+        ("65536", "not a port"),
+        ("x:80", "'x' is not a port of the host"),
+        ("8080:80/icmp", "tcp, udp or sctp, not 'icmp'"),
+        ("8080:80/", "tcp, udp or sctp, not ''"),
+        ("8000-8010:80", "11 ports of the host for 1 of the container"),
+        ("8010-8000:8010-8000", "ends before it begins"),
+        ("8080:80-", "'' is not a port"),
+        ("1.2.3:8080:80", "'1.2.3' is not an IPv4 address"),
+        ("example.com:8080:80", "not an IPv4 address"),
+        ("::1:8080:80", "too many colons"),
+        ("[::1:8080:80", "a bracket that is not closed"),
+        ("[::1]:80", "write IP:HOSTPORT:PORT"),
+        ("[1.2.3.4]:80:80", "not an IPv6 address"),
+        ("\N{ARABIC-INDIC DIGIT ONE}", "not a port"),
+    ],
+)
+def test_what_is_no_port(text: str, said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        ports.parse(text)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "one, other, overlap",
+    [
+        ("80:80", "80:81", True),
+        ("80:80", "80:80/udp", False),
+        ("80:80", "127.0.0.1:80:80", True),
+        ("0.0.0.0:80:80", "127.0.0.1:80:80", True),
+        ("0.0.0.0:80:80", "[::]:80:80", False),
+        ("80:80", "[::1]:80:80", True),
+        ("127.0.0.1:80:80", "127.0.0.2:80:80", False),
+        ("80-90:80-90", "90:1", True),
+        ("80-89:80-89", "90:1", False),
+        (":80", ":80", False),
+    ],
+)
+def test_ports_that_want_the_same(one: str, other: str, overlap: bool) -> None:
+    first, second = ports.parse(one), ports.parse(other)
+    assert first.overlaps(second) == second.overlaps(first) == overlap
+
+
+def spec(config: Config | None = None, **options: object) -> Spec:
+    return Spec(config or {}, "web", "/b", Options.among(options))
+
+
+def test_ports_of_option_and_annotation() -> None:
+    config: Config = {"annotations": {ports.ANNOTATION: "8081:81, 8082:82/udp"}}
+    found = ports.asked(spec(config, publish=["8080:80"]), annotations=True)
+    assert list(map(str, found)) == ["8080:80/tcp", "8081:81/tcp", "8082:82/udp"]
+    assert list(map(str, ports.asked(spec(config), annotations=False))) == []
+    (warning,) = ports.ignored(spec(config), ports.ANNOTATION, "[stage.network] annotations")
+    assert warning.describe() == (
+        "annotations.io.gosudacon.publish: ignored: [stage.network] annotations of the administrator's "
+        "configuration would allow it"
+    )
+    assert list(ports.ignored(spec(), ports.ANNOTATION, "")) == []
+
+
+def test_errors_say_who_asked() -> None:
+    with pytest.raises(Error, match=r"--publish x: 'x' is not a port of the container"):
+        ports.asked(spec(publish=["x"]), annotations=True)
+    with pytest.raises(Error, match=r"--publish: 80:2/tcp and 80:1/tcp want one port of the host"):
+        ports.asked(spec(publish=["80:1", "80:2"]), annotations=True)
+    with pytest.raises(ConfigError) as error:
+        ports.asked(spec({"annotations": {ports.ANNOTATION: "80:x"}}), annotations=True)
+    assert error.value.where == f"annotations.{ports.ANNOTATION}"
+
+
+def test_name_servers_that_a_container_can_reach(tmp_path: Path) -> None:
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("# local\nnameserver 127.0.0.53\nnameserver ::1\noptions edns0 trust-ad\nsearch a b\nsearch c\n")
+    real.write_text("nameserver 192.0.2.1\nnameserver 192.0.2.1\n; x\nnameserver fe80::1%e\nnameserver\nsearch c d\n")
+    paths = [str(stub), str(real)]
+    assert resolver.of_host(paths).text() == "nameserver 192.0.2.1\nsearch c d\n"
+    assert resolver.of_host(paths[:1]).text() == "search c\noptions edns0 trust-ad\n"
+    assert resolver.of_host([str(tmp_path / "none")]).text() == ""
+    replaced = resolver.of_host(paths).replaced(["198.51.100.1"], [], ["ndots:1"])
+    assert replaced.text() == "nameserver 198.51.100.1\nsearch c d\noptions ndots:1\n"
+
+
+def test_files_that_config_json_mounts_are_left_to_it() -> None:
+    namespaces: Config = {"linux": {"namespaces": [{"type": "mount"}]}}
+    mounts: Config = {**namespaces, "mounts": [{"destination": "/etc//hosts/"}]}
+    assert files.wanted(spec(namespaces)) == ["resolv.conf", "hosts", "hostname"]
+    assert files.wanted(spec(mounts)) == ["resolv.conf", "hostname"]
+    assert files.wanted(spec()) == []
+    assert files.wanted(spec({"linux": {"namespaces": [{"type": "mount", "path": "/x"}]}})) == []
+    assert [type(step).__name__ for step in files.steps(spec(namespaces), Host())] == ["MakeFiles", "MountFiles"]
+    (warning,) = files.steps(spec(namespaces), Host(kernel=(5, 10)))
+    assert "Linux 5.12" in warning.describe()
+
+
+def test_writing_keeps_the_file(tmp_path: Path) -> None:
+    context = Context(spec(), Host())
+    context.state_dir = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files.write(context, files.HOSTS, "nobody made it\n")
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "hosts").write_text("127.0.0.1 localhost and more\n")
+        inode = (tmp_path / "hosts").stat().st_ino
+        files.write(context, files.HOSTS, "127.0.0.1 web\n")
+        assert (tmp_path / "hosts").read_text() == "127.0.0.1 web\n"
+        assert (tmp_path / "hosts").stat().st_ino == inode
+        (tmp_path / "hostname").symlink_to(tmp_path / "hosts")
+        with pytest.raises(OSError):
+            files.write(context, files.HOSTNAME, "x\n")
+        assert (tmp_path / "hosts").read_text() == "127.0.0.1 web\n"
+    finally:
+        os.close(context.state_dir)
