@@ -7,6 +7,7 @@ from _stat import S_IMODE, S_ISBLK, S_ISCHR, S_ISFIFO
 from gosudacon.api import Error
 from gosudacon.base import posix
 from gosudacon.base.errors import reason
+from gosudacon.base.trusted import Unusable
 from gosudacon.plugins.cdi import files
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ class Registry:
     def _read(self, directory: str) -> None:
         here: dict[str, list[str]] = {}
         for path, content in files.read(directory):
-            if isinstance(content, files.Unusable):
+            if isinstance(content, Unusable):
                 self.unusable[path] = str(content)
                 continue
             for device in content["devices"]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from _stat import S_ISREG
-
-from gosudacon.base import ownership, posix
+from gosudacon.base import posix, trusted
 from gosudacon.base.errors import reason
+from gosudacon.base.trusted import Unusable
 from gosudacon.plugins.cdi import document
 from gosudacon.plugins.cdi.cache import Cache
 
@@ -16,28 +15,22 @@ if TYPE_CHECKING:
     from gosudacon.plugins.cdi.document import Document
 
 _SUFFIXES = (".json", ".yaml")
-_LONGEST = 4 * 1024 * 1024  # bytes
-_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_FILE = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
-
-
-class Unusable(ValueError):
-    """Why a file or a directory does not count."""
+_LONGEST = 4  # MiB
 
 
 def read(directory: str) -> Iterator[tuple[str, Document | Unusable]]:
     """Path -> contents, or why there are none, for every specification file of a directory, by name."""
     try:
-        fd = posix.open(directory, _DIRECTORY)
+        fd = trusted.open_directory(directory)
     except FileNotFoundError:
+        return
+    except Unusable as error:
+        yield directory, error
         return
     except OSError as error:
         yield directory, Unusable(reason(error))
         return
     try:
-        if not ownership.is_safe(directory, posix.fstat(fd)):
-            yield directory, Unusable("must belong to root and be writable only by its owner")
-            return
         cache = Cache(directory)
         for name in sorted(posix.listdir(fd)):
             if name.endswith(_SUFFIXES):
@@ -50,16 +43,12 @@ def read(directory: str) -> Iterator[tuple[str, Document | Unusable]]:
 
 def _document(path: str, name: str, directory: int, cache: Cache) -> Document | Unusable:
     try:
-        fd = posix.open(name, _FILE, dir_fd=directory)
+        fd = trusted.open_file(path, name, directory)
         try:
             status = posix.fstat(fd)
-            if not S_ISREG(status.st_mode):
-                raise Unusable("is not a regular file")
-            if not ownership.is_safe(path, status):
-                raise Unusable("must belong to root and be writable only by its owner")
             found = cache.get(name, status)
             if found is None:
-                found = document.check(_parsed(name, _text(fd)))
+                found = document.check(_parsed(name, trusted.read(fd, _LONGEST).decode()))
                 cache.put(name, status, found)
             return found
         finally:
@@ -70,17 +59,6 @@ def _document(path: str, name: str, directory: int, cache: Cache) -> Document | 
         return Unusable(reason(error))
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         return Unusable(str(error))
-
-
-def _text(fd: int) -> str:
-    data = b""
-    while chunk := posix.read(fd, 1 << 20):
-        data += chunk
-        if len(data) > _LONGEST:
-            raise Unusable("is longer than 4 MiB")
-    if not data.strip():
-        raise Unusable("is empty")
-    return data.decode()
 
 
 def _parsed(name: str, text: str) -> object:
