@@ -38,13 +38,14 @@ WORDS = ("ro", "nosuid", "nodev", "noexec")
 _ATTRIBUTES = 1 | 2 | 4 | 8  # MOUNT_ATTR_RDONLY, _NOSUID, _NODEV, _NOEXEC
 _MS_PRIVATE = 1 << 18
 _RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS = 0x01, 0x04
+_LAST = 10  # of MOUNT: after the mounts of config.json
 _OLDEST = (5, 12)  # Linux with mount_setattr(2)
 
 
 def steps(spec: Spec, host: Host) -> Iterator[Step]:
     """The steps for the files at whose places config.json has no mount; none without a mount namespace of its own.
 
-    Stages that yield them come after ``rootfs-mount``. What they make is there for `write` from `CREATE_RUNTIME` on.
+    What they make is there for `write` from `CREATE_RUNTIME` on.
     """
     names = wanted(spec)
     if not names:
@@ -128,6 +129,7 @@ class MountFiles(Step):
     """
 
     phase = MOUNT
+    rank = _LAST
     names: list[str]
 
     def describe(self) -> str:

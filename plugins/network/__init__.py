@@ -17,6 +17,8 @@ See docs/network.md. Needs pyroute2: ``pip install gosudacon[network]``.
 from __future__ import annotations
 
 from gosudacon.api import Host, Spec, Stage, Step, hookimpl
+from gosudacon.plugins.netcommon import files
+from gosudacon.plugins.network import names
 from gosudacon.plugins.network.settings import Settings
 from gosudacon.plugins.network.steps import (
     AllowForwarding,
@@ -68,9 +70,21 @@ class Network(Stage):
         for subnet in subnets:
             yield SetAddress(interface=settings.interface, subnet=subnet, where=common["where"])
         gateways = {subnet.version: subnet.gateway for subnet in reversed(settings.subnets)}
-        yield BringUp(
-            interface=settings.interface, gateways=[gateways[key] for key in sorted(gateways)], where=common["where"]
-        )
+        ways = [gateways[key] for key in sorted(gateways)]
+        yield BringUp(interface=settings.interface, gateways=ways, where=common["where"])
+        if settings.names:
+            yield from files.steps(spec, host)
+            yield names.WriteNames(
+                networks=[[settings.bridge, common["link"]]],
+                leases=settings.leases,
+                names=names.own(spec.id, spec.config.get("hostname") or ""),
+                gateways=ways,
+                servers=settings.dns_servers,
+                search=settings.dns_search,
+                options=settings.dns_options,
+                nat=settings.nat,
+                where=common["where"],
+            )
 
 
 def link_name(spec: Spec) -> str:

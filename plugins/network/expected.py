@@ -26,4 +26,5 @@ TABLE: Table = {
     "MakeLink": "seen with the step that brings the link up",
     "SetAddress": "addresses are not read back",
     "BringUp": _up,
+    "WriteNames": "what is in the files is not read back; that they are mounted is",
 }

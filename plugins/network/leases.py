@@ -32,13 +32,15 @@ _LIMIT = 64 << 20  # bytes of a lease file; 65,000 leases are some 20 MB
 class Book:
     """The leases of one bridge.
 
-    ``leases`` maps the name of a container's link to ``{"id", "owner", "addresses"}``; ``last`` a subnet to
-    the address given out last; ``forwarding`` lists the switches below /proc/sys/net turned on for this
-    bridge; ``nft`` is the program that made the bridge's table, or empty.
+    ``leases`` maps the name of a container's link to ``{"id", "owner", "addresses"}``, and once it has names (see
+    `names.WriteNames`) ``names``, ``gateways`` and ``networks``; ``last`` a subnet to the address given out last;
+    ``forwarding`` lists the switches below /proc/sys/net turned on for this bridge; ``nft`` is the program that made
+    the bridge's table, or empty.
     """
 
     def __init__(self, directory: int, bridge: str) -> None:
         self._directory = directory
+        self._bridge = bridge
         self._name = f"{bridge}.json"
         self._temporary = _temporary(bridge)
         data = self._read()
@@ -46,6 +48,15 @@ class Book:
         self.last: dict[str, str] = data.get("last", {})
         self.forwarding: list[str] = data.get("forwarding", [])
         self.nft: str = data.get("nft", "")
+
+    @property
+    def bridge(self) -> str:
+        """The name of the bridge."""
+        return self._bridge
+
+    def of(self, bridge: str) -> Book:
+        """The book of another bridge, under the same lock."""
+        return self if bridge == self._bridge else Book(self._directory, bridge)
 
     def take(self, link: str, subnets: list[Subnet], context: Context) -> dict[str, str]:
         """Book an address of every subnet for a container; returns subnet -> address. Raises `Error` if one is full."""

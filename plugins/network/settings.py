@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+
 from gosudacon.api import SettingsError
 from gosudacon.base import layout
 from gosudacon.plugins.network.subnets import Subnet
@@ -20,6 +22,10 @@ DEFAULTS: dict[str, object] = {
     "interface": "eth0",
     "leases": layout.NETWORK_LEASES,
     "nft": "/usr/sbin/nft",
+    "names": True,
+    "dns_servers": [],
+    "dns_search": [],
+    "dns_options": [],
 }
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _IN_NAMES = _LETTERS | frozenset("0123456789_-.")
@@ -30,7 +36,9 @@ class Settings:
     """Checked settings.
 
     ``bridge`` and ``interface`` are names of links, outside and inside; ``mtu`` is in bytes, 0 for the
-    kernel's default; ``leases`` the directory in which addresses are booked; ``nft`` the path of nft(8).
+    kernel's default; ``leases`` the directory in which addresses are booked; ``nft`` the path of nft(8); ``names``
+    whether containers get resolv.conf, hosts and hostname, with ``dns_servers``, ``dns_search`` and ``dns_options``
+    in the place of what the host has.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -49,6 +57,13 @@ class Settings:
         self.mtu = self._mtu(values["mtu"])
         self.leases = _path("leases", values["leases"])
         self.nft = _path("nft", values["nft"])
+        self.names: bool = values["names"]
+        self.dns_servers = _words("dns_servers", values["dns_servers"])
+        for index, server in enumerate(self.dns_servers):
+            if not _is_address(server):
+                raise _error(f"dns_servers[{index}]", f"{server!r} is not an address")
+        self.dns_search = _words("dns_search", values["dns_search"])
+        self.dns_options = _words("dns_options", values["dns_options"])
 
     def _mtu(self, value: int) -> int:
         least = 1280 if any(subnet.version == "IPv6" for subnet in self.subnets) else 68
@@ -76,6 +91,25 @@ def _path(name: str, value: str) -> str:
     if not value.startswith("/") or "\0" in value or ".." in value.split("/"):
         raise _error(name, "must be an absolute path")
     return value
+
+
+def _words(name: str, values: list[object]) -> list[str]:
+    found = []
+    for index, value in enumerate(values):
+        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise _error(f"{name}[{index}]", "must be a word")
+        found.append(value)
+    return found
+
+
+def _is_address(text: str) -> bool:
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _subnets(values: list[object]) -> list[Subnet]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
 from gosudacon.plugins.network.subnets import AF_INET6, Subnet
 
@@ -39,7 +41,7 @@ class _Member(Step):
 
     def undo(self, context: Context) -> None:
         """Give up the lease; if it is the last, first remove what was made for all."""
-        from gosudacon.plugins.network import kernel, nat
+        from gosudacon.plugins.network import kernel, names, nat
         from gosudacon.plugins.network.leases import opened
 
         with opened(self.leases, self.bridge) as book:
@@ -52,6 +54,8 @@ class _Member(Step):
                 kernel.remove_bridge(self.bridge)
             book.leases.pop(self.link)
             book.save()
+            with contextlib.suppress(OSError):  # a full disk: the next one to come or go writes them
+                names.update(book)
 
 
 class _Lease:
@@ -234,6 +238,7 @@ class SetAddress(Step):
             kernel.set_address(self.interface, subnet, address)
 
         inside(context.pid, work)
+        context.addresses.setdefault(self.interface, []).append(f"{address}/{subnet.prefix}")
 
 
 class BringUp(Step):

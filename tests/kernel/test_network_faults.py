@@ -54,7 +54,7 @@ def faults(leftovers: Watch, scratch: Path, make: Make) -> Iterator[Faults]:
 
 def test_an_error_is_unwound(faults: Faults) -> None:
     steps = faults.steps()
-    assert len(steps) == 7
+    assert len(steps) == 10
     for step in steps:
         faults.order(step, "after", "error")
         result = faults.net.runtime.create(faults.bundle, check=False)

@@ -43,12 +43,15 @@ def test_the_default_plan() -> None:
         "give eth0 an address from 10.207.0.0/16",
         "give eth0 an address from fd67:6f73:7564::/64",
         "bring up eth0; default route via 10.207.0.1 and fd67:6f73:7564::1",
+        "write resolv.conf (the host's name servers) and hosts: web here and at the neighbours on gosudacon0",
     ]
 
 
 def test_with_everything_set() -> None:
     subnets = ["10.1.0.0/24", "10.2.0.0/24", "fd00:1::/64"]
-    steps = plan(bridge="br-x", subnets=subnets, nat=True, mtu=1400, interface="net0", leases="/run/x")
+    steps = plan(
+        bridge="br-x", subnets=subnets, nat=True, mtu=1400, interface="net0", leases="/run/x", dns_servers=["10.1.0.1"]
+    )
     assert lines(steps) == [
         "reserve an address of 10.1.0.0/24, 10.2.0.0/24 and fd00:1::/64 (in /run/x)",
         "make the bridge br-x, unless it is there: 10.1.0.1/24, 10.2.0.1/24 and fd00:1::1/64, mtu 1400",
@@ -59,7 +62,25 @@ def test_with_everything_set() -> None:
         "give net0 an address from 10.2.0.0/24",
         "give net0 an address from fd00:1::/64",
         "bring up net0; default route via 10.1.0.1 and fd00:1::1",
+        "write resolv.conf (name servers 10.1.0.1) and hosts: web here and at the neighbours on br-x",
     ]
+
+
+def test_files_of_a_container_with_a_mount_namespace() -> None:
+    config: Any = {
+        "hostname": "www",
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "network"}]},
+        "mounts": [{"destination": "/etc/hosts"}],
+    }
+    found = {type(step).__name__: step.describe() for step in plan(config)}
+    assert found["MakeFiles"] == "make resolv.conf and hostname in the state directory"
+    assert found["MountFiles"] == (
+        "mount /etc/resolv.conf and /etc/hostname of its own, read-only, where the root has such a file"
+    )
+    assert "hosts: www and web here" in found["WriteNames"]
+    assert not {"MakeFiles", "MountFiles", "WriteNames"}.intersection(
+        type(step).__name__ for step in plan(config, names=False)
+    )
 
 
 def test_one_version_is_enough() -> None:
@@ -95,7 +116,7 @@ def test_place_in_the_plan() -> None:
     config: Any = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
     steps = make([Namespaces(), Network(), HooksStage()], Spec(config, "web", "/srv/web"), Host()).steps
     stages = [step.stage for step in steps if step.runs_on() == RUNTIME]
-    assert stages == ["namespaces", *["network"] * 6, "hooks"]
+    assert stages == ["namespaces", *["network"] * 7, "hooks"]
     assert (Network.after, Network.before) == (("namespaces",), ("hooks",))
 
 
@@ -139,7 +160,7 @@ from gosudacon.plugins.network import Network
 stage = Network()
 stage.settings = {{"nat": True}}
 steps = list(stage.plan(Spec({OWN!r}, "web", "/srv/web"), Host()))
-assert len(steps) == 8 and all(step.describe() for step in steps)
+assert len(steps) == 9 and all(step.describe() for step in steps)
 print([name for name in {heavy!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=False)
@@ -152,7 +173,15 @@ print([name for name in {heavy!r} if name in sys.modules])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"brigde": "x"}, "brigde is not a setting; known: bridge, subnets, nat, mtu, interface, leases, nft"),
+        (
+            {"brigde": "x"},
+            "brigde is not a setting; known: bridge, subnets, nat, mtu, interface, leases, nft, "
+            "names, dns_servers, dns_search, dns_options",
+        ),
+        ({"names": "no"}, "names must be true or false"),
+        ({"dns_servers": ["ns.example"]}, "dns_servers[0] 'ns.example' is not an address"),
+        ({"dns_search": ["a b"]}, "dns_search[0] must be a word"),
+        ({"dns_options": ["x\nnameserver 1.2.3.4"]}, "dns_options[0] must be a word"),
         ({"nat": "yes"}, "nat must be true or false"),
         ({"nat": 1}, "nat must be true or false"),
         ({"mtu": True}, "mtu must be a number"),

@@ -151,7 +151,7 @@ def test_needed_stages_are_loaded(configured: Configured) -> None:
 )
 def test_options_that_are_for_plugins(options: Options, enabled: list[str], message: str) -> None:
     """An option without a plugin that knows it is refused rather than forgotten."""
-    known = Registry({"stages": [], "hooks": {}, "plugins": dict.fromkeys(enabled, {})})
+    known = Registry({"stages": [], "hooks": {}, "plugins": {name: {} for name in enabled}})
     spec = Spec({}, "web", "/b", options)
     if not message:
         assert known.compiled(spec, Host(), make) is not None
