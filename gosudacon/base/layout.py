@@ -15,6 +15,8 @@ NET_DEVICES_NOTE = "net-devices.note"
 ROOT_NOTE = "root.note"  # which mount of the host is the root, of a container without a mount namespace
 NOTIFY = "notify"  # a directory, mounted in the container
 NOTIFY_SOCKET = "notify.sock"  # in that directory
+CNI_NOTE = "cni.note"  # which plug-ins were called, and what they answered
+CNI_NAMESPACE = "cni.netns"  # a file that the container's network namespace is bound on, for them
 LEARN_NOTE = "learn.note"  # the recorder of system calls: its pid; locked while it lives
 LEARN_SOCKET = "learn.sock"
 

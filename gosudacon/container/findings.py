@@ -294,11 +294,11 @@ def _cgroup(spec: Spec, host: Host) -> Iterator[Finding]:
 def _network(spec: Spec, plan: Plan) -> Iterator[Finding]:
     """A new network namespace, and nobody in sight who puts more into it than ``lo``."""
     connecting = any(_hook_paths(spec, kind) for kind in (*_HOST_HOOKS[:3], "startContainer", "poststart"))
-    if connecting or spec.linux.get("netDevices") or plan.of_stage("network"):
+    if connecting or spec.linux.get("netDevices") or plan.of_stage("network") or plan.of_stage("cni"):
         return
     for index, entry in enumerate(spec.linux.get("namespaces") or ()):
         if entry["type"] == "network" and not entry.get("path"):
-            hint = "give it a path (/run/netns/…), a hook or the plugin network; or remove it for the host's network"
+            hint = "give it a path (/run/netns/…), a hook, or the plugin network or cni; or remove it for the host's"
             text = "nothing connects the new network namespace: it has only lo"
             yield Finding(f"linux.namespaces[{index}]", text, hint)
 

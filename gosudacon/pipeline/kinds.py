@@ -18,6 +18,8 @@ KINDS = {
     "cgroups.create-unified": "gosudacon.stages.cgroups.create:CreateUnifiedCgroup",
     "cgroups.noted": "gosudacon.stages.cgroups.noted:NotedCgroups",
     "cgroups.start-scope": "gosudacon.stages.cgroups.scope:StartScope",
+    "cni.add-network": "gosudacon.plugins.cni.steps:AddNetwork",
+    "cni.pin-namespace": "gosudacon.plugins.cni.steps:PinNamespace",
     "hooks.run": "gosudacon.stages.hooks:RunHook",
     "intel-rdt.make-class": "gosudacon.stages.intel_rdt:MakeClass",
     "intel-rdt.monitor": "gosudacon.stages.intel_rdt:Monitor",
@@ -35,6 +37,7 @@ KINDS = {
 #: What is undone, in this order, where state.json cannot be read: the state directory itself tells of it.
 SALVAGE = (
     "cgroups.noted",
+    "cni.pin-namespace",
     "net-devices.hold-namespace",
     "rootfs-mount.bind-root-on-host",
     "rootfs-mount.make-notify-directory",

@@ -1,0 +1,120 @@
+"""Stage ``cni``: a container gets the networks of the host's CNI configuration, through the standard plug-ins.
+
+May use: `api`, `base`, `netcommon`.
+Start with `Cni.plan`, then `steps`, `calls` and `record`.
+
+Reading /etc/cni/net.d is gathering facts; which step calls which plug-in is planned from these alone. In config.toml::
+
+    plugins = ["cni"]
+
+See docs/cni.md. The plug-ins are programs of the host: Debian's package containernetworking-plugins.
+"""
+
+from __future__ import annotations
+
+from gosudacon.api import CREATE, Error, Host, Plan, SettingsError, Spec, Stage, Step, hookimpl
+from gosudacon.plugins.cni.document import can
+from gosudacon.plugins.cni.steps import AddNetwork, PinNamespace, WriteNames, WriteNote
+from gosudacon.plugins.netcommon import members, ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gosudacon.plugins.cni.record import Attachment
+    from gosudacon.plugins.cni.request import Wanted
+
+
+class Cni(Stage):
+    """Connects new network namespaces; those that are joined or shared are left alone."""
+
+    name = "cni"
+    after = ("namespaces",)
+    before = ("hooks",)
+    keys = ("linux.namespaces",)
+
+    def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """Raises `SettingsError` for settings in the wrong place."""
+        if self.settings:
+            raise SettingsError("[stage.cni] has settings; they belong into [plugin.cni]", hint="see docs/cni.md")
+        wanted: Wanted | None = host.facts.get("cni")  # type: ignore[assignment]  # what the hook has given
+        if wanted is None:
+            return
+        yield from (
+            ports.ignored(spec, ports.ANNOTATION, "annotations in [plugin.cni]") if not wanted["annotations"] else ()
+        )
+        if wanted["names"]:
+            from gosudacon.plugins.netcommon import files
+
+            yield from files.steps(spec, host)
+        place = members.where(spec)
+        yield WriteNote(
+            container=members.identity(spec),
+            bin_dirs=wanted["bin_dirs"],
+            timeout=wanted["timeout"],
+            args=wanted["args"],
+            attachments=wanted["attachments"],
+            where=place,
+        )
+        yield PinNamespace(where=place)
+        for index, attachment in enumerate(wanted["attachments"]):
+            yield from _chain(index, attachment, wanted["ports"], place)
+        if wanted["names"]:
+            own = [spec.config.get("hostname") or "", spec.id]
+            yield WriteNames(names=[*dict.fromkeys(name for name in own if name)], where=place)
+
+
+def _chain(index: int, attachment: Attachment, published: Sequence[str], place: str) -> Iterator[Step]:
+    count = len(attachment["plugins"])
+    for number, plugin in enumerate(attachment["plugins"]):
+        publishes = "portMappings" in attachment["runtime"] and can(plugin, "portMappings")
+        yield AddNetwork(
+            attachment=index,
+            plugin=number,
+            network=attachment["name"],
+            kind=str(plugin["type"]),
+            interface=attachment["interface"],
+            ports=[*published] if publishes else [],
+            last=number == count - 1,
+            where=place,
+        )
+
+
+@hookimpl
+def gosudacon_stages() -> list[Stage]:
+    """The stages of this module."""
+    return [Cni()]
+
+
+@hookimpl
+def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object]) -> Wanted | None:
+    """The networks of the container with what their files say; None for one that others connect.
+
+    Raises `SettingsError`, and `Error` for a network or a plug-in that cannot be had.
+    """
+    from gosudacon.plugins.cni.settings import Settings
+
+    checked = Settings(settings)
+    if spec.operation != CREATE:
+        return None  # what the container was given is in its note
+    if not members.connects(spec, host):
+        for option, given in (("network", spec.options.network), ("publish", spec.options.publish)):
+            if given:
+                raise Error(
+                    f"--{option} {given[0]}: the plugin cni does not connect this container",
+                    hint="it must have a network namespace of its own, without a path, and the caller must be root",
+                )
+        return None
+    from gosudacon.plugins.cni import request
+
+    return request.wanted(spec, checked)
+
+
+@hookimpl
+def gosudacon_amend_plan(plan: Plan) -> None:
+    """Refuse to share a container with the plugin ``network``: both would make eth0."""
+    if plan.of_stage("cni") and plan.of_stage("network"):
+        raise Error(
+            "the plugins cni and network would both connect the container",
+            hint="enable one of them: plugins in the administrator's configuration",
+        )

@@ -1,0 +1,76 @@
+"""DEL: by the note alone, in reverse order, as often as it takes; and letting go of the network namespace."""
+
+from __future__ import annotations
+
+from gosudacon.api import Context, Error
+from gosudacon.base import posix
+from gosudacon.plugins.cni import namespace, record, results
+from gosudacon.plugins.cni.calls import Call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.plugins.cni.record import Attachment, Record
+
+
+class _Tried:
+    """The calls that this process has asked plug-ins to undo."""
+
+    def __init__(self) -> None:
+        self.calls: set[tuple[int, int]] = set()
+
+
+def delete(context: Context, attachment: int, plugin: int) -> None:
+    """DEL of one plug-in, if its ADD has begun and is not undone. Raises OSError, `Error` with what may be left."""
+    noted = record.Record.load(context)
+    if noted is not None and (attachment, plugin) in noted.pending():
+        _delete(context, noted, (attachment, plugin))
+
+
+def finish(context: Context) -> None:
+    """Undo what no step has been asked to undo, and let go of the namespace once nothing is left. Raises `Error`.
+
+    Of a state that cannot be read, no steps are known: then all is undone here.
+    """
+    noted = record.Record.load(context)
+    failure: Error | None = None
+    for call in reversed(noted.pending()) if noted is not None else ():
+        if call not in context.own(_Tried).calls:
+            try:
+                _delete(context, noted, call)  # type: ignore[arg-type]  # there are calls
+            except Error as error:
+                failure = failure or error
+    if failure is not None:
+        raise failure
+    if noted is not None and noted.pending():
+        return  # said by the step that has failed
+    namespace.release(context)
+    record.remove(context)
+
+
+def _delete(context: Context, noted: Record, place: tuple[int, int]) -> None:
+    context.own(_Tried).calls.add(place)
+    attachment = noted.header["attachments"][place[0]]
+    lock = noted.lock()
+    try:
+        noted.add({"event": record.DELETE, "call": place})
+        where = namespace.path(context, noted.namespace)
+        try:
+            Call(noted.header, attachment, place[1], where, lock).delete(noted.results.get(place[0]))
+        except Error as error:
+            noted.add({"event": record.FAILED, "call": place})
+            error.message += f"; {_left(attachment, noted.results.get(place[0]))}"
+            raise
+        noted.add({"event": record.DELETED, "call": place})
+    finally:
+        posix.close(lock)
+
+
+def _left(attachment: Attachment, result: dict[str, object] | None) -> str:
+    """What may be left on the host: addresses that nobody else gets, links, published ports."""
+    parts = [f"{attachment['interface']} on network {attachment['name']}"]
+    if result is not None:
+        parts += [each["address"] for each in results.normal(result)["ips"]]
+    ports = attachment["runtime"].get("portMappings")
+    for port in ports if isinstance(ports, list) else ():
+        parts.append(f"port {port['hostPort']}/{port['protocol']} of the host")
+    return f"what may be left: {', '.join(parts)}"
