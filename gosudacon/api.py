@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gosudacon.linux.child import in_namespaces, open_namespace
     from gosudacon.linux.mount import clone_tree, mount_setattr, move_mount, new_filesystem, umount
     from gosudacon.linux.namespace import setns, unshare
+    from gosudacon.linux.netlink import Netlink
     from gosudacon.linux.notify_all import flag_bits, load_filter, notify_all
     from gosudacon.linux.path import mkdir_in_root, open_in_root
     from gosudacon.linux.program import Ended, Program
@@ -103,6 +104,7 @@ _later = {
     "Edit": "gosudacon.pipeline.edit",
     **dict.fromkeys(("EndedContainer", "Exit"), "gosudacon.pipeline.exited"),
     **dict.fromkeys(("flag_bits", "load_filter", "notify_all"), "gosudacon.linux.notify_all"),
+    "Netlink": "gosudacon.linux.netlink",
     "listener": "gosudacon.linux",
     "SyscallNames": "gosudacon.linux.syscalls",
     "Expectation": "gosudacon.pipeline.expectation",
@@ -151,6 +153,7 @@ __all__ = [
     "Exit",
     "Expectation",
     "Host",
+    "Netlink",
     "Options",
     "Plan",
     "PlanWarning",

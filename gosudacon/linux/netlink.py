@@ -1,4 +1,4 @@
-"""Links and their addresses through rtnetlink(7): what moving a network device takes, and no more.
+"""Links and their addresses through rtnetlink(7): what moving a network device takes, and little more.
 
 Names of constants and structures are those of linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h. Numbers are in
 the machine's byte order (netlink(7)).
@@ -6,7 +6,7 @@ the machine's byte order (netlink(7)).
 
 from __future__ import annotations
 
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, inet_pton, socket
 from errno import ENODEV
 
 from gosudacon.base import posix
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 _ORDER: Final = "little"  # of every architecture that `abi` knows
 _ROUTE = 0
-_REQUEST, _ACK, _DUMP, _CREATE = 0x1, 0x4, 0x300, 0x400
+_REQUEST, _ACK, _EXCL, _DUMP, _CREATE = 0x1, 0x4, 0x200, 0x300, 0x400
 _ERROR, _DONE = 2, 3
 _NEWLINK, _GETLINK, _NEWADDR, _GETADDR = 16, 18, 20, 22
-_IFNAME, _NET_NS_FD = 3, 28
+_IFNAME, _LINKINFO, _NET_NS_FD = 3, 18, 28
+_INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 3, 6, 8
 _PERMANENT, _NODAD, _TENTATIVE, _DADFAILED = 0x80, 0x02, 0x40, 0x08
 _SCOPE_UNIVERSE = 0
@@ -104,6 +106,24 @@ class Netlink:
         parts = [_attribute(int(number), bytes.fromhex(value)) for number, value in address["attributes"].items()]
         body = head + index.to_bytes(4, _ORDER) + b"".join(parts)
         self._ask(_NEWADDR, _ACK | _CREATE, body, f"RTM_NEWADDR on link {index}")
+
+    def assign(self, index: int, address: str) -> None:
+        """Give a link an address with its prefix, such as ``10.1.2.3/24``, usable at once."""
+        text, _, prefix = address.partition("/")
+        family = AF_INET6 if ":" in text else AF_INET
+        data, flags = inet_pton(family, text), (_PERMANENT | _NODAD).to_bytes(4, _ORDER)
+        values = {_IFA_ADDRESS: data, _IFA_LOCAL: data, _IFA_FLAGS: flags}
+        attributes = {str(number): value.hex() for number, value in values.items()}
+        self.add_address(
+            index, {"family": family, "prefix": int(prefix), "scope": _SCOPE_UNIVERSE, "attributes": attributes}
+        )
+
+    def make_pair(self, name: str, peer: str) -> None:
+        """Make a pair of virtual devices, both in this namespace (veth(4))."""
+        other = _attribute(_VETH_INFO_PEER, _link_header(0) + _attribute(_IFNAME, _text(peer)))
+        info = _attribute(_INFO_KIND, b"veth") + _attribute(_INFO_DATA, other)
+        body = _link_header(0) + _attribute(_IFNAME, _text(name)) + _attribute(_LINKINFO, info)
+        self._ask(_NEWLINK, _ACK | _CREATE | _EXCL, body, f"RTM_NEWLINK {name}")
 
     def set_up(self, index: int, up: bool) -> None:
         """Bring a link up, or down."""

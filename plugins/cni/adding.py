@@ -27,7 +27,7 @@ def add(context: Context, noted: Record, attachment: int, plugin: int) -> dict[s
         try:
             result = call.add(noted.results.get(attachment))
         except PluginError as error:
-            noted.add({"event": record.FAILED, "call": (attachment, plugin)})
+            noted.add({"event": record.FAILED, "call": (attachment, plugin), "answer": error.answer})
             if error.code == INCOMPATIBLE:
                 error.hint = _versions(call)
             raise
@@ -35,17 +35,6 @@ def add(context: Context, noted: Record, attachment: int, plugin: int) -> dict[s
         return result
     finally:
         posix.close(lock)
-
-
-def addresses(result: dict[str, object], interface: str) -> list[str]:
-    """The addresses of the link in the container, with their prefixes: those that no other link has."""
-    found = results.normal(result)
-    links = found["interfaces"]
-    return [ip["address"] for ip in found["ips"] if _is_of(ip.get("interface", -1), links, interface)]
-
-
-def _is_of(index: int, links: list[dict[str, object]], interface: str) -> bool:
-    return not 0 <= index < len(links) or (links[index].get("name") == interface and bool(links[index].get("sandbox")))
 
 
 def write_names(context: Context, found: Sequence[dict[str, object]], names: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from gosudacon.api import Error, Program
-from gosudacon.base import jsonio
+from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import reason
 from gosudacon.plugins.cni import files, results
 from gosudacon.plugins.cni.document import VERSIONS, can
@@ -28,9 +28,13 @@ _GIVES_PREVIOUS = VERSIONS[VERSIONS.index("0.4.0") :]  # to DEL
 
 
 class PluginError(Error):
-    """What a plug-in has answered: ``code`` of the specification, 0 if it has not answered as that demands."""
+    """What a plug-in has answered: ``code`` of the specification, 0 if it has not answered as that demands.
+
+    ``answer`` are its words, empty if it was killed or its time was up.
+    """
 
     code = 0
+    answer = ""
 
 
 class Call:
@@ -106,7 +110,8 @@ class Call:
         try:
             ended = program.run(text, self._header["timeout"])
         except OSError as error:
-            raise self._error(command, f"cannot be executed: {path}: {reason(error)}") from error
+            said = f"cannot be executed: {path}: {reason(error)}"
+            raise self._error(command, said, said) from error
         if ended.status is None:
             raise self._error(command, f"did not end within {self._header['timeout']} seconds and was killed")
         if len(ended.stdout) > _MOST:
@@ -137,14 +142,18 @@ class Call:
             answer = None
         if not isinstance(answer, dict) or type(answer.get("code")) is not int:
             said = " ".join(ended.stderr.decode(errors="replace").split())[-_SHOWN:]
-            return self._error(command, ": ".join(filter(None, (ended.how(), said))))
+            text = ": ".join(filter(None, (ended.how(), said)))
+            return self._error(command, text, text if posix.WIFEXITED(ended.status or 0) else "")
         words = [str(answer[key]) for key in ("msg", "details") if answer.get(key)]
-        error = self._error(command, f"{'; '.join(words)} (code {answer['code']})".lstrip())
+        text = f"{'; '.join(words)} (code {answer['code']})".lstrip()
+        error = self._error(command, text, text)
         error.code = answer["code"]
         return error
 
-    def _error(self, command: str, text: str) -> PluginError:
-        return PluginError(f"CNI {command} {self.name}: {text}")
+    def _error(self, command: str, text: str, answer: str = "") -> PluginError:
+        error = PluginError(f"CNI {command} {self.name}: {text}")
+        error.answer = answer
+        return error
 
 
 def common_version(calls: list[Call], versions: list[str]) -> str:

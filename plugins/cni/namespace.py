@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from errno import EINVAL, ENOENT
 
-from gosudacon.api import Context, Error, clone_tree, move_mount, open_namespace, umount
+from gosudacon.api import (
+    Context,
+    Error,
+    Netlink,
+    clone_tree,
+    in_namespaces,
+    move_mount,
+    open_namespace,
+    umount,
+)
 from gosudacon.base import layout, posix
 
 _CREATE = posix.O_RDONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -53,6 +62,26 @@ def path(context: Context, namespace: tuple[int, int] | None) -> str:
     except OSError:
         return ""
     return found if (status.st_dev, status.st_ino) == namespace else ""
+
+
+def restore_link(path: str, interface: str, address: str) -> bool:
+    """Put a device of the name, with the address, into the namespace; False if one of the name is there."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+
+    def work() -> bool:
+        with Netlink() as netlink:
+            if netlink.link(interface) is not None:
+                return False
+            netlink.make_pair(interface, f"{interface[:13]}-p")
+            link = netlink.link(interface)
+            if link is not None:
+                netlink.assign(link.index, address)
+            return True
+
+    try:
+        return in_namespaces({"network": fd}, work)
+    finally:
+        posix.close(fd)
 
 
 def release(context: Context) -> None:

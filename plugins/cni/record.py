@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         event: str
         call: NotRequired[tuple[int, int]]
         result: NotRequired[dict[str, object]]
+        answer: NotRequired[str]
         namespace: NotRequired[tuple[int, int]]
 
 
@@ -68,6 +69,8 @@ _TICK = 0.02
 class Record:
     """The note as it is: ``calls`` has the last event of each call, ``results`` the last result of each attachment.
 
+    ``asked`` are the calls that were to be undone, be it in vain.
+    ``answers`` has what plug-ins have said instead of a result (`calls.PluginError.answer`).
     ``namespace`` is the pinned network namespace (device, inode), None if there was none yet.
     """
 
@@ -76,6 +79,8 @@ class Record:
         self.header = header
         self.calls: dict[tuple[int, int], str] = {}
         self.results: dict[int, dict[str, object]] = {}
+        self.answers: dict[tuple[int, int], str] = {}
+        self.asked: set[tuple[int, int]] = set()
         self.namespace: tuple[int, int] | None = None
 
     @classmethod
@@ -155,6 +160,10 @@ class Record:
         if "call" in line:
             attachment, plugin = line["call"]
             self.calls[attachment, plugin] = line["event"]
+            if line["event"] == DELETE:
+                self.asked.add((attachment, plugin))
+            if line["event"] == FAILED and "answer" in line:
+                self.answers[attachment, plugin] = line["answer"]
             if "result" in line:
                 self.results[attachment] = line["result"]
 

@@ -80,6 +80,17 @@ def shaped(result: Result, version: str) -> dict[str, object]:
     return {**head, "dns": result["dns"]}
 
 
+def addresses(result: dict[str, object], interface: str) -> list[str]:
+    """The addresses of the link in the container, with their prefixes: those that no other link has."""
+    found = normal(result)
+    links = found["interfaces"]
+    return [ip["address"] for ip in found["ips"] if _is_of(ip.get("interface", -1), links, interface)]
+
+
+def _is_of(index: int, links: list[dict[str, object]], interface: str) -> bool:
+    return not 0 <= index < len(links) or (links[index].get("name") == interface and bool(links[index].get("sandbox")))
+
+
 def family(address: Address) -> str:
     """``IPv4`` or ``IPv6``."""
     return "IPv6" if ":" in address["address"] else "IPv4"

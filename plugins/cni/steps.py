@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from gosudacon.plugins.cni.record import Attachment, Record
 
 _HINT = "once the cause is gone, delete it again: what the plug-in has made stays until then, and so does the container"
-_MODULES = ("gosudacon.plugins.cni.undoing", "gosudacon.linux.program", "gosudacon.linux.mount")
+_MODULES = tuple(f"gosudacon.{name}" for name in ("plugins.cni.undoing", "linux.child", "linux.mount", "linux.netlink"))
 
 
 class Done:
@@ -124,13 +124,13 @@ class AddNetwork(Step):
         return f"CNI ADD {self.network}/{self.kind}: {self.interface}{ports}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.plugins.cni import adding
+        from gosudacon.plugins.cni import adding, results
 
         done = context.own(Done)
         result = adding.add(context, done.noted(), self.attachment, self.plugin)
         if self.last:
             done.results[self.attachment] = result
-            context.addresses[self.interface] = adding.addresses(result, self.interface)
+            context.addresses[self.interface] = results.addresses(result, self.interface)
 
     def undo(self, context: Context) -> None:
         from gosudacon.plugins.cni import undoing

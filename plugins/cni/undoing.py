@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.api import Context, Error
 from gosudacon.base import posix
 from gosudacon.plugins.cni import namespace, record, results
-from gosudacon.plugins.cni.calls import Call
+from gosudacon.plugins.cni.calls import Call, PluginError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,17 +52,44 @@ def _delete(context: Context, noted: Record, place: tuple[int, int]) -> None:
     attachment = noted.header["attachments"][place[0]]
     lock = noted.lock()
     try:
+        where, result = namespace.path(context, noted.namespace), noted.results.get(place[0])
+        call, again = Call(noted.header, attachment, place[1], where, lock), place in noted.asked
         noted.add({"event": record.DELETE, "call": place})
-        where = namespace.path(context, noted.namespace)
         try:
-            Call(noted.header, attachment, place[1], where, lock).delete(noted.results.get(place[0]))
+            if again and where and result is not None:
+                _resume(call, result, where, attachment["interface"])
+            call.delete(result)
         except Error as error:
-            noted.add({"event": record.FAILED, "call": place})
-            error.message += f"; {_left(attachment, noted.results.get(place[0]))}"
-            raise
+            if not _refused(noted, place, error):
+                noted.add({"event": record.FAILED, "call": place})
+                error.message += f"; {_left(attachment, result)}"
+                raise
         noted.add({"event": record.DELETED, "call": place})
     finally:
         posix.close(lock)
+
+
+def _resume(call: Call, result: dict[str, object], where: str, interface: str) -> None:
+    """Go on with a DEL that was cut short: it may have taken the link away, and not the rules for its addresses.
+
+    A plug-in looks the addresses up on the link, so there is one again, with one address after the other: of those
+    that are done the plug-in complains. What it says in the end, without a link, is what counts.
+    """
+    for address in results.addresses(result, interface):
+        if not namespace.restore_link(where, interface, address):
+            return  # it is there
+        try:
+            call.delete(result)
+        except PluginError:
+            continue
+
+
+def _refused(noted: Record, place: tuple[int, int], error: Error) -> bool:
+    """Whether DEL has the answer that ADD had: then the plug-in has refused to work at all, and made nothing.
+
+    With a configuration or version that it does not take, it would never give another one.
+    """
+    return isinstance(error, PluginError) and bool(error.answer) and error.answer == noted.answers.get(place)
 
 
 def _left(attachment: Attachment, result: dict[str, object] | None) -> str:

@@ -528,3 +528,47 @@ def test_the_note_is_readable_by_root_alone(fakes: Plugins, init: int) -> None:
     assert (fakes.state / layout.CNI_NOTE).stat().st_mode & 0o777 == 0o600
     assert jsonio.loads((fakes.state / layout.CNI_NOTE).read_bytes().split(b"\n")[0])
     chain.undo()
+
+
+REFUSING = 'echo \'{"code": 999, "msg": "failed to load netconf"}\'; exit 1'
+
+
+def test_a_plugin_that_refuses_to_work_at_all(fakes: Plugins, init: int) -> None:
+    """DEL with the answer of ADD: with that configuration there will never be another, and nothing was made."""
+    fakes.script("one")
+    fakes.script("two", REFUSING)
+    chain = Chain(fakes, "one", "two", pid=init)
+    with pytest.raises(Error, match="failed to load netconf"):
+        chain.run()
+    assert chain.undo() == []
+    assert fakes.calls() == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    chain.expect_nothing()
+
+
+@pytest.mark.parametrize("text", ["kill -9 $$", "sleep 1000"])
+def test_a_plugin_that_does_not_answer_has_not_refused(fakes: Plugins, init: int, text: str) -> None:
+    fakes.script("one", text)
+    chain = Chain(fakes, "one", pid=init)
+    chain.steps[0].timeout = 1
+    with pytest.raises(Error):
+        chain.run()
+    assert len(chain.undo()) == 1
+    fakes.script("one")
+    assert chain.undo() == []
+    chain.expect_nothing()
+
+
+def test_a_del_that_was_cut_short_finds_a_link_again(fakes: Plugins, init: int) -> None:
+    """It has taken away the link, and not what it looks up there: so there is one again, for each address."""
+    two = {**RESULT, "ips": [*RESULT["ips"], {"address": "fd00::3/64", "interface": 1}]}
+    fakes.script("one", result=two)
+    chain = Chain(fakes, "one", pid=init)
+    context = chain.run()
+    context.own(Done).noted().add({"event": record.DELETE, "call": (0, 0)})  # and killed here
+    found = f'nsenter --net="$CNI_NETNS" ip -o addr show dev eth0 >> {fakes.path}/found 2>&1'
+    fakes.script("one", f'{found}\nnsenter --net="$CNI_NETNS" ip link delete eth0 2>/dev/null && exit 1; exit 0')
+    assert chain.undo() == []
+    text = (fakes.path / "found").read_text()
+    assert [word for word in text.split() if word in ("10.1.2.3/24", "fd00::3/64")] == ["10.1.2.3/24", "fd00::3/64"]
+    assert fakes.calls() == ["ADD one", "DEL one", "DEL one", "DEL one"]
+    chain.expect_nothing()
