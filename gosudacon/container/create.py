@@ -117,6 +117,7 @@ class NewContainer:
         data["cgroups"] = self.context.cgroups
         if self.context.addresses:
             data["addresses"] = self.context.addresses
+            data["ports"] = self.context.ports
         self.container.save()
         self.caller.mark("write the state: init, cgroups")
 

@@ -25,6 +25,7 @@ def describe(container: Container, owner: str = "") -> dict[str, object]:
     """The state object that callers of runc know: OCI's, with rootfs, created and owner.
 
     Of a container that got addresses, and of no other, they are a member more: ``addresses``, device -> addresses.
+    Its published ports, if it has any, are another: ``ports``.
     """
     data = container.data
     status = container.status()
@@ -43,6 +44,8 @@ def describe(container: Container, owner: str = "") -> dict[str, object]:
         del result["annotations"]
     if "addresses" in data:
         result["addresses"] = data["addresses"]
+        if data.get("ports"):
+            result["ports"] = data["ports"]
     return result
 
 

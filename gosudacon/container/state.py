@@ -219,8 +219,8 @@ class Container:
     ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
     `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), ``trace``
     (settings of traces, if any), ``network_options`` (of `create`, if any, for the plan that ``explain`` and ``audit``
-    make anew), ``addresses`` (device -> addresses, if a stage has told any), and as step records ``lasting`` (to
-    undo), ``started`` and ``deleted`` (to run).
+    make anew), ``addresses`` (device -> addresses) and ``ports``, if a stage has told any, and as step records
+    ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
     def __init__(self, store: Store, data: Data) -> None:

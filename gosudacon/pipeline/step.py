@@ -471,7 +471,8 @@ class Context:
     none. What the steps of one stage leave for each other is in an object of their own: `own`.
 
     ``addresses`` are what the container got on networks: the name of its device -> addresses such as ``10.207.0.2/16``.
-    What a step of the runtime's side leaves there is kept in the container's state, and ``state`` and ``list`` show it.
+    ``ports`` are those of the host that lead to it, as ``--publish`` has them. What a step of the runtime's side leaves
+    there is kept in the container's state; ``state`` shows both, ``list`` the addresses.
 
     ``cgroups_entered`` is ``cgroups`` as state.json has it: empty while the container is being created.
 
@@ -501,6 +502,7 @@ class Context:
         self.confine: Callable[[], None] | None = None
         self.seccomp_program = b""
         self.addresses: dict[str, list[str]] = {}
+        self.ports: list[str] = []
         self.warnings: list[str] = []
         self.engine: Engine | None = None
         self._own: dict[type, object] = {}

@@ -16,16 +16,17 @@ See docs/network.md. Needs pyroute2: ``pip install gosudacon[network]``.
 
 from __future__ import annotations
 
-from gosudacon.api import Host, Spec, Stage, Step, hookimpl
-from gosudacon.plugins.netcommon import files
+from gosudacon.api import Error, Host, Spec, Stage, Step, hookimpl
+from gosudacon.plugins.netcommon import files, ports
 from gosudacon.plugins.network import names
 from gosudacon.plugins.network.settings import Settings
 from gosudacon.plugins.network.steps import (
     AllowForwarding,
     BringUp,
+    LoadRules,
     MakeBridge,
     MakeLink,
-    Masquerade,
+    ReservePorts,
     SetAddress,
     TakeLease,
 )
@@ -34,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.plugins.netcommon.ports import Port
     from gosudacon.plugins.network.steps import Member
 
 # Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
@@ -47,13 +49,22 @@ class Network(Stage):
     name = "network"
     after = ("namespaces",)
     before = ("hooks",)
-    keys = ("linux.namespaces",)
 
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
-        """Raises `SettingsError` for malformed settings, whether they are needed or not."""
+        """Raises `SettingsError` for malformed settings, whether they are needed or not, `Error` for an option."""
         settings = Settings(self.settings)
+        allowed = "publish" in settings.annotations
+        published = ports.asked(spec, allowed)
         if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
+            if spec.options.publish:
+                raise Error(
+                    f"--publish {spec.options.publish[0]}: the plugin network does not connect this container",
+                    hint="it connects those with a new network namespace, made by the host's root, not by Docker",
+                )
             return
+        if not allowed:
+            yield from ports.ignored(spec, ports.ANNOTATION, 'annotations = ["publish"] in [stage.network]')
+        wanted = [str(port) for port in published]
         common: Member = {
             "bridge": settings.bridge,
             "leases": settings.leases,
@@ -62,10 +73,14 @@ class Network(Stage):
         }
         subnets = [subnet.text for subnet in settings.subnets]
         yield TakeLease(**common, subnets=subnets)
+        if wanted:
+            yield ReservePorts(**common, ports=wanted)
         yield MakeBridge(**common, subnets=subnets, mtu=settings.mtu)
-        if settings.nat:
-            yield AllowForwarding(**common, versions=sorted({subnet.version for subnet in settings.subnets}))
-            yield Masquerade(**common, subnets=subnets, nft=settings.nft)
+        versions = _versions(settings, published)
+        if versions:
+            yield AllowForwarding(**common, versions=versions)
+        if settings.nat or wanted:
+            yield LoadRules(**common, subnets=subnets, nat=settings.nat, ports=wanted, nft=settings.nft)
         yield MakeLink(**common, interface=settings.interface, mtu=settings.mtu)
         for subnet in subnets:
             yield SetAddress(interface=settings.interface, subnet=subnet, where=common["where"])
@@ -98,6 +113,15 @@ def link_name(spec: Spec) -> str:
         from hashlib import blake2s
     identity = "\0".join((spec.options.root, spec.id, spec.bundle))
     return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
+
+
+def _versions(settings: Settings, published: list[Port]) -> list[str]:
+    """Of which versions of IP packets are to be forwarded. What is published at the loopback alone never is."""
+    outside = [port for port in published if not port.address.startswith("127.") and port.address != "::1"]
+    subnets = settings.subnets
+    return sorted(
+        {subnet.version for subnet in subnets if settings.nat or any(port.serves(subnet.family) for port in outside)}
+    )
 
 
 def _may_connect(host: Host) -> bool:

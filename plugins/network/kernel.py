@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
         def route(self, command: str, **fields: object) -> object: ...
 
+        def brport(self, command: str, **fields: object) -> object: ...
+
         def get_links(self) -> Iterable[Message]: ...
 
         def get_routes(self, **fields: object) -> Iterable[Message]: ...
@@ -142,8 +144,11 @@ def remove_bridge(name: str) -> None:
                 socket.link("del", index=bridge.index)
 
 
-def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int) -> None:
-    """A veth pair (veth(4)): ``link`` on the bridge, up; ``interface`` in the namespace behind the descriptor."""
+def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int, hairpin: bool) -> None:
+    """A veth pair (veth(4)): ``link`` on the bridge, up; ``interface`` in the namespace behind the descriptor.
+
+    ``hairpin``: the bridge may send back what comes from it (bridge(8)).
+    """
     peer: dict[str, object] = {"ifname": interface, "net_ns_fd": namespace}
     more: dict[str, object] = {}
     if mtu:
@@ -151,6 +156,8 @@ def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int) 
     with netlink(link) as socket:
         master = _socket.if_nametoindex(bridge)
         socket.link("add", ifname=link, kind="veth", master=master, group=MARK, state="up", peer=peer, **more)
+        if hairpin:
+            socket.brport("set", index=_socket.if_nametoindex(link), mode=1)
 
 
 def remove_link(name: str) -> None:

@@ -35,7 +35,8 @@ class Book:
     ``leases`` maps the name of a container's link to ``{"id", "owner", "addresses"}``, and once it has names (see
     `names.WriteNames`) ``names``, ``gateways`` and ``networks``; ``last`` a subnet to the address given out last;
     ``forwarding`` lists the switches below /proc/sys/net turned on for this bridge; ``nft`` is the program that made
-    the bridge's table, or empty.
+    the bridge's table, or empty, ``subnets`` and ``nat`` are what is in that table beside the published ports, which
+    are in the leases (``ports``); ``stale``: ports are in the table of which the lease is gone.
     """
 
     def __init__(self, directory: int, bridge: str) -> None:
@@ -48,6 +49,9 @@ class Book:
         self.last: dict[str, str] = data.get("last", {})
         self.forwarding: list[str] = data.get("forwarding", [])
         self.nft: str = data.get("nft", "")
+        self.subnets: list[str] = data.get("subnets", [])
+        self.nat: bool = data.get("nat", False)
+        self.stale: bool = data.get("stale", False)
 
     @property
     def bridge(self) -> str:
@@ -57,6 +61,16 @@ class Book:
     def of(self, bridge: str) -> Book:
         """The book of another bridge, under the same lock."""
         return self if bridge == self._bridge else Book(self._directory, bridge)
+
+    def published(self) -> list[tuple[str, str]]:
+        """The ports that containers of this host have published, on whatever bridge: id and text of each."""
+        found = []
+        for name in os.listdir(self._directory):
+            bridge = name.removesuffix(".json")
+            if bridge != name and not bridge.startswith("."):
+                leases = self.of(bridge).leases.values()
+                found += [(lease["id"], text) for lease in leases for text in lease.get("ports", ())]
+        return found
 
     def take(self, link: str, subnets: list[Subnet], context: Context) -> dict[str, str]:
         """Book an address of every subnet for a container; returns subnet -> address. Raises `Error` if one is full."""
@@ -85,7 +99,9 @@ class Book:
         A container is gone when neither its state directory nor its link is there: a running one keeps
         its address, and so does one that is being created or deleted.
         """
-        self.leases = {link: lease for link, lease in self.leases.items() if _present(link, lease["owner"])}
+        left = {link: lease for link, lease in self.leases.items() if _present(link, lease["owner"])}
+        self.stale |= any(lease.get("ports") for link, lease in self.leases.items() if link not in left)
+        self.leases = left
 
     def save(self) -> None:
         """Write the file atomically; remove it when no lease is left."""

@@ -1,14 +1,15 @@
-"""NAT: containers reach what the host reaches, and cannot be reached from outside.
+"""The rules of a bridge's table in the kernel, and forwarding.
 
-The rules are a table of nftables of our own, loaded by nft(8) in one transaction; they touch no other table and cannot
-overrule one. Forwarding is turned on where packets of containers come in and where the answers do: on the
-bridge and on the links of the default routes, not for the whole machine.
+The rules (`rules`) are loaded by nft(8) in one transaction; they touch no other table and cannot overrule one.
+Forwarding is turned on where packets of containers come in and where the answers do: on the bridge and on the links
+of the default routes, not for the whole machine.
 """
 
 from __future__ import annotations
 
 from gosudacon.api import Error
-from gosudacon.plugins.network import kernel
+from gosudacon.plugins.netcommon import ports
+from gosudacon.plugins.network import kernel, rules
 from gosudacon.plugins.network.subnets import AF_INET, AF_INET6, Subnet
 
 TYPE_CHECKING = False
@@ -16,59 +17,52 @@ if TYPE_CHECKING:
     from gosudacon.plugins.network.leases import Book
 
 _FAMILIES = {"IPv4": AF_INET, "IPv6": AF_INET6}
+_LOCALNET = "route_localnet"
 _PATIENCE = 30.0  # seconds for nft, which others wait for
 
 
-def table(bridge: str) -> str:
-    """The name of a bridge's table, of the family inet."""
-    return f"gosudacon-{bridge}"
-
-
-def rules(bridge: str, subnets: list[Subnet]) -> str:
-    """The table in nft(8)'s language; replaces an earlier one."""
-    name = table(bridge)
-    masquerade = "\n".join(
-        f'    {"ip6" if subnet.family == AF_INET6 else "ip"} saddr {subnet.text} oifname != "{bridge}" masquerade'
-        for subnet in subnets
-    )
-    return f"""{_gone(name)}table inet {name} {{
-  chain postrouting {{
-    type nat hook postrouting priority 100; policy accept;
-{masquerade}
-  }}
-  chain forward {{
-    type filter hook forward priority 0; policy accept;
-    iifname != "{bridge}" oifname "{bridge}" ct state established,related accept
-    iifname != "{bridge}" oifname "{bridge}" drop
-  }}
-}}
-"""
-
-
-def _gone(name: str) -> str:
-    return f"add table inet {name}\ndelete table inet {name}\n"  # adding first: deleting one that is not there fails
-
-
-def masquerade(book: Book, bridge: str, subnets: list[Subnet], nft: str) -> None:
+def set_rules(book: Book, subnets: list[str], nat: bool, nft: str) -> None:
     """Load the table, every time: what reloads a host's firewall often flushes everybody's rules.
 
     Raises `Error` if nft(8) is not there or refuses; then nothing has changed.
     """
-    before = book.nft
-    book.nft = nft
+    before = book.nft, book.subnets, book.nat
+    book.nft, book.subnets, book.nat = nft, subnets, nat
     book.save()
     try:
-        _load(nft, rules(bridge, subnets))
+        load(book)
     except Error:
-        book.nft = before
+        book.nft, book.subnets, book.nat = before
         book.save()
         raise
 
 
-def remove_table(book: Book, bridge: str) -> None:
+def load(book: Book) -> None:
+    """Put what the book says into the kernel, if there is a table."""
+    if not book.nft:
+        return
+    published = [
+        (ports.parse(text), lease["addresses"].values())
+        for lease in book.leases.values()
+        for text in lease.get("ports", ())
+    ]
+    _load(book.nft, rules.rules(book.bridge, [Subnet(text) for text in book.subnets], book.nat, published))
+    book.stale = False
+
+
+def remove_table(book: Book) -> None:
     """Remove the table, if one was made."""
     if book.nft:
-        _load(book.nft, _gone(table(bridge)))
+        _load(book.nft, rules.gone(rules.table(book.bridge)))
+
+
+def allow_loopback(book: Book) -> None:
+    """Let the host reach published ports at 127.0.0.1: such packets are to leave by the bridge (ip-sysctl.rst)."""
+    path = f"ipv4/conf/{book.bridge}/{_LOCALNET}"
+    if path not in book.forwarding and kernel.reads(path) == "0":
+        book.forwarding.append(path)
+        book.save()
+    kernel.switch(path, "1")
 
 
 def allow_forwarding(book: Book, bridge: str, versions: list[str]) -> None:
@@ -84,7 +78,8 @@ def allow_forwarding(book: Book, bridge: str, versions: list[str]) -> None:
 def restore_forwarding(book: Book) -> None:
     """Turn off what was turned on, unless another program has turned on all forwarding since and relies on that."""
     for path in book.forwarding:
-        if kernel.reads(f"{path[:4]}/conf/all/forwarding") == "0" and kernel.reads(path) == "1":
+        stays = not path.endswith(_LOCALNET) and kernel.reads(f"{path[:4]}/conf/all/forwarding") != "0"
+        if not stays and kernel.reads(path) == "1":
             kernel.switch(path, "0")
 
 
@@ -114,7 +109,8 @@ def _load(nft: str, text: str) -> None:
         )
     except FileNotFoundError:
         raise Error(
-            f"nat needs {nft}, which is not installed", hint="apt-get install nftables, or [stage.network] nat = false"
+            f"NAT and published ports need {nft}, which is not installed",
+            hint="apt-get install nftables, or [stage.network] nat = false",
         ) from None
     except subprocess.TimeoutExpired:
         raise Error(f"{nft} did not end within {_PATIENCE:g} seconds") from None

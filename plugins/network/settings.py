@@ -22,11 +22,13 @@ DEFAULTS: dict[str, object] = {
     "interface": "eth0",
     "leases": layout.NETWORK_LEASES,
     "nft": "/usr/sbin/nft",
+    "annotations": [],
     "names": True,
     "dns_servers": [],
     "dns_search": [],
     "dns_options": [],
 }
+ANNOTATIONS = ("publish",)
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _IN_NAMES = _LETTERS | frozenset("0123456789_-.")
 _TAKEN = ("all", "default", "lo")  # net.ipv4.conf.all and its like, and the loopback link
@@ -36,9 +38,9 @@ class Settings:
     """Checked settings.
 
     ``bridge`` and ``interface`` are names of links, outside and inside; ``mtu`` is in bytes, 0 for the
-    kernel's default; ``leases`` the directory in which addresses are booked; ``nft`` the path of nft(8); ``names``
-    whether containers get resolv.conf, hosts and hostname, with ``dns_servers``, ``dns_search`` and ``dns_options``
-    in the place of what the host has.
+    kernel's default; ``leases`` the directory in which addresses are booked; ``nft`` the path of nft(8);
+    ``annotations`` what annotations may ask for, of `ANNOTATIONS`; ``names`` whether containers get resolv.conf, hosts
+    and hostname, with ``dns_servers``, ``dns_search`` and ``dns_options`` in the place of what the host has.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -57,6 +59,10 @@ class Settings:
         self.mtu = self._mtu(values["mtu"])
         self.leases = _path("leases", values["leases"])
         self.nft = _path("nft", values["nft"])
+        self.annotations = _words("annotations", values["annotations"])
+        for index, name in enumerate(self.annotations):
+            if name not in ANNOTATIONS:
+                raise _error(f"annotations[{index}]", f"{name!r} is none of {', '.join(ANNOTATIONS)}")
         self.names: bool = values["names"]
         self.dns_servers = _words("dns_servers", values["dns_servers"])
         for index, server in enumerate(self.dns_servers):

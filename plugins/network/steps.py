@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
+from gosudacon.plugins.netcommon import ports
+from gosudacon.plugins.network import rules
 from gosudacon.plugins.network.subnets import AF_INET6, Subnet
 
 TYPE_CHECKING = False
@@ -48,11 +50,13 @@ class _Member(Step):
             if self.link not in book.leases or book.is_another(self.link, context):
                 return
             book.reclaim()
-            if len(book.leases) == 1:
-                nat.remove_table(book, self.bridge)
+            lease = book.leases.pop(self.link)
+            if not book.leases:
+                nat.remove_table(book)
                 nat.restore_forwarding(book)
                 kernel.remove_bridge(self.bridge)
-            book.leases.pop(self.link)
+            elif lease.get("ports") or book.stale:
+                nat.load(book)
             book.save()
             with contextlib.suppress(OSError):  # a full disk: the next one to come or go writes them
                 names.update(book)
@@ -92,6 +96,36 @@ class TakeLease(_Member):
                     hint=f"does it still run? its lease is in {self.leases}/{self.bridge}.json",
                 )
             context.own(_Lease).addresses = book.take(self.link, _parsed(self.subnets), context)
+            if book.stale:
+                from gosudacon.plugins.network import nat
+
+                nat.load(book)
+                book.save()
+
+
+class ReservePorts(_Member):
+    """Book the host's ports that are published, and choose those of which the number does not matter.
+
+    Why: a port of the host leads to one place.
+    Without it: two containers, or one and a server of the host, would have the same port, and one of them nothing.
+    See: ip(7); bind(2).
+    """
+
+    recorded_as = ("network.reserve-ports", 1)
+    ports: list[str]
+
+    def describe(self) -> str:
+        return f"reserve the host's ports for {_both(self.ports)}"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.plugins.netcommon import sockets
+        from gosudacon.plugins.network.leases import opened
+
+        with opened(self.leases, self.bridge) as book:
+            taken = [(id, ports.parse(text)) for id, text in book.published()]
+            settled = sockets.settle([ports.parse(text) for text in self.ports], taken)
+            book.leases[self.link]["ports"] = [str(port) for port in settled]
+            book.save()
 
 
 class MakeBridge(_Member):
@@ -149,34 +183,48 @@ class AllowForwarding(_Member):
             nat.allow_forwarding(book, self.bridge, self.versions)
 
 
-class Masquerade(_Member):
-    """Let containers use the host's address, and allow no connection from outside.
+class LoadRules(_Member):
+    """Load the bridge's table: masquerading, published ports, and what may pass.
 
     Why: private addresses mean nothing outside of the machine.
-    Without it: no answer would come back from the network.
+    Without it: no answer would come back from the network, and nobody outside could reach a published port.
     See: nft(8).
     """
 
     modules = (*_Member.modules, "subprocess")
-    recorded_as = ("network.masquerade", 1)
+    recorded_as = ("network.masquerade", 2)
     subnets: list[str]
+    nat: bool
+    ports: list[str]
     nft: str
 
-    def describe(self) -> str:
-        from gosudacon.plugins.network.nat import table
+    @classmethod
+    def restored(cls, version: int, fields: dict[str, object]) -> Step:
+        """Version 1 was about masquerading alone."""
+        return super().restored(2, {"nat": True, "ports": [], **fields} if version == 1 else fields)
 
-        return f"NAT: masquerade {_both(self.subnets)} outside of {self.bridge} (nftables: inet {table(self.bridge)})"
+    def describe(self) -> str:
+        done = [f"masquerade {_both(self.subnets)} outside of {self.bridge}"] if self.nat else []
+        if self.ports:
+            done.append(f"lead {_both(self.ports)} to the container")
+        return f"NAT: {'; '.join(done)} (nftables: inet {rules.table(self.bridge)})"
 
     def run(self, context: Context) -> None:
         from gosudacon.plugins.network import nat
         from gosudacon.plugins.network.leases import opened
 
         with opened(self.leases, self.bridge) as book:
-            nat.masquerade(book, self.bridge, _parsed(self.subnets), self.nft)
+            if any(rules.loopback(ports.parse(text)) for text in self.ports):
+                nat.allow_loopback(book)
+            nat.set_rules(book, self.subnets, self.nat, self.nft)
+        context.ports = book.leases[self.link].get("ports", [])
 
 
 class MakeLink(_Member):
     """Connect the container to the bridge.
+
+    A port of the bridge sends a packet back where it came from only if told to: for a container that reaches itself by
+    a port that it has published.
 
     Why: a pair of devices joins the container's network namespace and the host's.
     Without it: the container would have lo only.
@@ -194,9 +242,12 @@ class MakeLink(_Member):
     def run(self, context: Context) -> None:
         from gosudacon.plugins.network import kernel
         from gosudacon.plugins.network.inside import namespace_of
+        from gosudacon.plugins.network.leases import opened
 
+        with opened(self.leases, self.bridge) as book:
+            published = bool(book.leases[self.link].get("ports"))
         with namespace_of(context.pid) as namespace:
-            kernel.make_pair(self.link, self.bridge, self.interface, namespace, self.mtu)
+            kernel.make_pair(self.link, self.bridge, self.interface, namespace, self.mtu, published)
 
     def undo(self, context: Context) -> None:
         """Remove the pair, which the end of the container's network namespace may have done already."""

@@ -21,6 +21,8 @@ from tests.support.timing import seconds
 pytestmark = needs("program:ip", "program:nsenter", "program:nft")
 make = network.make  # the fixtures
 
+PUBLISHED = ["--publish", "8080:80"]
+
 
 class Faults:
     """A bundle with NAT, and the plugin of tests/plugins/faults, which stops or fails where it is told to."""
@@ -32,16 +34,18 @@ class Faults:
 
     def steps(self) -> list[dict[str, Any]]:
         """The plugin's own steps, with their ``index`` in the plan."""
-        text = self.net.runtime.call("explain", "--format", "json", self.bundle.path).stdout
+        text = self.net.runtime.call("explain", "--format", "json", *PUBLISHED, self.bundle.path).stdout
         return [dict(step, index=i) for i, step in enumerate(json.loads(text)["steps"]) if step["stage"] == "network"]
 
     def order(self, step: dict[str, Any], when: str, what: str, path: Path | str = "") -> None:
         self.bundle.set("annotations", {"gosudacon.test.fault": f"{step['index']}:{when}:{what}:{path}"})
 
+    def rules(self) -> str:
+        return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True, timeout=60).stdout
+
     def expect_nothing(self) -> None:
         self.net.expect_nothing()
-        rules = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True, timeout=60)
-        assert rules.stdout == ""
+        assert self.rules() == ""
         assert self.net.runtime.status(self.bundle) == "none"
 
 
@@ -54,10 +58,10 @@ def faults(leftovers: Watch, scratch: Path, make: Make) -> Iterator[Faults]:
 
 def test_an_error_is_unwound(faults: Faults) -> None:
     steps = faults.steps()
-    assert len(steps) == 10
+    assert len(steps) == 11
     for step in steps:
         faults.order(step, "after", "error")
-        result = faults.net.runtime.create(faults.bundle, check=False)
+        result = faults.net.runtime.create(faults.bundle, *PUBLISHED, check=False)
         assert result.returncode == 1
         assert "fault injected" in result.stderr
         faults.expect_nothing()
@@ -78,6 +82,7 @@ def test_a_killed_create_does_not_disturb_the_others(faults: Faults, make: Make)
         create_and_kill(faults, step, "after")
         faults.net.runtime.delete(faults.bundle, "--force")
         assert set(faults.net.booked()) == {other.id}
+        assert "8080" not in faults.rules()
     faults.net.runtime.delete(other)
     faults.expect_nothing()
 
@@ -94,7 +99,8 @@ def create_and_kill(faults: Faults, step: dict[str, Any], when: str) -> None:
         listener.bind(str(path))
         listener.listen(1)
         listener.settimeout(seconds(20))
-        command = [*runtime.command, "--root", str(runtime.root), "create", "--bundle", str(bundle.path), bundle.id]
+        command = [*runtime.command, "--root", str(runtime.root), "create", *PUBLISHED]
+        command += ["--bundle", str(bundle.path), bundle.id]
         null = subprocess.DEVNULL
         process = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
         try:

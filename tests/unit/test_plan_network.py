@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, Host, Options, SettingsError, Spec, Step
+from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, Error, Host, Options, SettingsError, Spec, Step
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
+from gosudacon.plugins.netcommon.ports import parse
 from gosudacon.plugins.network import Network, link_name
-from gosudacon.plugins.network.nat import rules
+from gosudacon.plugins.network.rules import rules
+from gosudacon.plugins.network.steps import AllowForwarding
 from gosudacon.plugins.network.subnets import Subnet
 from gosudacon.stages.hooks import HooksStage
 from gosudacon.stages.namespaces import Namespaces
@@ -22,10 +24,11 @@ OWN: Any = {"linux": {"namespaces": [{"type": "pid"}, {"type": "network"}]}}
 LINK = "gsd9bc6cd52015f"
 
 
-def plan(config: Any = None, host: Host | None = None, **settings: Any) -> list[Step]:
+def plan(config: Any = None, host: Host | None = None, options: Options | None = None, **settings: Any) -> list[Step]:
     stage = Network()
     stage.settings = settings
-    return make([stage], Spec(OWN if config is None else config, "web", "/srv/web"), host or Host()).steps
+    spec = Spec(OWN if config is None else config, "web", "/srv/web", options)
+    return make([stage], spec, host or Host()).steps
 
 
 def lines(steps: list[Step]) -> list[str]:
@@ -104,7 +107,7 @@ def test_lasting_steps_are_records() -> None:
         "TakeLease",
         "MakeBridge",
         "AllowForwarding",
-        "Masquerade",
+        "LoadRules",
         "MakeLink",
     ]
     for step in lasting:
@@ -176,8 +179,9 @@ print([name for name in {heavy!r} if name in sys.modules])
         (
             {"brigde": "x"},
             "brigde is not a setting; known: bridge, subnets, nat, mtu, interface, leases, nft, "
-            "names, dns_servers, dns_search, dns_options",
+            "annotations, names, dns_servers, dns_search, dns_options",
         ),
+        ({"annotations": ["all"]}, "annotations[0] 'all' is none of publish"),
         ({"names": "no"}, "names must be true or false"),
         ({"dns_servers": ["ns.example"]}, "dns_servers[0] 'ns.example' is not an address"),
         ({"dns_search": ["a b"]}, "dns_search[0] must be a word"),
@@ -286,7 +290,7 @@ def test_freed_address() -> None:
 
 def test_the_rules() -> None:
     assert (
-        rules("br0", [Subnet("10.1.0.0/16"), Subnet("fd00:1::/64")])
+        rules("br0", [Subnet("10.1.0.0/16"), Subnet("fd00:1::/64")], True, [])
         == """\
 add table inet gosudacon-br0
 delete table inet gosudacon-br0
@@ -299,8 +303,85 @@ table inet gosudacon-br0 {
   chain forward {
     type filter hook forward priority 0; policy accept;
     iifname != "br0" oifname "br0" ct state established,related accept
+    iifname != "br0" oifname "br0" ct status dnat accept
     iifname != "br0" oifname "br0" drop
   }
 }
 """
     )
+
+
+def test_the_rules_of_published_ports() -> None:
+    published = [(parse("8080:80"), ["10.1.0.2", "fd00:1::2"]), (parse("127.0.0.1:53-54:63-64/udp"), ["10.1.0.3"])]
+    leading = """\
+    meta nfproto ipv4 fib daddr type local tcp dport 8080 dnat ip to 10.1.0.2:80
+    meta nfproto ipv6 fib daddr type local tcp dport 8080 dnat ip6 to [fd00:1::2]:80
+    meta nfproto ipv4 ip daddr 127.0.0.1 udp dport 53-54 dnat ip to 10.1.0.3 : udp dport map { 53 : 63, 54 : 64 }
+"""
+    assert (
+        rules("br0", [Subnet("10.1.0.0/16")], False, published)
+        == f"""\
+add table inet gosudacon-br0
+delete table inet gosudacon-br0
+table inet gosudacon-br0 {{
+  chain guard {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "br0" ip daddr 127.0.0.0/8 drop
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+{leading}  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+{leading}  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr 10.1.0.0/16 oifname "br0" ct status dnat masquerade
+    ip saddr 127.0.0.0/8 oifname "br0" masquerade
+  }}
+}}
+"""
+    )
+
+
+# Published ports.
+
+
+def test_a_published_port_is_in_the_plan() -> None:
+    steps = lines(plan(options=Options(publish=["8080:80", "127.0.0.1::53/udp"])))
+    assert steps[1] == "reserve the host's ports for 8080:80/tcp and 127.0.0.1::53/udp"
+    assert steps[3] == "forward IPv4 and IPv6 between gosudacon0 and the links of the default routes"
+    assert steps[4] == (
+        "NAT: lead 8080:80/tcp and 127.0.0.1::53/udp to the container (nftables: inet gosudacon-gosudacon0)"
+    )
+
+
+def test_what_is_at_the_loopback_alone_is_not_forwarded() -> None:
+    found = [type(step).__name__ for step in plan(options=Options(publish=["127.0.0.1:8080:80", "[::1]:8080:80"]))]
+    assert "LoadRules" in found
+    assert "AllowForwarding" not in found
+    (step,) = (step for step in plan(options=Options(publish=["0.0.0.0:1:1"])) if isinstance(step, AllowForwarding))
+    assert step.versions == ["IPv4"]
+
+
+def test_ports_by_annotation_are_for_the_administrator_to_allow() -> None:
+    config: Any = {**OWN, "annotations": {"io.gosudacon.publish": "8080:80"}}
+    assert "ReservePorts" not in [type(step).__name__ for step in plan(config)]
+    assert "ReservePorts" in [type(step).__name__ for step in plan(config, annotations=["publish"])]
+    stage = Network()
+    assert [step.describe() for step in make([stage], Spec(config, "web", "/srv/web"), Host()).warnings] == [
+        'annotations.io.gosudacon.publish: ignored: annotations = ["publish"] in [stage.network] of the '
+        "administrator's configuration would allow it"
+    ]
+
+
+@pytest.mark.parametrize(("config", "host"), [({}, Host()), (OWN, Host(euid=1000))])
+def test_ports_of_what_is_not_connected(config: Any, host: Host) -> None:
+    with pytest.raises(Error, match="--publish 8080:80: the plugin network does not connect this container"):
+        plan(config, host, options=Options(publish=["8080:80"]))
+
+
+def test_records_of_earlier_versions() -> None:
+    fields = {"bridge": "br0", "leases": "/l", "link": "gsd1", "subnets": ["10.1.0.0/16"], "nft": "/usr/sbin/nft"}
+    step = rebuild(["network.masquerade", 1, fields])
+    assert step.describe() == "NAT: masquerade 10.1.0.0/16 outside of br0 (nftables: inet gosudacon-br0)"
