@@ -13,7 +13,7 @@ See docs/cni.md. The plug-ins are programs of the host: Debian's package contain
 from __future__ import annotations
 
 from gosudacon.api import CREATE, Error, Host, Plan, SettingsError, Spec, Stage, Step, hookimpl
-from gosudacon.plugins.cni.document import can
+from gosudacon.plugins.cni.document import PORT_MAPPINGS, can
 from gosudacon.plugins.cni.steps import AddNetwork, PinNamespace, WriteNames, WriteNote
 from gosudacon.plugins.netcommon import members, ports
 
@@ -40,9 +40,8 @@ class Cni(Stage):
         wanted: Wanted | None = host.facts.get("cni")  # type: ignore[assignment]  # what the hook has given
         if wanted is None:
             return
-        yield from (
-            ports.ignored(spec, ports.ANNOTATION, "annotations in [plugin.cni]") if not wanted["annotations"] else ()
-        )
+        if "publish" not in wanted["annotations"]:
+            yield from ports.ignored(spec, ports.ANNOTATION, 'annotations = ["publish"] in [plugin.cni]')
         if wanted["names"]:
             from gosudacon.plugins.netcommon import files
 
@@ -54,11 +53,13 @@ class Cni(Stage):
             timeout=wanted["timeout"],
             args=wanted["args"],
             attachments=wanted["attachments"],
+            ports=wanted["ports"],
+            publishes=wanted["publishes"],
             where=place,
         )
         yield PinNamespace(where=place)
         for index, attachment in enumerate(wanted["attachments"]):
-            yield from _chain(index, attachment, wanted["ports"], place)
+            yield from _chain(index, attachment, wanted["ports"] if index == wanted["publishes"] else [], place)
         if wanted["names"]:
             own = [spec.config.get("hostname") or "", spec.id]
             yield WriteNames(names=[*dict.fromkeys(name for name in own if name)], where=place)
@@ -67,14 +68,13 @@ class Cni(Stage):
 def _chain(index: int, attachment: Attachment, published: Sequence[str], place: str) -> Iterator[Step]:
     count = len(attachment["plugins"])
     for number, plugin in enumerate(attachment["plugins"]):
-        publishes = "portMappings" in attachment["runtime"] and can(plugin, "portMappings")
         yield AddNetwork(
             attachment=index,
             plugin=number,
             network=attachment["name"],
             kind=str(plugin["type"]),
             interface=attachment["interface"],
-            ports=[*published] if publishes else [],
+            ports=[*published] if can(plugin, PORT_MAPPINGS) else [],
             last=number == count - 1,
             where=place,
         )

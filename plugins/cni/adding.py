@@ -6,7 +6,7 @@ from gosudacon.api import Context, Error
 from gosudacon.base import posix
 from gosudacon.plugins.cni import namespace, record, results
 from gosudacon.plugins.cni.calls import INCOMPATIBLE, Call, PluginError
-from gosudacon.plugins.netcommon import files, resolver
+from gosudacon.plugins.netcommon import files, ports, resolver, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,25 @@ def add(context: Context, noted: Record, attachment: int, plugin: int) -> dict[s
         return result
     finally:
         posix.close(lock)
+
+
+def port_mappings(wanted: Iterable[str]) -> tuple[list[dict[str, object]], list[str]]:
+    """Ports in the form of CONVENTIONS.md and in that of ``--publish``, with free ones where none were named.
+
+    Raises `Error` for one that a process of the host has, or at an address that is not the host's.
+    """
+    found = sockets.settle([ports.parse(text) for text in wanted], ())
+    mappings = [
+        {
+            "hostPort": port.host + index,
+            "containerPort": port.container + index,
+            "protocol": port.protocol,
+            **({"hostIP": port.address} if port.address else {}),
+        }
+        for port in found
+        for index in range(port.count)
+    ]
+    return mappings, [str(port) for port in found]
 
 
 def write_names(context: Context, found: Sequence[dict[str, object]], names: Iterable[str]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Of the specification, in order; a configuration without one means the first.
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+PORT_MAPPINGS = "portMappings"
+"""The capability of plug-ins that publish ports."""
+
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _LATER = _FIRST | frozenset("_.-")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.api import Error, Spec
 from gosudacon.plugins.cni import files
-from gosudacon.plugins.cni.document import can, kinds
+from gosudacon.plugins.cni.document import PORT_MAPPINGS, can, kinds
 from gosudacon.plugins.netcommon import ports
 
 TYPE_CHECKING = False
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from gosudacon.plugins.cni.settings import Settings
 
     class Wanted(TypedDict):
-        """The facts that planning goes by. ``ports`` are in the notation of ``--publish``."""
+        """The facts that planning goes by.
+
+        ``ports`` are in the notation of ``--publish``; ``publishes`` is the attachment that they are for, -1 for none.
+        """
 
         attachments: list[Attachment]
         ports: list[str]
+        publishes: int
         bin_dirs: list[str]
         timeout: int
         args: dict[str, str]
         names: bool
-        annotations: bool
-
-
-PORT_MAPPINGS = "portMappings"
+        annotations: list[str]
 
 
 def wanted(spec: Spec, settings: Settings) -> Wanted:
     """Raises `Error` for a network or a plug-in that cannot be had, and for ports that nobody publishes."""
-    published = ports.asked(spec, settings.annotations)
+    published = ports.asked(spec, "publish" in settings.annotations)
     networks = files.Networks(settings.conf_dir)
     attachments = [
         _attachment(networks, name, f"{settings.interface}{index}", settings)
         for index, name in enumerate(spec.options.network or [settings.network])
     ]
-    if published:
-        _publish(attachments, published)
     return {
         "attachments": attachments,
         "ports": [str(port) for port in published],
+        "publishes": _publishes(attachments, published) if published else -1,
         "bin_dirs": settings.bin_dirs,
         "timeout": settings.timeout,
         "args": settings.args,
@@ -62,28 +62,11 @@ def _attachment(networks: files.Networks, name: str, interface: str, settings: S
     return {**network, "interface": interface, "runtime": {}}
 
 
-def _publish(attachments: list[Attachment], published: list[ports.Port]) -> None:
-    """Give the ports to the first network that has a plug-in for them: no two can have one port of the host."""
-    for attachment in attachments:
+def _publishes(attachments: list[Attachment], published: list[ports.Port]) -> int:
+    """The first network that has a plug-in for ports: no two can have one port of the host. Raises `Error`."""
+    for index, attachment in enumerate(attachments):
         if any(can(plugin, PORT_MAPPINGS) for plugin in attachment["plugins"]):
-            attachment["runtime"] = {PORT_MAPPINGS: [each for port in published for each in _mappings(port)]}
-            return
+            return index
     names = ", ".join(attachment["name"] for attachment in attachments)
     hint = 'a plug-in of the chain must have "capabilities": {"portMappings": true}, as portmap does'
     raise Error(f"port {published[0]}: network {names} has no plug-in that publishes ports", hint=hint)
-
-
-def _mappings(port: ports.Port) -> list[dict[str, object]]:
-    """The form of CONVENTIONS.md."""
-    if not port.host:
-        raise Error(f"port {port}: with the plugin cni, the port of the host must be named: HOSTPORT:PORT")
-    address = {"hostIP": port.address} if port.address else {}
-    return [
-        {
-            "hostPort": port.host + index,
-            "containerPort": port.container + index,
-            "protocol": port.protocol,
-            **address,
-        }
-        for index in range(port.count)
-    ]

@@ -16,8 +16,10 @@ _DEFAULTS: dict[str, object] = {
     "args": {},
     "timeout": 60,
     "names": True,
-    "annotations": False,
+    "annotations": [],
 }
+#: What annotations may ask for, where the administrator allows it.
+ANNOTATIONS = ("publish",)
 _KINDS = {
     str: "a string",
     list: "a list of strings",
@@ -35,7 +37,8 @@ class Settings:
     ``network`` is the name of the one that containers get which do not choose, empty for the first file's;
     ``conf_dir`` the directory of configurations, ``bin_dirs`` those of plug-ins; ``interface`` begins the names of
     links in the container, a number follows; ``args`` is CNI_ARGS; ``timeout`` is for one call, in seconds.
-    ``names``: whether containers get files for name servers and names; ``annotations``: whether one may publish ports.
+    ``names``: whether containers get files for name servers and names; ``annotations`` what annotations may ask for, of
+    `ANNOTATIONS`.
     """
 
     def __init__(self, given: Mapping[str, object]) -> None:
@@ -54,7 +57,7 @@ class Settings:
         self.args = _args(values["args"])
         self.timeout = _seconds(values["timeout"])
         self.names = bool(values["names"])
-        self.annotations = bool(values["annotations"])
+        self.annotations = _annotations(values["annotations"])
 
 
 def error(name: str, text: str) -> SettingsError:
@@ -90,6 +93,14 @@ def _args(value: object) -> dict[str, str]:
         if not isinstance(text, str) or not name or set("=;\0") & set(name) or set(";\0") & set(text):
             raise error("args", f"{name} must be a string without a semicolon")
         found[name] = text
+    return found
+
+
+def _annotations(value: object) -> list[str]:
+    found = [*value] if isinstance(value, (list, tuple)) else []
+    for name in found:
+        if name not in ANNOTATIONS:
+            raise error("annotations", f"has {name!r}, which is none of {', '.join(ANNOTATIONS)}")
     return found
 
 

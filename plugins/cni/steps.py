@@ -28,7 +28,8 @@ class Done:
 class WriteNote(Step):
     """Write down what will be asked of which plug-in, as DEL will need it, before any of them is called.
 
-    ``container`` is the name that plug-ins know the container by: ids are unique below one ``--root`` only.
+    ``container`` is the name that plug-ins know the container by: ids are unique below one ``--root`` only. ``ports``
+    are for the attachment ``publishes``; for those without a port of the host, one is found that is free.
 
     Why: what plug-ins make is theirs, and only they can take it away, asked in the same words.
     Without it: after a kill, or a change of the configuration, addresses and rules would stay for good.
@@ -42,13 +43,16 @@ class WriteNote(Step):
     timeout: int
     args: dict[str, str]
     attachments: list[Attachment]
+    ports: list[str]
+    publishes: int
 
     def describe(self) -> str:
         files = [f"{each['name']} ({each['file']})" for each in self.attachments]
         return f"note what undoes it: CNI {'networks' if files[1:] else 'network'} {', '.join(files)}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.plugins.cni import calls, record
+        from gosudacon.plugins.cni import adding, calls, record
+        from gosudacon.plugins.cni.document import PORT_MAPPINGS
 
         header: record.Header = {
             "id": self.container,
@@ -61,6 +65,9 @@ class WriteNote(Step):
             if attachment["versions"]:
                 asked = [calls.Call(header, attachment, at, "", -1) for at in range(len(attachment["plugins"]))]
                 attachment["version"] = calls.common_version(asked, attachment["versions"])
+        if self.ports:
+            mappings, context.ports = adding.port_mappings(self.ports)
+            header["attachments"][self.publishes]["runtime"] = {PORT_MAPPINGS: mappings}
         context.own(Done).record = record.Record.create(context, header)
 
 

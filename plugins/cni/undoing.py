@@ -70,7 +70,7 @@ def _delete(context: Context, noted: Record, place: tuple[int, int]) -> None:
 
 
 def _resume(call: Call, result: dict[str, object], where: str, interface: str) -> None:
-    """Go on with a DEL that was cut short: it may have taken the link away, and not the rules for its addresses.
+    """Go on with a DEL that was cut short, or failed: it may have taken the link away, and not the rules for it.
 
     A plug-in looks the addresses up on the link, so there is one again, with one address after the other: of those
     that are done the plug-in complains. What it says in the end, without a link, is what counts.

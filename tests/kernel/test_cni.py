@@ -71,15 +71,34 @@ def test_ports(site: Site, make: Make) -> None:
     """A published port leads to the container, from the host itself, too, as long as it is there."""
     site.config()
     bundle = make("while true; do echo hello | nc -l -p 80; done")
-    site.runtime.boot(bundle, "--publish", "8080:80", "-p", "10.88.7.1:5000:80/tcp")
+    site.runtime.boot(bundle, "--publish", "8080:80", "-p", "127.0.0.1:5000:80/tcp")
 
     def answer(address: str, port: int) -> str:
         return site.there("busybox", "nc", "-w", "5", address, str(port), check=False)
 
     eventually(lambda: answer("127.0.0.1", 8080) == "hello\n", what="an answer")
-    eventually(lambda: answer("10.88.7.1", 5000) == "hello\n", what="an answer")
+    eventually(lambda: answer("127.0.0.1", 5000) == "hello\n", what="an answer")
+    assert site.runtime.state(bundle)["ports"] == ["8080:80/tcp", "127.0.0.1:5000:80/tcp"]
     site.runtime.delete(bundle, "--force")
     assert answer("127.0.0.1", 8080) == ""
+    site.expect_nothing()
+
+
+def test_any_port_that_is_free_and_one_that_is_not(site: Site, make: Make) -> None:
+    site.config()
+    site.runtime.boot(bundle := make("while true; do echo hello | nc -l -p 80; done"), "-p", "80")
+    (port,) = site.runtime.state(bundle)["ports"]
+    number = port.partition(":")[0]
+    eventually(lambda: site.there("busybox", "nc", "-w", "5", "127.0.0.1", number, check=False) == "hello\n", what="it")
+    site.runtime.delete(bundle, "--force")
+    with subprocess.Popen(["nsenter", f"--net={site.namespace}", "busybox", "nc", "-l", "-p", "8080"]) as server:
+        try:
+            eventually(lambda: ":8080" in site.there("ss", "-Hltn"), what="the server")
+            result = site.runtime.create(bundle := make(), "-p", "8080:80", check=False)
+            assert result.returncode == 1
+            assert "a process of the host has tcp port 8080" in bundle.stderr
+        finally:
+            server.kill()
     site.expect_nothing()
 
 

@@ -261,7 +261,8 @@ def test_no_version_in_common(fakes: Plugins) -> None:
 
 
 def noted(header: Header) -> dict[str, Any]:
-    return {"container": header["id"], **{key: value for key, value in header.items() if key != "id"}}
+    rest = {key: value for key, value in header.items() if key != "id"}
+    return {"container": header["id"], "ports": [], "publishes": -1, **rest}
 
 
 # The chain and the note.
@@ -377,7 +378,7 @@ def test_a_del_that_fails_keeps_what_the_next_one_needs(fakes: Plugins, init: in
     fakes.script("two")
     assert namespace.path(fakes.context(), Record.load(fakes.context()).namespace)  # type: ignore[union-attr]
     assert chain.undo() == []
-    assert fakes.calls()[4:] == ["DEL two"]
+    assert set(fakes.calls()[4:]) == {"DEL two"}
     chain.expect_nothing()
 
 

@@ -12,7 +12,7 @@ from gosudacon.api import ConfigError, Error, Host, Options, Plan, SettingsError
 from gosudacon.pipeline.frozen import freeze
 from gosudacon.pipeline.plan import make
 from gosudacon.plugins import cni
-from gosudacon.plugins.cni import document, files, results
+from gosudacon.plugins.cni import adding, document, files, results
 from gosudacon.plugins.cni.document import VERSIONS
 from gosudacon.plugins.cni.settings import Settings
 from gosudacon.plugins.netcommon import members
@@ -104,15 +104,19 @@ def test_the_setting_chooses_where_nobody_does(site: Site) -> None:
     assert "CNI ADD b/bridge: eth0" in site.lines()
 
 
-def test_port_mappings_go_to_the_plugin_that_has_the_capability(site: Site) -> None:
-    site.config("10-a.conflist", conflist(BRIDGE, PORTMAP))
-    note: Any = next(step for step in site.plan(publish=["[::1]:80-81:8080-8081"]).steps if "note" in step.describe())
-    assert note.attachments[0]["runtime"] == {
-        "portMappings": [
-            {"hostPort": 80, "containerPort": 8080, "protocol": "tcp", "hostIP": "::1"},
-            {"hostPort": 81, "containerPort": 8081, "protocol": "tcp", "hostIP": "::1"},
-        ]
-    }
+def test_ports_in_the_form_of_the_conventions() -> None:
+    mappings, told = adding.port_mappings(["127.0.0.1:40080-40081:8080-8081", "40053:53/udp"])
+    assert mappings == [
+        {"hostPort": 40080, "containerPort": 8080, "protocol": "tcp", "hostIP": "127.0.0.1"},
+        {"hostPort": 40081, "containerPort": 8081, "protocol": "tcp", "hostIP": "127.0.0.1"},
+        {"hostPort": 40053, "containerPort": 53, "protocol": "udp"},
+    ]
+    assert told == ["127.0.0.1:40080-40081:8080-8081/tcp", "40053:53/udp"]
+
+
+def test_a_port_that_does_not_matter_becomes_one_that_is_free() -> None:
+    ((mapping,), (told,)) = adding.port_mappings(["80"])
+    assert told == f"{mapping['hostPort']}:80/tcp"
 
 
 def test_ports_that_nobody_publishes(site: Site) -> None:
@@ -127,10 +131,10 @@ def test_an_annotation_publishes_where_the_administrator_allows_it(site: Site) -
     plan = site.plan(asking)
     assert "CNI ADD tnet/portmap: eth0" in [step.describe() for step in plan.steps]
     assert [warning.describe() for warning in plan.warnings] == [
-        "annotations.io.gosudacon.publish: ignored: annotations in [plugin.cni] of the administrator's configuration "
-        "would allow it"
+        'annotations.io.gosudacon.publish: ignored: annotations = ["publish"] in [plugin.cni] of the '
+        "administrator's configuration would allow it"
     ]
-    site.settings["annotations"] = True
+    site.settings["annotations"] = ["publish"]
     plan = site.plan(asking)
     assert not plan.warnings
     assert "CNI ADD tnet/portmap: eth0, 80:80/tcp" in [step.describe() for step in plan.steps]
@@ -209,7 +213,8 @@ def test_settings_of_the_stage_are_none(site: Site) -> None:
         ("timeout", 0, "1 to 3600 seconds"),
         ("timeout", True, "must be a number"),
         ("names", 1, "must be true or false"),
-        ("annotations", "yes", "must be true or false"),
+        ("annotations", "yes", "must be a list of strings"),
+        ("annotations", ["network"], "none of publish"),
     ],
 )
 def test_settings_that_are_wrong(name: str, value: object, message: str) -> None:
@@ -324,9 +329,9 @@ def test_a_plugin_that_others_can_change(site: Site) -> None:
 
 def test_ports_that_are_wrong(site: Site) -> None:
     site.config("10.conflist", conflist(BRIDGE, PORTMAP))
-    with pytest.raises(Error, match="the port of the host must be named"):
-        site.plan(publish=["80"])
-    site.settings["annotations"] = True
+    with pytest.raises(Error, match="--publish 80:x: "):
+        site.plan(publish=["80:x"])
+    site.settings["annotations"] = ["publish"]
     with pytest.raises(ConfigError) as caught:
         site.plan({**OWN, "annotations": {"io.gosudacon.publish": "x"}})
     assert caught.value.where == "annotations.io.gosudacon.publish"
