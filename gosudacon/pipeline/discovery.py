@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
 _SHIPPED = "gosudacon.plugins"
+_SHARED = ("netcommon",)  # what stands there and is no plugin, but of several
 _KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plugin": dict, "trace": dict}
 _TRACE = {"directory": str, "format": str, "keep": int}
 _TRACE_FORMATS = ("json", "jsonl", "svg", "html")
@@ -106,7 +107,9 @@ def available() -> list[Available]:
     """The plugins that ship and those whose packages are installed, by name; none of them is imported."""
     shipped = importlib.import_module(_SHIPPED).__path__
     found = [
-        Available(info.name.replace("_", "-"), f"{_SHIPPED}.{info.name}") for info in pkgutil.iter_modules(shipped)
+        Available(info.name.replace("_", "-"), f"{_SHIPPED}.{info.name}")
+        for info in pkgutil.iter_modules(shipped)
+        if info.name not in _SHARED
     ]
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         package, version = (point.dist.name, point.dist.version) if point.dist is not None else ("", "")
@@ -216,7 +219,8 @@ def _register(manager: pluggy.PluginManager, name: str, module: ModuleType) -> N
 
 def _plugin(name: str, files: list[str]) -> ModuleType:
     try:
-        return importlib.import_module(f"{_SHIPPED}.{name.replace('-', '_')}")
+        if name not in _SHARED:
+            return importlib.import_module(f"{_SHIPPED}.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith(_SHIPPED):
             raise Error(f"plugin {name!r} needs the module {error.name!r}, which is not installed") from error

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from gosudacon.api import ConfigError, Context, Error, Host, Options, Spec
+from gosudacon.pipeline import discovery
 from gosudacon.plugins.netcommon import files, ports, resolver
 
 TYPE_CHECKING = False
@@ -153,3 +154,11 @@ def test_writing_keeps_the_file(tmp_path: Path) -> None:
         assert (tmp_path / "hosts").read_text() == "127.0.0.1 web\n"
     finally:
         os.close(context.state_dir)
+
+
+def test_it_is_no_plugin() -> None:
+    names = [each.name for each in discovery.available()]
+    assert "network" in names
+    assert "netcommon" not in names
+    with pytest.raises(Error, match="'netcommon' is enabled but not installed"):
+        discovery.parts("netcommon")
