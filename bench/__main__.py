@@ -19,6 +19,7 @@ from . import (
     goals,
     machine,
     memory,
+    networks,
     options,
     pods,
     profiling,
@@ -70,6 +71,14 @@ def main() -> int:
 def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
     words = [arguments.profile] if arguments.profile else arguments.runtimes
     chosen = [runtimes.resolve(word, arguments.gosudacon, arguments.python) for word in words]
+    if not arguments.network:
+        return _compare(arguments, draw, chosen)
+    arguments.only = arguments.only or ["create", "delete", "run"]
+    with networks.beside(runtimes.resolve("gosudacon", arguments.gosudacon, arguments.python)) as chosen:
+        return _compare(arguments, draw, chosen)
+
+
+def _compare(arguments: Namespace, draw: Callable[..., None], chosen: list[runtimes.Runtime]) -> int:
     variant = bundle.Variant(arguments.seccomp, arguments.userns)
     facts = machine.facts()
     report: dict[str, object] = {

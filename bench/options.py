@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
         "--pods", action="store_true", help="pods through containerd instead, also by the shim of our own"
     )
     what.add_argument(
+        "--network", action="store_true", help="gosudacon with and without the plugin network: create, delete, run"
+    )
+    what.add_argument(
         "--profile", nargs="?", const="gosudacon", metavar="RUNTIME",
         help="where the time of create (or of --only) goes, by strace and -X importtime (%(const)s)",
     )  # fmt: skip

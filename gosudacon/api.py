@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from gosudacon.linux.child import in_namespaces, open_namespace
     from gosudacon.linux.mount import clone_tree, mount_setattr, move_mount, new_filesystem, umount
     from gosudacon.linux.namespace import setns, unshare
-    from gosudacon.linux.netlink import Netlink
     from gosudacon.linux.notify_all import flag_bits, load_filter, notify_all
     from gosudacon.linux.path import mkdir_in_root, open_in_root
     from gosudacon.linux.program import Ended, Program
+    from gosudacon.linux.rtnetlink import Rtnetlink
     from gosudacon.linux.syscalls import SyscallNames
     from gosudacon.pipeline.edit import Edit
     from gosudacon.pipeline.exited import EndedContainer, Exit
@@ -104,8 +104,8 @@ _later = {
     "Edit": "gosudacon.pipeline.edit",
     **dict.fromkeys(("EndedContainer", "Exit"), "gosudacon.pipeline.exited"),
     **dict.fromkeys(("flag_bits", "load_filter", "notify_all"), "gosudacon.linux.notify_all"),
-    "Netlink": "gosudacon.linux.netlink",
     "listener": "gosudacon.linux",
+    "Rtnetlink": "gosudacon.linux.rtnetlink",
     "SyscallNames": "gosudacon.linux.syscalls",
     "Expectation": "gosudacon.pipeline.expectation",
     "Plan": "gosudacon.pipeline.plan",
@@ -153,12 +153,12 @@ __all__ = [
     "Exit",
     "Expectation",
     "Host",
-    "Netlink",
     "Options",
     "Plan",
     "PlanWarning",
     "Program",
     "Rank",
+    "Rtnetlink",
     "SettingsError",
     "Spec",
     "Stage",

@@ -11,7 +11,7 @@ from errno import EINVAL, ENOENT
 from gosudacon.api import (
     Context,
     Error,
-    Netlink,
+    Rtnetlink,
     clone_tree,
     in_namespaces,
     move_mount,
@@ -21,6 +21,7 @@ from gosudacon.api import (
 from gosudacon.base import layout, posix
 
 _CREATE = posix.O_RDONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_HARDWARE = b"\2gsdcn"  # an address of a link that nothing is sent to; locally administered
 _UMOUNT = 2 | 8  # MNT_DETACH | UMOUNT_NOFOLLOW
 
 
@@ -69,13 +70,14 @@ def restore_link(path: str, interface: str, address: str) -> bool:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
 
     def work() -> bool:
-        with Netlink() as netlink:
+        with Rtnetlink() as netlink:
             if netlink.link(interface) is not None:
                 return False
-            netlink.make_pair(interface, f"{interface[:13]}-p")
+            netlink.add_bridge(interface, _HARDWARE, 0)
             link = netlink.link(interface)
             if link is not None:
-                netlink.assign(link.index, address)
+                text, _, length = address.partition("/")
+                netlink.give(link.index, text, int(length))
             return True
 
     try:

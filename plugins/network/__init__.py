@@ -1,6 +1,6 @@
 """Stage ``network``: a container with a network namespace of its own reaches the host and its neighbours.
 
-May use: `api`, `base`, pyroute2.
+May use: `api`, `base`.
 Start with `steps`, then `leases` and `kernel`.
 
 It gets a veth pair on a bridge, an address of every configured subnet, default routes and, if wanted, NAT.
@@ -11,23 +11,22 @@ In config.toml::
     [stage.network]
     nat = true
 
-See docs/network.md. Needs pyroute2: ``pip install gosudacon[network]``.
+See docs/network.md.
 """
 
 from __future__ import annotations
 
 from gosudacon.api import Error, Host, Spec, Stage, Step, hookimpl
 from gosudacon.plugins.netcommon import files, ports
-from gosudacon.plugins.network import names
-from gosudacon.plugins.network.settings import Settings
+from gosudacon.plugins.network import choice, names
+from gosudacon.plugins.network.settings import DEFAULT, Net, Settings
 from gosudacon.plugins.network.steps import (
     AllowForwarding,
-    BringUp,
     LoadRules,
     MakeBridge,
     MakeLink,
     ReservePorts,
-    SetAddress,
+    SetUp,
     TakeLease,
 )
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 # Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
 # that calls itself so. With `--network none` there is nothing to move, and nothing must be there.
 _DOCKERS_HOOK = "libnetwork-setkey"
+_CONNECTS = "it connects those with a new network namespace, made by the host's root, not by Docker"
 
 
 class Network(Stage):
@@ -53,74 +53,92 @@ class Network(Stage):
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `SettingsError` for malformed settings, whether they are needed or not, `Error` for an option."""
         settings = Settings(self.settings)
-        allowed = "publish" in settings.annotations
-        published = ports.asked(spec, allowed)
+        published = ports.asked(spec, "publish" in settings.annotations)
+        networks = choice.chosen(spec, settings)
         if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
-            if spec.options.publish:
-                raise Error(
-                    f"--publish {spec.options.publish[0]}: the plugin network does not connect this container",
-                    hint="it connects those with a new network namespace, made by the host's root, not by Docker",
-                )
+            choice.check_unused(spec, "the plugin network does not connect this container", _CONNECTS)
             return
-        if not allowed:
-            yield from ports.ignored(spec, ports.ANNOTATION, 'annotations = ["publish"] in [stage.network]')
+        for name, annotation in (("publish", ports.ANNOTATION), ("network", choice.ANNOTATION)):
+            if name not in settings.annotations:
+                yield from ports.ignored(spec, annotation, f'annotations = ["{name}"] in [stage.network]')
+        if not networks:
+            if published:
+                raise Error("ports cannot be published without a network", hint="leave out --network none")
+            return
+        members = [_Member(spec, settings, index, network) for index, network in enumerate(networks)]
+        routed: set[str] = set()
+        for member in members:
+            yield from member.steps(published if member is members[0] else [], routed)
+        if settings.names:
+            yield from files.steps(spec, host)
+            yield _names(spec, settings, members)
+
+
+class _Member:
+    """A container's membership of a network: what its steps have in common."""
+
+    def __init__(self, spec: Spec, settings: Settings, index: int, net: Net) -> None:
+        self.settings = settings
+        self.net = net
+        self.interface = settings.interface_of(index)
+        self.where = _where(spec)
+        self.link = link_name(spec, net.name)
+        gateways = {subnet.version: subnet.gateway for subnet in reversed(net.subnets)}
+        self.gateways = dict(sorted(gateways.items()))
+
+    def steps(self, published: list[Port], routed: set[str]) -> Iterator[Step]:
+        """The steps; ``routed`` are the versions of IP that have a default route already, and is added to."""
+        net, settings = self.net, self.settings
+        common: Member = {"bridge": net.bridge, "leases": settings.leases, "link": self.link, "where": self.where}
+        subnets = [subnet.text for subnet in net.subnets]
         wanted = [str(port) for port in published]
-        common: Member = {
-            "bridge": settings.bridge,
-            "leases": settings.leases,
-            "link": link_name(spec),
-            "where": _where(spec),
-        }
-        subnets = [subnet.text for subnet in settings.subnets]
         yield TakeLease(**common, subnets=subnets)
         if wanted:
             yield ReservePorts(**common, ports=wanted)
-        yield MakeBridge(**common, subnets=subnets, mtu=settings.mtu)
-        versions = _versions(settings, published)
+        yield MakeBridge(**common, subnets=subnets, mtu=net.mtu)
+        versions = _versions(net, published)
         if versions:
             yield AllowForwarding(**common, versions=versions)
-        if settings.nat or wanted:
-            yield LoadRules(**common, subnets=subnets, nat=settings.nat, ports=wanted, nft=settings.nft)
-        yield MakeLink(**common, interface=settings.interface, mtu=settings.mtu)
-        for subnet in subnets:
-            yield SetAddress(interface=settings.interface, subnet=subnet, where=common["where"])
-        gateways = {subnet.version: subnet.gateway for subnet in reversed(settings.subnets)}
-        ways = [gateways[key] for key in sorted(gateways)]
-        yield BringUp(interface=settings.interface, gateways=ways, where=common["where"])
-        if settings.names:
-            yield from files.steps(spec, host)
-            yield names.WriteNames(
-                networks=[[settings.bridge, common["link"]]],
-                leases=settings.leases,
-                names=names.own(spec.id, spec.config.get("hostname") or ""),
-                gateways=ways,
-                servers=settings.dns_servers,
-                search=settings.dns_search,
-                options=settings.dns_options,
-                nat=settings.nat,
-                where=common["where"],
-            )
+        if net.nat or wanted:
+            yield LoadRules(**common, subnets=subnets, nat=net.nat, ports=wanted, nft=settings.nft)
+        yield MakeLink(**common, interface=self.interface, mtu=net.mtu)
+        ways = [gateway for version, gateway in self.gateways.items() if version not in routed]
+        routed.update(self.gateways)
+        yield SetUp(interface=self.interface, subnets=subnets, gateways=ways, where=self.where)
 
 
-def link_name(spec: Spec) -> str:
+def _names(spec: Spec, settings: Settings, members: list[_Member]) -> Step:
+    return names.WriteNames(
+        networks=[[member.net.bridge, member.link] for member in members],
+        leases=settings.leases,
+        names=names.own(spec.id, spec.config.get("hostname") or ""),
+        gateways=list(members[0].gateways.values()),
+        servers=settings.dns_servers,
+        search=settings.dns_search,
+        options=settings.dns_options,
+        nat=any(member.net.nat for member in members),
+        where=members[0].where,
+    )
+
+
+def link_name(spec: Spec, network: str = DEFAULT) -> str:
     """The name of the veth pair's end on the host: the same for every plan of this container, and no other's.
 
-    Ids are unique below one ``--root`` only, hence the hash over more than the id.
+    Ids are unique below one ``--root`` only, hence the hash over more than the id. Each network has a link of its own.
     """
     try:
         from _blake2 import blake2s  # hashlib would load OpenSSL
     except ImportError:
         from hashlib import blake2s
-    identity = "\0".join((spec.options.root, spec.id, spec.bundle))
+    identity = "\0".join((spec.options.root, spec.id, spec.bundle, *([] if network == DEFAULT else [network])))
     return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
-def _versions(settings: Settings, published: list[Port]) -> list[str]:
+def _versions(net: Net, published: list[Port]) -> list[str]:
     """Of which versions of IP packets are to be forwarded. What is published at the loopback alone never is."""
     outside = [port for port in published if not port.address.startswith("127.") and port.address != "::1"]
-    subnets = settings.subnets
     return sorted(
-        {subnet.version for subnet in subnets if settings.nat or any(port.serves(subnet.family) for port in outside)}
+        {subnet.version for subnet in net.subnets if net.nat or any(port.serves(subnet.family) for port in outside)}
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _OF_ALL = "the bridge is all containers' of its network; nothing of it is seen in one of them"
 
 
-def _up(step: steps.BringUp, spec: Spec, host: Host) -> Iterator[Expectation]:
+def _up(step: steps.SetUp, spec: Spec, host: Host) -> Iterator[Expectation]:
     yield Expectation(step.where, "device-up", True, step.interface)
 
 
@@ -25,7 +25,6 @@ TABLE: Table = {
     "ReservePorts": "ports are booked in a file of the host's, which the container does not see",
     "LoadRules": _OF_ALL,
     "MakeLink": "seen with the step that brings the link up",
-    "SetAddress": "addresses are not read back",
-    "BringUp": _up,
+    "SetUp": _up,
     "WriteNames": "what is in the files is not read back; that they are mounted is",
 }

@@ -9,7 +9,6 @@ import contextlib
 import os
 
 from gosudacon.api import Error, in_namespaces, open_namespace
-from gosudacon.plugins.network import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,5 @@ def namespace_of(pid: int) -> Iterator[int]:
 
 def inside(pid: int, work: Callable[[], None]) -> None:
     """Do ``work`` in the network namespace of ``pid``. Raises what it raises, as `Error` or OSError."""
-    kernel.require()  # here, not anew in every child
     with namespace_of(pid) as namespace:
         in_namespaces({"network": namespace}, work)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 
 from gosudacon.api import Error
+from gosudacon.base import jsonio, posix
 from gosudacon.plugins.network import kernel
 
 TYPE_CHECKING = False
@@ -112,8 +112,10 @@ class Book:
         data = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
-        with open(fd, "w", encoding="ascii") as file:
-            json.dump({"version": _VERSION, **data}, file, indent=1)
+        try:
+            posix.write_all(fd, jsonio.dumps({"version": _VERSION, **data}, 1).encode(), self._name)
+        finally:
+            os.close(fd)
         os.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _read(self) -> dict[str, Any]:
@@ -124,8 +126,8 @@ class Book:
         with open(fd, "rb") as file:
             text = file.read(_LIMIT)
         try:
-            data = json.loads(text)
-        except ValueError:
+            data = jsonio.loads(text)
+        except jsonio.JSONError:
             data = None
         if not isinstance(data, dict) or data.get("version") != _VERSION:
             raise Error(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gosudacon.api import Error
 from gosudacon.plugins.netcommon import ports
-from gosudacon.plugins.network import kernel, rules
+from gosudacon.plugins.network import kernel, nft, rules
 from gosudacon.plugins.network.subnets import AF_INET, AF_INET6, Subnet
 
 TYPE_CHECKING = False
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 _FAMILIES = {"IPv4": AF_INET, "IPv6": AF_INET6}
 _LOCALNET = "route_localnet"
-_PATIENCE = 30.0  # seconds for nft, which others wait for
 
 
-def set_rules(book: Book, subnets: list[str], nat: bool, nft: str) -> None:
+def set_rules(book: Book, subnets: list[str], nat: bool, program: str) -> None:
     """Load the table, every time: what reloads a host's firewall often flushes everybody's rules.
 
     Raises `Error` if nft(8) is not there or refuses; then nothing has changed.
     """
     before = book.nft, book.subnets, book.nat
-    book.nft, book.subnets, book.nat = nft, subnets, nat
+    book.nft, book.subnets, book.nat = program, subnets, nat
     book.save()
     try:
         load(book)
@@ -46,14 +45,14 @@ def load(book: Book) -> None:
         for lease in book.leases.values()
         for text in lease.get("ports", ())
     ]
-    _load(book.nft, rules.rules(book.bridge, [Subnet(text) for text in book.subnets], book.nat, published))
+    nft.load(book.nft, rules.rules(book.bridge, [Subnet(text) for text in book.subnets], book.nat, published))
     book.stale = False
 
 
 def remove_table(book: Book) -> None:
     """Remove the table, if one was made."""
     if book.nft:
-        _load(book.nft, rules.gone(rules.table(book.bridge)))
+        nft.load(book.nft, rules.gone(rules.table(book.bridge)))
 
 
 def allow_loopback(book: Book) -> None:
@@ -98,21 +97,3 @@ def _switches(version: str, bridge: str) -> list[str]:
             "accept_ra=2 first), or leave IPv6 out of [stage.network] subnets",
         )
     return [f"ipv6/conf/{link}/force_forwarding" for link in (bridge, *kernel.default_links(AF_INET6))]
-
-
-def _load(nft: str, text: str) -> None:
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            [nft, "-f", "-"], input=text, capture_output=True, text=True, env={}, timeout=_PATIENCE, check=False
-        )
-    except FileNotFoundError:
-        raise Error(
-            f"NAT and published ports need {nft}, which is not installed",
-            hint="apt-get install nftables, or [stage.network] nat = false",
-        ) from None
-    except subprocess.TimeoutExpired:
-        raise Error(f"{nft} did not end within {_PATIENCE:g} seconds") from None
-    if done.returncode != 0:
-        raise Error(f"{nft}: {' '.join(done.stderr.split())[:500]}")

@@ -7,7 +7,7 @@ import contextlib
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
 from gosudacon.plugins.netcommon import ports
 from gosudacon.plugins.network import rules
-from gosudacon.plugins.network.subnets import AF_INET6, Subnet
+from gosudacon.plugins.network.subnets import Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Member(Step):
 
 
 class _Lease:
-    """What `TakeLease` leaves for `SetAddress`: subnet -> address."""
+    """What `TakeLease` leaves for `SetUp`: subnet -> address."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
@@ -84,10 +84,8 @@ class TakeLease(_Member):
         return f"reserve an address of {_both(self.subnets)} (in {self.leases})"
 
     def run(self, context: Context) -> None:
-        from gosudacon.plugins.network import kernel
         from gosudacon.plugins.network.leases import opened
 
-        kernel.require()
         with opened(self.leases, self.bridge) as book:
             book.reclaim()
             if self.link in book.leases:
@@ -95,7 +93,7 @@ class TakeLease(_Member):
                     f"{self.link} belongs to a container of this id and bundle that was not deleted",
                     hint=f"does it still run? its lease is in {self.leases}/{self.bridge}.json",
                 )
-            context.own(_Lease).addresses = book.take(self.link, _parsed(self.subnets), context)
+            context.own(_Lease).addresses |= book.take(self.link, _parsed(self.subnets), context)
             if book.stale:
                 from gosudacon.plugins.network import nat
 
@@ -148,17 +146,12 @@ class MakeBridge(_Member):
         return f"make the bridge {self.bridge}, unless it is there: {_both(owned)}{mtu}"
 
     def run(self, context: Context) -> None:
+        from gosudacon.api import Rtnetlink
         from gosudacon.plugins.network import kernel
         from gosudacon.plugins.network.leases import opened
 
-        subnets = _parsed(self.subnets)
-        with opened(self.leases, self.bridge), kernel.netlink(self.bridge) as socket:
-            bridge = kernel.Bridge.find(socket, self.bridge)
-            if bridge is None:
-                kernel.check_free(socket, subnets)
-                bridge = kernel.Bridge.make(socket, self.bridge)
-            if bridge.ours:
-                bridge.complete(socket, subnets, self.mtu)
+        with opened(self.leases, self.bridge), Rtnetlink() as socket:
+            kernel.make_bridge(socket, self.bridge, _parsed(self.subnets), self.mtu)
 
 
 class AllowForwarding(_Member):
@@ -191,7 +184,6 @@ class LoadRules(_Member):
     See: nft(8).
     """
 
-    modules = (*_Member.modules, "subprocess")
     recorded_as = ("network.masquerade", 2)
     subnets: list[str]
     nat: bool
@@ -217,7 +209,8 @@ class LoadRules(_Member):
             if any(rules.loopback(ports.parse(text)) for text in self.ports):
                 nat.allow_loopback(book)
             nat.set_rules(book, self.subnets, self.nat, self.nft)
-        context.ports = book.leases[self.link].get("ports", [])
+        if self.ports:
+            context.ports = book.leases[self.link]["ports"]
 
 
 class MakeLink(_Member):
@@ -260,59 +253,32 @@ class MakeLink(_Member):
         super().undo(context)
 
 
-class SetAddress(Step):
-    """Give the container the address that was reserved.
+class SetUp(Step):
+    """Give the container's link the addresses that were reserved, bring it up, and route through the bridge.
 
-    Why: the container needs an address and a way out.
-    Without it: it could neither send nor be reached.
-    See: rtnetlink(7); ip-address(8).
-    """
-
-    phase = CREATE_RUNTIME
-    by = CREATE_CONTAINER
-    interface: str
-    subnet: str
-
-    def describe(self) -> str:
-        return f"give {self.interface} an address from {self.subnet}"
-
-    def run(self, context: Context) -> None:
-        from gosudacon.plugins.network import kernel
-        from gosudacon.plugins.network.inside import inside
-
-        subnet = Subnet(self.subnet)
-        address = context.own(_Lease).addresses[self.subnet]
-
-        def work() -> None:
-            if subnet.family == AF_INET6:
-                kernel.protect_ipv6(self.interface)
-            kernel.set_address(self.interface, subnet, address)
-
-        inside(context.pid, work)
-        context.addresses.setdefault(self.interface, []).append(f"{address}/{subnet.prefix}")
-
-
-class BringUp(Step):
-    """Bring the container's link up, and route through the bridge what is not on it.
-
-    Why: a device is down until it is set up.
+    Why: a device is down, and has no address, until it is set up.
     Without it: no packet would pass.
-    See: netdevice(7); rtnetlink(7).
+    See: rtnetlink(7); netdevice(7); ip-address(8).
     """
 
     phase = CREATE_RUNTIME
     by = CREATE_CONTAINER
     interface: str
+    subnets: list[str]
     gateways: list[str]
 
     def describe(self) -> str:
-        return f"bring up {self.interface}; default route via {_both(self.gateways)}"
+        ways = f"; default route via {_both(self.gateways)}" if self.gateways else ""
+        return f"give {self.interface} an address of {_both(self.subnets)}, bring it up{ways}"
 
     def run(self, context: Context) -> None:
         from gosudacon.plugins.network import kernel
         from gosudacon.plugins.network.inside import inside
 
-        inside(context.pid, lambda: kernel.bring_up(self.interface, self.gateways))
+        booked = context.own(_Lease).addresses
+        found = [(subnet, booked[subnet.text]) for subnet in _parsed(self.subnets)]
+        inside(context.pid, lambda: kernel.configure(self.interface, found, self.gateways))
+        context.addresses[self.interface] = [f"{address}/{subnet.prefix}" for subnet, address in found]
 
 
 def _parsed(subnets: list[str]) -> list[Subnet]:

@@ -21,7 +21,7 @@ from tests.support.timing import seconds
 pytestmark = needs("program:ip", "program:nsenter", "program:nft")
 make = network.make  # the fixtures
 
-PUBLISHED = ["--publish", "8080:80"]
+PUBLISHED = ["--publish", "8080:80", "--network", "default", "--network", "db"]
 
 
 class Faults:
@@ -30,7 +30,7 @@ class Faults:
     def __init__(self, net: Net, bundle: Bundle) -> None:
         self.net = net
         self.bundle = bundle
-        net.configure(nat=True, subnets=["10.207.0.0/16"])
+        net.configure(nat=True, subnets=["10.207.0.0/16"], networks={"db": {"subnets": ["10.9.0.0/16"]}})
 
     def steps(self) -> list[dict[str, Any]]:
         """The plugin's own steps, with their ``index`` in the plan."""
@@ -58,7 +58,7 @@ def faults(leftovers: Watch, scratch: Path, make: Make) -> Iterator[Faults]:
 
 def test_an_error_is_unwound(faults: Faults) -> None:
     steps = faults.steps()
-    assert len(steps) == 11
+    assert len(steps) == 14
     for step in steps:
         faults.order(step, "after", "error")
         result = faults.net.runtime.create(faults.bundle, *PUBLISHED, check=False)

@@ -57,7 +57,13 @@ class Net:
         """The runtime, now with these settings."""
         entry = plugins.entry(self.site, self.scratch / "entry.py")
         lines = [f"plugins = {json.dumps(['network', *self.more])}", "[stage.network]"]
+        networks = settings.pop("networks", {})
         lines += [f"{key} = {json.dumps(value)}" for key, value in {"leases": str(self.leases), **settings}.items()]
+        for name, table in networks.items():
+            lines += [
+                f"[stage.network.networks.{name}]",
+                *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
+            ]
         text, root = "\n".join(lines), self.scratch / "root"
         created = self.runtime.created if hasattr(self, "runtime") else []
         self.runtime = plugins.runtime(entry, self.scratch / "config.toml", text, root, "--no-snapshot")

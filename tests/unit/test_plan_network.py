@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, RUNTIME, Error, Host, Options, SettingsError, Spec, Step
+from gosudacon.api import (
+    CREATE_CONTAINER,
+    CREATE_RUNTIME,
+    RUNTIME,
+    ConfigError,
+    Error,
+    Host,
+    Options,
+    SettingsError,
+    Spec,
+    Step,
+)
 from gosudacon.pipeline.kinds import rebuild
 from gosudacon.pipeline.plan import make
 from gosudacon.plugins.netcommon.ports import parse
 from gosudacon.plugins.network import Network, link_name
 from gosudacon.plugins.network.rules import rules
-from gosudacon.plugins.network.steps import AllowForwarding
+from gosudacon.plugins.network.steps import AllowForwarding, MakeLink, ReservePorts, SetUp
 from gosudacon.plugins.network.subnets import Subnet
 from gosudacon.stages.hooks import HooksStage
 from gosudacon.stages.namespaces import Namespaces
@@ -43,9 +54,8 @@ def test_the_default_plan() -> None:
         "reserve an address of 10.207.0.0/16 and fd67:6f73:7564::/64 (in /run/gosudacon-network)",
         "make the bridge gosudacon0, unless it is there: 10.207.0.1/16 and fd67:6f73:7564::1/64",
         f"veth pair: {LINK} on gosudacon0, eth0 in the container",
-        "give eth0 an address from 10.207.0.0/16",
-        "give eth0 an address from fd67:6f73:7564::/64",
-        "bring up eth0; default route via 10.207.0.1 and fd67:6f73:7564::1",
+        "give eth0 an address of 10.207.0.0/16 and fd67:6f73:7564::/64, bring it up; "
+        "default route via 10.207.0.1 and fd67:6f73:7564::1",
         "write resolv.conf (the host's name servers) and hosts: web here and at the neighbours on gosudacon0",
     ]
 
@@ -61,10 +71,8 @@ def test_with_everything_set() -> None:
         "forward IPv4 and IPv6 between br-x and the links of the default routes",
         "NAT: masquerade 10.1.0.0/24, 10.2.0.0/24 and fd00:1::/64 outside of br-x (nftables: inet gosudacon-br-x)",
         f"veth pair: {LINK} on br-x, net0 in the container, mtu 1400",
-        "give net0 an address from 10.1.0.0/24",
-        "give net0 an address from 10.2.0.0/24",
-        "give net0 an address from fd00:1::/64",
-        "bring up net0; default route via 10.1.0.1 and fd00:1::1",
+        "give net0 an address of 10.1.0.0/24, 10.2.0.0/24 and fd00:1::/64, bring it up; "
+        "default route via 10.1.0.1 and fd00:1::1",
         "write resolv.conf (name servers 10.1.0.1) and hosts: web here and at the neighbours on br-x",
     ]
 
@@ -119,7 +127,7 @@ def test_place_in_the_plan() -> None:
     config: Any = {**OWN, "hooks": {"createRuntime": [{"path": "/bin/true"}]}}
     steps = make([Namespaces(), Network(), HooksStage()], Spec(config, "web", "/srv/web"), Host()).steps
     stages = [step.stage for step in steps if step.runs_on() == RUNTIME]
-    assert stages == ["namespaces", *["network"] * 7, "hooks"]
+    assert stages == ["namespaces", *["network"] * 5, "hooks"]
     assert (Network.after, Network.before) == (("namespaces",), ("hooks",))
 
 
@@ -163,7 +171,7 @@ from gosudacon.plugins.network import Network
 stage = Network()
 stage.settings = {{"nat": True}}
 steps = list(stage.plan(Spec({OWN!r}, "web", "/srv/web"), Host()))
-assert len(steps) == 9 and all(step.describe() for step in steps)
+assert len(steps) == 7 and all(step.describe() for step in steps)
 print([name for name in {heavy!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=False)
@@ -178,10 +186,43 @@ print([name for name in {heavy!r} if name in sys.modules])
     [
         (
             {"brigde": "x"},
-            "brigde is not a setting; known: bridge, subnets, nat, mtu, interface, leases, nft, "
+            "brigde is not a setting; known: bridge, subnets, nat, mtu, networks, default, interface, leases, nft, "
             "annotations, names, dns_servers, dns_search, dns_options",
         ),
-        ({"annotations": ["all"]}, "annotations[0] 'all' is none of publish"),
+        ({"annotations": ["all"]}, "annotations[0] 'all' is none of publish, network"),
+        (
+            {"networks": {"none": {"subnets": ["10.9.0.0/16"]}}},
+            "networks.none must have a name of letters, digits and _ - . , not default or none",
+        ),
+        ({"networks": {"db": 1}}, "networks.db must be a table"),
+        ({"networks": {"db": {}}}, "networks.db.subnets is missing: name one subnet or more"),
+        ({"networks": {"db": {"subnet": []}}}, "networks.db.subnets is missing: name one subnet or more"),
+        (
+            {"networks": {"db": {"subnets": ["x"]}}},
+            "networks.db.subnets[0] 'x' is not a subnet; write ADDRESS/LENGTH, "
+            "such as 10.207.0.0/16 or fd67:6f73:7564::/64",
+        ),
+        (
+            {"networks": {"db": {"subnets": ["10.9.0.0/16"], "interface": "x"}}},
+            "networks.db.interface is not a setting; known: bridge, subnets, nat, mtu",
+        ),
+        (
+            {"networks": {"db": {"subnets": ["10.207.3.0/24"]}}},
+            "networks.db.subnets 10.207.3.0/24 overlaps 10.207.0.0/16 of default",
+        ),
+        (
+            {"networks": {"db": {"subnets": ["10.9.0.0/16"], "bridge": "gosudacon0"}}},
+            "networks.db.bridge is gosudacon0, and so is that of default",
+        ),
+        (
+            {"networks": {"a-long-name-": {"subnets": ["10.9.0.0/16"]}}},
+            "networks.a-long-name-.bridge must be a letter and up to 14 letters, digits and _ - .",
+        ),
+        (
+            {"networks": {"db": {"subnets": ["10.9.0.0/16"], "mtu": 1}}},
+            "networks.db.mtu must be 0, for the kernel's default, or 68 to 65535",
+        ),
+        ({"default": "db"}, "default 'db' is not a network; known: default, none"),
         ({"names": "no"}, "names must be true or false"),
         ({"dns_servers": ["ns.example"]}, "dns_servers[0] 'ns.example' is not an address"),
         ({"dns_search": ["a b"]}, "dns_search[0] must be a word"),
@@ -385,3 +426,68 @@ def test_records_of_earlier_versions() -> None:
     fields = {"bridge": "br0", "leases": "/l", "link": "gsd1", "subnets": ["10.1.0.0/16"], "nft": "/usr/sbin/nft"}
     step = rebuild(["network.masquerade", 1, fields])
     assert step.describe() == "NAT: masquerade 10.1.0.0/16 outside of br0 (nftables: inet gosudacon-br0)"
+
+
+# Several networks.
+
+TWO: Any = {"networks": {"db": {"subnets": ["10.9.0.0/16"]}, "web": {"subnets": ["10.8.0.0/16"], "nat": True}}}
+
+
+def named(*names: str) -> Options:
+    return Options(network=names)
+
+
+def test_networks_of_a_container() -> None:
+    steps = plan(options=Options(network=["db", "default"], publish=["80:80"]), interface="net3", **TWO)
+    links = [(step.bridge, step.interface) for step in steps if isinstance(step, MakeLink)]
+    assert links == [("gsd-db", "net3"), ("gosudacon0", "net4")]
+    assert len({step.link for step in steps if isinstance(step, MakeLink)}) == 2
+    assert [step.describe() for step in steps if isinstance(step, SetUp)] == [
+        "give net3 an address of 10.9.0.0/16, bring it up; default route via 10.9.0.1",
+        "give net4 an address of 10.207.0.0/16 and fd67:6f73:7564::/64, bring it up; "
+        "default route via fd67:6f73:7564::1",
+    ]
+    assert [step.bridge for step in steps if isinstance(step, ReservePorts)] == ["gsd-db"]
+    assert "web here and at the neighbours on gsd-db and gosudacon0" in steps[-1].describe()
+
+
+def test_which_network() -> None:
+    def bridges(config: Any = None, options: Options | None = None, **settings: Any) -> list[str]:
+        return [step.bridge for step in plan(config, options=options, **TWO, **settings) if isinstance(step, MakeLink)]
+
+    annotated: Any = {**OWN, "annotations": {"io.gosudacon.network": "web, db"}}
+    assert bridges() == ["gosudacon0"]
+    assert bridges(default="web") == ["gsd-web"]
+    assert bridges(default="none") == []
+    assert bridges(options=named("none")) == []
+    assert bridges(default="none", options=named("db")) == ["gsd-db"]
+    assert bridges(annotated) == ["gosudacon0"]
+    assert bridges(annotated, annotations=["network"]) == ["gsd-web", "gsd-db"]
+    assert bridges(annotated, named("db"), annotations=["network"]) == ["gsd-db"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["nowhere"], "--network nowhere: there is no such network"),
+        (["db", "db"], "--network db: the network is named twice"),
+        (["db", "none"], "--network none: it stands alone"),
+    ],
+)
+def test_networks_that_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(Error) as caught:
+        plan(options=named(*names), **TWO)
+    assert caught.value.message == message
+    assert caught.value.hint.startswith("known: default, db, web, none; ")
+    annotated: Any = {**OWN, "annotations": {"io.gosudacon.network": ",".join(names)}}
+    with pytest.raises(ConfigError) as found:
+        plan(annotated, annotations=["network"], **TWO)
+    assert found.value.where == "annotations.io.gosudacon.network"
+
+
+def test_ports_without_a_network() -> None:
+    with pytest.raises(Error, match="ports cannot be published without a network"):
+        plan(options=Options(network=["none"], publish=["80:80"]))
+    assert plan({}, options=named("none")) == []
+    with pytest.raises(Error, match="--network db: the plugin network does not connect this container"):
+        plan({}, options=named("db"), **TWO)
