@@ -40,8 +40,9 @@ class Cni(Stage):
         wanted: Wanted | None = host.facts.get("cni")  # type: ignore[assignment]  # what the hook has given
         if wanted is None:
             return
-        if "publish" not in wanted["annotations"]:
-            yield from ports.ignored(spec, ports.ANNOTATION, 'annotations = ["publish"] in [plugin.cni]')
+        for word, annotation in (("publish", ports.ANNOTATION), ("network", members.ANNOTATION)):
+            if word not in wanted["annotations"]:
+                yield from ports.ignored(spec, annotation, f'annotations = ["{word}"] in [plugin.cni]')
         if wanted["names"]:
             from gosudacon.plugins.netcommon import files
 
@@ -98,12 +99,7 @@ def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object
     if spec.operation != CREATE:
         return None  # what the container was given is in its note
     if not members.connects(spec, host):
-        for option, given in (("network", spec.options.network), ("publish", spec.options.publish)):
-            if given:
-                raise Error(
-                    f"--{option} {given[0]}: the plugin cni does not connect this container",
-                    hint="it must have a network namespace of its own, without a path, and the caller must be root",
-                )
+        members.check_left_alone(spec, "cni")
         return None
     from gosudacon.plugins.cni import request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.api import Error, Spec
 from gosudacon.plugins.cni import files
 from gosudacon.plugins.cni.document import PORT_MAPPINGS, can, kinds
-from gosudacon.plugins.netcommon import ports
+from gosudacon.plugins.netcommon import members, ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,13 +30,20 @@ if TYPE_CHECKING:
         annotations: list[str]
 
 
-def wanted(spec: Spec, settings: Settings) -> Wanted:
-    """Raises `Error` for a network or a plug-in that cannot be had, and for ports that nobody publishes."""
+def wanted(spec: Spec, settings: Settings) -> Wanted | None:
+    """None for a container that is to have no network.
+
+    Raises `Error` for a network or a plug-in that cannot be had, and for ports that nobody publishes.
+    """
     published = ports.asked(spec, "publish" in settings.annotations)
+    names = members.asked(spec, "network" in settings.annotations) or [settings.network]
+    if names == [members.NONE]:
+        if published:
+            raise Error("ports cannot be published without a network", hint="leave out --network none")
+        return None
     networks = files.Networks(settings.conf_dir)
     attachments = [
-        _attachment(networks, name, f"{settings.interface}{index}", settings)
-        for index, name in enumerate(spec.options.network or [settings.network])
+        _attachment(networks, name, f"{settings.interface}{index}", settings) for index, name in enumerate(names)
     ]
     return {
         "attachments": attachments,

@@ -19,7 +19,7 @@ _DEFAULTS: dict[str, object] = {
     "annotations": [],
 }
 #: What annotations may ask for, where the administrator allows it.
-ANNOTATIONS = ("publish",)
+ANNOTATIONS = ("publish", "network")
 _KINDS = {
     str: "a string",
     list: "a list of strings",

@@ -1,8 +1,15 @@
-"""Which containers the plugins ``network`` and ``cni`` connect, and the name by which networks know one. Pure."""
+"""Which containers the plugins ``network`` and ``cni`` connect, to what, and how networks name one. Pure."""
 
 from __future__ import annotations
 
-from gosudacon.api import Host, Spec
+from gosudacon.api import ConfigError, Error, Host, Spec
+from gosudacon.plugins.netcommon import ports
+
+NONE = "none"
+"""In the place of a network's name: the container gets none."""
+
+ANNOTATION = "io.gosudacon.network"
+"""Names of networks, with commas between them; counts where the administrator allows it."""
 
 # Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
 # that calls itself so. With `--network none` there is nothing to move, and nothing must be there.
@@ -15,6 +22,33 @@ def connects(spec: Spec, host: Host) -> bool:
     A caller without privileges on the host cannot put a link there, and gets what it gets without the plugin.
     """
     return spec.namespaces().get("network") == "" and host.euid == 0 and host.initial_userns and not _is_dockers(spec)
+
+
+def check_left_alone(spec: Spec, plugin: str) -> None:
+    """Raise `Error` if an option asks for what a container that is not connected does not get."""
+    for name, given in (("publish", spec.options.publish), ("network", spec.options.network)):
+        if given and [*given] != [NONE]:
+            raise Error(
+                f"--{name} {given[0]}: the plugin {plugin} does not connect this container",
+                hint="it connects those with a new network namespace, made by the host's root, not by Docker",
+            )
+
+
+def asked(spec: Spec, annotations: bool) -> list[str]:
+    """The names of the networks, of the option, else of the annotation if it may ask; empty if nobody asks.
+
+    [`NONE`] stands for no network. Raises `Error` for the option, `ConfigError` for the annotation.
+    """
+    given = [*spec.options.network]
+    text = ports.annotation(spec, ANNOTATION) if annotations and not given else ""
+    names = given or [name.strip() for name in text.split(",") if name.strip()]
+    for index, name in enumerate(names):
+        problem = "stands alone" if name == NONE and names[1:] else "is named twice" if name in names[:index] else ""
+        if problem and given:
+            raise Error(f"--network {name} {problem}")
+        if problem:
+            raise ConfigError(f"network {name} {problem}", where=f"annotations.{ANNOTATION}")
+    return names
 
 
 def identity(spec: Spec) -> str:

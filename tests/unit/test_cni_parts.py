@@ -140,6 +140,31 @@ def test_an_annotation_publishes_where_the_administrator_allows_it(site: Site) -
     assert "CNI ADD tnet/portmap: eth0, 80:80/tcp" in [step.describe() for step in plan.steps]
 
 
+def test_networks_of_an_annotation(site: Site) -> None:
+    site.config("10-a.conflist", conflist(name="a"))
+    site.config("20-b.conflist", conflist(name="b"))
+    asking = {**OWN, "annotations": {"io.gosudacon.network": "b, a"}}
+    assert "CNI ADD a/bridge: eth0" in site.lines(asking)
+    assert len(site.plan(asking).warnings) == 1
+    site.settings["annotations"] = ["network"]
+    assert site.lines(asking)[2:4] == ["CNI ADD b/bridge: eth0", "CNI ADD a/bridge: eth1"]
+    assert "CNI ADD a/bridge: eth0" in site.lines(asking, network=["a"])  # the option counts more
+    for text in ("a,a", "none,a"):
+        with pytest.raises(ConfigError) as caught:
+            site.plan({**OWN, "annotations": {"io.gosudacon.network": text}})
+        assert caught.value.where == "annotations.io.gosudacon.network"
+
+
+def test_no_network(site: Site) -> None:
+    assert site.plan(network=["none"]).steps == []
+    assert site.plan(JOINED, network=["none"]).steps == []
+    with pytest.raises(Error, match="ports cannot be published without a network"):
+        site.plan(network=["none"], publish=["80:80"])
+    for names in (["a", "a"], ["none", "a"]):
+        with pytest.raises(Error, match=r"--network (a is named twice|none stands alone)"):
+            site.plan(network=names)
+
+
 def test_without_files_about_names(site: Site) -> None:
     site.config("10-a.conflist", conflist())
     site.settings["names"] = False
@@ -214,7 +239,7 @@ def test_settings_of_the_stage_are_none(site: Site) -> None:
         ("timeout", True, "must be a number"),
         ("names", 1, "must be true or false"),
         ("annotations", "yes", "must be a list of strings"),
-        ("annotations", ["network"], "none of publish"),
+        ("annotations", ["mtu"], "none of publish, network"),
     ],
 )
 def test_settings_that_are_wrong(name: str, value: object, message: str) -> None:
