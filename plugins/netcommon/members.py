@@ -34,33 +34,39 @@ def check_left_alone(spec: Spec, plugin: str) -> None:
             )
 
 
-def asked(spec: Spec, annotations: bool) -> list[str]:
+def asked(spec: Spec, annotations: bool, hint: str = "") -> list[str]:
     """The names of the networks, of the option, else of the annotation if it may ask; empty if nobody asks.
 
-    [`NONE`] stands for no network. Raises `Error` for the option, `ConfigError` for the annotation.
+    [`NONE`] stands for no network. Raises `Error` for the option, `ConfigError` for the annotation, with ``hint``.
     """
     given = [*spec.options.network]
     text = ports.annotation(spec, ANNOTATION) if annotations and not given else ""
     names = given or [name.strip() for name in text.split(",") if name.strip()]
     for index, name in enumerate(names):
-        problem = "stands alone" if name == NONE and names[1:] else "is named twice" if name in names[:index] else ""
-        if problem and given:
-            raise Error(f"--network {name} {problem}")
-        if problem:
-            raise ConfigError(f"network {name} {problem}", where=f"annotations.{ANNOTATION}")
+        if name == NONE and names[1:]:
+            raise refusal(spec, f"{NONE}: it stands alone", hint)
+        if name in names[:index]:
+            raise refusal(spec, f"{name}: the network is named twice", hint)
     return names
 
 
-def identity(spec: Spec) -> str:
+def refusal(spec: Spec, message: str, hint: str = "") -> Error:
+    """The error about a network that is asked for: of the option or, where that asks for none, of the annotation."""
+    if spec.options.network:
+        return Error(f"--network {message}", hint=hint)
+    return ConfigError(message, where=f"annotations.{ANNOTATION}", hint=hint)
+
+
+def identity(spec: Spec, *more: str) -> str:
     """A name that is the same for every plan of this container, and no other's; it can be that of a link.
 
-    Ids are unique below one ``--root`` only, hence the hash over more than the id.
+    Ids are unique below one ``--root`` only, hence the hash over more than the id. ``more`` tells several apart.
     """
     try:
         from _blake2 import blake2s  # hashlib would load OpenSSL
     except ImportError:
         from hashlib import blake2s
-    identity = "\0".join((spec.options.root, spec.id, spec.bundle))
+    identity = "\0".join((spec.options.root, spec.id, spec.bundle, *more))
     return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 

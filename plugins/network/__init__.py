@@ -17,7 +17,7 @@ See docs/network.md.
 from __future__ import annotations
 
 from gosudacon.api import Error, Host, Spec, Stage, Step, hookimpl
-from gosudacon.plugins.netcommon import files, ports
+from gosudacon.plugins.netcommon import files, members, ports
 from gosudacon.plugins.network import choice, names
 from gosudacon.plugins.network.settings import DEFAULT, Net, Settings
 from gosudacon.plugins.network.steps import (
@@ -37,11 +37,6 @@ if TYPE_CHECKING:
     from gosudacon.plugins.netcommon.ports import Port
     from gosudacon.plugins.network.steps import Member
 
-# Docker's engine asks for a new network namespace without a path too, and moves its own links into it from a hook
-# that calls itself so. With `--network none` there is nothing to move, and nothing must be there.
-_DOCKERS_HOOK = "libnetwork-setkey"
-_CONNECTS = "it connects those with a new network namespace, made by the host's root, not by Docker"
-
 
 class Network(Stage):
     """Connects new network namespaces; those that are joined or shared are not ours."""
@@ -55,23 +50,23 @@ class Network(Stage):
         settings = Settings(self.settings)
         published = ports.asked(spec, "publish" in settings.annotations)
         networks = choice.chosen(spec, settings)
-        if spec.namespaces().get("network") != "" or not _may_connect(host) or _is_dockers(spec):
-            choice.check_unused(spec, "the plugin network does not connect this container", _CONNECTS)
+        if not members.connects(spec, host):
+            members.check_left_alone(spec, "network")
             return
-        for name, annotation in (("publish", ports.ANNOTATION), ("network", choice.ANNOTATION)):
+        for name, annotation in (("publish", ports.ANNOTATION), ("network", members.ANNOTATION)):
             if name not in settings.annotations:
                 yield from ports.ignored(spec, annotation, f'annotations = ["{name}"] in [stage.network]')
         if not networks:
             if published:
                 raise Error("ports cannot be published without a network", hint="leave out --network none")
             return
-        members = [_Member(spec, settings, index, network) for index, network in enumerate(networks)]
+        joined = [_Member(spec, settings, index, network) for index, network in enumerate(networks)]
         routed: set[str] = set()
-        for member in members:
-            yield from member.steps(published if member is members[0] else [], routed)
+        for member in joined:
+            yield from member.steps(published if member is joined[0] else [], routed)
         if settings.names:
             yield from files.steps(spec, host)
-            yield _names(spec, settings, members)
+            yield _names(spec, settings, joined)
 
 
 class _Member:
@@ -81,7 +76,7 @@ class _Member:
         self.settings = settings
         self.net = net
         self.interface = settings.interface_of(index)
-        self.where = _where(spec)
+        self.where = members.where(spec)
         self.link = link_name(spec, net.name)
         gateways = {subnet.version: subnet.gateway for subnet in reversed(net.subnets)}
         self.gateways = dict(sorted(gateways.items()))
@@ -107,31 +102,26 @@ class _Member:
         yield SetUp(interface=self.interface, subnets=subnets, gateways=ways, where=self.where)
 
 
-def _names(spec: Spec, settings: Settings, members: list[_Member]) -> Step:
+def _names(spec: Spec, settings: Settings, joined: list[_Member]) -> Step:
     return names.WriteNames(
-        networks=[[member.net.bridge, member.link] for member in members],
+        networks=[[member.net.bridge, member.link] for member in joined],
         leases=settings.leases,
         names=names.own(spec.id, spec.config.get("hostname") or ""),
-        gateways=list(members[0].gateways.values()),
+        gateways=list(joined[0].gateways.values()),
         servers=settings.dns_servers,
         search=settings.dns_search,
         options=settings.dns_options,
-        nat=any(member.net.nat for member in members),
-        where=members[0].where,
+        nat=any(member.net.nat for member in joined),
+        where=joined[0].where,
     )
 
 
 def link_name(spec: Spec, network: str = DEFAULT) -> str:
     """The name of the veth pair's end on the host: the same for every plan of this container, and no other's.
 
-    Ids are unique below one ``--root`` only, hence the hash over more than the id. Each network has a link of its own.
+    Each network has a link of its own.
     """
-    try:
-        from _blake2 import blake2s  # hashlib would load OpenSSL
-    except ImportError:
-        from hashlib import blake2s
-    identity = "\0".join((spec.options.root, spec.id, spec.bundle, *([] if network == DEFAULT else [network])))
-    return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
+    return members.identity(spec, *([] if network == DEFAULT else [network]))
 
 
 def _versions(net: Net, published: list[Port]) -> list[str]:
@@ -140,22 +130,6 @@ def _versions(net: Net, published: list[Port]) -> list[str]:
     return sorted(
         {subnet.version for subnet in net.subnets if net.nat or any(port.serves(subnet.family) for port in outside)}
     )
-
-
-def _may_connect(host: Host) -> bool:
-    """A caller without privileges on the host cannot put a link there, and gets what it gets without the plugin."""
-    return host.euid == 0 and host.initial_userns
-
-
-def _is_dockers(spec: Spec) -> bool:
-    hooks = spec.config.get("hooks") or {}
-    calls = [*(hooks.get("prestart") or ()), *(hooks.get("createRuntime") or ())]
-    return any(_DOCKERS_HOOK in (call.get("args") or ()) for call in calls)
-
-
-def _where(spec: Spec) -> str:
-    kinds = [entry["type"] for entry in spec.linux["namespaces"]]
-    return f"linux.namespaces[{kinds.index('network')}]"
 
 
 @hookimpl

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from gosudacon.api import ConfigError, Error, Spec
-from gosudacon.plugins.netcommon import ports
-from gosudacon.plugins.network.settings import NONE, Net, Settings
-
-ANNOTATION = "io.gosudacon.network"
-"""Names of networks, with commas between them; counts where the administrator allows it."""
+from gosudacon.api import Spec
+from gosudacon.plugins.netcommon.members import NONE, asked, refusal
+from gosudacon.plugins.network.settings import Net, Settings
 
 
 def chosen(spec: Spec, settings: Settings) -> list[Net]:
@@ -15,37 +12,11 @@ def chosen(spec: Spec, settings: Settings) -> list[Net]:
 
     Raises `Error` for a name in the option that is none, `ConfigError` for one in the annotation.
     """
-    if spec.options.network:
-        try:
-            return _named([*spec.options.network], settings)
-        except ValueError as error:
-            raise Error(f"--network {error}", hint=_hint(settings)) from None
-    text = ports.annotation(spec, ANNOTATION) if "network" in settings.annotations else ""
-    if text:
-        try:
-            return _named([name.strip() for name in text.split(",")], settings)
-        except ValueError as error:
-            raise ConfigError(str(error), where=f"annotations.{ANNOTATION}", hint=_hint(settings)) from None
-    return _named([settings.default], settings)
-
-
-def check_unused(spec: Spec, message: str, hint: str) -> None:
-    """Raise `Error` if an option asks for what a container that is left alone does not get."""
-    for name, given in (("publish", spec.options.publish), ("network", spec.options.network)):
-        if given and [*given] != [NONE]:
-            raise Error(f"--{name} {given[0]}: {message}", hint=hint)
-
-
-def _named(names: list[str], settings: Settings) -> list[Net]:
+    hint = f"known: {', '.join(settings.networks)}, {NONE}; [stage.network.networks.NAME] makes others known"
+    names = asked(spec, "network" in settings.annotations, hint) or [settings.default]
     if names == [NONE]:
         return []
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise ValueError(f"{name}: the network is named twice")
+    for name in names:
         if name not in settings.networks:
-            raise ValueError(f"{name}: there is no such network" if name != NONE else f"{NONE}: it stands alone")
+            raise refusal(spec, f"{name}: there is no such network", hint)
     return [settings.networks[name] for name in names]
-
-
-def _hint(settings: Settings) -> str:
-    return f"known: {', '.join(settings.networks)}, {NONE}; [stage.network.networks.NAME] makes others known"

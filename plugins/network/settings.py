@@ -6,6 +6,7 @@ import _socket
 
 from gosudacon.api import SettingsError
 from gosudacon.base import layout
+from gosudacon.plugins.netcommon.members import NONE
 from gosudacon.plugins.network.subnets import Subnet
 
 TYPE_CHECKING = False
@@ -35,8 +36,6 @@ OF_ALL: dict[str, object] = {
 }
 DEFAULT = "default"
 """The name of the network whose settings stand outside of ``networks``."""
-NONE = "none"
-"""What a container asks for that is to have no network."""
 ANNOTATIONS = ("publish", "network")
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _IN_NAMES = _LETTERS | frozenset("0123456789_-.")

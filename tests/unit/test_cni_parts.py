@@ -161,7 +161,7 @@ def test_no_network(site: Site) -> None:
     with pytest.raises(Error, match="ports cannot be published without a network"):
         site.plan(network=["none"], publish=["80:80"])
     for names in (["a", "a"], ["none", "a"]):
-        with pytest.raises(Error, match=r"--network (a is named twice|none stands alone)"):
+        with pytest.raises(Error, match=r"--network (a: the network is named twice|none: it stands alone)"):
             site.plan(network=names)
 
 
