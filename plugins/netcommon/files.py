@@ -138,40 +138,44 @@ class MountFiles(Step):
 
     def run(self, context: Context) -> None:
         trees = context.own(_Trees).found
+        missing = []
         for name in self.names:
-            below = _place(context, PLACES[name])
-            if below < 0:
-                os.close(trees.pop(name))
-                continue
+            tree = trees.pop(name)
             try:
-                move_mount(trees[name], below, about=PLACES[name])
+                below = _place(context.root, PLACES[name])
+                if below < 0:
+                    missing.append(PLACES[name])
+                    continue
+                try:
+                    move_mount(tree, below, about=PLACES[name])
+                finally:
+                    os.close(below)
             finally:
-                os.close(below)
-                os.close(trees.pop(name))
+                os.close(tree)
+        if missing:
+            why = "the root filesystem has no such regular file; an empty one is enough"
+            context.warnings.append(f"{_listed(missing)}: not mounted, since {why}")
 
 
-def _place(context: Context, place: str) -> int:
-    """The file to mount on; -1 with a warning if there is none, for the image is not ours to change.
+def _place(root: int, place: str) -> int:
+    """The file to mount on; -1 if there is none, for the image is not ours to change.
 
     A link is followed within the file system of the root alone: nothing is to be mounted over a file of /proc.
     """
     try:
         try:
-            fd = open_in_root(context.root, place, os.O_PATH, _RESOLVE_NO_SYMLINKS)
+            fd = open_in_root(root, place, os.O_PATH, _RESOLVE_NO_SYMLINKS)
         except OSError as error:
             if error.errno != ELOOP:
                 raise
-            fd = open_in_root(context.root, place, os.O_PATH, _RESOLVE_NO_XDEV)
+            fd = open_in_root(root, place, os.O_PATH, _RESOLVE_NO_XDEV)
     except OSError as error:
         if error.errno not in (ENOENT, ENOTDIR, ELOOP, EXDEV):
             raise
-        said = "there is no such file in the root filesystem" if error.errno == ENOENT else "it is a link, or no file"
-        context.warnings.append(f"{place} is left alone: {said}; an empty file there is enough to get one")
         return -1
     if S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
-    context.warnings.append(f"{place} is left alone: it is not a regular file")
     return -1
 
 

@@ -64,7 +64,8 @@ def _offered(port: Port) -> int:
                 return number
         except OSError as error:
             if error.errno not in _UNKNOWN:
-                raise Error(f"{port} cannot be published: {error.strerror}") from None
+                why = _absent(address) if error.errno == EADDRNOTAVAIL else error.strerror
+                raise Error(f"{port} cannot be published: {why}", hint=_HINT) from None
     raise Error(f"{port} cannot be published: this kernel has no {port.protocol}")
 
 
@@ -79,12 +80,16 @@ def _problem(port: Port) -> str:
                 if error.errno == EADDRINUSE:
                     return f"a process of the host has {port.protocol} port {number}"
                 if error.errno == EADDRNOTAVAIL:
-                    return f"the host has no address {address}"
+                    return _absent(address)
                 if error.errno in _UNKNOWN:
                     break
                 if error.errno != EACCES:
                     return str(error.strerror)
     return ""
+
+
+def _absent(address: str) -> str:
+    return f"the host has no address {address}"
 
 
 def _places(port: Port) -> Iterator[tuple[int, str]]:

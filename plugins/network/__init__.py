@@ -34,8 +34,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.api import Features
     from gosudacon.plugins.netcommon.ports import Port
     from gosudacon.plugins.network.steps import Member
+
+_ANNOTATIONS = {"publish": ports.ANNOTATION, "network": members.ANNOTATION}  # setting -> what it allows
 
 
 class Network(Stage):
@@ -45,6 +48,11 @@ class Network(Stage):
     after = ("namespaces",)
     before = ("hooks",)
 
+    def features(self) -> Features:
+        """The annotations that choose ports of the host and networks, where the administrator allows it."""
+        allowed = self.settings.get("annotations") or ()
+        return {"potentiallyUnsafeConfigAnnotations": [text for name, text in _ANNOTATIONS.items() if name in allowed]}
+
     def plan(self, spec: Spec, host: Host) -> Iterator[Step]:
         """Raises `SettingsError` for malformed settings, whether they are needed or not, `Error` for an option."""
         settings = Settings(self.settings)
@@ -53,7 +61,7 @@ class Network(Stage):
         if not members.connects(spec, host):
             members.check_left_alone(spec, "network")
             return
-        for name, annotation in (("publish", ports.ANNOTATION), ("network", members.ANNOTATION)):
+        for name, annotation in _ANNOTATIONS.items():
             if name not in settings.annotations:
                 yield from ports.ignored(spec, annotation, f'annotations = ["{name}"] in [stage.network]')
         if not networks:

@@ -15,7 +15,7 @@ from gosudacon.plugins.netcommon import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from gosudacon.plugins.network.leases import Book, Lease
 
@@ -79,14 +79,14 @@ def own(id: str, hostname: str) -> list[str]:
 def update(book: Book) -> None:
     """Write the hosts of all members of a network. Raises OSError, such as ENOSPC, after it has written the others."""
     failed = None
-    books = {book.bridge: book}
+    networks = {book.bridge: _Told(book)}
     for link, lease in book.leases.items():
         member = []
         for bridge, its in lease.get("networks") or [[book.bridge, link]]:
-            if bridge not in books:
-                books[bridge] = book.of(bridge)
-            if its in books[bridge].leases:
-                member.append((books[bridge], its))
+            if bridge not in networks:
+                networks[bridge] = _Told(book.of(bridge))
+            if its in networks[bridge].leases:
+                member.append((networks[bridge], its))
         try:
             _write(lease, text(member))
         except OSError as error:
@@ -95,30 +95,39 @@ def update(book: Book) -> None:
         raise failed
 
 
-def text(member: list[tuple[Book, str]]) -> str:
+class _Told:
+    """What the members of a network are told of each other.
+
+    ``lines``: a name in lower case, as names are compared -> the link of who has it, and its lines. Ids come before
+    all hostnames: those are anybody's choice, and an id is one container's.
+    """
+
+    def __init__(self, book: Book) -> None:
+        self.leases = book.leases
+        self.lines: dict[str, tuple[str, str]] = {}
+        for link, lease in book.leases.items():
+            self._add(link, lease, [lease["id"]])
+        for link, lease in book.leases.items():
+            self._add(link, lease, lease.get("names", ()))
+
+    def _add(self, link: str, lease: Lease, names: Iterable[str]) -> None:
+        for name in names:
+            if _is_label(name):
+                self.lines.setdefault(name.lower(), (link, _lines(lease["addresses"].values(), [name])))
+
+
+def text(member: list[tuple[_Told, str]]) -> str:
     """The hosts file of a container that is a member of networks, on each with a link of its own."""
-    leases = [book.leases[link] for book, link in member]
+    leases = [network.leases[link] for network, link in member]
     names = leases[0].get("names", ()) if leases else ()
-    lines = [line for lease in leases for line in _lines(lease["addresses"].values(), names)]
-    lines += _lines(leases[0].get("gateways", ()) if leases else (), [HOST])
-    seen = {*_TAKEN, HOST, *names}
-    for book, link in member:
-        for other, found in _of_others(book, link):
-            new = [name for name in found if name not in seen]
-            seen.update(new)
-            lines += _lines(other["addresses"].values(), new)
-    return files.LOCALHOST + "".join(lines)
-
-
-def _of_others(book: Book, link: str) -> Iterator[tuple[Lease, list[str]]]:
-    """The other members with their names, ids before all hostnames: those are anybody's, an id is one container's."""
-    others = [lease for each, lease in book.leases.items() if each != link]
-    ids = {lease["id"] for lease in others}
-    for lease in others:
-        if _is_label(lease["id"]):
-            yield lease, [lease["id"]]
-    for lease in others:
-        yield lease, [name for name in lease.get("names", ()) if name not in ids and _is_label(name)]
+    parts = [files.LOCALHOST]
+    parts += [_lines(lease["addresses"].values(), names) for lease in leases]
+    parts += [_lines(leases[0].get("gateways", ()), [HOST])] if leases else []
+    seen = {name.lower() for name in names}
+    for network, link in member:
+        parts += [lines for name, (its, lines) in network.lines.items() if its != link and name not in seen]
+        seen.update(network.lines)
+    return "".join(parts)
 
 
 def _fits(name: str) -> bool:
@@ -130,9 +139,9 @@ def _is_label(name: str) -> bool:
     return 0 < len(name) <= _LONGEST and _CHARACTERS.issuperset(name) and name.lower() not in _TAKEN
 
 
-def _lines(addresses: Iterable[str], names: Iterable[str]) -> list[str]:
+def _lines(addresses: Iterable[str], names: Iterable[str]) -> str:
     joined = " ".join(names)
-    return [f"{address} {joined}\n" for address in addresses] if joined else []
+    return "".join([f"{address} {joined}\n" for address in addresses]) if joined else ""
 
 
 def _write(lease: Lease, content: str) -> None:

@@ -16,16 +16,18 @@ def load(program: str, text: str) -> None:
     given, said = _file(text.encode()), _file(b"")
     try:
         status = _run(program, given, said)
+        message = os.pread(said, _MOST, 0).decode(errors="replace") if status != 0 else ""
+        if status is None and not message:
+            return
         if status != 0:
-            message = os.pread(said, _MOST, 0).decode(errors="replace")
             raise Error(f"{program}: {' '.join(message.split())[:500] or f'exit status {status}'}")
     finally:
         os.close(given)
         os.close(said)
 
 
-def _run(program: str, given: int, said: int) -> int:
-    """Its exit status, or minus the signal that ended it."""
+def _run(program: str, given: int, said: int) -> int | None:
+    """Its exit status, or minus the signal that ended it; None if nobody knows, where our caller ignores SIGCHLD."""
     actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, said, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
     try:
         pid = os.posix_spawn(program, [program, "-f", "-"], {}, file_actions=actions, setsigmask=[])
@@ -40,14 +42,20 @@ def _run(program: str, given: int, said: int) -> int:
     finally:
         if not in_time:
             os.kill(pid, 9)
-        _, status = os.waitpid(pid, 0)
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            status = -1
     if not in_time:
         raise Error(f"{program} did not end within {_PATIENCE:g} seconds")
-    return os.waitstatus_to_exitcode(status)
+    return None if status == -1 else os.waitstatus_to_exitcode(status)
 
 
 def _ends(pid: int) -> bool:
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:  # it has ended, and nobody had to wait for it
+        return True
     try:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
 
 import pytest
 
 from gosudacon.api import ConfigError, Context, Error, Host, Options, Spec
 from gosudacon.pipeline import discovery
-from gosudacon.plugins.netcommon import files, ports, resolver
+from gosudacon.plugins.netcommon import files, ports, resolver, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,3 +164,43 @@ def test_it_is_no_plugin() -> None:
     assert "netcommon" not in names
     with pytest.raises(Error, match="'netcommon' is enabled but not installed"):
         discovery.parts("netcommon")
+
+
+# Ports of the host.
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def test_a_port_with_a_listener_is_taken(listener: socket.socket) -> None:
+    number = listener.getsockname()[1]
+    for text in (f"{number}:80", f"127.0.0.1:{number}:80", f"0.0.0.0:{number}:80"):
+        with pytest.raises(Error) as error:
+            sockets.settle([ports.parse(text)], [])
+        assert f"a process of the host has tcp port {number}" in error.value.message
+    for text in (f"{number}:80/udp", f"[::1]:{number}:80", f"127.0.0.2:{number}:80"):
+        assert [str(port) for port in sockets.settle([ports.parse(text)], [])] == [str(ports.parse(text))]
+
+
+def test_a_port_of_another_container(listener: socket.socket) -> None:
+    taken = [("other", ports.parse("127.0.0.1:1:1"))]
+    with pytest.raises(
+        Error, match=r"1-2:1-2/tcp cannot be published: container other has published 127\.0\.0\.1:1:1/tcp"
+    ):
+        sockets.settle([ports.parse("1-2:1-2")], taken)
+
+
+def test_an_address_that_is_not_the_hosts() -> None:
+    for text in ("192.0.2.77::80", "192.0.2.77:80:80"):
+        with pytest.raises(Error, match=r"the host has no address 192\.0\.2\.77"):
+            sockets.settle([ports.parse(text)], [])
+
+
+def test_ports_that_the_kernel_chooses() -> None:
+    wanted = [ports.parse("127.0.0.1::80"), ports.parse("127.0.0.1::8000-8003/udp"), ports.parse("80")]
+    found = sockets.settle(wanted, [])
+    assert all(port.host and port.count == other.count for port, other in zip(found, wanted, strict=True))
+    ports.check(found)

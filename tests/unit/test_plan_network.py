@@ -491,3 +491,10 @@ def test_ports_without_a_network() -> None:
     assert plan({}, options=named("none")) == []
     with pytest.raises(Error, match="--network db: the plugin network does not connect this container"):
         plan({}, options=named("db"), **TWO)
+
+
+def test_features_name_the_annotations_that_are_allowed() -> None:
+    stage = Network()
+    for allowed, found in (([], []), (["network"], ["io.gosudacon.network"])):
+        stage.settings = {"annotations": allowed}
+        assert stage.features() == {"potentiallyUnsafeConfigAnnotations": found}

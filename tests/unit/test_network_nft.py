@@ -1,0 +1,67 @@
+"""How the plugin network calls nft(8)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from gosudacon.api import Error
+from gosudacon.plugins.network import nft
+from tests.support.children import in_child
+
+
+def program(path: Path, script: str) -> str:
+    made = path / "nft"
+    made.write_text(f"#!/bin/sh\n{script}\n")
+    made.chmod(0o755)
+    return str(made)
+
+
+def test_what_it_is_given(tmp_path: Path) -> None:
+    text = "add table inet x\n" * 10_000
+    nft.load(program(tmp_path, f'test "$*" = "-f -" && env > {tmp_path}/env && cat > {tmp_path}/rules'), text)
+    assert (tmp_path / "rules").read_text() == text
+    assert "HOME" not in (tmp_path / "env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo no such '\n' table >&2; exit 1", "nft: no such table"),
+        ("exit 3", "nft: exit status 3"),
+        ("kill -9 $$", "nft: exit status -9"),
+    ],
+)
+def test_when_it_refuses(tmp_path: Path, script: str, message: str) -> None:
+    with pytest.raises(Error) as error:
+        nft.load(program(tmp_path, script), "")
+    assert error.value.message.endswith(message)
+
+
+def test_when_it_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=r"NAT and published ports need .*/nft, which is not installed"):
+        nft.load(str(tmp_path / "nft"), "")
+
+
+def test_when_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nft, "_PATIENCE", 0.01)
+    with pytest.raises(Error, match="did not end within"):
+        nft.load(program(tmp_path, "exec sleep 1000"), "")
+
+
+@pytest.mark.parametrize(("script", "message"), [("exit 0", ""), ("echo bad >&2; exit 1", "nft: bad")])
+def test_where_the_caller_ignores_its_children(tmp_path: Path, script: str, message: str) -> None:
+    """Then nobody knows the exit status, and what it says has to do."""
+    made = program(tmp_path, script)
+
+    def load() -> str:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            nft.load(made, "")
+        except Error as error:
+            return error.message
+        return ""
+
+    assert in_child(load).endswith(message)
