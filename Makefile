@@ -20,6 +20,10 @@ lint: ## check style, types and import layers; needs no root
 	$(PYTHON) -m mypy
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command as run; run()'
 
+.PHONY: site
+site: ## make the site of the docs in build/site; needs `pip install -e '.[site]'`
+	$(PYTHON) -m tools.site
+
 .PHONY: unit
 unit: ## run the unit tests; needs no root
 	$(PYTHON) -m pytest tests/unit

@@ -33,9 +33,9 @@ LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
 ONCE_IS_ENOUGH = (
     *("tests/kernel/test_faults.py", "tests/kernel/test_leniency.py", "tests/security/test_propagation.py"),
-    *("tests/clients/test_shim_points.py", "tests/clients/test_pages.py"),
+    *("tests/clients/test_shim_points.py", "tests/clients/test_pages.py", "tests/clients/test_docs_site.py"),
 )
-"""Long tests of what no release of Debian's changes, and that of the browser: Debian 13's root does without them."""
+"""Long tests of what no release of Debian's changes, and those of the browser: Debian 13's root does without them."""
 SECOND_TRIES = 3
 """Up to so many failed tests of a part are run once more; the report names those that pass then."""
 TESTS_FAILED = "exit status 1"
@@ -128,7 +128,7 @@ class Parts:
         """The interpreter of the virtual environment with the tools, made when first wanted."""
         with self._lock:
             if self._python is None:
-                self._python = make_venv(job, sys.executable, CACHE / "venv", "test,network")
+                self._python = make_venv(job, sys.executable, CACHE / "venv", "test,network,site")
         return self._python
 
     def _installed(self, job: Job) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tests.clients.image import write_image
 from tests.clients.output import collect, patient
 from tests.clients.podman import Podman
 from tests.conftest import PARENT
+from tests.support.browser import Browser
 from tests.support.leftovers import Watch
 from tests.support.runtime import runtime_command
 
@@ -182,3 +183,14 @@ def podman(engine: Podman, leftovers: Watch) -> Iterator[Podman]:
 def new_name() -> str:
     """A container name that is used once."""
     return f"c{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def browser(leftovers: object, scratch: Path) -> Iterator[Browser]:
+    """One of this test's own, gone before what is left is looked for."""
+    directory = scratch / "browser"
+    directory.mkdir()
+    with Browser(directory) as value:
+        yield value
+        assert [address for address in value.asked if not address.startswith(("file:", "about:", "data:"))] == []
+        assert value.said == []

@@ -6,15 +6,11 @@ GOSUDACON_TEST_SCREENSHOTS=DIR keeps pictures of what was seen.
 from __future__ import annotations
 
 import itertools
-import os
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.browser import Browser
+from tests.support.browser import Browser, seen
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
@@ -25,35 +21,6 @@ WIDE, NARROW = 1280, 390
 SIZES = [*itertools.product((WIDE, NARROW), ("light", "dark"))]
 WHITE, DARK = "rgb(255, 255, 255)", "rgb(13, 17, 23)"
 
-# The texts that cannot be read well: below a contrast of 4.5 (WCAG 2.2, 1.4.3).
-PALE = """
-(() => {
-  const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
-  const light = (colour) => numbers(colour).slice(0, 3).map((part) => part / 255)
-    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = (element) => {
-    const picture = element.closest("svg");
-    if (picture) return getComputedStyle(picture.querySelector(".bg")).fill;
-    for (; element; element = element.parentElement) {
-      const colour = getComputedStyle(element).backgroundColor;
-      if (numbers(colour)[3] !== 0) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const found = new Set();
-  const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
-  for (let node; (node = walker.nextNode());) {
-    const element = node.parentElement;
-    if (!node.data.trim() || ["STYLE", "TITLE", "style", "title"].includes(element.tagName)) continue;
-    const style = getComputedStyle(element);
-    const [one, two] = [light(element.closest("svg") ? style.fill : style.color), light(ground(element))];
-    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-    if (contrast < 4.5) found.add(`${contrast.toFixed(2)}: ${node.data.trim().slice(0, 40)}`);
-  }
-  return [...found];
-})()
-"""
 # Elements that reach beyond the window, outside of what scrolls by itself.
 BEYOND = """
 [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll") &&
@@ -76,32 +43,6 @@ OUTSIDE = """
   return box.x + box.width > lane;
 }).map((text) => text.textContent)
 """
-
-
-@pytest.fixture
-def browser(leftovers: object, scratch: Path) -> Iterator[Browser]:
-    """One of this test's own, gone before what is left is looked for."""
-    directory = scratch / "browser"
-    directory.mkdir()
-    with Browser(directory) as value:
-        yield value
-        assert [address for address in value.asked if not address.startswith(("file:", "about:"))] == []
-        assert value.said == []
-
-
-def seen(browser: Browser, file: Path, width: int, scheme: str, media: str = "screen") -> None:
-    """Load a page, and check what holds for each at every size."""
-    browser.show(file, width, 900, scheme, media)
-    directory = os.environ.get("GOSUDACON_TEST_SCREENSHOTS")
-    if directory:
-        os.makedirs(directory, exist_ok=True)
-    picture = Path(directory) / f"{file.stem}-{width}-{scheme}-{media}.png" if directory else None
-    data = browser.screenshot(picture)
-    assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == (width, 900)
-    assert len(data) > 8000, "next to nothing is drawn"
-    assert browser.ask("document.documentElement.scrollWidth") == width
-    assert browser.ask("innerWidth") == width
-    assert browser.ask(PALE) == []
 
 
 def box(browser: Browser, selector: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import signal
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,36 @@ _FLAGS = (
     *("--no-zygote", "--disable-features=SpareRendererForSitePerProcess,Vulkan", "--remote-debugging-pipe"),
 )
 _LIMIT = 60  # seconds for one answer, on a machine that has much else to do
+
+# The texts that cannot be read well: below a contrast of 4.5 (WCAG 2.2, 1.4.3).
+PALE = """
+(() => {
+  const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const light = (colour) => numbers(colour).slice(0, 3).map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    const picture = element.closest("svg");
+    if (picture) return getComputedStyle(picture.querySelector(".bg")).fill;
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if (numbers(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const found = new Set();
+  const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode());) {
+    const element = node.parentElement;
+    if (!node.data.trim() || ["STYLE", "TITLE", "style", "title"].includes(element.tagName)) continue;
+    const style = getComputedStyle(element);
+    const [one, two] = [light(element.closest("svg") ? style.fill : style.color), light(ground(element))];
+    const contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (contrast < 4.5) found.add(`${contrast.toFixed(2)}: ${node.data.trim().slice(0, 40)}`);
+  }
+  return [...found];
+})()
+"""
 
 
 class Browser:
@@ -152,3 +183,18 @@ class Browser:
             self._rest += data
         message, _, self._rest = self._rest.partition(b"\0")
         return message
+
+
+def seen(browser: Browser, file: Path, width: int, scheme: str, media: str = "screen") -> None:
+    """Load a page, and check what holds for each at every size."""
+    browser.show(file, width, 900, scheme, media)
+    directory = os.environ.get("GOSUDACON_TEST_SCREENSHOTS")
+    if directory:
+        os.makedirs(directory, exist_ok=True)
+    picture = Path(directory) / f"{file.stem}-{width}-{scheme}-{media}.png" if directory else None
+    data = browser.screenshot(picture)
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == (width, 900)
+    assert len(data) > 8000, "next to nothing is drawn"
+    assert browser.ask("document.documentElement.scrollWidth") == width
+    assert browser.ask("innerWidth") == width
+    assert browser.ask(PALE) == []
