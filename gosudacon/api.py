@@ -75,7 +75,14 @@ if TYPE_CHECKING:
 
 else:
 
-    def hookimpl(function=None, *, tryfirst=False, trylast=False, optionalhook=False, specname=None):
+    def hookimpl(
+        function: Callable[..., object] | None = None,
+        *,
+        tryfirst: bool = False,
+        trylast: bool = False,
+        optionalhook: bool = False,
+        specname: str | None = None,
+    ) -> Callable[..., object]:
         """Mark a function as the implementation of one of gosudacon's hooks, which `gosudacon.hookspecs` documents.
 
         Does what ``pluggy.HookimplMarker("gosudacon")`` does, without importing pluggy, which costs more than a

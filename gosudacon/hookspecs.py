@@ -3,7 +3,7 @@
 A plugin is a module. Its functions with these names carry the decorator `gosudacon.api.hookimpl`, stand at the top
 level of the module, and may leave out arguments that they do not need. The plugin that config.toml enables last is
 called first; ``hookimpl(tryfirst=True)`` and ``hookimpl(trylast=True)`` change that, as in pluggy. There are no
-hook wrappers. docs/plugins.md has a tutorial.
+hook wrappers. docs/plugin-tutorial.md is where to begin.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object
 def gosudacon_edit_spec(spec: Spec, host: Host, settings: Mapping[str, object]) -> Edit | None:
     """Change a container's configuration before it is validated: devices, variables, mounts, hooks, anything else.
 
-    Returns an `Edit`, or None for a container that is none of the plugin's business. Pure: it reads no file, changes
+    Returns an `Edit`, or None to leave the container as it is. Pure: it reads no file, changes
     nothing, and gives the same answer for the same arguments. ``spec.config`` is what config.json says with the edits
     of the plugins called before, read-only and not validated yet: look with ``get``. ``settings`` is
     ``[plugin.NAME]`` of config.toml.
@@ -95,8 +95,8 @@ def gosudacon_step_finished(step: Step, context: Context, error: Error | None) -
 def gosudacon_container_exited(container: EndedContainer, exit: Exit) -> None:
     """A container's first process has ended.
 
-    Called once, by whoever waits for that process: a ``run`` or ``restore`` in the foreground, or gosudacon's shim for
-    containerd. Nobody waits for a container that a detached command made. The hook runs in a process of its own, on the
-    host, without the container's streams; it may import, read and write. All plugins together have ten seconds; then
-    the process is killed. The container may be deleted meanwhile. What the hook raises is logged.
+    Called once, by the process that waits for it: a ``run`` or ``restore`` in the foreground, or gosudacon's shim for
+    containerd. It is not called for a container that a detached command made. The hook runs in a process of its own, on
+    the host, without the container's streams; it may import, read and write. All plugins together have ten seconds;
+    then the process is killed. The container may be deleted meanwhile. What the hook raises is logged.
     """

@@ -36,27 +36,32 @@ def interface() -> list[str]:
     for value in (spec, host, api.Context(spec, host), api.Plan([])):
         owner = type(value).__name__
         lines += [f"api.{owner}.{name}: an attribute" for name in vars(value) if not name.startswith("_")]
-    lines += [f"api.{name}: a type" for name in _TYPES.findall((ROOT / "gosudacon/api.py").read_text("utf-8"))]
+    lines += [f"api.{name}: a type" for name in types()]
     for name, hook in vars(hookspecs).items():
         if name.startswith("gosudacon_"):
-            lines.append(f"hookspecs.{name}{_signature(hook)}")
+            lines.append(f"hookspecs.{name}{signature(hook)}")
     lines += [f"testing.{name}: a fixture" for name in vars(plugin) if name.startswith("oci_")]
     for kind in (Container, Containers, Planner, Report, ScratchRoot):
         lines += [f"testing.{line}" for line in _of(kind.__name__, kind)]
     return sorted(set(lines))
 
 
+def types() -> list[str]:
+    """The types for annotations."""
+    return _TYPES.findall((ROOT / "gosudacon/api.py").read_text("utf-8"))
+
+
 def _of(name: str, value: object) -> Iterator[str]:
     if inspect.ismodule(value):
         yield f"{name}: a module"
         for member, found in vars(value).items():
-            if inspect.isfunction(found) and found.__module__ == value.__name__ and not member.startswith("_"):
-                yield f"{name}.{member}{_signature(found)}"
+            if getattr(found, "__module__", "") == value.__name__ and not member.startswith("_"):
+                yield from _of(f"{name}.{member}", found)
         return
     if not inspect.isclass(value):
-        yield f"{name}{_signature(value)}" if callable(value) else f"{name} = {value!r}"
+        yield f"{name}{signature(value)}" if callable(value) else f"{name} = {value!r}"
         return
-    yield f"{name}{_signature(value)}"
+    yield f"{name}{signature(value)}"
     for kind in reversed(value.__mro__):
         if not kind.__module__.startswith("gosudacon."):
             continue
@@ -72,21 +77,22 @@ def _member(name: str, value: object, annotated: dict[str, object]) -> Iterator[
     if isinstance(value, property):
         yield f"{name}: a property"
     elif isinstance(value, classmethod | staticmethod):
-        yield f"{name}{_signature(value.__func__)}"
+        yield f"{name}{signature(value.__func__)}"
     elif inspect.isfunction(value):
-        yield f"{name}{_signature(value)}"
+        yield f"{name}{signature(value)}"
     elif inspect.ismemberdescriptor(value):
         yield f"{name}: an attribute"
     elif name.rpartition(".")[2] not in annotated:
         yield f"{name} = {value!r}"
 
 
-def _signature(value: object) -> str:
+def signature(value: object) -> str:
+    """A signature as text: without the quotes of annotations, which are strings here; ``(…)`` where there is none."""
     try:
         text = str(inspect.signature(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return "(…)"
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are strings here
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
 
 
 def read() -> list[str]:

@@ -1,5 +1,5 @@
 """Writes the tables of docs/config.md and docs/properties.md from the schema of config.json, that of docs/explain.md,
-and docs/a-container-step-by-step.md.
+docs/a-container-step-by-step.md from the docstrings of steps, and docs/plugin-reference.md from those of the interface.
 
     python tools/pages.py
 
@@ -20,7 +20,7 @@ sys.path[:0] = [path for path in (str(CHECKOUT),) if path not in sys.path]
 
 from gosudacon.container import risk  # noqa: E402
 from gosudacon.schema import compiler, descriptions  # noqa: E402
-from tools import course  # noqa: E402
+from tools import course, reference  # noqa: E402
 from tools.properties import HOOKS, PROPERTIES  # noqa: E402
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ PAGES = {
     "docs/properties.md": table,
     "docs/explain.md": reasons,
     "docs/a-container-step-by-step.md": course.text,
+    "docs/plugin-reference.md": reference.text,
 }
 
 

@@ -30,7 +30,14 @@ SECTIONS = {
     "Engines": ("integration", "shim", "callers"),
     "Containers": ("config", "properties", "annotations", "mounts", "cgroups", "seccomp", "hooks", "checkpoint"),
     "The host": ("configuration", "policy", "cdi", "network"),
-    "Plugins": ("plugin-tutorial", "plugins", "plugin-testing", "plugin-api", "instead-of-wrapping"),
+    "Plugins": (
+        "plugin-tutorial",
+        "plugins",
+        "plugin-testing",
+        "plugin-reference",
+        "plugin-api",
+        "instead-of-wrapping",
+    ),
     "Security": ("security", "protections", "launcher", "reporting"),
     "Inside": ("architecture", "testing", "bench", "contributing"),
 }

@@ -17,10 +17,10 @@ _LONGEST = 4096  # of a fact in the log
 
 
 class SyscallError(OSError):
-    """A failed system call: ``errno`` and ``strerror`` as in `OSError`, plus the call's name and its object."""
+    """A failed system call: ``errno`` and ``strerror`` as in `OSError`, plus the call and what it was about."""
 
-    call: str
-    path: str
+    call: str  # its name, such as ``mount``
+    path: str  # a path, or words for what was passed; may be empty
 
     def __init__(self, number: int, call: str, path: str = "") -> None:
         # Python itself refuses addresses that are too long, without an errno: never "success".
@@ -43,7 +43,7 @@ class Error(Exception):
     ``place`` is ``where`` with file, line and column, once it is known.
     """
 
-    exit_code = 1
+    exit_code = 1  # the command's
     place = ""
 
     def __init__(
@@ -98,7 +98,7 @@ class SettingsError(Error):
 
 
 class StepError(Error):
-    """A step of the plan failed."""
+    """A step of the plan failed. What a step raises as OSError becomes one, with stage, step, call and errno."""
 
 
 class StateError(Error):

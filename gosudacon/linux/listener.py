@@ -27,7 +27,7 @@ _EMPTY = bytes(NOTIFICATION.size)
 
 
 class Listener:
-    """A notification descriptor. It is readable when a call waits, and hangs up when nobody is under the filter."""
+    """A notification descriptor. It is readable when a call waits, and hangs up when no process is under the filter."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

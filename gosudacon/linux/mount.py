@@ -91,7 +91,7 @@ def mount(
 
 
 def umount(target: str | bytes, flags: int = MNT_DETACH) -> None:
-    """umount2(2)."""
+    """Take a mount away (umount2(2)); ``flags`` are MNT_*, by default MNT_DETACH. Raises `SyscallError`."""
     _umount2(target, flags, about=target)
 
 
@@ -120,13 +120,17 @@ def clone_tree(fd: int, path: str | bytes = b"", recursive: bool = False, about:
 
     open_tree(2) with OPEN_TREE_CLONE. Copies of shared mounts are their peers. Closing the descriptor of a
     copy that is not attached costs as much as ten system calls (an RCU grace period): attach the last one.
+    ``recursive``: with the mounts below it; ``about``: words for the error. Raises `SyscallError`.
     """
     flags = OPEN_TREE_CLONE | (0 if path else AT_EMPTY_PATH) | (AT_RECURSIVE if recursive else 0)
     return _open_tree(fd, path, flags | OPEN_TREE_CLOEXEC, about=about or path)
 
 
 def move_mount(mount_fd: int, target_fd: int, about: str = "") -> None:
-    """Attach the detached mount behind one descriptor at the place behind the other (move_mount(2))."""
+    """Attach the detached mount behind one descriptor at the place behind the other (move_mount(2)).
+
+    ``about``: words for the error, a `SyscallError`.
+    """
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     _move_mount(mount_fd, b"", target_fd, b"", flags, about=about)
 
@@ -149,7 +153,11 @@ def mount_setattr(
     recursive: bool = False,
     about: str = "",
 ) -> None:
-    """Change the attributes MOUNT_ATTR_* and the propagation of the mount behind ``fd`` (mount_setattr(2), 5.12)."""
+    """Change the attributes and the propagation of the mount behind ``fd`` (mount_setattr(2), Linux 5.12).
+
+    ``set_`` and ``clear`` are MOUNT_ATTR_*, ``propagation`` is MS_PRIVATE, MS_SLAVE or another of them, ``userns_fd``
+    the user namespace of MOUNT_ATTR_IDMAP. ``recursive``: of the mounts below it, too. Raises `SyscallError`.
+    """
     attributes = b"".join(value.to_bytes(8, "little") for value in (set_, clear, propagation, userns_fd))
     _mount_setattr(fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attributes, 32, about=about)
 
@@ -157,7 +165,8 @@ def mount_setattr(
 def new_filesystem(fstype: str, options: dict[str, str | None], attributes: int = 0, source: str = "") -> int:
     """A detached mount of a new filesystem: fsopen(2), fsconfig(2), fsmount(2); a None option is a flag.
 
-    Returns a close-on-exec descriptor of the mount. The error of an option that the filesystem refuses
+    ``fstype`` is the type, ``options`` are those of the filesystem (mount(8)), ``attributes`` MOUNT_ATTR_*. Returns a
+    close-on-exec descriptor of the mount. Raises `SyscallError`; the error of an option that the filesystem refuses
     carries what the kernel says about it.
     """
     context = _fsopen(fstype, FSOPEN_CLOEXEC, about=fstype)

@@ -59,12 +59,15 @@ def flag_names(flags: int) -> str:
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones (unshare(2))."""
+    """Leave namespaces for new ones; ``flags`` are CLONE_NEW* (unshare(2)). Raises `SyscallError`."""
     _unshare(flags, about=flag_names(flags))
 
 
 def setns(fd: int, flag: int, about: str = "") -> None:
-    """Join the namespace behind ``fd``, which must be of the kind ``flag`` (setns(2))."""
+    """Join the namespace behind ``fd``, which must be of the kind ``flag``, CLONE_NEW* or 0 (setns(2)).
+
+    ``about``: words for the error, a `SyscallError`.
+    """
     _setns(fd, flag, about=about)
 
 

@@ -68,7 +68,10 @@ def notify_all(connection: int, flags: int) -> None:
 
 
 def flag_bits(names: list[str]) -> int:
-    """FLAG_* for names such as ``SECCOMP_FILTER_FLAG_LOG``; without TSYNC, which excludes a listener."""
+    """The flags of seccomp(2) as a number, for names such as ``SECCOMP_FILTER_FLAG_LOG``.
+
+    TSYNC, which excludes a listener, is left out. Raises AttributeError for an unknown name.
+    """
     bits = 0
     for name in names:
         bits |= getattr(seccomp, name.removeprefix("SECCOMP_FILTER_"))

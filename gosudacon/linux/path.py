@@ -32,7 +32,11 @@ def openat2(dirfd: int, path: str | bytes, flags: int, resolve: int, mode: int =
 
 
 def open_in_root(root: int, path: str | bytes, flags: int = posix.O_PATH, resolve: int = 0) -> int:
-    """Open ``path`` as a process with the root ``root`` would, following its symlinks but no magic ones."""
+    """Open ``path`` as a process with the root ``root`` would, following its symlinks but no magic ones.
+
+    ``root`` is a descriptor, ``flags`` are O_*, by default O_PATH, ``resolve`` are further RESOLVE_* (openat2(2)).
+    Returns a close-on-exec descriptor. Raises `SyscallError`, ENOENT among others.
+    """
     return openat2(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
 
 
@@ -42,7 +46,7 @@ def mkdir_in_root(root: int, path: str, mode: int = 0o755, resolve: int = 0) -> 
     What exists is resolved by the kernel, symlinks included; what is missing (also behind a dangling link) is
     made component by component below the descriptor reached, without following a link that appears
     meanwhile. ``..`` in the missing part leads where it would if that part were there, which is not made for it.
-    ``mode`` is not subject to the umask. Raises ENOTDIR for a file in the way.
+    ``mode`` is that of what is made, whatever the umask. Raises `SyscallError`: ENOTDIR for a file in the way.
     """
     fd, missing = _reach(root, path, resolve)
     if not missing:

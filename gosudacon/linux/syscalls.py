@@ -46,7 +46,10 @@ _X86_64, _X32, _X32_BIT = 0xC000003E, 0x4000003E, 0x40000000
 
 
 class SyscallNames:
-    """What libseccomp at ``path`` calls a system call; see `gosudacon.linux.seccomp.library`. Raises OSError."""
+    """What libseccomp calls a system call. ``path`` is that of the library, as ``listener.library()`` finds it.
+
+    Raises OSError where it cannot be loaded.
+    """
 
     def __init__(self, path: str) -> None:
         library = ctypes.CDLL(path)

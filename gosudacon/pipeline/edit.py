@@ -29,10 +29,12 @@ class Edit:
     do: ``linux.resources.devices[0].access``; a name that has a dot or bracket in it needs a tuple instead:
     ``("linux", "sysctl", "net.ipv4.ip_forward")``. Objects and lists on the way are made where there are none.
     Values are JSON data. The methods ``add_`` leave what is there already: doing them twice is doing them once.
+    A path that cannot be one is a ValueError at once. What does not fit the configuration, such as an element added to
+    what is no list, is an `Error` when the edit is carried out.
     """
 
     def __init__(self) -> None:
-        self.operations: list[Operation] = []
+        self.operations: list[Operation] = []  # what is asked for, in order; `applied` carries it out
         self._why = ""
 
     def because(self, why: str) -> Edit:
@@ -41,7 +43,7 @@ class Edit:
         return self
 
     def set(self, path: str | Sequence[str | int], value: object) -> Edit:
-        """Put ``value`` at a place, over what is there. None removes it."""
+        """Put ``value`` at a place, over what is there. None removes it. An index must be one that the list has."""
         return self._at("set", path, lambda old: value)
 
     def remove(self, path: str | Sequence[str | int]) -> Edit:
@@ -65,7 +67,8 @@ class Edit:
     ) -> Edit:
         """A device node, in the place of one of that path, and the permission to use it.
 
-        ``type`` is ``c``, ``b`` or ``u``, ``access`` some of ``rwm``: ``linux.devices`` and
+        ``path`` is a path in the container; ``type`` is ``c``, ``b`` or ``u``, ``access`` some of ``rwm``; ``mode`` are
+        permissions (mknod(2)), ``uid`` and ``gid`` ids in the container: ``linux.devices`` and
         ``linux.resources.devices`` (runtime-spec config-linux.md).
         """
         device = {"path": path, "type": type, "major": major, "minor": minor, "fileMode": mode, "uid": uid, "gid": gid}
@@ -74,13 +77,20 @@ class Edit:
         return self._at("add_device", "linux.resources.devices", lambda old: _once(old, rule))
 
     def add_env(self, name: str, value: str) -> Edit:
-        """A variable in the environment of the process, in the place of one of that name."""
+        """A variable in the environment of the process, in the place of one of that name.
+
+        Raises ValueError for a name that is empty or has an equals sign in it.
+        """
         if not name or "=" in name:
             raise ValueError(f"{name!r} is not the name of a variable")
         return self._at("add_env", "process.env", lambda old: _with_variable(old, name, value))
 
     def add_mount(self, destination: str, source: str, type: str = "bind", options: Iterable[str] = ()) -> Edit:
-        """A mount, made after those that are there. Of type ``bind`` it is a bind mount with what is mounted below."""
+        """A mount, made after those that are there. Of type ``bind`` it is a bind mount with what is mounted below.
+
+        ``destination`` is a path in the container, ``source`` one of the host (or what the type of filesystem takes),
+        ``options`` are words as in mount(8) (runtime-spec config.md, Mounts).
+        """
         words = [*options]
         if type == "bind" and not is_bind(None, words):
             words.insert(0, "rbind")
@@ -97,7 +107,9 @@ class Edit:
     ) -> Edit:
         """A program that runs at a moment of the container's life, after those that are there.
 
-        ``kind`` is one of `HOOKS`; ``args`` begin with the program's name; ``timeout`` is in seconds.
+        ``kind`` is ``prestart``, ``createRuntime``, ``createContainer``, ``startContainer``, ``poststart`` or
+        ``poststop``, else ValueError is raised; ``path`` is absolute, ``args`` begin with the program's name, ``env``
+        has ``NAME=value``, ``timeout`` is in seconds (runtime-spec config.md, POSIX-platform Hooks).
         """
         if kind not in HOOKS:
             raise ValueError(f"{kind!r} is not a kind of hook: {', '.join(HOOKS)}")

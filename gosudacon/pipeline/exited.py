@@ -25,7 +25,7 @@ class Exit:
 
     ``pid`` is the host's number, which others may have by now; ``status`` the exit status, 128 + N for signal N;
     ``signal`` that N, 0 if it ended by itself; ``out_of_memory`` whether the kernel killed a process of the container
-    for want of memory; ``time`` when it ended, in nanoseconds since 1970.
+    for lack of memory; ``time`` when it ended, in nanoseconds since 1970.
     """
 
     def __init__(self, pid: int, status: int, signal: int, out_of_memory: bool, time: int) -> None:

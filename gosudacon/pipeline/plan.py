@@ -34,10 +34,10 @@ class Plan:
 
     def __init__(self, steps: list[Step], as_given: bool = False) -> None:
         self.amended: list[str] = []  # "PLUGIN added STEP", for `explain`
-        self.warnings: list[PlanWarning] = []
+        self.warnings: list[PlanWarning] = []  # what stages had to say about the configuration
         self.edits: Changes | None = None
         self.as_given = as_given
-        self.steps = steps
+        self.steps = steps  # all of them, in order; an amendment may change the list
         self._sort()
 
     def _sort(self) -> None:

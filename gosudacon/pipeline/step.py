@@ -108,14 +108,14 @@ class Step(_Fields):
     name outlives the class's; the version goes up when fields change their names or meaning (see `restored`).
     """
 
-    phase: str = ""
-    side: str = ""
+    phase: str = ""  # when it runs: `PREPARE`, `MOUNT`, ...; a class must say it
+    side: str = ""  # `RUNTIME` or `CONTAINER`; empty: the phase's
     by: str = ""
     where: str = ""
     failing: str = ""
     edited_by: str = ""
     edited_for: str = ""
-    stage: str = ""
+    stage: str = ""  # which one planned it; the engine sets it
     rank: int = 0
     modules: tuple[str, ...] = ()
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
@@ -187,7 +187,7 @@ class PlanWarning(Step):
     ``Plan.warnings``, printed by ``explain``, logged by ``create`` and ``run``.
     """
 
-    message: str
+    message: str  # a sentence without a full stop, such as "ignored: Linux has no such limit"
 
     def describe(self) -> str:
         text = f"{self.message} ({self.edited_by})" if self.edited_by else self.message
@@ -396,7 +396,7 @@ class Stage:
     even imported. ``exec_keys`` is the same for plans of ``exec`` (None: as ``keys``).
     """
 
-    name: str = ""
+    name: str = ""  # unique; what `explain` shows, and config.toml calls it
     after: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
@@ -482,9 +482,9 @@ class Context:
     """
 
     def __init__(self, spec: Spec, host: Host) -> None:
-        self.spec = spec
-        self.host = host
-        self.side = RUNTIME
+        self.spec = spec  # what planning saw; in ``start``, ``delete`` and `Step.undo` id and bundle alone
+        self.host = host  # what planning saw
+        self.side: str = RUNTIME  # the one that runs
         self.pid = 0
         self.root = -1
         self.proc = -1
@@ -504,7 +504,7 @@ class Context:
         self.addresses: dict[str, list[str]] = {}
         self.ports: list[str] = []
         self.warnings: list[str] = []
-        self.engine: Engine | None = None
+        self.engine: Engine | None = None  # what only the engine can do; ``engine.state(status)`` is the OCI state
         self._own: dict[type, object] = {}
 
     def own(self, kind: type[Kind]) -> Kind:

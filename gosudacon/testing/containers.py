@@ -27,11 +27,11 @@ class Container:
     """One container: ``id``, and ``stdout`` and ``stderr``, the files that it writes to."""
 
     def __init__(self, containers: Containers, id: str, bundle: Path) -> None:
-        self.containers = containers
+        self.containers = containers  # that made it
         self.id = id
-        self.bundle = bundle
-        self.stdout = bundle / "stdout"
-        self.stderr = bundle / "stderr"
+        self.bundle = bundle  # its directory
+        self.stdout: Path = bundle / "stdout"
+        self.stderr: Path = bundle / "stderr"
 
     def create(self, check: bool = True) -> Completed:
         """``gosudacon create``."""
@@ -58,7 +58,7 @@ class Container:
         return str(json.loads(result.stdout)["status"]) if result.returncode == 0 else "none"
 
     def until(self, status: str) -> None:
-        """Wait for this status. Raises AssertionError if it does not come."""
+        """Wait for this status. Raises AssertionError if it does not come within half a minute."""
         deadline = time.monotonic() + _LIMIT / 2
         while self.status() != status:
             assert time.monotonic() < deadline, f"{self.id} is {self.status()}, not {status}"
@@ -79,9 +79,9 @@ class Containers:
         settings: Mapping[str, object],
         config: Mapping[str, object],
     ) -> None:
-        self.place = place
-        self.root = place / "state"
-        self.made: list[Container] = []
+        self.place = place  # the directory
+        self.root: Path = place / "state"  # the value of ``--root``
+        self.made: list[Container] = []  # so far
         self._token = f"gk{os.urandom(4).hex()}"
         place.mkdir(mode=0o755)
         listed = [plugins] if isinstance(plugins, str | ModuleType) else list(plugins)
@@ -98,7 +98,8 @@ class Containers:
         entry.write_text(
             f"import sys\nsys.path.extend({paths!r})\nfrom gosudacon.__main__ import main\nmain(__file__)\n"
         )
-        self.command = [sys.executable, "-ISBXutf8", str(entry), "--config-file", str(file), "--root", str(self.root)]
+        options = ["--config-file", str(file), "--root", str(self.root)]
+        self.command: list[str] = [sys.executable, "-ISBXutf8", str(entry), *options]  # before a command's own words
 
     def _announce(self, name: str, plugin: ModuleType | str) -> None:
         """An entry point for a module whose package is not installed."""
@@ -161,14 +162,17 @@ class Containers:
         return plan
 
     def close(self) -> list[str]:
-        """Delete what there still is; returns what is left after that."""
+        """Delete all containers that there still are; returns what is left on the host after that."""
         for container in self.made:
             if (self.root / container.id).exists():
                 container.delete("--force", check=False)
         return self.leftovers()
 
     def leftovers(self, patience: float = _LIMIT / 2) -> list[str]:
-        """What containers have left on the host, after waiting for it to go by itself; one line for each thing."""
+        """What containers have left on the host, one line for each thing.
+
+        ``patience``: so many seconds it may take to go by itself.
+        """
         deadline = time.monotonic() + patience
         while True:
             found = [*self._mounts(), *self._cgroups(), *self._processes(), *self._states()]

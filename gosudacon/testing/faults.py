@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Report:
-    """``count``: how many faults there were; ``problems``: a line for each that was not borne."""
+    """``count``: how many faults there were; ``problems``: a line for each that left something behind, or got lost."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -61,7 +61,11 @@ def oci_root(tmp_path: Path) -> Iterator[ScratchRoot]:
 
 @pytest.fixture
 def oci_lasting() -> Callable[..., None]:
-    """``oci_lasting(step, context, *directories)``: `gosudacon.testing.lasting.check_lasting`."""
+    """``oci_lasting(step, context, *directories)``: undo of a lasting step removes what its run made in directories.
+
+    Without a run before it; after one; twice; and by a step that was rebuilt from its record, as ``delete`` does.
+    Raises AssertionError.
+    """
     return check_lasting
 
 

@@ -18,10 +18,10 @@ class ScratchRoot:
     """
 
     def __init__(self, place: Path) -> None:
-        self.place = place
-        self.path = place / "rootfs"
-        self.outside = place / "outside"
-        self.state = place / "state"
+        self.place = place  # the directory that has all of them
+        self.path: Path = place / "rootfs"
+        self.outside: Path = place / "outside"
+        self.state: Path = place / "state"
         for directory in (self.outside, self.state, *(self.path / name for name in _DIRECTORIES)):
             directory.mkdir(parents=True)
         (self.outside / "canary").write_text("alive")
