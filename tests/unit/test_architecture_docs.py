@@ -72,6 +72,13 @@ def test_folders() -> None:
     assert named == expected
 
 
+@pytest.mark.parametrize("heading", ["Where things are", "Where is …?", "Glossary"])
+def test_nothing_is_said_twice(heading: str) -> None:
+    """A merge that keeps both sides' lines leaves a row in two versions."""
+    first = [cells[0] for cells in rows(heading)]
+    assert sorted(set(first)) == sorted(first)
+
+
 def test_glossary_is_sorted() -> None:
     """A reader looks up a word by its first letter."""
     words = [word for word, _ in rows("Glossary")]
