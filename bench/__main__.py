@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from . import (
     memory,
     networks,
     options,
+    plugins,
     pods,
     profiling,
     runtimes,
@@ -70,16 +72,21 @@ def main() -> int:
 
 def _run(arguments: Namespace, draw: Callable[..., None]) -> int:
     words = [arguments.profile] if arguments.profile else arguments.runtimes
+    if arguments.plugins:
+        words = [plugins.NONE]
     chosen = [runtimes.resolve(word, arguments.gosudacon, arguments.python) for word in words]
-    if not arguments.network:
-        return _compare(arguments, draw, chosen)
-    arguments.only = arguments.only or ["create", "delete", "run"]
-    with networks.beside(runtimes.resolve("gosudacon", arguments.gosudacon, arguments.python)) as chosen:
-        return _compare(arguments, draw, chosen)
+    if arguments.network:
+        arguments.only = arguments.only or ["create", "delete", "run"]
+        with networks.beside(runtimes.resolve("gosudacon", arguments.gosudacon, arguments.python)) as beside:
+            return _compared(arguments, beside, draw)
+    with tempfile.TemporaryDirectory(prefix="gosudacon-bench-") as configurations:
+        if arguments.plugins:
+            chosen = plugins.variants(chosen[0], Path(configurations))
+        return _compared(arguments, chosen, draw)
 
 
-def _compare(arguments: Namespace, draw: Callable[..., None], chosen: list[runtimes.Runtime]) -> int:
-    variant = bundle.Variant(arguments.seccomp, arguments.userns)
+def _compared(arguments: Namespace, chosen: list[runtimes.Runtime], draw: Callable[..., None]) -> int:
+    variant = bundle.Variant(arguments.seccomp, arguments.userns, bool(arguments.plugins))
     facts = machine.facts()
     report: dict[str, object] = {
         "machine": facts,
@@ -91,7 +98,7 @@ def _compare(arguments: Namespace, draw: Callable[..., None], chosen: list[runti
         measure = _measure(arguments)
         drawn, clean = measure(work, arguments, report)
         hidden = [one.name for one in chosen if work.hides_unified(one)]
-    notes = [*machine.describe(facts, chosen), f"container: {variant}"]
+    notes = [*machine.describe(facts, chosen[:1] if arguments.plugins else chosen), f"container: {variant}"]
     if hidden and facts["cgroups"] == "hybrid":
         notes.append(f"ran where the unified cgroup mount is hidden: {', '.join(hidden)}")
     draw(drawn, notes)
@@ -107,6 +114,8 @@ def _measure(arguments: Namespace) -> Measure:
         return _clients
     if arguments.pods:
         return _pods
+    if arguments.plugins:
+        return _plugins
     return _scale if arguments.scale else _timed
 
 
@@ -186,6 +195,21 @@ def _pods(work: Workspace, arguments: Namespace, report: dict[str, object]) -> t
         goals.goals_table(judged),
     ]
     return drawn, not left and not any(many.left for many in run.many.values())
+
+
+def _plugins(work: Workspace, arguments: Namespace, report: dict[str, object]) -> tuple[list[tables.Table], bool]:
+    imports, skipped = plugins.imports(arguments.runs)
+    with work.spawner.signals():
+        skipped += plugins.leave_out(work)
+        found = timing.Timing(work, ["create"], arguments.settle / 1000).rounds(
+            arguments.warmup, arguments.runs, _progress(arguments)
+        )
+        left = _left(work)
+    created = found["create"]
+    report["imports"], report["skipped"], report["left_over"] = imports, skipped, left
+    report["create_wall_ns"] = {name: series.wall for name, series in created.items()}
+    report["create_cpu_ns"] = {name: series.cpu for name, series in created.items()}
+    return [tables.plugins_table(imports, created, plugins.NONE), tables.skipped_table(skipped)], not left
 
 
 def _shim(work: Workspace) -> Path | None:

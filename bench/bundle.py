@@ -38,9 +38,11 @@ class Variant:
 
     seccomp: bool = False
     userns: bool = False
+    host_network: bool = False
 
     def __str__(self) -> str:
-        parts = [word for word, on in (("seccomp", self.seccomp), ("userns", self.userns)) if on]
+        words = (("seccomp", self.seccomp), ("userns", self.userns), ("the host's network", self.host_network))
+        parts = [word for word, on in words if on]
         return "+".join(parts) or "default"
 
 
@@ -87,9 +89,11 @@ def adapt(spec: dict[str, object], rootfs: Path, variant: Variant) -> dict[str, 
     _part(linux, "resources").update(LIMITS)
     if variant.seccomp:
         linux["seccomp"] = seccomp.profile(platform.machine())
+    namespaces = linux["namespaces"]
+    assert isinstance(namespaces, list)
+    if variant.host_network:
+        linux["namespaces"] = namespaces = [each for each in namespaces if each["type"] != "network"]
     if variant.userns:
-        namespaces = linux["namespaces"]
-        assert isinstance(namespaces, list)
         namespaces.append({"type": "user"})
         ids = {"containerID": 0, "hostID": USERNS_IDS[0], "size": USERNS_IDS[1]}
         linux["uidMappings"] = linux["gidMappings"] = [ids]

@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
         "--network", action="store_true", help="gosudacon with and without the plugin network: create, delete, run"
     )
     what.add_argument(
+        "--plugins", action="store_true", help="what each plugin that ships adds to create instead, when it is enabled"
+    )
+    what.add_argument(
         "--profile", nargs="?", const="gosudacon", metavar="RUNTIME",
         help="where the time of create (or of --only) goes, by strace and -X importtime (%(const)s)",
     )  # fmt: skip

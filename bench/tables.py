@@ -10,7 +10,11 @@ from .pods import Many
 from .runtimes import BARE
 from .scale import PHASES, ScaleRun
 from .stats import Summary, percentile, ratio, summarise
-from .timing import COMMANDS, Results
+from .timing import COMMANDS, Results, Series
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.container.kit.plugins import Cost
 
 NONE = "-"
 #: Runtimes every other is divided by, when they are in the run.
@@ -136,6 +140,25 @@ def many_table(many: Mapping[str, Many], ends: int) -> Table:
         "left",
     )
     return Table("many pods at a time: medians, milliseconds each", heads, tuple(rows), words=1)
+
+
+def plugins_table(imports: Mapping[str, Cost], created: Mapping[str, Series], base: str) -> Table:
+    """A row per plugin: what importing it takes, and ``create`` of a container that it has nothing to do with."""
+    rows = []
+    medians = {name: (percentile(found.wall, 50), percentile(found.cpu, 50)) for name, found in created.items()}
+    for name in (base, *sorted({*medians, *imports} - {base})):
+        wall, cpu = medians.get(name, (None, None))
+        cost = imports.get(name)
+        cells: tuple[str, ...] = (NONE,) * 3
+        if cost is not None:
+            spent = (cost["milliseconds"], cost["processor_milliseconds"])
+            cells = (str(cost["modules"]), *(f"{value:.2f}" for value in spent))
+        added = [NONE, NONE]
+        if name != base and name in medians:
+            added = [f"{(mine - other) / 1e6:+.2f}" for mine, other in zip(medians[name], medians[base], strict=True)]
+        rows.append((name, *cells, milliseconds(wall), milliseconds(cpu), *added))
+    heads = ("plugin", "modules", "import", "cpu", "create", "cpu", "added", "cpu")
+    return Table("medians, milliseconds: importing all of it; create where it has nothing to do", heads, tuple(rows), 1)
 
 
 def skipped_table(skipped: Sequence[tuple[str, str]]) -> Table:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bench import layout, memory, options, runtimes, timing, trace
+from bench import layout, memory, options, plugins, runtimes, timing, trace
+from gosudacon.pipeline import discovery
 
 HYBRID = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -14,6 +17,18 @@ HYBRID = r"""
 90 27 0:50 / /mnt/a\040b rw - tmpfs tmpfs rw
 """
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_plugins_that_ship_are_found(tmp_path: Path) -> None:
+    """Each has a command of its own, with it alone enabled in a configuration that can be loaded."""
+    found = plugins.variants(runtimes.Runtime("gosudacon", ("/x",)), tmp_path)
+    assert [each.name for each in found] == ["gosudacon", *plugins.names()]
+    assert {"cdi", "network", "policy"} < {each.name for each in found}
+    for each in found:
+        assert each.command[:2] == ("/x", "--config-file")
+        enabled = discovery.enabled(each.command[2], True)
+        assert enabled == [each.name][: len(enabled)]
+    assert [each.name for each in found if not discovery.enabled(each.command[2], True)] == ["gosudacon"]
 
 
 def test_mountinfo_with_optional_fields_and_escapes() -> None:

@@ -10,6 +10,10 @@ from bench.pods import Many
 from bench.scale import ScaleRun
 from bench.timing import Results, Series
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.container.kit.plugins import Cost
+
 ORDER = ["gosudacon", "runc", "bare"]
 
 
@@ -118,6 +122,17 @@ def test_clients_table() -> None:
     ]  # fmt: skip
     (goal,) = goals.judge_clients(found)
     assert (goal.name, goal.met) == ("ctr run --rm ≤ with runc", True)
+
+
+def test_plugins() -> None:
+    """The command alone first; a plugin that cannot create here still has its imports."""
+    cost: Cost = {"milliseconds": 1.5, "processor_milliseconds": 1.25, "modules": 3, "starts": 5}
+    table = tables.plugins_table({"cdi": cost, "odd": cost}, {"cdi": series(12), "gosudacon": series(10)}, "gosudacon")
+    assert table.rows == (
+        ("gosudacon", "-", "-", "-", "10.00", "5.00", "-", "-"),
+        ("cdi", "3", "1.50", "1.25", "12.00", "6.00", "+2.00", "+1.00"),
+        ("odd", "3", "1.50", "1.25", "-", "-", "-", "-"),
+    )
 
 
 def test_exec_has_a_target() -> None:

@@ -206,7 +206,25 @@ def test_the_cost_of_what_cannot_be_imported() -> None:
 
 def test_cost_counts_modules() -> None:
     found = cost.measure(["gosudacon.plugins.seccomp_stub", "wave"])
-    assert found["modules"] >= 2
+    assert found["modules"] >= 2 and found["starts"] == cost.STARTS
+    assert found["processor_milliseconds"] > 0
+
+
+def test_costs_are_measured_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start of each is left out; the median of the rest, column by column."""
+    asked = []
+    times = iter([(9, 9, 9), (9, 9, 9), (1, 1, 1), (2, 2, 1), (3, 2, 1), (4, 4, 1), (2, 3, 1), (3, 3, 1)])
+
+    def start(modules: list[str]) -> tuple[int, ...]:
+        asked.append(modules[0])
+        wall, used, _ = next(times)
+        return wall * 10**6, used * 10**6, len(modules)
+
+    monkeypatch.setattr(cost, "_start", start)
+    found = cost.compare({"one": ["a"], "two": ["b", "c"]}, 3)
+    assert asked == ["a", "b"] * 4
+    assert found["one"] == {"milliseconds": 2.0, "processor_milliseconds": 2.0, "modules": 1, "starts": 3}
+    assert (found["two"]["milliseconds"], found["two"]["modules"]) == (3.0, 2)
 
 
 def test_command_line(config: Path) -> None:

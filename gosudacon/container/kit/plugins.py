@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         path: str
         owner: int  # uid
         mode: str  # octal, as chmod(1) takes it
-        safe: bool  # nobody but root and the caller can change what is there
+        safe: bool  # only root and the caller can change what is there
 
     class Cost(TypedDict):
         """What the imports of a plugin take at each ``create``."""
 
-        milliseconds: float  # median
+        milliseconds: float  # median, by the clock
+        processor_milliseconds: float  # median, of user and system time
         modules: int  # that ``create`` does not import without it
         starts: int  # of an interpreter, that were measured
 
