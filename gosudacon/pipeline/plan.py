@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gosudacon.base.errors import ConfigError, Error
+from gosudacon.base.errors import ConfigError, Error, reason
 from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, PlanWarning, Step
 
 TYPE_CHECKING = False
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.step import Host, Spec, Stage
     from gosudacon.schema.types import Resources
+
+
+_BUILT_IN = ("gosudacon.stages.", "gosudacon.plugins.")
 
 
 class Move:
@@ -232,14 +235,30 @@ def _compile(
         except Error as error:
             error.stage = error.stage or stage.name
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            # A replaced or absent validate-config lets anything through: still a clear error, not a traceback.
-            raise ConfigError(f"invalid config.json: {type(error).__name__}: {error}", stage=stage.name) from error
+        except Exception as error:
+            told = _mistake(stage, error)
+            if told is None:
+                raise
+            raise told from error
     if refusals:
         raise _together(refusals)
     plan = Plan(steps, as_given)
     plan.warnings = warnings
     return plan
+
+
+def _mistake(stage: Stage, error: Exception) -> Error | None:
+    """What to say of an exception that a stage does not mean to raise; None for a fault of the program's own."""
+    if not type(stage).__module__.startswith(_BUILT_IN):
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+        return Error(f"stage {stage.name!r} cannot plan: {reason(error)} ({place})", stage=stage.name)
+    if isinstance(error, (KeyError, TypeError, AttributeError, ValueError)):
+        # A replaced or absent validate-config lets anything through: still a clear error, not a traceback.
+        return ConfigError(f"invalid config.json: {reason(error)}", stage=stage.name)
+    return None
 
 
 def _together(refusals: list[ConfigError]) -> ConfigError:

@@ -16,6 +16,7 @@ from gosudacon.api import (
     RUNTIME,
     STARTED,
     ConfigError,
+    Error,
     Host,
     PlanWarning,
     Spec,
@@ -170,8 +171,15 @@ def test_refusals_of_all_stages() -> None:
     assert [each["where"] for each in caught.value.problems] == ["linux.one", "linux.two"]
 
 
-def test_stage_stumbles_over_config() -> None:
-    """A stage that stumbles over the configuration is a config error."""
+@pytest.mark.parametrize(
+    ("module", "kind", "message"),
+    [
+        ("gosudacon.stages.stumbling", ConfigError, "^invalid config.json: KeyError: 'hostname'$"),
+        ("someone_else", Error, r"^stage 'stumbling' cannot plan: KeyError: 'hostname' \(.*/test_plan.py:\d+\)$"),
+    ],
+)
+def test_stage_stumbles_over_config(module: str, kind: type[Error], message: str) -> None:
+    """If the stage is one of ours, the configuration is wrong; if not, it may be the stage."""
 
     class Stumbling(Stage):
         name = "stumbling"
@@ -179,9 +187,10 @@ def test_stage_stumbles_over_config() -> None:
         def plan(self, spec: Spec, host: Host) -> list[Step]:
             return [step(spec.config["hostname"], MOUNT)]
 
-    with pytest.raises(ConfigError, match="KeyError") as caught:
+    Stumbling.__module__ = module
+    with pytest.raises(Error, match=message) as caught:
         make([Stumbling()], Spec({}, "id", "/bundle"), Host())
-    assert caught.value.stage == "stumbling"
+    assert (caught.value.stage, type(caught.value)) == ("stumbling", kind)
 
 
 def test_amendments_are_noted_by_plugin() -> None:
