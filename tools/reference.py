@@ -142,6 +142,8 @@ def _class(name: str, kind: type, constructor: bool = True) -> Iterator[str]:
     if constructor and "__init__" in vars(kind):
         yield from (*_code(name.rpartition(".")[2], kind), "")
     yield from (_prose(kind), "")
+    if not constructor:
+        yield from (f"For annotations: `from {kind.__module__} import {kind.__name__}`.", "")
     yield from _attributes(kind, signature(kind) if constructor and "__init__" in vars(kind) else "")
     for member, value in vars(kind).items():
         if member == "__call__" or not member.startswith("_"):

@@ -88,7 +88,7 @@ def test_tutorial(scratch: Path, wheels: Path, token: str) -> None:
             (reader.place / what.removeprefix("file: ")).write_text(text)
         elif what == "output":
             for line in text.splitlines():
-                assert line in said, f"the page promises {line!r}:\n{said}"
+                assert line == "…" or line in said, f"the page promises {line!r}:\n{said}"
         elif language == "sh":
             said = ""
             # The packages come in behind `venv`, and the bundle's cgroup behind `demo`.

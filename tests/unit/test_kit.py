@@ -264,6 +264,8 @@ def test_new_package_is_whole(tmp_path: Path) -> None:
     assert sorted(files) == sorted(
         str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*") if path.is_file()
     )
+    module = (tmp_path / "new/src/gosudacon_two_words/__init__.py").read_text()
+    assert module.count("def expect(") == module.count("(Step):") == 2, "`plugin check` has nothing to remark"
     project = tomllib.loads((tmp_path / "new/pyproject.toml").read_text())["project"]
     assert project["entry-points"]["gosudacon"] == {"two-words": "gosudacon_two_words"}
     assert not [

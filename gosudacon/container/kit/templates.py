@@ -97,6 +97,9 @@ class WriteFile(Step):
         finally:
             os.close(directory)
 
+    def expect(self, spec: Spec, host: Host) -> str:
+        return "the container may change its file"
+
 
 class Note(Step):
     """A file named like the container in a directory of the host, for as long as the container exists."""
@@ -116,6 +119,9 @@ class Note(Step):
 
     def undo(self, context: Context) -> None:
         _remove(f"{self.directory}/{self.id}")
+
+    def expect(self, spec: Spec, host: Host) -> str:
+        return "it is a file of the host, which confines nothing"
 
 
 class @CLASS@(Stage):
@@ -233,7 +239,7 @@ directory = "/run/@NAME@"       # where a note is for each container; it must ex
 
     pip install '.[test]'                # again after each change: the program looks in site-packages alone
     python -m pytest                     # the source; as root the tests make containers, too
-    gosudacon plugin check @NAME@        # what is installed: pure planning, fields, undo, imports
+    gosudacon plugin check @NAME@   # what is installed: planning that reads, fields, undo, imports, audit
 """.replace("\\\\n", "\\n")
 
 WORKFLOW = """\
