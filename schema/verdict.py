@@ -34,7 +34,7 @@ def accepts(config: object, kind: str = "config") -> bool:
 
 
 def normal(value: object, kind: str = "config", at: str = "") -> list[tuple[str, str]]:
-    """Bring ``value``, a parsed JSON text that is nobody else's, into the form that the specification describes.
+    """Bring ``value``, a parsed JSON text that nothing else uses, into the form that the specification describes.
 
     The Go types that callers write with have no absent numbers and do not look at the case of names. So a number that
     is missing is put in where it has a value then (``default`` in the schema), one that says "unset" is taken out or

@@ -78,7 +78,7 @@ def _read(new: object) -> str:
 
 
 def rule(place: str) -> tuple[str, str, str]:
-    """Steps, test and kernel of a property. Raises KeyError for one that nobody has listed."""
+    """Steps, test and kernel of a property. Raises KeyError for one that is not listed."""
     while place not in PROPERTIES:
         for name in HOOKS:
             other = place.replace(f"hooks.{name}[]", "hooks.prestart[]")

@@ -96,7 +96,7 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 def navigation() -> str:
-    """What the first page says to Sphinx, and nobody sees there."""
+    """What the first page says to Sphinx; it is not shown."""
     lines = [""]
     for title, pages in SECTIONS.items():
         lines += ["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```"]

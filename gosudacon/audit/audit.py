@@ -115,7 +115,7 @@ class Auditor:
         return Audit(found, findings + asked.silent, asked.traceless)
 
     def _beyond(self, subject: Subject) -> list[Finding]:
-        """What nobody asked for: mounts, and processes that are less confined than init."""
+        """What the configuration does not ask for: mounts, and processes that are less confined than init."""
         from gosudacon.audit import neighbours, places
 
         found: list[Finding] = []

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where runtimes keep state if nobody tells them otherwise; with ``*``, a directory for each namespace of an engine.
+#: Where runtimes keep state by default; with ``*``, a directory for each namespace of an engine.
 ROOTS = (
     layout.STATE_ROOT,
     "/run/runc",
@@ -165,7 +165,7 @@ def _runc(directory: str, id: str, state: dict[str, object]) -> Found:
     if isinstance(paths, dict):
         found.cgroups = {str(name): str(path) for name, path in paths.items()}
     found.started = not posix.path.exists(f"{directory}/{_FIFO}")
-    found.lost.append("config.json is the bundle's of today, which somebody may have edited since")
+    found.lost.append("config.json is the bundle's of today, which may have been edited since")
     limits = config.get("cgroups") if isinstance(config, dict) else None
     if isinstance(limits, dict):
         found.updated = {
@@ -184,7 +184,7 @@ def _crun(directory: str, id: str, status: dict[str, object]) -> Found:
     found = Found(id, "crun", spec, _whole(status.get("pid")), _whole(status.get("process-start-time")))
     found.started = not posix.path.exists(f"{directory}/{_FIFO}")
     if not posix.path.exists(copy):
-        found.lost.append("config.json is the bundle's of today, which somebody may have edited since")
+        found.lost.append("config.json is the bundle's of today, which may have been edited since")
     return found
 
 

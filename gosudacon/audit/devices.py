@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ANY = -1
 _ODD = 241  # a major number that no rule names
-#: Asked about in any case: mem, kmem, port, loop, disks, kvm, fuse, tun, rfkill, hpet, and numbers that nobody has.
+#: Asked about in any case: mem, kmem, port, loop, disks, kvm, fuse, tun, rfkill, hpet, and unused numbers.
 _PROBES = (
     *(
         ("c", 1, 1),

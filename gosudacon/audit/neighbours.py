@@ -47,7 +47,7 @@ def less_confined(subject: Subject, of_namespace: list[int]) -> Iterator[Finding
         found += 1
         if found > _MOST:
             break
-        verdict, who = DRIFTED, "whoever executed it in the container"
+        verdict, who = DRIFTED, "the process that executed it in the container"
         yield Finding(
             "processes",
             "confined as init is",

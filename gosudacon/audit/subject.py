@@ -78,7 +78,7 @@ class Subject:
         self.proc = self.pidfd = -1
 
     def check(self) -> None:
-        """Raise `Error` if the process has ended meanwhile: what was read last may be nobody's."""
+        """Raise `Error` if the process has ended meanwhile: what was read last may be another process's."""
         if proc.start_time(self.pid) != self.start_time:
             raise Error(f"the container has stopped while it was looked at (process {self.pid})")
 

@@ -10,7 +10,7 @@ ENFORCED = "enforced"  # the kernel shows what was asked
 STRICTER = "stricter"  # it allows less
 ROUNDED = "rounded"  # equal after the kernel's own rounding
 CHANGED = "changed since"  # differs, and the container's own processes had the right to do that
-DRIFTED = "drifted"  # differs, and only somebody with privileges outside of the container can have done it
+DRIFTED = "drifted"  # differs, and only a privileged process outside of the container can have done it
 BROKEN = "NOT ENFORCED"  # differs, and nothing explains it but the runtime
 UNSEEN = "cannot be observed"  # no interface shows it, or it could not be read
 NOT_ASKED = "not asked"  # the configuration is silent, and this runtime does otherwise than gosudacon
@@ -20,7 +20,7 @@ ORDER = (BROKEN, DRIFTED, CHANGED, STRICTER, ROUNDED, UNSEEN, NOT_ASKED, ENFORCE
 QUIET = (ENFORCED, UNSEEN, NOT_ASKED)
 FAILURES = (BROKEN, DRIFTED)
 
-NOBODY = "nobody: not even the kernel's interface for it lets this happen to a container that had it"
+NOBODY = "no process: the kernel has no interface by which a container that had it can lose it"
 OUTSIDE = "root of the host, from outside"
 
 SELF, FAULT, HOST = "self", "fault", "host"

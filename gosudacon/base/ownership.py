@@ -9,7 +9,7 @@ _LOOK = posix.O_RDONLY | posix.O_NOATIME | posix.O_NONBLOCK | posix.O_CLOEXEC
 
 
 def is_safe(path: str, status: posix.stat_result) -> bool:
-    """Whether nobody but root and the caller can write to ``path``, whose ``status`` is stat(2)'s. Raises OSError."""
+    """Whether only root and the caller can write to ``path``, whose ``status`` is stat(2)'s. Raises OSError."""
     return not status.st_mode & 0o022 and is_trusted(path, status.st_uid)
 
 
@@ -17,8 +17,8 @@ def is_trusted(path: str, uid: int) -> bool:
     """Whether ``uid``, the owner of ``path``, is the caller, root, or the host's root. Raises OSError.
 
     In a user namespace all users who have no id there look alike (overflowuid, 65534), and like the one who has that
-    very id. Nobody in the namespace can write to a file of the former; outside of it, the user who chose the command
-    has trusted its owner.
+    very id. No process in the namespace can write to a file of the former; outside of it, the user who chose the
+    command has trusted its owner.
     """
     if uid in (0, posix.geteuid()):
         return True

@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 def drain(fd: int, path: str, most: int) -> bytes:
     """All that comes, to the end or to ``most`` bytes; ``fd`` is in non-blocking mode.
 
-    Raises `Error` if nobody has opened a FIFO to write within some seconds. A writer is waited for.
+    Raises `Error` if no process opens a FIFO to write within some seconds. A writer is waited for.
     """
     data = b""
     deadline = time.monotonic() + _PATIENCE
@@ -42,7 +42,7 @@ def drain(fd: int, path: str, most: int) -> bytes:
 def open_to_write(path: str, flags: int, mode: int = 0o644) -> int:
     """Open what is not a regular file, or is named as a descriptor; in non-blocking mode and close-on-exec.
 
-    Raises OSError, and `Error` if nobody has opened a FIFO to read within some seconds.
+    Raises OSError, and `Error` if no process opens a FIFO to read within some seconds.
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -54,7 +54,7 @@ def open_to_write(path: str, flags: int, mode: int = 0o644) -> int:
         if posix.descriptor(path) >= 0:
             return duplicate(path)  # a socket cannot be opened again
         if time.monotonic() > deadline:
-            text = f"no such device or address: nobody has opened it to read within {_PATIENCE:.0f} seconds"
+            text = f"no such device or address: no process has opened it to read within {_PATIENCE:.0f} seconds"
             raise Error(f"open {path}: {text}", call="open", errno=ENXIO)
         time.sleep(_TICK)
 

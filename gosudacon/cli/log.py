@@ -135,7 +135,7 @@ def _open_now(path: str, flags: int) -> int:
         try:
             return posix.open(path, flags | posix.O_NOFOLLOW, 0o644)
         except OSError as error:
-            if error.errno != ENXIO:  # a FIFO that nobody reads yet
+            if error.errno != ENXIO:  # a FIFO without a reader yet
                 raise
     from gosudacon.base import pipes
 

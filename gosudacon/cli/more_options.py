@@ -76,7 +76,7 @@ COMMANDS: dict[str, Command] = {
         ),
         text="Runs the bundle as `run` does, under its own seccomp profile if it has one, and records every system "
         "call. When it has ended, the least profile for it is in FILE, and a report is printed on standard error and "
-        "kept beside it: the calls that were made, those that were refused, and those that nobody used. The exit "
+        "kept beside it: the calls that were made, those that were refused, and those that were not used. The exit "
         "status is the container's. For recording, not for protection.",
         example="learn --bundle /srv/web --profile web.json web\nlearn --show web.report.json",
     ),
@@ -333,7 +333,7 @@ COMMANDS: dict[str, Command] = {
             Option("host", "plan for the machine whose facts are in FILE; twice: compare", kind="list", metavar="FILE"),
             Option("timings", "how long each step took, from a trace that --trace wrote to FILE", metavar="FILE"),
             Option("audit", "with html and svg: the verdicts of `audit --format json`, in FILE", metavar="FILE"),
-            Option("no-check", "do not look at host and image for what create would trip over"),
+            Option("no-check", "do not look at host and image for what create would fail at"),
             Option("strict", "exit with 2 if anything was found"),
             Option(
                 "risk",
@@ -350,7 +350,7 @@ COMMANDS: dict[str, Command] = {
         ),
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
-        "image, too, and says as findings what create would trip over, with its place and what to do. Ends with what "
+        "image, too, and lists as findings what create would fail at, with its place and what to do. Ends with what "
         "is shared with the host. The html is a page without scripts that shows the plan beside the file, the svg a "
         "picture. A word without a slash that is not a directory is the id of a container that "
         "exists: its plan is made from what is saved of it. With two of them, or two hosts, prints what differs, "

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.step import Context, Spec, Step
 
     class Tracing(Protocol):
-        """The trace of a command: ``recorder`` takes the times, None if nobody wants them."""
+        """The trace of a command: ``recorder`` takes the times, None if they are not wanted."""
 
         recorder: Recorder | None
 

@@ -85,7 +85,7 @@ class Explanation:
             raise Refusal(error, file, spec) from error
 
     def check(self, root: str) -> None:
-        """Look at host and image for what ``create`` would trip over. ``root``: of all containers' state."""
+        """Look at host and image for what ``create`` would fail at. ``root``: of all containers' state."""
         from gosudacon.container import findings
 
         self.findings = findings.find(self.spec, self.host, self.plan, root)

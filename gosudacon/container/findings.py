@@ -1,4 +1,4 @@
-"""What ``create`` would trip over, found before: ``explain`` looks at configuration, host and image.
+"""What ``create`` would fail at, found before: ``explain`` looks at configuration, host and image.
 
 Planning is pure and knows none of this. Only what is certain is a finding; nothing is changed.
 """
@@ -292,7 +292,7 @@ def _cgroup(spec: Spec, host: Host) -> Iterator[Finding]:
 
 
 def _network(spec: Spec, plan: Plan) -> Iterator[Finding]:
-    """A new network namespace, and nobody in sight who puts more into it than ``lo``."""
+    """A new network namespace into which nothing puts more than ``lo``."""
     connecting = any(_hook_paths(spec, kind) for kind in (*_HOST_HOOKS[:3], "startContainer", "poststart"))
     if connecting or spec.linux.get("netDevices") or plan.of_stage("network") or plan.of_stage("cni"):
         return

@@ -52,7 +52,7 @@ def _subordinate(kind: str, euid: int) -> tuple[int, int]:
 
 
 def given(kind: str, euid: int) -> tuple[int, int]:
-    """The first range that /etc/subuid or /etc/subgid (``kind``: uid or gid) gives a user, whoever may map it."""
+    """The first range that /etc/subuid or /etc/subgid (``kind``: uid or gid) gives a user."""
     names = {str(euid), _name(euid)}
     try:
         text = posix.read_file(_FILES[kind], _LIMIT).decode(errors="replace")

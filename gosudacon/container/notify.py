@@ -113,7 +113,7 @@ class Notifier:
 def listen(store: Store, address: str) -> Notifier | None:
     """Listen for the container's messages; None if it was created without a place for them.
 
-    Raises `Error` for an address that is none of AF_UNIX (sd_notify(3) knows others).
+    Raises `Error` for an address that is not of AF_UNIX (sd_notify(3) knows others).
     """
     if address[:1] not in ("/", "@"):
         raise Error(f"NOTIFY_SOCKET {address}: neither a path nor an abstract AF_UNIX address")

@@ -25,7 +25,7 @@ REASONS: dict[str, tuple[str, str, str, str]] = {
     "namespace.uts": (NAMESPACES, LOW, LOW, "it sees the host's name, and with CAP_SYS_ADMIN changes it"),
     "namespace.cgroup": (NAMESPACES, LOW, LOW, "it sees where in the host's cgroups it is"),
     "namespace.user": (NAMESPACES, MEDIUM, LOW, "what escapes is root of the host"),
-    "namespace.joined": (NAMESPACES, LOW, LOW, "whoever else is in that namespace shares it"),
+    "namespace.joined": (NAMESPACES, LOW, LOW, "other processes in that namespace share it"),
     "mount.engine": (MOUNTS, CRITICAL, CRITICAL, "who talks to this socket commands the host; read-only does not help"),
     "mount.system": (MOUNTS, CRITICAL, HIGH, "it changes what the host itself runs or reads"),
     "mount.writable": (MOUNTS, LOW, LOW, "it changes files of the host"),
@@ -82,7 +82,7 @@ SYSTEM = (
 SYSTEM_WHOLLY = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr")
 #: What a container should not even read.
 SECRET = ("/", "/etc", "/etc/shadow", "/home", "/proc", "/root", "/root/.ssh", "/var", "/var/lib", "/var/lib/kubelet")
-#: Sockets of those who start programs as root for whoever asks.
+#: Sockets of services that start programs as root for their clients.
 ENGINES = (
     *("docker.sock", "containerd.sock", "crio.sock", "podman.sock", "buildkitd.sock", "system_bus_socket"),
     *("cri-dockerd.sock", "snapd.socket", "libvirt-sock"),

@@ -229,7 +229,7 @@ def _number(number: int | None) -> int | None:
 
 
 def _is_hosts(path: str) -> bool:
-    """Whether a namespace's path is that of the host's first process, or of whoever calls the runtime."""
+    """Whether a namespace's path is that of the host's first process, or of the runtime's caller."""
     return path.startswith(("/proc/1/ns/", "/proc/self/ns/", "/proc/thread-self/ns/"))
 
 

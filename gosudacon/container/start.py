@@ -88,7 +88,7 @@ def _receive(channel: _socket.socket) -> bytes:
 
 
 def connect(store: Store, wait: bool = True) -> _socket.socket:
-    """The channel to init, which goes on with it; without ``wait`` OSError (EAGAIN) if somebody else is about to."""
+    """The channel to init, which goes on with it; without ``wait`` OSError (EAGAIN) if another process is about to."""
     channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     channel.setblocking(wait)
     try:

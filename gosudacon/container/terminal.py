@@ -107,7 +107,7 @@ class Keyboard(Pump):
             if not in_background(self.source):
                 raise
         # SIGTTIN is blocked, like all signals, which makes it an error. Let it through: in a process group that
-        # nobody could continue it stays one, and is the end of the input.
+        # no process could continue it stays one, and is the end of the input.
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTTIN,))
         try:
             return super().take()

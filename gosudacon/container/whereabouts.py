@@ -1,6 +1,6 @@
 """A container's cgroups today: whether they still are its own, and whether its init still is in them.
 
-Somebody may have moved init: systemd, an administrator, or the container itself, if it can write to the host's cgroup
+Init may have been moved: by systemd, an administrator, or the container itself, if it can write to the host's cgroup
 filesystem. What is done *to* a cgroup (freeze, limit, kill) is only ever done to those that `create` made; init's
 new place may be one that others live in. docs/security.md has the reasons.
 """

@@ -9,7 +9,7 @@ container runs from one of these, tried in this order:
            namespace, and a mount without a namespace cannot be changed by anybody.
            CAP_SYS_ADMIN, Linux 5.12.
 ``memfd``  a sealed copy in memory: memfd_create(2), F_ADD_SEALS. 4 ms, and 7 MB for as long as it runs.
-``copy``   a copy in a file that has no name: O_TMPFILE. Nobody else runs it, so whatever becomes of it harms
+``copy``   a copy in a file that has no name: O_TMPFILE. No other process runs it, so whatever becomes of it harms
            no other process; and the kernel must refuse to write to it while it runs.
 
 The launcher makes the first before Python starts. `ensure` is for a process that was started otherwise.

@@ -1,4 +1,4 @@
-"""The supervisor's end of a seccomp filter that asks: hear of system calls, and answer (seccomp_unotify(2))."""
+"""The supervisor's end of a seccomp filter that asks: receive system calls, and answer (seccomp_unotify(2))."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def configuration(file: int, path: str, read_only: bool, direct: bool) -> bytes:
 
 
 def _configured(device: str, config: bytes, read_only: bool) -> int:
-    """A descriptor of the device, -1 if somebody else has taken it meanwhile."""
+    """A descriptor of the device, -1 if another process has taken it meanwhile."""
     fd = posix.open(device, (posix.O_RDONLY if read_only else posix.O_RDWR) | posix.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, _CONFIGURE, config)

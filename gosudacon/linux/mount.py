@@ -138,7 +138,7 @@ def move_mount(mount_fd: int, target_fd: int, about: str = "") -> None:
 def join_group(mount_fd: int, group_fd: int, about: str = "") -> None:
     """Make a private mount a peer, or a slave, as the mount behind ``group_fd`` is, of the same filesystem.
 
-    move_mount(2) with MOVE_MOUNT_SET_GROUP, Linux 5.15. EINVAL if that one is private, or either is no mount's root.
+    move_mount(2) with MOVE_MOUNT_SET_GROUP, Linux 5.15. EINVAL if that one is private, or one is not a mount's root.
     """
     flags = MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     _move_mount(group_fd, b"", mount_fd, b"", flags, about=about)

@@ -1,10 +1,9 @@
 """A filter that asks a supervisor about every system call (seccomp_unotify(2)), for the process that is recorded.
 
-From the moment the filter is in force until the supervisor has its descriptor, any call would wait for an answer that
-nobody can give. So what hands it over is laid out beforehand, and the three calls follow each other without a line of
-Python between them. The filter lets two of them pass, told apart from the program's own by arguments that no program
-has: sendmsg(2) by the address of its message, close(2) by a random number in the half of the argument that the kernel
-does not look at.
+From the moment the filter is in force until the supervisor has its descriptor, any call would wait for ever. So
+what hands it over is laid out beforehand, and the three calls follow each other without a line of Python between them.
+The filter lets two of them pass, told apart from the program's own by arguments that no program has: sendmsg(2) by the
+address of its message, close(2) by a random number in the half of the argument that the kernel does not look at.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def _words(*values: int) -> tuple[abi.c_long, ...]:
 class _Message:
     """struct msghdr with one byte and one descriptor (sendmsg(2), cmsg(3), unix(7)), as it lies in memory.
 
-    Whoever makes it keeps it until the message is sent.
+    It must be kept until the message is sent.
     """
 
     def __init__(self, connection: int, descriptor: int) -> None:

@@ -177,7 +177,7 @@ def _enter(directory: str | int) -> None:
 def _filled(data: bytes) -> int:
     """A descriptor to read ``data`` from, then the end of file.
 
-    A pipe, filled before there is a reader: no one can make us wait, or send us SIGPIPE. What does not fit in
+    A pipe, filled before there is a reader: no process can make us wait, or cause SIGPIPE. What does not fit in
     one comes from memory.
     """
     reader, writer = posix.pipe()

@@ -63,7 +63,7 @@ class SyscallNames:
         self._free.argtypes = (ctypes.c_void_p,)
 
     def name(self, architecture: int, number: int) -> str:
-        """The name, or an empty string for a number that is no call's. ``architecture`` is AUDIT_ARCH_*."""
+        """The name, or an empty string for a number without a call. ``architecture`` is AUDIT_ARCH_*."""
         token = self._token(architecture, number)
         signed = number - (1 << 32) if number >> 31 else number
         if signed < 0:

@@ -145,7 +145,7 @@ class _Page:
                 yield f'<ol class="{_CLASS[row.side]}">'
                 side = row.side
             yield self._step(index + 1, row)
-        yield "</ol>" if self.rows else '<p class="dim">There is no step.</p>'
+        yield "</ol>" if self.rows else '<p class="dim">No steps.</p>'
 
     def _step(self, number: int, row: Row) -> str:
         wait = ""

@@ -18,7 +18,7 @@ _WIDTH, _HEAD, _FOOT, _LINE = 860, 64, 34, 18
 _LANES = {RUNTIME: (12, 372), CONTAINER: (440, 848)}  # left and right
 _LETTER = 6.65  # width of a letter, in the widest of the usual fonts of 11 pixels
 _SHOWN = 2  # of more than three steps of one kind
-_MOST = 400  # lines; a picture that is longer helps nobody
+_MOST = 400  # lines; a longer picture cannot be read
 _STYLE = """
 text{font:11px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:$fg}
 .bg{fill:$bg}.h{font-size:15px;font-weight:600}.dim{fill:$dim}.p{font-weight:600}

@@ -30,7 +30,7 @@ class Edit:
     ``("linux", "sysctl", "net.ipv4.ip_forward")``. Objects and lists on the way are made where there are none.
     Values are JSON data. The methods ``add_`` leave what is there already: doing them twice is doing them once.
     A path that cannot be one is a ValueError at once. What does not fit the configuration, such as an element added to
-    what is no list, is an `Error` when the edit is carried out.
+    what is not a list, is an `Error` when the edit is carried out.
     """
 
     def __init__(self) -> None:

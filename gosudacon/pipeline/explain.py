@@ -74,7 +74,7 @@ def as_json(
 ) -> str:
     """The plan as one JSON object: bundle, id, host, assumed, edited, amended, warnings, findings, steps; and ``more``.
 
-    ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would trip over.
+    ``stages``: the names of those whose steps are wanted; none for all. ``findings``: what create would fail at.
     """
     steps = plan.to_json()
     if timings is not None:
@@ -148,7 +148,7 @@ def _rows(plan: Plan, long: bool) -> list[Row]:
 
 
 def show_findings(findings: Sequence[tuple[str, str, str]]) -> None:
-    """Print what create would trip over: place, what it is, what to do."""
+    """Print what create would fail at: place, what it is, what to do."""
     console = Console(highlight=False, soft_wrap=True)
     for place, message, hint in findings:
         text = printable(f" {place}: {message}" if place else f": {message}")
@@ -250,7 +250,7 @@ class _Columns:
 def wrapped(text: str, width: int) -> list[str]:
     """Lines of a text, broken behind blanks and what joins names; a name longer than a line behind ``/``, or anywhere.
 
-    What a terminal would obey is escaped, as are ends of lines: it may come from a config.json that nobody trusts.
+    What a terminal would obey is escaped, as are ends of lines: it may come from an untrusted config.json.
     """
     lines, line = [], ""
     for word in re.split(r"(?<=[ |,+])", printable(text)):

@@ -179,7 +179,7 @@ def _trace(recorder: Recorder, container: str, error: BaseException | None) -> T
 
 
 def _end_with(trace: Trace, end: int) -> None:
-    """Leave out what the container has done since the command's answer: somebody may have called `start` meanwhile."""
+    """Leave out what the container has done since the command's answer: `start` may have been called meanwhile."""
     late = [span for span in trace.spans if span.start > end]
     trace.not_run += [span.name for span in late if span.kind == STEP]
     trace.spans = [span for span in trace.spans if span.start <= end]

@@ -51,7 +51,7 @@ class DBusError(Error):
 
 
 class UnreachableError(Error):
-    """Nobody answers at the address, or not in the way of D-Bus."""
+    """No process answers at the address, or not in the way of D-Bus."""
 
 
 def split(signature: str) -> list[str]:

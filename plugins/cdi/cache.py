@@ -1,6 +1,6 @@
 """What specification files said, kept between commands: reading YAML takes longer than making a container.
 
-One file for each directory, where nobody but the host's root can write. An entry counts while its
+One file for each directory, where only the host's root can write. An entry counts while its
 file is the one that was read: device, inode, size and times are the same.
 """
 

@@ -183,7 +183,7 @@ class Injection:
 
 
 def _same_device(one: Members, other: Members) -> bool:
-    """Whether two nodes are one device, whoever owns them."""
+    """Whether two nodes are one device, whatever their owners."""
     kinds = [{"u": "c"}.get(str(each.get("type")), each.get("type")) for each in (one, other)]
     return kinds[0] == kinds[1] and all((one.get(key) or 0) == (other.get(key) or 0) for key in ("major", "minor"))
 

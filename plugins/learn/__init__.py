@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WHERE = "linux.seccomp"
-_KERNEL, _OLD = (5, 9), "it needs Linux 5.9 or later"  # from there on a listener tells that nobody is left
+_KERNEL, _OLD = (5, 9), "it needs Linux 5.9 or later"  # from there on a listener tells when no process is left
 _DEFAULT_FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def start(job: Job, connection: socket.socket, state_dir: int) -> None:
     """Fork the recorder, which takes ``connection`` as that of the first process; it says `READY` there, or why not.
 
-    It is nobody's child: it would be in the way of who waits for all children. ``state_dir`` gets its note and socket.
+    It is not a child of the command: it would disturb callers that wait for all their children.
+    ``state_dir`` gets its note and socket.
     """
     child = os.fork()
     if child:

@@ -21,7 +21,7 @@ def learned(
 
     ``source`` is the profile of the run; ``allowed`` and ``refused`` the names of the calls that were made and let
     through, or not (a call may be both, where its arguments count); ``architectures`` the ones of the programs.
-    Every rule is one of the source's, less the names that nobody used; what the source allows by default is listed.
+    Every rule is one of the source's, without unused names; what the source allows by default is listed.
     """
     source = source or {"defaultAction": ALLOW}
     passed, held = set(allowed), set(refused)
@@ -114,7 +114,7 @@ def _forget(rules: list[Syscall], name: str) -> None:
 
 
 def unused(source: Seccomp | None, used: Iterable[str]) -> list[str] | None:
-    """The names that the profile lets through and nobody used; None where everything is let through."""
+    """The names that the profile lets through and that were not used; None where everything is let through."""
     if source is None or (source.get("defaultAction") or ALLOW) in LENIENT:
         return None
     let = {name for rule in source.get("syscalls") or () if rule["action"] in LENIENT for name in rule["names"]}

@@ -26,7 +26,7 @@ class StartRecorder(Step):
     ``profile`` is the file that it writes, or merges with unless ``anew``.
 
     Why: which system calls a program makes is known when it has made them, and the kernel asks about each.
-    Without it: there would be nobody to ask, and every call would fail.
+    Without it: no process would answer, and every call would fail.
     See: seccomp_unotify(2); docs/learn.md.
     """
 
@@ -85,7 +85,7 @@ class StartRecorder(Step):
         try:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 if pidfd < 0 or _lock(note):
-                    return  # whoever has that number, it is not the recorder
+                    return  # another process has that number now
                 signal.pidfd_send_signal(pidfd, number)
                 if select.select([pidfd], [], [], _PATIENCE)[0]:
                     return
@@ -150,7 +150,7 @@ class HoldSysAdmin(Step):
 class LendProfile(Step):
     """Have each startContainer hook load the container's own filter: hooks are not recorded.
 
-    Why: such a hook runs with the container's rights, and is no part of the program.
+    Why: such a hook runs with the container's rights, and is not part of the program.
     Without it: hooks would run without a filter.
     See: seccomp(2); runtime-spec config.md, POSIX-platform Hooks.
     """
@@ -178,7 +178,7 @@ class LoadRecorder(Step):
     """Put this process under a filter that asks the recorder about every system call, which knows the profile.
 
     In the place of the profile's own: of two filters the stricter answer counts, and what one refuses by itself the
-    recorder would not hear of. A process of a container without a recorder loads the profile's.
+    recorder would not be told of. A process of a container without a recorder loads the profile's.
 
     Why: the kernel asks about a call only where a filter says so.
     Without it: no call would be recorded.

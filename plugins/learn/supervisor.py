@@ -1,8 +1,8 @@
 """The recorder: a process of the host that answers for every system call of one container, and writes down which.
 
-It lives as long as somebody can still be recorded: while a process is under one of its filters, or the connection over
-which the first of them will send its filter's descriptor is open. So it ends with the container whoever has been killed
-meanwhile, and is a copy of the runtime that no longer has anything of the runtime's.
+It lives as long as a process can still be recorded: while a process is under one of its filters, or the connection over
+which the first of them will send its filter's descriptor is open. So it ends with the container, whichever
+process has been killed meanwhile, and is a copy of the runtime that no longer has anything of the runtime's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Job:
 
 
 def log(text: str) -> None:
-    """Say something to the host's log: there is nobody else left to tell."""
+    """Write to the host's log: the command has ended long ago."""
     syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
     syslog.syslog(syslog.LOG_ERR, text)
 
@@ -105,7 +105,7 @@ class Filtered:
 
 
 class Supervisor:
-    """The loop: `run` returns when nobody is left to be recorded, or on SIGTERM."""
+    """The loop: `run` returns when no process is left to be recorded, or on SIGTERM."""
 
     def __init__(self, job: Job, connection: socket.socket, server: socket.socket, wake: int) -> None:
         self._job = job
@@ -145,7 +145,7 @@ class Supervisor:
     def _handle(self, fd: int, events: int) -> None:
         filtered = self._filtered.get(fd)
         if filtered is not None:
-            if not events & select.POLLIN or not self._answers(filtered):  # nobody is under this filter any more
+            if not events & select.POLLIN or not self._answers(filtered):  # no process is under this filter any more
                 self._poll.unregister(fd)
                 self._filtered.pop(fd).listener.close()
         elif fd == self._server.fileno():
@@ -171,7 +171,7 @@ class Supervisor:
         self._connections.pop(fd).peer.close()
 
     def _look_after(self) -> None:
-        """Whoever waits to be able to send gets help; and what is new is written from time to time."""
+        """Help a process that waits to send its listener, and write what is new from time to time."""
         now = time.monotonic()
         for fd, each in list(self._connections.items()):
             if each.number >= 0 and now - each.since > _LATE and (found := each.fetch()) >= 0:
@@ -197,11 +197,11 @@ class Supervisor:
         self._seen, self._wrote = 0, time.monotonic()
 
     def _answers(self, filtered: Filtered) -> bool:
-        """Answer one call. False if that is no listener: what is in the container may have sent anything."""
+        """Answer one call. False if that is not a listener: what is in the container may have sent anything."""
         try:
             self._answer(filtered)
         except OSError as error:
-            log(f"{self._job.container}: a listener that is none: {error}")
+            log(f"{self._job.container}: not a listener: {error}")
             return False
         return True
 
@@ -229,7 +229,7 @@ class Supervisor:
             self._refuse(listener, id, tid, call, verdict, arguments)
 
     def _is_the_runtime_s(self, filtered: Filtered, tid: int, number: int, architecture: int) -> bool:
-        """Whether the call is none of the program's: before execve(2), and behind one that has failed."""
+        """Whether the call is not the program's: before execve(2), and behind one that has failed."""
         if (number, architecture) == (listeners.EXECVE, listeners.NATIVE) and not filtered.executes:
             filtered.executes = True
             self._programs.known[tid] = ""  # the runtime, which is about to become the program
@@ -269,7 +269,7 @@ class Supervisor:
         self._record.refuse(call, noted, arguments, program, comm)
         if action == programs.ERRNO:
             listener.refuse(id, min(value, 4095))
-        elif action == programs.TRACE:  # nobody traces it
+        elif action == programs.TRACE:  # it has no tracer
             listener.refuse(id, ENOSYS)
         elif action == programs.TRAP and handles(tid, signal.SIGSYS):
             _signal_process(listener, id, tid, signal.SIGSYS)

@@ -1,4 +1,4 @@
-"""Stage ``policy``: the administrator's rules for every container, whoever starts it.
+"""Stage ``policy``: the administrator's rules for every container, whichever engine starts it.
 
 May use: `api`, `base`.
 Start with `Policy`, then `rules` and `process`.

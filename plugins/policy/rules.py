@@ -116,7 +116,7 @@ class Rules:
     """All rules, and the exceptions from them."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
-        """Raises `SettingsError`: rules that cannot be read hold for nobody, so nobody gets a container."""
+        """Raises `SettingsError`: with rules that cannot be read, no container is made."""
         for name in settings:
             if name not in ("mode", "rule", "exception"):
                 raise _error(name, "is not a setting; known: mode, rule, exception")

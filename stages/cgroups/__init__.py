@@ -104,7 +104,7 @@ def _manager(spec: Spec) -> str:
 
 
 def _refuse(spec: Spec, host: Host, resources: Resources) -> None:
-    """Refuse limits where there will be no cgroup to have them, and kinds of limits that are none of ours."""
+    """Refuse limits where there will be no cgroup to have them, and kinds of limits that are not for this hierarchy."""
     if _manager(spec) == DISABLED:
         asked = [key for key, value in resources.items() if key != "devices" and value]
         if asked:

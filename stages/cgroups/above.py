@@ -15,7 +15,7 @@ def remove(note: Note) -> None:
 
     Those in which others are become the matter of another container below them, if there is one. That one may be
     deleted just now: it looks for what it was left when its own cgroups have gone, and here is looked once more whether
-    they have. What cannot be removed or handed over stays: it is in nobody's way.
+    they have. What cannot be removed or handed over stays; it does no harm.
     """
     left = _remove_all(note.above)
     if left and note.at >= 0:

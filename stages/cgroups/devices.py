@@ -92,7 +92,7 @@ def warnings(entries: list[ResourcesDevice]) -> Iterator[Step]:
     for index, entry in enumerate(entries):
         others = "".join(dict.fromkeys(letter for letter in entry.get("access") or "" if letter not in _ALL))
         if others:
-            text = f"ignored: {others} is none of r, w and m"
+            text = f"ignored: {others} is not among r, w and m"
             yield PlanWarning(message=text, where=f"{WHERE}[{index}].access")
 
 

@@ -404,7 +404,7 @@ class ChangeDirectory(Step):
     rank = Rank.IDENTITY
     where = "process.cwd"
     cwd: str
-    last: bool  # nobody else will try
+    last: bool  # no other step will try
 
     def describe(self) -> str:
         return f"chdir({self.cwd})"

@@ -268,7 +268,7 @@ class PrepareExecve(Step):
 
 
 def _may_be_of_proc(name: str) -> bool:
-    """Whether a path that leads nowhere may do so for want of /proc/self: it names /proc, or a link that dangles."""
+    """Whether a path that leads nowhere may do so for lack of /proc/self: it names /proc, or a link that dangles."""
     try:
         posix.stat(name)
     except FileNotFoundError:

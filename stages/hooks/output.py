@@ -38,7 +38,7 @@ class OpenOutputs(Step):
 def opened(stdout: str, stderr: str) -> tuple[int, int]:
     """Descriptors of both to append to, close-on-exec; -1 for an empty path. Raises `SyscallError`.
 
-    A FIFO that nobody reads is an error, and not waited for.
+    A FIFO without a reader is an error, and not waited for.
     """
     first = _open(stdout)
     try:

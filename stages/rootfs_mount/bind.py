@@ -64,7 +64,7 @@ class _BindStep(MountStep):
     named: int  # what of `clear` the words name; the rest goes only where the kernel lets it go
     atime: int  # kinds of atime that go where the source has them
     tree: list[int]  # attributes to set, to clear, and kinds of atime to take away, on the whole tree
-    locked: bool  # what the host has set on the source must stay, whoever copies it
+    locked: bool  # what the host has set on the source must stay, also in copies
     inside: str  # the source as a path inside the container's root; empty: it is not there
     idmap: str
     idmap_tree: bool

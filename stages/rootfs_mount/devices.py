@@ -250,7 +250,7 @@ def _node(device: Device, where: str) -> Node:
         raise ConfigError(f"unknown device type {kind!r}", where=f"{where}.type")
     name = mount.normal(device.get("path") or "")
     if name.endswith(("/", "/..")):
-        raise ConfigError(f"device path {device.get('path')!r} is none of a file", where=f"{where}.path")
+        raise ConfigError(f"device path {device.get('path')!r} is not the path of a file", where=f"{where}.path")
     permissions = 0o666 if mode is None else mode & 0o7777
     return [
         name,

@@ -25,7 +25,7 @@ class MakeNotifyDirectory(Step):
     """Make the directory in the state directory, and remove it with all that is in it.
 
     Why: a service manager waits for the container to say that it is ready.
-    Without it: it would wait in vain, or have to trust the container with its own socket.
+    Without it: it would wait for ever, or have to give the container its own socket.
     See: sd_notify(3).
     """
 

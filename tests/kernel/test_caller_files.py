@@ -138,7 +138,7 @@ def test_pid_file(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
     assert runtime.wait(int(os.read(fd, 99))) == 0 and fifo.is_fifo()
     os.close(fd)
     result = runtime.call("exec", "--pid-file", fifo, bundle.id, "true", check=False)
-    assert result.returncode == 255 and "nobody has opened it to read" in result.stderr
+    assert result.returncode == 255 and "no process has opened it to read" in result.stderr
 
 
 @pytest.mark.parametrize("place", ["/dev/fd/9", "/proc/self/fd/9", "/dev/stdout"])

@@ -135,7 +135,7 @@ def _root_missing(failure: Failure) -> str:
     if "symbolic link" in failure.message:
         return "write the path that the link leads to as root.path"
     if "not a directory" in failure.message:
-        return f"root.path is to be a directory with the image's files: {path} is none"
+        return f"root.path must be a directory with the image's files: {path} is not a directory"
     if path == "/":
         return "the host's own root cannot be the container's: bind what is needed of it (see `gosudacon demo`)"
     if not facts.exists(path):
@@ -151,7 +151,7 @@ def _absent(failure: Failure) -> str:
 
 KINDS = (
     Kind("json", "config.json is not JSON: a comma too many or too few, a comment, single quotes", _json),
-    Kind("misspelt-word", "a word that is none of those allowed (`SCMP_ACT_ALLO`)", _misspelt),
+    Kind("misspelt-word", "a word that is not among those allowed (`SCMP_ACT_ALLO`)", _misspelt),
     Kind("misspelt-capability", "a capability that does not exist (`CAP_NET_ADMN`)", _capability),
     Kind("misspelt-rlimit", "a resource limit that does not exist", _rlimit),
     Kind("misspelt-policy", "a scheduling or memory policy that does not exist", _policy),

@@ -82,7 +82,7 @@ class Failure:
 
 
 class Kind:
-    """One kind of failure: its name, what somebody has done, and the function that knows it and says what to do.
+    """One kind of failure: its name, what the user has done, and the function that knows it and says what to do.
 
     The function returns an empty string for a failure of another kind.
     """

@@ -191,7 +191,7 @@ def _busy(failure: Failure) -> str:
 def _block(failure: Failure) -> str:
     if failure.errno != ENOTBLK or not failure.mount():
         return ""
-    return f"{failure.mount().get('source')} is no block device: losetup makes one of a file"
+    return f"{failure.mount().get('source')} is not a block device: losetup makes one from a file"
 
 
 def _idmap(failure: Failure) -> str:

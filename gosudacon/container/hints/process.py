@@ -249,7 +249,7 @@ def _agent(failure: Failure) -> str:
         return ""
     path = failure.value("linux.seccomp.listenerPath")
     if failure.errno == ECONNREFUSED:
-        return f"{path} is there, but nobody listens: has the agent ended?"
+        return f"{path} is there, but no process listens on it: has the agent ended?"
     return f"start the agent before the container: it listens on {path}"
 
 
@@ -276,7 +276,7 @@ def _console(failure: Failure) -> str:
 def _console_socket(failure: Failure) -> str:
     if failure.call != "connect" or (failure.stage != "rootfs-mount" and "pidfd" not in failure.step):
         return ""
-    return "whoever is to get the descriptor listens there before the container is created (AF_UNIX, SOCK_STREAM)"
+    return "start the program that is to get the descriptor first: it listens there (AF_UNIX, SOCK_STREAM)"
 
 
 def _devpts(failure: Failure) -> str:
@@ -310,7 +310,7 @@ def _hook_failed(failure: Failure) -> str:
 def _killed(failure: Failure) -> str:
     if "was killed by signal 9" not in failure.message and "was killed before" not in failure.message:
         return ""
-    return "somebody killed it: the kernel for lack of memory (dmesg), or a `delete --force` meanwhile"
+    return "it was killed: by the kernel for lack of memory (dmesg), or by a `delete --force` meanwhile"
 
 
 KINDS = (

@@ -173,7 +173,7 @@ class _Check:
                 self._note("undo", "", line, f"{kind.__qualname__} lasts, and has no undo of its own")
             if not step.lasts and kind.undo is not Step.undo:
                 self._note(
-                    "undo", "", line, f"{kind.__qualname__} has an undo that nobody calls: it does not say `lasts`"
+                    "undo", "", line, f"{kind.__qualname__} has an undo that is never called: it does not say `lasts`"
                 )
             late = imports.of_method(kind, "run") if step.runs_on() == CONTAINER else set()
             late |= imports.of_method(kind, "undo") if step.lasts else set()

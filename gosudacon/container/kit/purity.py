@@ -1,7 +1,7 @@
 """Watching whether planning is pure: what it opens, looks up, starts, sends or changes is an event.
 
 The interpreter's audit events (sys.addaudithook(3), PEP 578) tell of most; functions of `os` that only look at a path
-have none, and are wrapped while somebody watches. What the import system does is left out, since a stage is imported
+have none, and are wrapped while a `Watch` is open. What the import system does is left out, since a stage is imported
 when it is first needed. An audit hook cannot be taken away, so this is for processes that end: tests, and `checks`.
 """
 

@@ -29,7 +29,7 @@ _PATIENCE = 5.0  # seconds for a freeze
 def pids(cgroups: Mapping[str, str]) -> list[int]:
     """Pids of all processes in the container's cgroups and below them, as seen from this pid namespace.
 
-    All hierarchies are looked at: somebody may have moved a process in one of them.
+    All hierarchies are looked at: a process may have been moved in one of them.
     """
     found: set[int] = set()
     for directory in dict.fromkeys(cgroups.values()):
