@@ -57,6 +57,34 @@ def test_map(path: str, symbol: str) -> None:
     assert not symbol or defines(file.read_text(), symbol)
 
 
+_FILE = r"`([^`]+/[^`]+)`: `([\w.]+)`"
+_CALLED_BY = re.compile(_FILE + r",? (?:called|read|passed on) by (?:`([^`]+/[^`]+)`: )?`([\w.]+)`")
+_CALLS = re.compile(_FILE + r",? which calls (?:the hook documented in )?`([^`]+/[^`]+)`: `([\w.]+)`")
+
+
+def calls() -> Iterator[tuple[str, str]]:
+    """(path of the caller, what it calls) as the map has it."""
+    for _, answer in rows("Where is …?"):
+        for path, name, caller, _ in _CALLED_BY.findall(answer):
+            yield caller or path, name
+        for caller, _, _, name in _CALLS.findall(answer):
+            yield caller, name
+
+
+@pytest.mark.parametrize(("path", "name"), list(calls()))
+def test_who_calls_whom(path: str, name: str) -> None:
+    """The caller's file names what it is said to call, or a constant of the program's for a hook."""
+    last = name.rpartition(".")[2]
+    text = (CHECKOUT / path).read_text()
+    hooks = (CHECKOUT / "gosudacon/pipeline/registry.py").read_text()
+    constants = re.findall(rf'^(\w+) = "{last}"$', hooks, re.MULTILINE)
+    assert any(re.search(rf"\b{each}\b", text) for each in (last, *constants))
+
+
+def test_calls_are_found() -> None:
+    assert len([*calls()]) >= 5
+
+
 def test_every_question_has_a_file() -> None:
     """An answer begins with, or leads to, a path."""
     for question, answer in rows("Where is …?"):
