@@ -169,8 +169,9 @@ def test_bundles_of_the_caller(check: Check, tmp_path: Path) -> None:
 
 
 def test_no_plugin_of_that_name() -> None:
-    with pytest.raises(Error, match="not installed"):
+    with pytest.raises(Error, match=r"^no plugin 'no-such' is installed$") as caught:
         checks.check("no-such", "", ())
+    assert "network" in caught.value.hint
 
 
 def test_command_line() -> None:

@@ -12,7 +12,7 @@ import traceback
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.container import bundle as bundles
-from gosudacon.container.kit import imports, samples
+from gosudacon.container.kit import imports, plugins, samples
 from gosudacon.container.kit.purity import Watch, belongs
 from gosudacon.pipeline import discovery, kinds
 from gosudacon.pipeline import plan as plans
@@ -52,6 +52,8 @@ def check(name: str, config: str, directories: Sequence[str]) -> Result:
     ``config``: path of the configuration, empty for the usual one: the plugin gets its settings from there, and the
     plugins that are enabled take part, whether it is among them or not. Raises `Error` if it cannot be loaded.
     """
+    if not any(each.name == name for each in discovery.available()):
+        raise plugins.not_installed(name)
     settings = discovery.read(config or CONFIG, bool(config))
     if name not in settings["plugins"]:
         settings["plugins"] = [*settings["plugins"], name]

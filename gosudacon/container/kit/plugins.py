@@ -63,9 +63,15 @@ def listing(config: str, names: Sequence[str] = ()) -> list[Row]:
         known.setdefault(name, discovery.Available(name))
     for name in names:
         if name not in known:
-            raise Error(f"no plugin {name!r} is installed", hint=f"there are {', '.join(sorted(known))}")
+            raise not_installed(name)
     order = [*enabled, *sorted(set(known) - set(enabled))]
     return [_row(known[name], enabled, bool(names)) for name in order if not names or name in names]
+
+
+def not_installed(name: str) -> Error:
+    """What to say of a plugin that does not exist."""
+    known = sorted({each.name for each in discovery.available()})
+    return Error(f"no plugin {name!r} is installed", hint=f"there are {', '.join(known)}")
 
 
 def _row(plugin: discovery.Available, enabled: list[str], named: bool) -> Row:
