@@ -21,8 +21,8 @@ from tests.support.timing import eventually
 from tools import site
 
 pytestmark = needs("program:chromium")
-SIZES = [*itertools.product((1280, 390), ("light", "dark"))]
-THOROUGHLY = ("index", "config", "plugin-tutorial", "architecture")
+SIZES = [*itertools.product((1440, 1100, 390), ("light", "dark"))]
+THOROUGHLY = ("index", "config", "plugin-reference")
 """Pages that are looked at in every size; each of the others in one."""
 # Elements of a page's text that reach beyond the window, but for code and tables, which scroll by themselves.
 BEYOND = """
