@@ -240,7 +240,10 @@ def _fields(kind: type) -> Iterator[Field]:
                 yield from _assigned(each, said)
             continue
         if not name.startswith("_"):
-            yield Field(name, declared, ast.unparse(each.value) if each.value else "", said(each))
+            default = ast.unparse(each.value) if each.value else ""
+            if default.startswith("_"):  # a constant of its module
+                default = repr(getattr(kind, name))
+            yield Field(name, declared, default, said(each))
 
 
 def _assigned(constructor: ast.FunctionDef, said: Callable[[ast.stmt], str]) -> Iterator[Field]:
