@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TEMPORARY = "/tmp"
+FALLBACK = f"/tmp/{layout.USER_STATE_ROOT}"
+"""What the directory of a user who has no other is called, before ``-UID``."""
 _HINT = "set XDG_RUNTIME_DIR to a directory of your own, or use --root"
 
 
@@ -34,13 +35,14 @@ def state_root(environment: Mapping[bytes, bytes]) -> str:
 def runtime_dir(environment: Mapping[bytes, bytes]) -> str:
     """The user's directory for what lasts until the machine is off. Raises `Error`.
 
-    $XDG_RUNTIME_DIR, else /run/user/UID if it is the user's, else /tmp/gosudacon-UID, which is made if it is missing
-    and refused if others could change what is in it. UID is the one outside of the caller's user namespace.
+    $XDG_RUNTIME_DIR unless it is another user's, else /run/user/UID if it is the user's, else /tmp/gosudacon-UID, which
+    is made if it is missing and refused if others could change what is in it. UID is the one outside of the caller's
+    user namespace.
     """
     given = session_dir(environment)
     if given:
         return given
-    own = f"{_TEMPORARY}/{layout.USER_STATE_ROOT}-{outer_uid()}"
+    own = f"{FALLBACK}-{outer_uid()}"
     try:
         posix.mkdir(own, 0o700)
     except FileExistsError:
@@ -55,9 +57,13 @@ def runtime_dir(environment: Mapping[bytes, bytes]) -> str:
 
 
 def session_dir(environment: Mapping[bytes, bytes]) -> str:
-    """$XDG_RUNTIME_DIR, else /run/user/UID if it is the user's, else an empty string."""
+    """$XDG_RUNTIME_DIR, else /run/user/UID if it is the user's, else an empty string.
+
+    The variable of another user, which su(1) passes on, does not count: https://specifications.freedesktop.org/basedir-spec
+    says that the directory is the user's own.
+    """
     given = posix.fsdecode(environment.get(b"XDG_RUNTIME_DIR", b""))
-    if given.startswith("/"):
+    if given.startswith("/") and not _is_anothers(given):
         return given
     usual = f"/run/user/{outer_uid()}"
     return usual if _is_private(usual) else ""
@@ -76,6 +82,13 @@ def outside(uid: int, uid_map: bytes) -> int:
         if inside <= uid < inside + count:
             return outside + uid - inside
     return uid
+
+
+def _is_anothers(path: str) -> bool:
+    try:
+        return posix.stat(path).st_uid != posix.geteuid()
+    except OSError:  # what is missing can be made, unless it is out of reach
+        return False
 
 
 def _is_private(path: str) -> bool:

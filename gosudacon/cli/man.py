@@ -36,7 +36,8 @@ _ENVIRONMENT = (
     (
         "XDG_RUNTIME_DIR",
         f"For users other than root, the state of containers is in the directory {layout.USER_STATE_ROOT} below this. "
-        f"Without it, below /run/user/UID if that is the user's, else below /tmp/{layout.USER_STATE_ROOT}-UID.",
+        "Without it, or where it is another user's, that is below /run/user/UID if that is the user's, else below "
+        f"/tmp/{layout.USER_STATE_ROOT}-UID.",
     ),
     ("LISTEN_FDS, LISTEN_PID", "Descriptors that create and run pass on to the container (sd_listen_fds(3))."),
 )

@@ -1,9 +1,10 @@
-"""The man pages, completions and systemd's unit that belong to an installed command, and where they are."""
+"""The man pages, completions and files for systemd that belong to an installed command, and where they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from gosudacon.base import user
 from gosudacon.base.errors import Error
 from gosudacon.cli import completion, man
 
@@ -36,6 +37,13 @@ TasksMax=infinity
 WantedBy=multi-user.target
 """
 """It may be enabled. KillMode: the shims are its children, and live on."""
+_TEMPORARY = "lib/tmpfiles.d/{name}.conf"
+_TEMPORARY_TEXT = """\
+{marker}
+# The states of users' containers where there is no /run/user: systemd is not to clean them away as old files.
+x {place}-[0-9]*
+"""
+"""See tmpfiles.d(5)."""
 
 
 def make(prefix: str, name: str, command: Path) -> dict[Path, bytes]:
@@ -48,7 +56,9 @@ def make(prefix: str, name: str, command: Path) -> dict[Path, bytes]:
     }
     shim = command.with_name(f"containerd-shim-{name}-v1")
     unit = _UNIT_TEXT.format(marker=completion.marker(name, "#"), name=name, shim=shim)
-    files = {**pages, **scripts, home / _UNIT.format(name=name): unit}
+    temporary = _TEMPORARY_TEXT.format(marker=completion.marker(name, "#"), place=user.FALLBACK)
+    systemd = {home / _UNIT.format(name=name): unit, home / _TEMPORARY.format(name=name): temporary}
+    files = {**pages, **scripts, **systemd}
     return {path: text.encode() for path, text in files.items()}
 
 
@@ -56,7 +66,7 @@ def installed(prefix: str, name: str) -> set[Path]:
     """The files of the command ``name`` that `make` has made, now or in an earlier version."""
     home = Path(prefix).absolute()
     pages = [path for path in home.glob("share/man/man8/*.8") if path.name.startswith((f"{name}.", f"{name}-"))]
-    scripts = [home / place.format(name=name) for place in (*_COMPLETIONS.values(), _UNIT)]
+    scripts = [home / place.format(name=name) for place in (*_COMPLETIONS.values(), _UNIT, _TEMPORARY)]
     return {path for path in (*pages, *scripts) if path.exists() and is_ours(path, name)}
 
 

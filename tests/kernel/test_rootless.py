@@ -48,9 +48,12 @@ def session(user: int = UID) -> None:
     SESSION.chmod(0o700)
 
 
-@pytest.mark.parametrize("place", ["given", "session", "fallback", "another's session"])
+@pytest.mark.parametrize("place", ["given", "session", "fallback", "another's session", "root's"])
 def test_state(user: User, busybox_rootfs: Path, place: str) -> None:
-    """Without XDG_RUNTIME_DIR, the state is in the session's directory, else in one in /tmp; all commands find it."""
+    """Without XDG_RUNTIME_DIR, the state is in the session's directory, else in one in /tmp; all commands find it.
+
+    Root's, which su(1) passes on, is none.
+    """
     environment = {}
     root = FALLBACK
     if place == "given":
@@ -59,6 +62,8 @@ def test_state(user: User, busybox_rootfs: Path, place: str) -> None:
     elif place == "session":
         session()
         root = SESSION
+    elif place == "root's":
+        environment = {"XDG_RUNTIME_DIR": "/run/lock"}
     elif place != "fallback":
         session(0)
     bundle = user.bundle(busybox_rootfs, ["sleep", "1000"])

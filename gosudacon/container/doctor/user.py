@@ -52,7 +52,7 @@ def _range(kind: str) -> Row:
 def _state_root(environment: Mapping[bytes, bytes]) -> Row:
     name, path = "state root", _path(environment)
     if not path:
-        own = f"/tmp/{layout.USER_STATE_ROOT}-{user.outer_uid()}"
+        own = f"{user.FALLBACK}-{user.outer_uid()}"
         advice = "containers are forgotten when /tmp is cleaned: set XDG_RUNTIME_DIR, or log in through pam_systemd"
         return Row(_AREA, name, LESS, f"{own}, since there is no XDG_RUNTIME_DIR", advice)
     there = path
