@@ -285,7 +285,7 @@ def _hooks(manager: pluggy.PluginManager) -> dict[str, list[list[object]]]:
 
 
 def _check_plain(implementation: pluggy.HookImpl, name: str) -> None:
-    if implementation.hookwrapper or implementation.wrapper:
+    if implementation.hookwrapper or getattr(implementation, "wrapper", False):  # the latter since pluggy 1.2
         raise Error(f"plugin {implementation.plugin_name!r}: {name} must be a plain function, not a hook wrapper")
 
 

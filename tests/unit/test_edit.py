@@ -450,7 +450,8 @@ def test_the_decorator_marks_as_pluggy_does() -> None:
 
         hookimpl(**options)(ours)
         pluggy.HookimplMarker("gosudacon")(**options)(theirs)
-        assert vars(ours) == vars(theirs)
+        marked = {"wrapper": False, **vars(theirs)["gosudacon_impl"]}  # pluggy before 1.2 knows no wrappers
+        assert vars(ours) == {"gosudacon_impl": marked}
 
 
 CORPUS = sorted((Path(__file__).parent / "schema_corpus").glob("config-*.json"))
