@@ -1,16 +1,25 @@
-"""The build beyond copying modules: compile the schemas' validator and the launcher. The rest is in pyproject.toml."""
+"""The build beyond copying modules: compile the schemas' validator and the launcher. The rest is in pyproject.toml.
+
+Wheel and sdist are reproducible: with the same SOURCE_DATE_EPOCH (seconds; https://reproducible-builds.org/specs/)
+and the same tools they have the same bytes, whatever the directory, the user, the umask and the time. `make dist`
+sets it.
+"""
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import logging
+import os
 import shutil
 import sysconfig
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -71,8 +80,59 @@ class BuildPy(build_py):
             )
 
 
+def plain_mode(mode: int) -> int:
+    """The mode of a file in a distribution: what the umask of a checkout or a build adds or takes away is not in it."""
+    return 0o755 if mode & 0o100 else 0o644
+
+
+class Sdist(sdist):
+    """Archives that do not tell who has packed them, or when."""
+
+    def make_archive(
+        self,
+        base_name: str,
+        format: str,
+        root_dir: str | None = None,
+        base_dir: str | None = None,
+        owner: str | None = None,
+        group: str | None = None,
+    ) -> str:
+        """The archive ``base_name`` of the directory ``base_dir``, in sorted order; its path."""
+        if format != "gztar" or base_dir is None:
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+        target = Path(f"{base_name}.tar.gz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # No name and no time in the header of gzip(1).
+        with (
+            target.open("wb") as file,
+            gzip.GzipFile("", "wb", 9, file, mtime=0) as compressed,
+            tarfile.open(fileobj=compressed, mode="w") as archive,
+        ):
+            for path in [Path(base_dir), *sorted(Path(base_dir).rglob("*"))]:
+                archive.add(path, recursive=False, filter=self._plain)
+        return str(target)
+
+    @staticmethod
+    def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mode = 0o755 if member.isdir() else plain_mode(member.mode)
+        member.mtime = int(os.environ.get("SOURCE_DATE_EPOCH") or member.mtime)
+        return member
+
+
 class BdistWheel(bdist_wheel):
     """A wheel that holds the launcher is for one platform, and for any Python 3."""
+
+    def write_wheelfile(self, wheelfile_base: str, *args: str) -> None:
+        """Called when everything but the archive has been written: give all of it the modes that it is to have.
+
+        Its times are SOURCE_DATE_EPOCH by setuptools' own doing.
+        """
+        super().write_wheelfile(wheelfile_base, *args)
+        for path in Path(self.bdist_dir).rglob("*"):
+            if path.is_file():
+                path.chmod(plain_mode(path.stat().st_mode))
 
     def get_tag(self) -> tuple[str, str, str]:
         """The wheel's tags; asked for after the build."""
@@ -81,4 +141,4 @@ class BdistWheel(bdist_wheel):
         return "py3", "none", platform
 
 
-setup(cmdclass={"build_py": BuildPy, "bdist_wheel": BdistWheel})
+setup(cmdclass={"build_py": BuildPy, "sdist": Sdist, "bdist_wheel": BdistWheel})

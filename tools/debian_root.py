@@ -1,16 +1,19 @@
-"""A root of Debian 13's with the checkout in it: unpacked by mmdebstrap(1), entered with namespaces of its own."""
+"""Roots of Debian's releases, unpacked by mmdebstrap(1), and entered with namespaces of their own."""
 
 from __future__ import annotations
 
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.environments import copy_checkout
 from tools.side_by_side import Failure, Job
 
 SUITE = "trixie"
+SUITES = ("bookworm", SUITE)
+"""What the package of `tools.deb` is for: Debian 12, and Debian 13."""
 PYTHON = (3, 13)
 HOME = "gosudacon"
 """The directory of the root that has the checkout."""
@@ -56,16 +59,7 @@ def make(job: Job, root: Path) -> Path:
 
     Raises Failure, which names the mirror, if that cannot be reached.
     """
-    complete = root.with_name(f"{root.name}.complete")
-    if not complete.exists():
-        shutil.rmtree(root, ignore_errors=True)
-        words = ["mmdebstrap", "--mode=root", "--variant=minbase", "--include=ca-certificates,python3"]
-        where = mirror()
-        try:
-            job.run([*words, SUITE, str(root), where])
-        except Failure as error:
-            raise Failure(f"Debian 13 cannot be had from {where}: {error}") from None
-        complete.touch()
+    unpack(job, root, SUITE, ["ca-certificates", "python3"])
     for name in AS_HERE:
         if Path(name).exists():
             shutil.copy(name, root / name[1:])
@@ -78,15 +72,40 @@ def make(job: Job, root: Path) -> Path:
     return root
 
 
+def unpack(job: Job, root: Path, suite: str, packages: Sequence[str]) -> None:
+    """Unpack a minimal root of ``suite`` with these packages, unless that has been done.
+
+    Raises Failure, which names the mirror, if that cannot be reached.
+    """
+    complete = root.with_name(f"{root.name}.complete")
+    if complete.exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    words = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}"]
+    where = mirror()
+    try:
+        job.run([*words, suite, str(root), where])
+    except Failure as error:
+        raise Failure(f"Debian's {suite} cannot be had from {where}: {error}") from None
+    complete.touch()
+
+
+def dependencies() -> list[str]:
+    """The names of the packages that our own depends on; a root with them and no other shows that it names all."""
+    text = (Path(__file__).with_name("debian") / "control").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("Depends: "))
+    return [word.split()[0] for word in line.removeprefix("Depends: ").split(", ")]
+
+
 def reports(root: Path) -> Path:
     """Where the test run in the root leaves its reports."""
     return root / HOME / CACHE / "reports"
 
 
-def inside(root: Path, words: list[str]) -> list[str]:
-    """The command that runs ``words`` in the root's copy of the checkout.
+def inside(root: Path, words: list[str], home: str = HOME) -> list[str]:
+    """The command that runs ``words`` in the root's directory ``home``, by default its copy of the checkout.
 
     All processes end with it. The network is the machine's, since packages are installed from it; tests leave it.
     """
     apart = ["--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--propagation=private"]
-    return ["unshare", *apart, "sh", "-ec", _ENTER, "sh", str(root), HOME, *words]
+    return ["unshare", *apart, "sh", "-ec", _ENTER, "sh", str(root), home, *words]
