@@ -32,6 +32,14 @@ unit: ## run the unit tests; needs no root
 test: ## run all tests, as CI does: installs Debian packages, runs containers, needs root
 	$(SUDO) tools/test
 
+.PHONY: dist
+dist: ## build wheel and sdist in dist/, the same bytes each time; needs PyPI if setuptools is older than 77
+	$(PYTHON) -m tools.dist
+
+.PHONY: deb
+deb: ## build the package for Debian 12 and later in dist/, the same bytes each time
+	$(PYTHON) -m tools.deb
+
 .PHONY: bench
 bench: ## measure beside runc and crun; needs root
 	$(SUDO) $(PYTHON) -m bench

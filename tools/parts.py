@@ -29,7 +29,7 @@ ENVIRONMENT = {
 }
 """What every part gets on top of the caller's environment."""
 
-LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2", "unit", "newest", "lint")
+LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2", "unit", "package", "newest", "lint")
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
 ONCE_IS_ENOUGH = (
     *("tests/kernel/test_faults.py", "tests/kernel/test_leniency.py", "tests/security/test_propagation.py"),
@@ -107,6 +107,14 @@ class Parts:
         }
         files = [f"tests/clients/test_{name}.py" for name in OF_CONTAINERD]
         return [self._pytest(job, "containerd2", files, 600, environment, options=["-k", OF_OUR_SHIM])]
+
+    def package(self, job: Job) -> list[Result]:
+        """Wheel, sdist and the Debian package, the last in fresh roots of Debian 12 and of Debian 13."""
+        roots = CACHE / "roots"
+        roots.mkdir(exist_ok=True)
+        for suite in debian_root.SUITES:
+            debian_root.unpack(job, roots / suite, suite, debian_root.dependencies())
+        return [self._pytest(job, "package", "tests/package", 600, {"GOSUDACON_TEST_ROOTS": str(roots)})]
 
     def vm(self, job: Job) -> list[Result]:
         """The marked tests again in virtual machines; their reports count as parts of their own."""

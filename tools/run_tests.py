@@ -17,7 +17,7 @@ VALIDATOR = CHECKOUT / "schema/_validator.py"
 """Made when the package is built; the checkout that is tested needs it as well."""
 SLOWNESS = 2
 """By what factor the machine is slower for a part that has another one beside it."""
-PARTS = ("lint", "unit", "newest", "kernel", "security", "clients", "containerd2", "vm", "debian13")
+PARTS = ("lint", "unit", "newest", "package", "kernel", "security", "clients", "containerd2", "vm", "debian13")
 
 
 def checkout_status() -> set[str]:

@@ -1,7 +1,7 @@
 """``gosudacon install``: put the launcher for this interpreter in place, and say how engines are told of it.
 
 Writes PREFIX/bin/NAME and, in PREFIX/lib/gosudacon, the build that it runs (`gosudacon.launcher.builds`); man pages and
-completions in PREFIX/share (`gosudacon.cli.share`); and touches nothing else.
+completions in PREFIX/share (`gosudacon.cli.share`), unless told not to; and touches nothing else.
 """
 
 from __future__ import annotations
@@ -36,21 +36,23 @@ _ORIGIN = "origin"  # in a build: the interpreter and the package that it was ma
 
 
 def run(invocation: Invocation) -> int:
-    """``gosudacon install [--prefix DIR] [--name NAME]``. Raises `Error` or OSError."""
+    """``gosudacon install [--prefix DIR] [--name NAME] [--programs-only]``. Raises `Error` or OSError."""
     options = invocation.options
     package = Path(gosudacon.__file__).parent
     if made_with := _origin(package):
         # An installed command installs what has taken the place of the package that it was made from.
         os.execv(made_with[0], [made_with[0], "-B", f"{made_with[1]}/__main__.py", *sys.argv[1:]])
-    command, kind = install(options["prefix"], options.get("name") or "gosudacon")
+    programs_only = bool(options.get("programs-only"))
+    command, kind = install(options["prefix"], options.get("name") or "gosudacon", programs_only=programs_only)
     print(f"installed {command} ({kind}), for {interpreter()}\n")
     print(engine_config.text(command))
     return 0
 
 
-def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
+def install(prefix: str, name: str = "gosudacon", *, programs_only: bool = False) -> tuple[Path, str]:
     """Install the command ``name`` below ``prefix``. Returns its path and what it is.
 
+    With ``programs_only`` nothing goes to PREFIX/share and PREFIX/lib/systemd: a package of a distribution has these.
     Nothing changes unless the new command answers ``--version``. Raises `Error` where the package could be
     changed by others than its owner, and where a file is in the way that is not ours; RuntimeError, OSError.
     """
@@ -61,7 +63,7 @@ def install(prefix: str, name: str = "gosudacon") -> tuple[Path, str]:
     for file in (command, shim_of(command)):
         if file.exists() and not is_ours(file):
             raise Error(f"{file} exists and is not gosudacon's", hint="remove it, or choose another --name")
-    pages = share.make(prefix, name, command)
+    pages = {} if programs_only else share.make(prefix, name, command)
     share.check(pages, name)
     folders = builds.missing_folders(prefix, [command, *pages])
     with builds.locked(prefix) as directory:

@@ -372,7 +372,11 @@ COMMANDS: dict[str, Command] = {
         summary="install the launcher for container engines",
         usage="",
         positionals=(0, 0),
-        options=_INSTALL,
+        options=(
+            *_INSTALL[:-1],
+            Option("programs-only", "no man pages, completions and unit of systemd: for packages that have them"),
+            HELP,
+        ),
         text="Puts the launcher for this interpreter into the prefix, with man pages and completions for bash, zsh "
         "and fish, and prints the configuration for containerd, Docker and Podman.",
         example="install --prefix /usr/local",

@@ -180,6 +180,18 @@ def test_man_pages_and_completions(installation: Installation) -> None:
     assert {"other-one.8", "_other-one", "other-one.fish"} <= left
 
 
+def test_programs_only(installation: Installation) -> None:
+    """For a package that has the other files; those of an installation before go."""
+    installation.install()
+    assert (installation.prefix / "lib/tmpfiles.d/gosudacon.conf").exists()
+    installation.install("--programs-only")
+    left = {str(path.relative_to(installation.prefix)) for path in installation.prefix.rglob("*") if path.is_file()}
+    assert {path for path in left if not path.startswith("lib/gosudacon/")} == {"bin/gosudacon"}
+    assert installation.run("--version").returncode == 0
+    assert installation.uninstall().returncode == 0
+    assert not installation.prefix.exists()
+
+
 @needs("program:fish")
 def test_the_installed_completion_knows_the_containers(
     installation: Installation, bundle: Bundle, runtime: Runtime, scratch: Path
