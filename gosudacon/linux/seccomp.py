@@ -24,6 +24,9 @@ INSTRUCTION = 8
 # What a kernel that does not know it may leave out, newest first: 5.19, 4.17, 4.14, 3.17.
 _DISPENSABLE = (FLAG_WAIT_KILLABLE_RECV, FLAG_SPEC_ALLOW, FLAG_LOG, FLAG_TSYNC)
 
+# An interpreter elsewhere may have come with libraries of its own (tools/node_prefix.py): those fit its C library.
+_OF_THE_SYSTEM = ("/usr", "/usr/local")
+
 _seccomp = abi.syscall("seccomp", abi.UINT, abi.UINT, abi.BUFFER)
 
 
@@ -79,6 +82,7 @@ def library(chosen: str = "") -> str:
     machine = posix.uname().machine
     triplet = {"armv7l": "arm-linux-gnueabihf"}.get(machine, f"{machine}-linux-gnu")
     directories = (
+        *([] if sys.base_prefix in _OF_THE_SYSTEM else [f"{sys.base_prefix}/lib"]),
         f"/usr/lib/{triplet}",
         "/usr/lib64",
         "/lib64",

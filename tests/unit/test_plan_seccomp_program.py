@@ -176,6 +176,17 @@ def test_a_missing_library_is_an_error_with_advice() -> None:
     assert "install libseccomp" in caught.value.hint
 
 
+def test_an_interpreter_that_has_libraries_of_its_own(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the host may be made for another C library than the one it has brought along."""
+    (tmp_path / "lib").mkdir()
+    own = tmp_path / "lib/libseccomp.so.2"
+    monkeypatch.setattr("sys.base_prefix", str(tmp_path))
+    assert library() != str(own)
+    own.write_bytes(b"")
+    assert library() == str(own)
+    assert library("/dev/null") == "/dev/null"
+
+
 def test_what_is_no_library_is_an_error(tmp_path: Any) -> None:
     path = tmp_path / "libseccomp.so.2"
     path.write_text("not ELF")
