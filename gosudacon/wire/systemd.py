@@ -82,6 +82,17 @@ class Manager:
             self._await(job, unit)
         self.reset_failed(unit)
 
+    def restart(self, unit: str) -> None:
+        """Restart a unit that is installed; returns when it is up. Raises `StepError` if it does not come up, too."""
+        self._hear_jobs()
+        try:
+            (job,) = self._manager("RestartUnit", "ss", unit, "replace")
+        except dbus.DBusError as error:
+            raise _refused(f"restart {unit}", error) from error
+        result = self._await(job, unit)
+        if result != "done":
+            raise StepError(f"systemd could not restart {unit}: the job ended as {result!r}")
+
     def reset_failed(self, unit: str) -> None:
         """Forget that a unit has failed, so that it can go; fine where there is nothing to forget."""
         try:

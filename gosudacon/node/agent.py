@@ -1,0 +1,161 @@
+"""The pod's loop: pass after pass, each of which changes something only if something is not as it should be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gosudacon.base.errors import Error
+from gosudacon.node import engines, install, pass_, places, remove
+from gosudacon.node.cluster import ACCOUNT, Cluster
+from gosudacon.node.engines import Engine
+from gosudacon.node.files import Node
+from gosudacon.node.install import Image, Installation, Outcome, said
+from gosudacon.pipeline import snapshot
+from gosudacon.wire import systemd
+
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+# Seconds after which the node is told again, and asked for its engine: either may have changed.
+_AGAIN = 300.0
+_LONGEST = 1000  # characters of an annotation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the DaemonSet sets in the environment, and where the pod has things.
+
+    ``unit``, ``containerd_config``: instead of the engine's usual ones; ``interval``: seconds between passes.
+    """
+
+    node: str
+    host: str
+    port: str
+    unit: str = ""
+    containerd_config: str = ""
+    interval: float = 15.0
+    root: str = "/node"
+    fleet: Path = Path("/etc/gosudacon-fleet/config.toml")
+    status: Path = Path("/run/gosudacon-node/status")
+    account: Path = ACCOUNT
+    image: Path = field(default_factory=lambda: Path(places.PREFIX, places.CURRENT))
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Settings:
+        """Raises `Error` that names the variable that is missing or not a number."""
+        try:
+            node, host = environment["NODE_NAME"], environment["KUBERNETES_SERVICE_HOST"]
+            interval = float(environment.get("GOSUDACON_INTERVAL") or "15")
+        except KeyError as error:
+            raise Error(f"{error.args[0]} is not set", hint="this program runs in the pods of its DaemonSet") from None
+        except ValueError as error:
+            raise Error(f"GOSUDACON_INTERVAL is no number of seconds: {error}") from None
+        port = environment.get("KUBERNETES_SERVICE_PORT") or "443"
+        unit, config = environment.get("GOSUDACON_UNIT", ""), environment.get("GOSUDACON_CONTAINERD_CONFIG", "")
+        return cls(node, host, port, unit, config, interval)
+
+
+class Agent:
+    """Installs on, or with ``removes`` removes from, the node of this pod until it is told to end."""
+
+    def __init__(self, settings: Settings, removes: bool) -> None:
+        self._settings = settings
+        self._removes = removes
+        self._version = os.path.basename(os.path.realpath(settings.image))
+        self._cluster = Cluster(settings.host, settings.port, settings.node, settings.account)
+        self._told: tuple[dict[str, str | None], dict[str, str | None]] = ({}, {})
+        self._told_at = 0.0
+        self._engine: Engine | None = None
+        self._said: list[str] = []
+
+    def run(self) -> None:
+        """Return at SIGTERM or SIGINT, which wait for the end of a pass."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        while True:
+            self.step()
+            if signal.sigtimedwait(_ENDS, self._settings.interval) is not None:
+                return
+
+    def step(self) -> Outcome:
+        """One pass, and what it has come to told: in the log, on the node object, to the probe of the pod."""
+        outcome = Outcome()
+        try:
+            if self._engine is None or time.monotonic() - self._told_at > _AGAIN:
+                # A node that is left gets no new pods from now on; one that is new none before it is ready.
+                label: dict[str, str | None] = {places.LABEL: None} if self._removes else self._told[0]
+                self._engine = self._known(self._cluster.note(label, self._told[1]))
+            outcome = self._pass(self._engine)
+            if not signal.sigpending() & _ENDS:  # otherwise another pod has the word
+                self._tell(outcome)
+        except Error as error:
+            outcome.trouble.append(said(error))
+        self._say(outcome)
+        return outcome
+
+    def _known(self, version: str) -> Engine:
+        self._told_at = time.monotonic()
+        try:
+            return engines.of(version, self._settings.unit, self._settings.containerd_config)
+        except Error as error:
+            self._tell(Outcome(trouble=[said(error)]))
+            raise
+
+    def _pass(self, engine: Engine) -> Outcome:
+        try:
+            fleet = self._settings.fleet.read_text() if self._settings.fleet.exists() else ""
+        except ValueError as error:
+            raise Error(f"the fleet's configuration is not a text in UTF-8: {error}") from None
+        image = os.open(self._settings.image, os.O_PATH | os.O_DIRECTORY)
+        try:
+            return pass_.run(self._settings.root, lambda: self._work(engine, image, fleet))
+        finally:
+            os.close(image)
+
+    def _work(self, engine: Engine, image: int, fleet: str) -> Outcome:
+        """In the child, whose root is the node's; ``image`` is a descriptor of the image's version."""
+        if self._removes:
+            outcome = remove.run(Node(), engine, systemd.Manager)
+            if not Node().prefix.exists():
+                snapshot.clear()
+            return outcome
+        version = Image(self._version, Path(f"/proc/self/fd/{image}/."))
+        return Installation(Node(), engine, version, fleet or None, install.check, systemd.Manager).run()
+
+    def _tell(self, outcome: Outcome) -> None:
+        """The node object, if it is not told already. A node that cannot be mended keeps the label that it has."""
+        labels: dict[str, str | None] = {}
+        if self._removes:
+            labels = {places.LABEL: None}
+        elif outcome.come:
+            labels = {places.LABEL: places.READY}
+        state: str | None = f"version {self._version}"
+        if self._removes:
+            state = f"is removed when these end: {', '.join(outcome.waits)}"[:_LONGEST] if outcome.waits else None
+        trouble = "; ".join(outcome.trouble)[:_LONGEST] or None
+        told = (labels, {places.STATE: state, places.TROUBLE: trouble})
+        if told != self._told:
+            self._cluster.note(*told)
+            self._told, self._told_at = told, time.monotonic()
+
+    def _say(self, outcome: Outcome) -> None:
+        lines = [f"still there: {', '.join(outcome.waits)}"] if outcome.waits else []
+        lines += [f"error: {text}" for text in outcome.trouble]
+        for line in outcome.done:
+            print(line, file=sys.stderr, flush=True)
+        for line in lines:
+            if line not in self._said:
+                print(line, file=sys.stderr, flush=True)
+        self._said = lines
+        self._settings.status.write_text("\n".join(lines))
+
+
+def is_ready(status: Path = Settings.status) -> str:
+    """Why the node is not as it should be; empty if it is."""
+    try:
+        return status.read_text()
+    except FileNotFoundError:
+        return "the first pass is not over"
