@@ -42,7 +42,7 @@ TESTS_FAILED = "exit status 1"
 """What pytest ends with when tests have failed and nothing else is wrong."""
 OF_CONTAINERD = (
     *("shim_alone", "shim_start", "shim_rootfs", "shim_checkpoint", "shim_survival"),
-    *("containerd", "containerd_exec", "cri", "integration", "docker_life", "docker_remap"),
+    *("containerd", "containerd_exec", "cri", "integration", "kubernetes", "docker_life", "docker_remap"),
 )
 """The files of tests/clients that run again with containerd 2.x and our shim."""
 OF_OUR_SHIM = "not runc or user_namespace"

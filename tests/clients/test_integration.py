@@ -30,7 +30,7 @@ _SNIPPET = re.compile(
     r"^<!-- tests/clients/test_integration.py: (\S+ \S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 # What is no matter of the runtime: an image for sandboxes, no network, no privilege that the machine may lack.
-_REST = {
+REST = {
     1: """
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image}"
@@ -73,7 +73,7 @@ def test_a_pod_with_containerd(
     base = scratch / "d"
     number, text = snippet(f"containerd-{version} {kind}").replace(INSTALLED, str(runtime)).split("\n", 1)
     restricted = "true" if missing("resource-capability") else "false"
-    rest = _REST[version].format(image=IMAGE, base=base, restricted=restricted)
+    rest = REST[version].format(image=IMAGE, base=base, restricted=restricted)
     daemon = Containerd(base, "k8s.io", runtime, text + rest, int(number.removeprefix("version = ")))
     cri = Cri(base / "s", f"/{PARENT}/{token}", base / "logs")
     try:
@@ -114,7 +114,7 @@ def test_our_shim_with_containerd_and_the_way_back(
     base = scratch / "d"
     number, text = snippet(f"containerd-{version} shim").split("\n", 1)
     restricted = "true" if missing("resource-capability") else "false"
-    rest = _REST[version].format(image=IMAGE, base=base, restricted=restricted)
+    rest = REST[version].format(image=IMAGE, base=base, restricted=restricted)
     shim = own_shim(runtime_command())
     daemon = Containerd(base, "k8s.io", shim, text + rest, int(number.removeprefix("version = ")), shim=shim)
     leftovers.keep(*daemon.own_processes())
