@@ -313,7 +313,7 @@ def test_the_configuration_and_the_settings_are_gone(site: Site, make: Make) -> 
     site.runtime.create(bundle := make(), "-p", "8080:80")
     for path in site.configs.iterdir():
         path.unlink()
-    site.runtime.command[-2] = "/dev/null"
+    site.runtime.command[site.runtime.command.index("--config-file") + 1] = "/dev/null"
     site.runtime.delete(bundle, "--force")
     site.expect_nothing()
 

@@ -60,9 +60,8 @@ class Site:
         values = {"conf_dir": str(self.configs), "bin_dirs": [str(self.wrappers), PROGRAMS], **settings}
         lines = [f"plugins = {json.dumps(['cni', *self.more])}", "[plugin.cni]"]
         lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        runtime = plugins.runtime(
-            entry, self.scratch / "config.toml", "\n".join(lines), self.scratch / root, "--no-snapshot"
-        )
+        options = ["--no-snapshot"] if self.more else []
+        runtime = plugins.runtime(entry, self.scratch / "config.toml", "\n".join(lines), self.scratch / root, *options)
         runtime.command = ["nsenter", f"--net={self.namespace}", *runtime.command]
         self.runtime = runtime
         return runtime
