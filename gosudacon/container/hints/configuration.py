@@ -103,7 +103,7 @@ def _json(failure: Failure) -> str:
         ("double quotes", "JSON wants names in double quotes, and no comma before } or ]"),
         (
             "delimiter",
-            "a comma is missing, or there is what JSON has not: comments, hexadecimal or octal numbers",
+            "a comma is missing, or JSON does not allow what is there: comments, hexadecimal or octal numbers",
         ),
         ("byte order mark", "save the file as UTF-8 without a byte order mark"),
         (
