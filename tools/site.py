@@ -25,11 +25,11 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 SETTINGS = CHECKOUT / "tools/sphinx"
 TARGET = CHECKOUT / "build/site"
 SECTIONS = {
-    "Start": ("examples", "doctor", "errors", "changelog"),
+    "Start": ("install", "examples", "doctor", "errors", "changelog"),
     "See what is done": ("explain", "explain-html", "a-container-step-by-step", "trace", "audit", "learn"),
-    "Engines": ("integration", "shim", "callers"),
+    "Engines": ("integration", "shim", "kubernetes", "callers"),
     "Containers": ("config", "properties", "annotations", "mounts", "cgroups", "seccomp", "hooks", "checkpoint"),
-    "The host": ("configuration", "policy", "cdi", "network"),
+    "The host": ("configuration", "policy", "cdi", "network", "cni"),
     "Plugins": (
         "plugin-tutorial",
         "plugins",

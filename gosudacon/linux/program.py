@@ -29,7 +29,7 @@ _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
 
 class Ended:
-    """How a program ended: its wait ``status`` (wait(2)), None if its time was up, and the end of what it wrote."""
+    """How a program ended: its wait ``status`` (wait(2)), None if its time was up; the last of ``stdout``, ``stderr``."""
 
     def __init__(self, status: int | None, stdout: bytes = b"", stderr: bytes = b"") -> None:
         self.status = status
@@ -45,7 +45,7 @@ class Ended:
 
 
 class Program:
-    """A program with its arguments and environment.
+    """A program at ``path`` with its arguments ``args``, the name first, and environment ``env``.
 
     ``directory`` is the working directory: a path (``/`` serves where it is gone), a descriptor, or None to stay
     where the caller is, with its umask instead of 022. ``executable``: where the file is found, if not at ``path``.
