@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from gosudacon.base.errors import ConfigError, Error, SettingsError, StepError, SyscallError
-from gosudacon.pipeline.step import (
+from gosudacon.pipeline.spec import (
     ADD_MOUNTS,
+    CREATE,
+    EXEC,
+    REMOVE_MOUNTS,
+    RESTORE,
+    UPDATE,
+    Host,
+    Options,
+    Spec,
+    Target,
+)
+from gosudacon.pipeline.step import (
     CONFINE,
     CONTAINER,
-    CREATE,
     CREATE_CONTAINER,
     CREATE_RUNTIME,
     DELETE,
-    EXEC,
     ISOLATE,
     MOUNT,
     PIVOT,
     PREPARE,
-    REMOVE_MOUNTS,
-    RESTORE,
     RUNTIME,
     START,
     STARTED,
-    UPDATE,
     Context,
-    Host,
-    Options,
     PlanWarning,
     Rank,
-    Spec,
     Stage,
     Step,
-    Target,
 )
 
 TYPE_CHECKING = False

@@ -14,7 +14,8 @@ from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.discovery import discover
 from gosudacon.pipeline.docstrings import about
 from gosudacon.pipeline.registry import Registry
-from gosudacon.pipeline.step import PHASES, Host, Spec, Step
+from gosudacon.pipeline.spec import Host, Spec
+from gosudacon.pipeline.step import PHASES, Step
 
 _NO_SETTINGS = "/nonexistent/config.toml"
 #: What is said about each phase before its steps.

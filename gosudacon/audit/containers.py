@@ -9,7 +9,7 @@ from gosudacon.base.errors import Error, reason
 from gosudacon.container import bundle as bundles
 from gosudacon.container.state import AbsentError, Container, Store
 from gosudacon.linux import proc
-from gosudacon.pipeline.step import Options, Spec
+from gosudacon.pipeline.spec import Options, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

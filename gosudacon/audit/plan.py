@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from gosudacon.audit.containers import Found
     from gosudacon.pipeline.expectation import Expectation
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.pipeline.step import Host, Step
+    from gosudacon.pipeline.spec import Host
+    from gosudacon.pipeline.step import Step
 
 
 class Asked:

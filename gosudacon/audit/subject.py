@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.audit.inside import Asking
     from gosudacon.linux.statmount import Mount
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 _CHUNK = 1 << 16
 _MOST = 8 << 20

@@ -5,13 +5,13 @@ from __future__ import annotations
 from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import ConfigError, Error
 from gosudacon.container.state import UnreadableError
-from gosudacon.pipeline.step import Spec
+from gosudacon.pipeline.spec import Spec
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.state import Store
-    from gosudacon.pipeline.step import Options
+    from gosudacon.pipeline.spec import Options
     from gosudacon.schema.types import Config
 
 

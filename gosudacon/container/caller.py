@@ -13,7 +13,7 @@ from gosudacon.base.errors import Error
 from gosudacon.launcher import seal
 from gosudacon.linux import process
 from gosudacon.pipeline.registry import OBSERVERS
-from gosudacon.pipeline.step import Options as Options  # for the command line, too
+from gosudacon.pipeline.spec import Options as Options  # for the command line, too
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
-    from gosudacon.pipeline.step import Context, Spec, Step
+    from gosudacon.pipeline.spec import Spec
+    from gosudacon.pipeline.step import Context, Step
 
     class Tracing(Protocol):
         """The trace of a command: ``recorder`` takes the times, None if they are not wanted."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Host, Options, Spec
+    from gosudacon.pipeline.spec import Host, Options, Spec
     from gosudacon.schema.types import State
 
     Compiler = Callable[[Spec, Host], tuple[Plan, Registry]]

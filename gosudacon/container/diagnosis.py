@@ -11,7 +11,7 @@ from gosudacon.base.errors import Error, SettingsError, reason
 from gosudacon.container import bundle as bundles
 from gosudacon.container.state import Container, Store
 from gosudacon.pipeline.registry import CONFIG
-from gosudacon.pipeline.step import EXEC, Spec
+from gosudacon.pipeline.spec import EXEC, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

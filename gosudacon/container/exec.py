@@ -12,7 +12,8 @@ from gosudacon.linux import namespace, proc
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
-from gosudacon.pipeline.step import EXEC, Context, Options, Spec, Target
+from gosudacon.pipeline.spec import EXEC, Options, Spec, Target
+from gosudacon.pipeline.step import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Listeners, Registry
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
     from gosudacon.schema.types import Process, State
 
 

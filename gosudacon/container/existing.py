@@ -15,12 +15,13 @@ from gosudacon.container.explain import Explanation, Refusal, located
 from gosudacon.container.state import CGROUP_OPTIONS, AbsentError, Container, Store, check_id
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
-from gosudacon.pipeline.step import Options, Spec
+from gosudacon.pipeline.spec import Options, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.state import Data
-    from gosudacon.pipeline.step import Host, Step
+    from gosudacon.pipeline.spec import Host
+    from gosudacon.pipeline.step import Step
 
 
 def names_one(argument: str) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
     from gosudacon.pipeline.explain import Row, Timings
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 
 class Explanation:

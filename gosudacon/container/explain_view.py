@@ -11,7 +11,8 @@ from gosudacon.container import diagnosis, shared
 from gosudacon.pages.view import Edit, Note, Place, Row, Share, View
 from gosudacon.pipeline import docstrings
 from gosudacon.pipeline.explain import describe_host
-from gosudacon.pipeline.step import CONTAINER, EXEC, ORDER, START
+from gosudacon.pipeline.spec import EXEC
+from gosudacon.pipeline.step import CONTAINER, ORDER, START
 from gosudacon.schema.positions import Positions
 
 TYPE_CHECKING = False
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from gosudacon.container.explain import Explanation
     from gosudacon.pipeline.explain import Timings
-    from gosudacon.pipeline.step import Spec, Step
+    from gosudacon.pipeline.spec import Spec
+    from gosudacon.pipeline.step import Step
 
 
 def view(

@@ -9,7 +9,7 @@ from gosudacon import __version__
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import Error, reason
 from gosudacon.container import host as hosts
-from gosudacon.pipeline.step import Host
+from gosudacon.pipeline.spec import Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

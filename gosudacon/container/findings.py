@@ -10,14 +10,14 @@ from gosudacon.container import diagnosis
 from gosudacon.container.hints import cgroups, facts, mounts, process, program, spelling
 from gosudacon.container.hints.image import Dangling, Found, Image, Unseen
 from gosudacon.container.hints.kinds import Failure
-from gosudacon.pipeline.step import CREATE
+from gosudacon.pipeline.spec import CREATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
     from gosudacon.schema.compiler import Schema
     from gosudacon.schema.positions import Path
 

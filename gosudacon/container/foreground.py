@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
     from gosudacon.pipeline.recorder import Recorder
-    from gosudacon.pipeline.step import Context, Spec
+    from gosudacon.pipeline.spec import Spec
+    from gosudacon.pipeline.step import Context
 
 _ALL = _signal.valid_signals()
 _OUR_OWN = (_signal.SIGCHLD, _signal.SIGURG, _signal.SIGWINCH)

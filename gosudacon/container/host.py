@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.base import posix
 from gosudacon.linux import mount, namespace, proc
-from gosudacon.pipeline.step import Host
+from gosudacon.pipeline.spec import Host
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
 

@@ -11,7 +11,7 @@ from gosudacon.base.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
     from gosudacon.schema.types import IdMapping
 
 _HELPERS = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")

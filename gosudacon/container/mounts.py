@@ -11,14 +11,15 @@ from gosudacon.linux import namespace
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
-from gosudacon.pipeline.step import ADD_MOUNTS, REMOVE_MOUNTS, Context, Options, Spec, Target
+from gosudacon.pipeline.spec import ADD_MOUNTS, REMOVE_MOUNTS, Options, Spec, Target
+from gosudacon.pipeline.step import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
     from gosudacon.schema.types import Mount, State
 
 _LIMIT = 16 << 20

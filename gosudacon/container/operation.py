@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gosudacon.container.state import Container
     from gosudacon.container.terminal import Terminal
     from gosudacon.pipeline.registry import Listeners
-    from gosudacon.pipeline.step import Context, Spec
+    from gosudacon.pipeline.spec import Spec
+    from gosudacon.pipeline.step import Context
 
     class Work(Protocol):
         """A plan that is ready to be run, and what this process then holds of the container."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gosudacon.base import jsonio, posix
 from gosudacon.base.errors import ConfigError, Error
-from gosudacon.pipeline.step import Options
+from gosudacon.pipeline.spec import Options
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.pipeline.runner import run_step
-from gosudacon.pipeline.step import Context, Engine, Host, Spec
+from gosudacon.pipeline.spec import Host, Spec
+from gosudacon.pipeline.step import Context, Engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

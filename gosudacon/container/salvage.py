@@ -5,7 +5,8 @@ from __future__ import annotations
 from gosudacon.base.errors import Error, reason
 from gosudacon.container import host as hosts
 from gosudacon.pipeline.kinds import SALVAGE, rebuild
-from gosudacon.pipeline.step import Context, Spec
+from gosudacon.pipeline.spec import Spec
+from gosudacon.pipeline.step import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

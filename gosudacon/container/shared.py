@@ -20,13 +20,13 @@ from gosudacon.container.risk import (
     Reason,
 )
 from gosudacon.linux.mount import is_bind
-from gosudacon.pipeline.step import ADD_MOUNTS
+from gosudacon.pipeline.spec import ADD_MOUNTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
     from gosudacon.schema.types import Mount
 
 _KINDS = ("mount", "pid", "network", "ipc", "uts", "cgroup")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from gosudacon.container.caller import Tracing
     from gosudacon.pipeline.recorder import Recorder
-    from gosudacon.pipeline.step import Options, Step
+    from gosudacon.pipeline.spec import Options
+    from gosudacon.pipeline.step import Step
     from gosudacon.schema.types import State
 
 OCI_VERSION = "1.3.0"

@@ -14,7 +14,7 @@ from gosudacon.linux.cgroup import files
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step, undo_steps
-from gosudacon.pipeline.step import UPDATE, Options, Spec
+from gosudacon.pipeline.spec import UPDATE, Options, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Context, Host, Stage, Step
+    from gosudacon.pipeline.spec import Host
+    from gosudacon.pipeline.step import Context, Stage, Step
     from gosudacon.schema.types import Resources
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gosudacon.container.state import Container
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
 
 
 def own(container: Container) -> dict[str, str]:

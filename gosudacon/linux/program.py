@@ -29,7 +29,7 @@ _execve = abi.syscall("execve", abi.PATH, abi.BUFFER, abi.BUFFER)
 
 
 class Ended:
-    """How a program ended: its wait ``status`` (wait(2)), None if its time was up; the last of ``stdout``, ``stderr``."""
+    """How a program ended: ``status`` (wait(2)), None if its time was up, and the last of ``stdout`` and ``stderr``."""
 
     def __init__(self, status: int | None, stdout: bytes = b"", stderr: bytes = b"") -> None:
         self.status = status

@@ -15,7 +15,7 @@ def problem(path: str) -> str:
     from gosudacon.base.errors import ConfigError, Error, reason
     from gosudacon.container.create import compile_plan
     from gosudacon.container.kit import samples
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
     for name, config in samples.samples().items():
         try:

@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gosudacon.pipeline.step import Host, Spec, Step
+    from gosudacon.pipeline.spec import Host, Spec
+    from gosudacon.pipeline.step import Step
 
     #: Class name -> what it expects: (step, spec, host) -> `Expectation` values, or why there are none.
     Table = Mapping[str, str | Callable[..., Iterable["Expectation"]]]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]  # a step as `Plan.to_json` has it
 
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 _SIDE_STYLE = {"runtime": "cyan", "container": "magenta"}
 _SIGNS = {"added": ("+", "green"), "changed": ("~", "yellow"), "removed": ("-", "red")}

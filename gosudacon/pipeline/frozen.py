@@ -7,7 +7,7 @@ costs, and a shallow copy (``{**value}``, ``[*value]``) is a plain one.
 from __future__ import annotations
 
 from gosudacon.base.errors import ConfigError, Error
-from gosudacon.pipeline.step import Spec
+from gosudacon.pipeline.spec import Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

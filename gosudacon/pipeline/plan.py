@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gosudacon.pipeline.edit import Changes
-    from gosudacon.pipeline.step import Host, Spec, Stage
+    from gosudacon.pipeline.spec import Host, Spec
+    from gosudacon.pipeline.step import Stage
     from gosudacon.schema.types import Resources
 
 

@@ -10,7 +10,7 @@ from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.edit import Changes, Edit
 from gosudacon.pipeline.frozen import FrozenDict, freeze, freeze_spec, thaw
 from gosudacon.pipeline.registry import EDIT, FACTS
-from gosudacon.pipeline.step import EXEC, UPDATE
+from gosudacon.pipeline.spec import EXEC, UPDATE
 from gosudacon.schema import verdict
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.edit import Path
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Planning, Registry
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 #: What plugins can change where the container exists; what else they want has been done when it was created.
 _SCOPE = {EXEC: ("process",), UPDATE: ("linux", "resources")}

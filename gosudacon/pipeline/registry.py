@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from gosudacon.base.errors import Error, reason
-from gosudacon.pipeline.step import EXEC
+from gosudacon.pipeline.spec import EXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.plan import Plan
-    from gosudacon.pipeline.step import Host, Spec, Stage
+    from gosudacon.pipeline.spec import Host, Spec
+    from gosudacon.pipeline.step import Stage
 
 CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"

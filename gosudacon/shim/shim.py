@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
     from gosudacon.shim.options import Options
     from gosudacon.shim.place import Place
     from gosudacon.shim.server import Reply

@@ -10,7 +10,7 @@ import pytest
 
 from gosudacon.base.errors import ConfigError
 from gosudacon.container import idmaps
-from gosudacon.pipeline.step import Host, Spec
+from gosudacon.pipeline.spec import Host, Spec
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime, messages
 

@@ -100,7 +100,7 @@ def _create(order: dict[str, Any], options: dict[str, Any]) -> int:
     from gosudacon.container.caller import Caller
     from gosudacon.container.create import Creation
     from gosudacon.container.operation import Operation
-    from gosudacon.pipeline.step import Options
+    from gosudacon.pipeline.spec import Options
 
     with Caller(tuple(order["streams"]), _Log(), **order["caller"]) as caller:
         return Operation(Creation(order["root"], order["id"], order["bundle"], Options(**options), caller)).run()

@@ -17,7 +17,8 @@ from gosudacon.container import features
 from gosudacon.container.criu import checkpoint, external, request, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories
 from gosudacon.container.criu.restore import Restoration
-from gosudacon.pipeline.step import Host, PlanWarning, Spec, Stage, Step
+from gosudacon.pipeline.spec import Host, Spec
+from gosudacon.pipeline.step import PlanWarning, Stage, Step
 from tests.support.timing import eventually
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from gosudacon.container.create import compile_plan
-from gosudacon.pipeline.step import Host, Spec
+from gosudacon.pipeline.spec import Host, Spec
 from tests.support.examples import BUNDLES, EXAMPLES, README, output
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gosudacon.container import comparison, facts
 from gosudacon.container.template import default_spec
-from gosudacon.pipeline.step import Host
+from gosudacon.pipeline.spec import Host
 from tests.unit.test_explain import explain
 
 

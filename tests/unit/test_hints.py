@@ -15,7 +15,7 @@ from gosudacon.container import hints
 from gosudacon.container.hints import facts, program
 from gosudacon.container.hints.image import Dangling, Image, Unseen
 from gosudacon.container.template import default_spec
-from gosudacon.pipeline.step import Host, Spec
+from gosudacon.pipeline.spec import Host, Spec
 from gosudacon.schema import problems
 from tools.hints_table import table
 

@@ -11,7 +11,7 @@ import pytest
 from gosudacon.base.errors import Error
 from gosudacon.container import facts
 from gosudacon.container import host as hosts
-from gosudacon.pipeline.step import Host
+from gosudacon.pipeline.spec import Host
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:

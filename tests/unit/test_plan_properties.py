@@ -22,7 +22,8 @@ from gosudacon.api import ConfigError, Host, Options, Plan, Spec, Step, Target
 from gosudacon.base import jsonio
 from gosudacon.pipeline import explain, kinds, plan
 from gosudacon.pipeline.registry import Registry, registry
-from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START, UPDATE
+from gosudacon.pipeline.spec import UPDATE
+from gosudacon.pipeline.step import CONTAINER, ORDER, RUNTIME, START
 from tests.support.configs import HOSTS, configs, take_out
 
 EXAMPLES = int(os.environ.get("GOSUDACON_TEST_EXAMPLES", "0"))

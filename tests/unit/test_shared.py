@@ -10,7 +10,7 @@ import pytest
 
 from gosudacon.container import risk, shared, summary
 from gosudacon.container.template import default_spec
-from gosudacon.pipeline.step import Host, Options, Spec
+from gosudacon.pipeline.spec import Host, Options, Spec
 
 
 def confined() -> Any:

@@ -10,7 +10,7 @@ from gosudacon.container.criu import external, rpc, service
 from gosudacon.container.criu.request import CriuOptions, Directories, common
 from gosudacon.container.delete import remove_dumped
 from gosudacon.container.state import Container, Store
-from gosudacon.pipeline.step import Spec
+from gosudacon.pipeline.spec import Spec
 
 LOG = "dump.log"
 _FREEZER_V2, _STATUS_BY_NOTIFICATION = 31400, 31500

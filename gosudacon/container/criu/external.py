@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 _STREAMS = ("pipe:[", "file[")
 DESCRIPTORS = "descriptors.json"

@@ -6,7 +6,7 @@ from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.container.criu import rpc
 from gosudacon.linux import namespace
-from gosudacon.pipeline.step import Options
+from gosudacon.pipeline.spec import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

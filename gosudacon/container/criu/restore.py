@@ -14,7 +14,8 @@ from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.executor import RuntimeSide
 from gosudacon.pipeline.registry import registry
 from gosudacon.pipeline.runner import run_step
-from gosudacon.pipeline.step import CREATE_RUNTIME, RESTORE, Step
+from gosudacon.pipeline.spec import RESTORE
+from gosudacon.pipeline.step import CREATE_RUNTIME, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
-    from gosudacon.pipeline.step import Host, Spec, Stage
+    from gosudacon.pipeline.spec import Host, Spec
+    from gosudacon.pipeline.step import Stage
 
 LOG = "restore.log"
 _LSM = 31600

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
 
 _AREA = "cgroups"
 _WANTED = ("memory", "pids", "cpu", "cpuset", "io")

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gosudacon.pipeline.step import Host
+    from gosudacon.pipeline.spec import Host
 
 OLDEST = (5, 12)
 _AREA = "kernel"

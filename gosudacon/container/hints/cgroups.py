@@ -10,7 +10,7 @@ from gosudacon.container.hints.kinds import Failure, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
 _SHOWN = 3  # processes
 

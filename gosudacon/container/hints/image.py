@@ -14,7 +14,7 @@ from gosudacon.linux.path import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.pipeline.step import Spec
+    from gosudacon.pipeline.spec import Spec
 
 _LINKS = 40  # as many as the kernel follows
 _HEAD = 4096

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from gosudacon.base.errors import Error
-    from gosudacon.pipeline.step import Host, Spec
+    from gosudacon.pipeline.spec import Host, Spec
 
     Value = TypeVar("Value")
 

@@ -10,7 +10,7 @@ from gosudacon.container.hints.kinds import Failure, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.pipeline.step import Spec
+    from gosudacon.pipeline.spec import Spec
 
 # The beginnings of sysctls that are there once a module is loaded
 _MODULES = {"net.bridge.": "br_netfilter", "net.netfilter.": "nf_conntrack", "net.nf_conntrack": "nf_conntrack"}

@@ -11,7 +11,7 @@ from gosudacon.container.hints.kinds import Failure, Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.pipeline.step import Spec
+    from gosudacon.pipeline.spec import Spec
 
 _USUAL = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SHELLS = ("sh", "bash", "ash", "dash", "/bin/sh", "/bin/bash", "/bin/ash", "/usr/bin/sh", "/usr/bin/bash")

@@ -17,7 +17,8 @@ from gosudacon.container.kit.purity import Watch, belongs
 from gosudacon.pipeline import discovery, kinds
 from gosudacon.pipeline import plan as plans
 from gosudacon.pipeline.registry import CONFIG, Registry
-from gosudacon.pipeline.step import CONTAINER, EXEC, Host, Spec, Step, Target
+from gosudacon.pipeline.spec import EXEC, Host, Spec, Target
+from gosudacon.pipeline.step import CONTAINER, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
