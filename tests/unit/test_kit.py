@@ -308,6 +308,23 @@ def test_what_is_seen(tmp_path: Path) -> None:
     assert len(watch.seen) == 2
 
 
+def test_the_hook_for_facts_may_read(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+
+    def gosudacon_gather_facts(write: bool) -> None:
+        os.listdir(tmp_path)
+        with open(file, "w" if write else "r"):
+            os.stat(tmp_path)
+
+    file.touch()
+    with Watch() as watch:
+        gosudacon_gather_facts(False)
+    assert watch.seen == []
+    with Watch() as watch:
+        gosudacon_gather_facts(True)
+    assert [line.split("(")[0] for line in watch.seen] == ["open"]
+
+
 def test_only_of_some_packages(tmp_path: Path) -> None:
     with Watch("some.other") as watch:
         (tmp_path / "file").write_text("x")

@@ -2,7 +2,8 @@
 
 The interpreter's audit events (sys.addaudithook(3), PEP 578) tell of most; functions of `os` that only look at a path
 have none, and are wrapped while a `Watch` is open. What the import system does is left out, since a stage is imported
-when it is first needed. An audit hook cannot be taken away, so this is for processes that end: tests, and `checks`.
+when it is first needed, and so is what the hook for facts reads. An audit hook cannot be taken away, so this is for
+processes that end: tests, and `checks`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _KINDS = frozenset(
     )
 )
 _LOOKS = ("stat", "lstat", "access", "readlink", "statvfs", "urandom", "getcwd", "uname")
+_GATHERING = "gosudacon_gather_facts"  # the hook that may read
+_READS = frozenset((*(f"os.{name}" for name in _LOOKS if name != "urandom"), "os.listdir", "os.scandir"))
+_CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _LIBRARY = os.path.dirname(os.__file__)
 _watches: list[Watch] = []
 _hooked: list[bool] = []
@@ -59,6 +63,8 @@ class Watch:
         frames = _frames()
         if any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames):
             return
+        if _reads(event, arguments) and any(frame.f_code.co_name == _GATHERING for frame in frames):
+            return
         names = [str(frame.f_globals.get("__name__", "")) for frame in frames]
         if self.packages and not any(belongs(name, self.packages) for name in names):
             return
@@ -70,6 +76,13 @@ class Watch:
         line = f"{event}({shown}) at {guilty.f_code.co_filename}:{guilty.f_lineno}"
         if line not in self.seen:
             self.seen.append(line)
+
+
+def _reads(event: str, arguments: tuple[object, ...]) -> bool:
+    """Whether an event changes nothing, and takes nothing from elsewhere than files."""
+    if event == "open":  # path, mode, flags
+        return isinstance(arguments[2], int) and not arguments[2] & _CHANGING
+    return event in _READS
 
 
 def belongs(module: str, packages: tuple[str, ...]) -> bool:
