@@ -35,6 +35,8 @@ GROUPS = {
     "Files inside a root": ("open_in_root", "mkdir_in_root"),
     "Namespaces": ("open_namespace", "in_namespaces", "setns", "unshare"),
     "Mounts by descriptor": ("new_filesystem", "clone_tree", "move_mount", "mount_setattr", "umount"),
+    "Networks": ("Rtnetlink",),
+    "Programs of the host": ("Program", "Ended"),
     "Seccomp": ("flag_bits", "load_filter", "notify_all", "listener", "SyscallNames"),
 }
 """The names of gosudacon.api, but for the decorator `hookimpl` and the constants, under headings."""
