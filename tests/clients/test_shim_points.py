@@ -164,8 +164,8 @@ class Site:
             if state.status == PAUSED:
                 try:
                     self.client.call("Resume", id=self.id)
-                except Failure as failure:  # what a containerd that is gone asked for is still being done
-                    assert "not paused" in failure.message, failure
+                except Failure as failure:  # what a containerd that is gone asked for is being done, or has just been
+                    assert "not paused" in failure.message or "a running process" in failure.message, failure
             if state.status != STOPPED:
                 self._kill()
                 self.client.call("Wait", id=self.id)
