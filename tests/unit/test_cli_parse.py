@@ -45,6 +45,8 @@ def test_defaults() -> None:
         "bundle": ".",
         "config": "",
         "device": [],
+        "publish": [],
+        "network": [],
         "pid-file": "",
         "console-socket": "",
         "pidfd-socket": "",
