@@ -52,8 +52,8 @@ address = "{base}/t"
 sandbox_image = "{image}"
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{base}"
-conf_dir = "{base}"
+bin_dir = "{base}/cni"
+conf_dir = "{base}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 default_runtime_name = "{default}"
 """
@@ -125,7 +125,7 @@ class Pods:
     def _containerd(self, shim: Path | None) -> Iterator[None]:
         work = self._work
         work.namespaces.enter(False)
-        self._base.mkdir()
+        (self._base / "cni").mkdir(parents=True)  # containerd watches it, and logs what changes in it: not with the log
         self._account = accounts.Account(work.run_id)
         (self._base / "config.toml").write_text(self._config())
         if shim is not None:
