@@ -18,7 +18,7 @@ from gosudacon.node import places
 from tests.clients.cri import Cri, Failure, Pod
 from tests.clients.cri_types import FROM_THE_HOST, NODE, PRIVATE, RUNNING, RUNTIME_DEFAULT
 from tests.clients.image import write_image
-from tests.clients.node import HERE, ApiServer, Engine, Node, Systemd, kill_template
+from tests.clients.node import HERE, ApiServer, Engine, Node, Systemd
 from tests.clients.test_integration import REST, containerd_version
 from tests.conftest import PARENT
 from tests.support.leftovers import Watch
@@ -56,12 +56,30 @@ state = "{base}/state"
 
 
 @pytest.fixture(scope="module")
-def archive(machine: None, session_scratch: Path) -> Iterator[Path]:
-    """The image, as deploy/kubernetes/Containerfile makes it: the tool's directory, the entry point, nothing else."""
+def archive(machine: None, session_scratch: Path, token: str) -> Iterator[Path]:
+    """The image, as deploy/kubernetes/Containerfile makes it: the tool's directory, the entry point, nothing else.
+
+    It has a plugin of another package, which also makes it another version than those of other runs on the machine.
+    """
     root = session_scratch / "node-image"
     (root / "opt").mkdir(parents=True)
-    script = f"mount --make-rprivate / && mount --bind {root}/opt /opt && exec {sys.executable} -B -m tools.node_prefix"
-    subprocess.run(["unshare", "--mount", "sh", "-c", script], cwd=CHECKOUT, check=True, capture_output=True)
+    site = session_scratch / "fleet/site-packages"
+    about = site / "gosudacon_fleet-1.0.dist-info"
+    about.mkdir(parents=True)
+    files = {
+        site / "gosudacon_fleet.py": f'"""The fleet\'s own; {token}."""\n',
+        about / "METADATA": "Metadata-Version: 2.1\nName: gosudacon-fleet\nVersion: 1.0\n",
+        about / "entry_points.txt": "[gosudacon]\nfleet = gosudacon_fleet\n",
+    }
+    for path, text in files.items():
+        path.write_text(text)
+    (about / "RECORD").write_text("".join(f"{path.relative_to(site)},,\n" for path in files))
+    tool = f"{sys.executable} -B -m tools.node_prefix --with gosudacon-fleet"
+    script = f"mount --make-rprivate / && mount --bind {root}/opt /opt && exec {tool}"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    words = ["unshare", "--mount", "sh", "-c", script]
+    result = subprocess.run(words, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     (entry,) = re.findall(r"^ENTRYPOINT (.*)$", (BASE.parent / "Containerfile").read_text(), re.MULTILINE)
     write_image(root.with_suffix(".tar"), root, IMAGE, {"Entrypoint": json.loads(entry), "Cmd": [], "Env": []})
     yield root.with_suffix(".tar")
@@ -186,7 +204,6 @@ def world(archive: Path, leftovers: Watch, scratch: Path, token: str, image: Cal
         systemd.close()
         api.close()
         engine.stop()
-        kill_template(node)
         node.stop()
 
 
@@ -207,6 +224,9 @@ def test_from_nothing_and_back(world: World) -> None:
     assert api.metadata["annotations"][places.STATE] == f"version {version}"
     assert config.read_text() == POLICY
     eventually(lambda: world.ready(pod, container), 20, "the probe")
+    program = f"{places.PREFIX}/{places.CURRENT}/bin/gosudacon"
+    listed = subprocess.run(node.inside(program, "plugin", "list"), capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^fleet +gosudacon-fleet ", listed, re.MULTILINE)
 
     # A pod by the handler, which has our shim; and the fleet's rules hold for it.
     other = world.cri.pod("gosudacon", network=NODE)
