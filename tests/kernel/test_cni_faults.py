@@ -141,9 +141,9 @@ def test_a_failing_add_is_undone_at_once(faults: Faults) -> None:
 
 
 def test_a_plugin_that_hangs(faults: Faults) -> None:
-    faults.site.configure(timeout=1)
+    faults.site.configure(timeout=5)
     faults.site.wrap("portmap", "[ $CNI_COMMAND = DEL ] || sleep 1000")
     result = faults.site.runtime.create(faults.bundle, *PORT, check=False)
     assert result.returncode == 1
-    assert "CNI ADD tnet/portmap: did not end within 1 seconds and was killed" in faults.bundle.stderr
+    assert "CNI ADD tnet/portmap: did not end within 5 seconds and was killed" in faults.bundle.stderr
     faults.site.expect_nothing()

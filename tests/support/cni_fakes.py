@@ -104,4 +104,4 @@ def fakes(tmp_path: Path) -> Iterator[Plugins]:
     yield value
     for context in value.contexts:
         os.close(context.state_dir)
-    subprocess.run(["umount", "-q", str(value.state / layout.CNI_NAMESPACE)], check=False)
+    subprocess.run(["umount", "-q", str(value.state / layout.CNI_NAMESPACE)], check=False, capture_output=True)

@@ -113,10 +113,11 @@ def test_a_result_of_another_version(fakes: Plugins) -> None:
 
 
 def test_one_that_hangs_is_killed_with_what_it_has_started(fakes: Plugins) -> None:
-    fakes.script("one", f"sleep 1000 & echo $! > {fakes.path}/pid; wait")
+    fakes.script("one")
+    (fakes.bin / "one").write_text(f"#!/bin/sh\nsleep 1000 & echo $! > {fakes.path}/pid\nwait\n")
     header = fakes.header("one")
-    header["timeout"] = 1
-    with pytest.raises(calls.PluginError, match="did not end within 1 seconds and was killed"):
+    header["timeout"] = 3
+    with pytest.raises(calls.PluginError, match="did not end within 3 seconds and was killed"):
         calls.Call(header, header["attachments"][0], 0, "/ns", -1).add(None)
     await_end(int((fakes.path / "pid").read_text()))
 

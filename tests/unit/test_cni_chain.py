@@ -307,7 +307,7 @@ def test_a_plugin_that_refuses_to_work_at_all(fakes: Plugins, init: int) -> None
 def test_a_plugin_that_does_not_answer_has_not_refused(fakes: Plugins, init: int, text: str) -> None:
     fakes.script("one", text)
     chain = Chain(fakes, "one", pid=init)
-    chain.steps[0].timeout = 1
+    chain.steps[0].timeout = 3
     with pytest.raises(Error):
         chain.run()
     assert len(chain.undo()) == 1
