@@ -23,7 +23,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from gosudacon import __version__
-from gosudacon.cli import share
+from gosudacon.cli import completion, man, share
 from tools import dist
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -90,11 +90,17 @@ def _put_commands(root: Path) -> None:
 
 
 def _put_shared(root: Path) -> None:
-    """Man pages, completions and the unit; the administrator's configuration."""
+    """Man pages, completions and the unit; the administrator's configuration.
+
+    Without the line by which `gosudacon uninstall` knows its own files: these are dpkg's.
+    """
+    marks = [f"{completion.marker(NAME, comment)}\n".encode() for comment in ("#", man.COMMENT)]
     for path, content in share.make("/usr", NAME, Path("/usr/bin", NAME)).items():
         place = str(path.relative_to("/"))
         for before, after in _PLACES.items():
             place = place.replace(before, after)
+        for mark in marks:
+            content = content.replace(mark, b"", 1)
         _write(root / place, content, compress="/man/" in place)
     (root / f"usr/share/man/man8/{_SHIM}.8.gz").symlink_to(f"{NAME}-shim.8.gz")
     _write(root / f"etc/{NAME}/config.toml", _part("config.toml"))

@@ -116,6 +116,8 @@ def check_commands(root: Root) -> None:
     assert root.call("gosudacon", "--version").stdout.startswith("gosudacon version ")
     assert "containerd-shim-gosudacon-v1" in root.call("containerd-shim-gosudacon-v1", "-v").stdout
     assert root.call("gosudacon", "plugin", "list").returncode == 0
+    refused = root.call("gosudacon", "install", "--prefix", "/usr", check=False)
+    assert "exists and is not gosudacon's" in refused.stderr
     listed = root.call("dpkg", "-L", "gosudacon").stdout.split()
     places = ("bash-completion/completions/gosudacon", "zsh/vendor-completions/_gosudacon")
     more = ("fish/vendor_completions.d/gosudacon.fish", "man/man8/containerd-shim-gosudacon-v1.8.gz")
