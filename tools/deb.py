@@ -46,6 +46,7 @@ def build(target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     architecture = _output("dpkg", "--print-architecture")
     date = dist.epoch()
+    os.environ["SOURCE_DATE_EPOCH"] = str(date)  # for the man pages, the wheel and dpkg-deb
     version = _version(date)
     with tempfile.TemporaryDirectory(prefix="gosudacon-deb-") as scratch:
         root = Path(scratch) / "root"
@@ -61,7 +62,7 @@ def build(target: Path) -> Path:
         _normalize(root, date)
         path = target / f"{NAME}_{version}_{architecture}.deb"
         words = ["dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", str(root), str(path)]
-        subprocess.run(words, check=True, stdout=sys.stderr, env={**os.environ, "SOURCE_DATE_EPOCH": str(date)})
+        subprocess.run(words, check=True, stdout=sys.stderr)
     return path
 
 
