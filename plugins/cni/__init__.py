@@ -62,8 +62,7 @@ class Cni(Stage):
         for index, attachment in enumerate(wanted["attachments"]):
             yield from _chain(index, attachment, wanted["ports"] if index == wanted["publishes"] else [], place)
         if wanted["names"]:
-            own = [spec.config.get("hostname") or "", spec.id]
-            yield WriteNames(names=[*dict.fromkeys(name for name in own if name)], where=place)
+            yield WriteNames(names=members.names(spec), where=place)
 
 
 def _chain(index: int, attachment: Attachment, published: Sequence[str], place: str) -> Iterator[Step]:

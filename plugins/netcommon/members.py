@@ -70,6 +70,11 @@ def identity(spec: Spec, *more: str) -> str:
     return "gsd" + blake2s(identity.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
+def names(spec: Spec) -> list[str]:
+    """The container's own names: its hostname and its id, those of them that a hosts file can have."""
+    return [*dict.fromkeys(name for name in (spec.config.get("hostname") or "", spec.id) if _fits(name))]
+
+
 def where(spec: Spec) -> str:
     """The place in config.json that asks for the network."""
     kinds = [entry["type"] for entry in spec.linux["namespaces"]]
@@ -80,3 +85,7 @@ def _is_dockers(spec: Spec) -> bool:
     hooks = spec.config.get("hooks") or {}
     calls = [*(hooks.get("prestart") or ()), *(hooks.get("createRuntime") or ())]
     return any(_DOCKERS_HOOK in (call.get("args") or ()) for call in calls)
+
+
+def _fits(name: str) -> bool:
+    return bool(name) and name.isascii() and name.isprintable() and not {" ", "#"}.intersection(name)

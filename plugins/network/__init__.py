@@ -114,7 +114,7 @@ def _names(spec: Spec, settings: Settings, joined: list[_Member]) -> Step:
     return names.WriteNames(
         networks=[[member.net.bridge, member.link] for member in joined],
         leases=settings.leases,
-        names=names.own(spec.id, spec.config.get("hostname") or ""),
+        names=members.names(spec),
         gateways=list(joined[0].gateways.values()),
         servers=settings.dns_servers,
         search=settings.dns_search,

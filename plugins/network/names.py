@@ -71,11 +71,6 @@ class WriteNames(Step):
                 update(book)
 
 
-def own(id: str, hostname: str) -> list[str]:
-    """The names of a container: its hostname and its id, those of them that a hosts file can have."""
-    return [*dict.fromkeys(name for name in (hostname, id) if _fits(name))]
-
-
 def update(book: Book) -> None:
     """Write the hosts of all members of a network. Raises OSError, such as ENOSPC, after it has written the others."""
     failed = None
@@ -128,10 +123,6 @@ def text(member: list[tuple[_Told, str]]) -> str:
         parts += [lines for name, (its, lines) in network.lines.items() if its != link and name not in seen]
         seen.update(network.lines)
     return "".join(parts)
-
-
-def _fits(name: str) -> bool:
-    return bool(name) and name.isascii() and name.isprintable() and not {" ", "#"}.intersection(name)
 
 
 def _is_label(name: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from gosudacon.api import ConfigError, Context, Error, Host, Options, Spec
 from gosudacon.pipeline import discovery
-from gosudacon.plugins.netcommon import files, ports, resolver, sockets
+from gosudacon.plugins.netcommon import files, members, ports, resolver, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,3 +204,10 @@ def test_ports_that_the_kernel_chooses() -> None:
     found = sockets.settle(wanted, [])
     assert all(port.host and port.count == other.count for port, other in zip(found, wanted, strict=True))
     ports.check(found)
+
+
+def test_own_names() -> None:
+    """A hostname that would be more than one word of a hosts file is none of them."""
+    for hostname in ("a b", "a\n10.0.0.1 bank", "a#", "ä", ""):
+        assert members.names(Spec({"hostname": hostname}, "id", "/b")) == ["id"]
+    assert members.names(Spec({"hostname": "web"}, "web", "/b")) == ["web"]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gosudacon.api import Spec
+from gosudacon.plugins.netcommon.members import names as own
 from gosudacon.plugins.network.leases import opened
-from gosudacon.plugins.network.names import own, update
+from gosudacon.plugins.network.names import update
 
 LOCALHOST = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 
@@ -33,7 +35,7 @@ class Members:
                     "id": id,
                     "owner": [str(state), status.st_dev, status.st_ino],
                     "addresses": {"10.0.0.0/8": addresses[bridge]},
-                    "names": own(id, hostname),
+                    "names": own(Spec({"hostname": hostname}, id, "/b")),
                     "gateways": ["10.0.0.1"],
                     "networks": networks,
                 }
