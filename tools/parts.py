@@ -32,7 +32,8 @@ ENVIRONMENT = {
 LONGEST_FIRST = ("vm", "debian13", "kernel", "security", "clients", "containerd2", "unit", "package", "newest", "lint")
 """All parts in the order in which they are started, so that the end is not spent waiting for one of them."""
 ONCE_IS_ENOUGH = (
-    *("tests/kernel/test_faults.py", "tests/kernel/test_leniency.py", "tests/security/test_propagation.py"),
+    *("tests/kernel/test_faults.py", "tests/kernel/test_cni_faults.py", "tests/kernel/test_network_faults.py"),
+    *("tests/kernel/test_leniency.py", "tests/security/test_propagation.py"),
     *("tests/clients/test_shim_points.py", "tests/clients/test_pages.py", "tests/clients/test_docs_site.py"),
 )
 """Long tests of what no release of Debian's changes, and those of the browser: Debian 13's root does without them."""
