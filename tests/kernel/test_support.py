@@ -14,6 +14,7 @@ from tests.support.bundle import Bundle
 from tests.support.console import ConsoleSocket
 from tests.support.leftovers import Watch
 from tests.support.runtime import Runtime
+from tests.support.timing import eventually
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_a_cgroup_is_found(watch: Watch, token: str) -> None:
 
 def test_an_orphan_is_found(watch: Watch) -> None:
     subprocess.run(["sh", "-c", "exec 2>&- >&-; setsid sleep 987 &"], check=True)
+    eventually(lambda: any("sleep" in line for line in watch.leftovers(patience=0)), 10, "the program of the orphan")
     found(watch, "process", "sleep 987")
 
 
