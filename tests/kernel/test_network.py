@@ -257,6 +257,7 @@ def test_nothing_heavy_is_imported(net: Net, make: Make) -> None:
     report = f"open({str(seen)!r}, 'a').write(' '.join(each for each in {heavy!r} if each in sys.modules) + '|')"
     watching = f"from gosudacon.base import posix\nend = posix._exit\nposix._exit = lambda code: ({report}, end(code))"
     bundle = make()
+    net.runtime.command.remove("--no-snapshot")
     net.runtime.create(bundle)
     net.runtime.delete(bundle)  # the snapshot is there now: looking for stages imports more
     entry.write_text(entry.read_text().replace("main(__file__)", f"{watching}\nmain(__file__)"))
