@@ -7,9 +7,8 @@ container could fill. `delete` removes them with the state directory.
 
 from __future__ import annotations
 
-import os
+from _stat import S_ISREG
 from errno import ELOOP, ENOENT, ENOTDIR, EXDEV
-from stat import S_ISREG
 
 from gosudacon.api import (
     MOUNT,
@@ -24,6 +23,7 @@ from gosudacon.api import (
     move_mount,
     open_in_root,
 )
+from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ def write(context: Context, name: str, text: str) -> None:
 def write_in(directory: int, name: str, text: str) -> bool:
     """Write the file in the state directory behind a descriptor anew; False if there is none. The inode stays."""
     try:
-        fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        fd = posix.open(name, posix.O_WRONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return False
     try:
         _fill(fd, text)
     finally:
-        os.close(fd)
+        posix.close(fd)
     return True
 
 
@@ -108,14 +108,14 @@ class MakeFiles(Step):
 
     def run(self, context: Context) -> None:
         trees = context.own(_Trees).found
-        texts = {HOSTS: LOCALHOST, HOSTNAME: f"{self.hostname or os.uname().nodename}\n"}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        texts = {HOSTS: LOCALHOST, HOSTNAME: f"{self.hostname or posix.uname().nodename}\n"}
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         for name in self.names:
-            fd = os.open(name, flags, 0o644, dir_fd=context.state_dir)
+            fd = posix.open(name, flags, 0o644, dir_fd=context.state_dir)
             try:
                 _fill(fd, texts.get(name, ""))
             finally:
-                os.close(fd)
+                posix.close(fd)
             trees[name] = clone_tree(context.state_dir, name)
             mount_setattr(trees[name], _ATTRIBUTES, 0, _MS_PRIVATE, about=name)
 
@@ -149,9 +149,9 @@ class MountFiles(Step):
                 try:
                     move_mount(tree, below, about=PLACES[name])
                 finally:
-                    os.close(below)
+                    posix.close(below)
             finally:
-                os.close(tree)
+                posix.close(tree)
         if missing:
             why = "the root filesystem has no such regular file; an empty one is enough"
             context.warnings.append(f"{_listed(missing)}: not mounted, since {why}")
@@ -164,18 +164,18 @@ def _place(root: int, place: str) -> int:
     """
     try:
         try:
-            fd = open_in_root(root, place, os.O_PATH, _RESOLVE_NO_SYMLINKS)
+            fd = open_in_root(root, place, posix.O_PATH, _RESOLVE_NO_SYMLINKS)
         except OSError as error:
             if error.errno != ELOOP:
                 raise
-            fd = open_in_root(root, place, os.O_PATH, _RESOLVE_NO_XDEV)
+            fd = open_in_root(root, place, posix.O_PATH, _RESOLVE_NO_XDEV)
     except OSError as error:
         if error.errno not in (ENOENT, ENOTDIR, ELOOP, EXDEV):
             raise
         return -1
-    if S_ISREG(os.fstat(fd).st_mode):
+    if S_ISREG(posix.fstat(fd).st_mode):
         return fd
-    os.close(fd)
+    posix.close(fd)
     return -1
 
 
@@ -184,8 +184,8 @@ def _fill(fd: int, text: str) -> None:
     data = text.encode("utf-8", "surrogateescape")
     done = 0
     while done < len(data):
-        done += os.pwrite(fd, data[done:], done)
-    os.ftruncate(fd, len(data))
+        done += posix.pwrite(fd, data[done:], done)
+    posix.ftruncate(fd, len(data))
 
 
 def _normal(place: str) -> str:

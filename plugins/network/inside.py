@@ -5,32 +5,36 @@ The runtime itself never leaves its own namespace, so nothing can go wrong on th
 
 from __future__ import annotations
 
-import contextlib
-import os
-
 from gosudacon.api import Error, in_namespaces, open_namespace
+from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
-@contextlib.contextmanager
-def namespace_of(pid: int) -> Iterator[int]:
+class namespace_of:
     """A descriptor of the network namespace of ``pid``: our own child, so its number cannot be reused.
 
-    Raises `Error` if it is the one that this process is in, or the process has died.
+    For ``with``, without the module contextlib, whose import costs two milliseconds. Raises `Error` if it is the
+    namespace that this process is in, or the process has died.
     """
-    try:
-        fd = open_namespace("network", pid)
-    except (FileNotFoundError, ProcessLookupError):
-        raise Error("container init died before its network was ready") from None
-    try:
-        if os.path.samestat(os.fstat(fd), os.stat("/proc/self/ns/net")):
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._fd = open_namespace("network", pid)
+        except (FileNotFoundError, ProcessLookupError):
+            raise Error("container init died before its network was ready") from None
+
+    def __enter__(self) -> int:
+        found, ours = posix.fstat(self._fd), posix.stat("/proc/self/ns/net")
+        if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+            posix.close(self._fd)
             raise Error("the container has no network namespace of its own")
-        yield fd
-    finally:
-        os.close(fd)
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self._fd)
 
 
 def inside(pid: int, work: Callable[[], None]) -> None:

@@ -7,9 +7,7 @@ a process killed in between leaves a lease, and with it the work, to the next on
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import os
 
 from gosudacon.api import Error
 from gosudacon.base import jsonio, posix
@@ -17,7 +15,6 @@ from gosudacon.plugins.network import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     Lease = dict[str, Any]
@@ -65,7 +62,7 @@ class Book:
     def published(self) -> list[tuple[str, str]]:
         """The ports that containers of this host have published, on whatever bridge: id and text of each."""
         found = []
-        for name in os.listdir(self._directory):
+        for name in posix.listdir(self._directory):
             bridge = name.removesuffix(".json")
             if bridge != name and not bridge.startswith("."):
                 leases = self.of(bridge).leases.values()
@@ -106,21 +103,23 @@ class Book:
     def save(self) -> None:
         """Write the file atomically; remove it when no lease is left."""
         if not self.leases:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._directory)
+            try:
+                posix.unlink(self._name, dir_fd=self._directory)
+            except FileNotFoundError:
+                pass
             return
         data = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        fd = posix.open(self._temporary, flags, 0o600, dir_fd=self._directory)
         try:
             posix.write_all(fd, jsonio.dumps({"version": _VERSION, **data}, 1).encode(), self._name)
         finally:
-            os.close(fd)
-        os.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            posix.close(fd)
+        posix.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _read(self) -> dict[str, Any]:
         try:
-            fd = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+            fd = posix.open(self._name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._directory)
         except FileNotFoundError:
             return {}
         with open(fd, "rb") as file:
@@ -137,18 +136,33 @@ class Book:
         return data
 
 
-@contextlib.contextmanager
-def opened(path: str, bridge: str) -> Iterator[Book]:
+class opened:
     """The book of a bridge, while the lock on the directory ``path`` is held; the directory is made if need be."""
-    fd = _locked(path)
-    try:
-        yield Book(fd, bridge)
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # of a process that was killed, or could not write it
-            os.unlink(_temporary(bridge), dir_fd=fd)
-        with contextlib.suppress(OSError):  # not empty: other leases
-            os.rmdir(path)
-        os.close(fd)
+
+    def __init__(self, path: str, bridge: str) -> None:
+        self._path = path
+        self._bridge = bridge
+
+    def __enter__(self) -> Book:
+        self._fd = _locked(self._path)
+        try:
+            return Book(self._fd, self._bridge)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            posix.unlink(
+                _temporary(self._bridge), dir_fd=self._fd
+            )  # of a process that was killed, or could not write it
+        except FileNotFoundError:
+            pass
+        try:
+            posix.rmdir(self._path)
+        except OSError:  # not empty: other leases
+            pass
+        posix.close(self._fd)
 
 
 def _temporary(bridge: str) -> str:
@@ -160,47 +174,48 @@ def _locked(path: str) -> int:
     while True:
         _make_directory(path)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
         except FileNotFoundError:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            mine = os.fstat(fd)
-            if mine.st_uid != os.geteuid() or mine.st_mode & 0o022:
+            mine = posix.fstat(fd)
+            if mine.st_uid != posix.geteuid() or mine.st_mode & 0o022:
                 raise Error(f"{path} must belong to root and be writable only by its owner")
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(mine, os.stat(path)):
-                    return fd
+            if _is_at(path, mine.st_dev, mine.st_ino):
+                return fd
         except BaseException:
-            os.close(fd)
+            posix.close(fd)
             raise
-        os.close(fd)
+        posix.close(fd)
 
 
 def _make_directory(path: str) -> None:
     """Make the directory, or else its parents; os.makedirs fails when what it finds is gone before it looks again."""
     try:
-        os.mkdir(path, 0o700)
+        posix.mkdir(path, 0o700)
     except FileExistsError:
         pass
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        posix.makedirs(posix.path.dirname(path), 0o755, exist_ok=True)
 
 
 def _owner(context: Context) -> list[object]:
     """The container's state directory: its path, device and inode."""
     if context.state_dir < 0:
         return ["", 0, 0]
-    status = os.fstat(context.state_dir)
-    return [os.readlink(f"/proc/self/fd/{context.state_dir}"), status.st_dev, status.st_ino]
+    status = posix.fstat(context.state_dir)
+    return [posix.readlink(f"/proc/self/fd/{context.state_dir}"), status.st_dev, status.st_ino]
 
 
 def _present(link: str, owner: list[Any]) -> bool:
-    path, device, inode = owner
+    return _is_at(*owner) or kernel.exists(link)
+
+
+def _is_at(path: str, device: int, inode: int) -> bool:
+    """Whether this very file is at the path."""
     try:
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) == (device, inode):
-            return True
+        status = posix.stat(path)
     except OSError:
-        pass
-    return kernel.exists(link)
+        return False
+    return (status.st_dev, status.st_ino) == (device, inode)

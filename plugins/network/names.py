@@ -8,9 +8,8 @@ and compared with what it was: no path in which a container has a say.
 
 from __future__ import annotations
 
-import os
-
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Step
+from gosudacon.base import posix
 from gosudacon.plugins.netcommon import files
 
 TYPE_CHECKING = False
@@ -139,12 +138,12 @@ def _write(lease: Lease, content: str) -> None:
     """Write into the state directory of the lease, if it still is the one that it was."""
     path, device, inode = lease["owner"]
     try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:
-        status = os.fstat(directory)
+        status = posix.fstat(directory)
         if (status.st_dev, status.st_ino) == (device, inode):
             files.write_in(directory, files.HOSTS, content)
     finally:
-        os.close(directory)
+        posix.close(directory)

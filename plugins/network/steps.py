@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
 from gosudacon.plugins.netcommon import ports
 from gosudacon.plugins.network import rules
@@ -58,8 +56,10 @@ class _Member(Step):
             elif lease.get("ports") or book.stale:
                 nat.load(book)
             book.save()
-            with contextlib.suppress(OSError):  # a full disk: the next one to come or go writes them
+            try:
                 names.update(book)
+            except OSError:  # a full disk: the next one to come or go writes them
+                pass
 
 
 class _Lease:
