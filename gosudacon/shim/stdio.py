@@ -9,7 +9,9 @@ and a FIFO that a security label would take away at execve(2).
 from __future__ import annotations
 
 import fcntl
+import time
 from _stat import S_ISFIFO
+from errno import ENXIO
 
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
@@ -26,6 +28,8 @@ HOLD, INPUT, SOURCE, TARGET, PROCESS_INPUT = "hold", "input", "source", "target"
 MASTER = -1  # of a copy: the process's terminal, which comes later
 
 _NULL = "/dev/null"
+_PATIENCE = 1.0  # seconds for all readers of a process's output
+_FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.02  # seconds between looks for one
 
 
 class Streams:
@@ -43,6 +47,7 @@ class Streams:
         self._id, self._namespace = id, namespace
         self._owner = owner
         self._pipes = pipes
+        self._until = time.monotonic() + _PATIENCE
 
     def open(self, names: tuple[str, str, str]) -> None:
         """Open the streams of a process without a terminal. Raises `Error`, OSError."""
@@ -113,8 +118,9 @@ class Streams:
         if self._pipes:
             self._through(position, "fifo", path)
             return
+        writer = self._writer(path)
         self._keep(HOLD, open_fifo(path, posix.O_RDONLY))  # so that the process is not ended for want of a reader
-        self._keep(HOLD, open_fifo(path, posix.O_WRONLY))  # so that the reader sees no end before there is one
+        self._keep(HOLD, writer if writer >= 0 else open_fifo(path, posix.O_WRONLY))  # the reader sees no early end
         self.own[position] = _blocking(open_fifo(path, posix.O_WRONLY))
         self._give(self.own[position])
 
@@ -131,8 +137,27 @@ class Streams:
             posix.makedirs(posix.path.dirname(path), 0o755, exist_ok=True)
             flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOCTTY | posix.O_CLOEXEC
             return self._keep(TARGET, posix.open(path, flags, 0o644))
+        writer = self._writer(path)
         self._keep(HOLD, open_fifo(path, posix.O_RDONLY))
-        return self._keep(TARGET, open_fifo(path, posix.O_WRONLY))
+        return self._keep(TARGET, writer if writer >= 0 else open_fifo(path, posix.O_WRONLY))
+
+    def _writer(self, path: str) -> int:
+        """Open a FIFO to write to, as soon as somebody has it open to read; -1 if nobody has within the patience.
+
+        Clients open it while they call. One that comes after the end of a short process, and after Delete, would find
+        it empty.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return open_fifo(path, posix.O_WRONLY)
+            except OSError as error:
+                if error.errno != ENXIO:
+                    raise
+            if time.monotonic() > self._until:
+                return -1
+            time.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
 
     def _pipe(self) -> tuple[int, int]:
         reader, writer = posix.pipe2(posix.O_CLOEXEC)
