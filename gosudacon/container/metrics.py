@@ -98,8 +98,8 @@ def of_v2(files: Files, sizes: Iterable[str]) -> Message:
 
 
 def _known(values: Mapping[str, int], schema: Schema) -> Message:
-    """Those that the message has a field for, which has the same name."""
-    return {name: value for name, value in values.items() if name in schema}
+    """Those that the message has a number for, of the same name: memory.stat has a word ``swap``, which is not it."""
+    return {name: value for name, value in values.items() if name in schema and isinstance(schema[name][1], str)}
 
 
 def _pids(files: Files, unlimited: int) -> Message:

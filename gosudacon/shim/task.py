@@ -270,15 +270,24 @@ class Container:
             return
         (raw, when), self._end = self._end, None
         status = exit_status(raw)
-        self._check_memory()
+        try:
+            self._look_back(status)
+        except Exception as error:  # noqa: BLE001 - its cgroups may go meanwhile; the end is told, whatever happens
+            self.shim.report(error)
         self._tell_plugins(raw, when)
-        if self._watch is not None:
-            self.shim.loop.forget(self._watch.fd)
-            self._watch.close()
-            self._watch = None
+        self.init.tell_end(status, when)
+
+    def _look_back(self, status: int) -> None:
+        """Whether memory has run out, and what it used, where its cgroups may soon be gone. Raises `Error`, OSError."""
+        try:
+            self._check_memory()
+        finally:
+            if self._watch is not None:
+                self.shim.loop.forget(self._watch.fd)
+                self._watch.close()
+                self._watch = None
         if status == _OUT_OF_MEMORY:
             self.metrics = self.shim.metrics(self)
-        self.init.tell_end(status, when)
 
     def _tell_plugins(self, raw: int, when: int) -> None:
         """In a worker, which is killed if it takes too long."""

@@ -219,3 +219,10 @@ def test_which_version(tmp_path: Path) -> None:
         assert found is not None and found["type_url"] == kind
     for cgroups in ({"": gone}, {"": unified, "pids": gone}, {"pids": gone}, {}):
         assert metrics.collect(cgroups) is None
+
+
+def test_a_cgroup_that_goes_while_it_is_read() -> None:
+    """memory.stat has a word ``swap``, which must not take the place of the numbers in memory.memsw.*."""
+    message = metrics.of_v1({"memory": files({"memory.stat": "cache 7\nswap 5\nrss 3\n"})}, ())
+    data = protobuf.encode(messages.V1, message)
+    assert protobuf.decode(messages.V1, data)["memory"]["cache"] == 7
