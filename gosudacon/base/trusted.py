@@ -1,4 +1,4 @@
-"""Files of the host that count only where nobody but root and the caller can write: directories of configuration."""
+"""Configuration files of the host that are used only if just root and the caller can write to them."""
 
 from __future__ import annotations
 
