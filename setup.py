@@ -29,6 +29,8 @@ except ImportError:  # setuptools before 70.1
 HERE = Path(__file__).resolve().parent
 VALIDATOR = Path("gosudacon/schema/_validator.py")
 LAUNCHER = Path("gosudacon/launcher/launcher")
+C_LIBRARIES = ("manylinux_2_17", "musllinux_1_1")
+"""What wheels with machine code are tagged for, without the architecture."""
 
 
 def load(path: str) -> ModuleType:
@@ -121,8 +123,17 @@ class Sdist(sdist):
         return member
 
 
+def platforms(machine: str) -> str:
+    """The platform tags for the launcher on a ``machine`` such as ``linux-x86_64``.
+
+    It is static and has no C library, so the oldest ones that PyPI takes are true of it (PEP 600, PEP 656).
+    """
+    architecture = machine.removeprefix("linux-").replace("-", "_").replace(".", "_")
+    return ".".join(f"{name}_{architecture}" for name in C_LIBRARIES)
+
+
 class BdistWheel(bdist_wheel):
-    """A wheel that holds the launcher is for one platform, and for any Python 3."""
+    """A wheel that holds the launcher is for one architecture, and for any Python 3 and C library."""
 
     def write_wheelfile(self, wheelfile_base: str, *args: str) -> None:
         """Called when everything but the archive has been written: give all of it the modes that it is to have.
@@ -137,8 +148,7 @@ class BdistWheel(bdist_wheel):
     def get_tag(self) -> tuple[str, str, str]:
         """The wheel's tags; asked for after the build."""
         built = Path(self.get_finalized_command("build").build_lib) / LAUNCHER
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_") if built.exists() else "any"
-        return "py3", "none", platform
+        return "py3", "none", platforms(sysconfig.get_platform()) if built.exists() else "any"
 
 
 setup(cmdclass={"build_py": BuildPy, "sdist": Sdist, "bdist_wheel": BdistWheel})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import elf
 from tests.support.installation import with_network
 
 CHECKOUT = Path(__file__).parents[2]
@@ -102,7 +103,8 @@ def _check_start(wheel: Path, tmp_path: Path) -> Path:
 @pytest.mark.needs("compiler")
 def test_wheel(build: Callable[..., Path], tmp_path: Path) -> None:
     wheel = build("wheel")
-    assert wheel.name.endswith(f"-py3-none-linux_{os.uname().machine}.whl")
+    machine = os.uname().machine
+    assert wheel.name.endswith(f"-py3-none-manylinux_2_17_{machine}.musllinux_1_1_{machine}.whl")
     files = _files(wheel)
     assert files > DATA | {"gosudacon/launcher/launcher", "gosudacon/schema/_validator.py"}
     assert {name.partition("/")[0] for name in files if ".dist-info/" not in name} == {"gosudacon"}
@@ -110,6 +112,25 @@ def test_wheel(build: Callable[..., Path], tmp_path: Path) -> None:
     packages = _check_start(wheel, tmp_path)
     assert (packages / "gosudacon/launcher/launcher").read_bytes().startswith(b"\x7fELF")
     assert "stale" not in (packages / "gosudacon/schema/_validator.py").read_text()
+
+
+@pytest.mark.needs("compiler")
+def test_the_wheel_is_for_any_c_library(build: Callable[..., Path], builder: Path, tmp_path: Path) -> None:
+    """What is machine code in it needs neither loader nor library, as its tags say; pip takes it for each of them."""
+    wheel = build("wheel")
+    with zipfile.ZipFile(wheel) as archive:
+        programs = {name: content for name in archive.namelist() if (content := archive.read(name))[:4] == elf.MAGIC}
+    assert "gosudacon/launcher/launcher" in programs
+    assert {name: elf.requirements(content) for name, content in programs.items()} == {key: set() for key in programs}
+    for tag in wheel.stem.split("-")[-1].split("."):
+        words = ["install", "--quiet", "--no-deps", "--no-index", "--only-binary=:all:", f"--platform={tag}"]
+        subprocess.run([builder, "-m", "pip", *words, f"--target={tmp_path / tag}", wheel], check=True)
+        assert (tmp_path / tag / "gosudacon/launcher/launcher").exists()
+
+
+def test_what_a_program_asks_for() -> None:
+    """The check of the wheel sees the loader and the libraries of a program that has them."""
+    assert elf.requirements(Path("/bin/ls").read_bytes()) == {"a loader", "a library", "a symbol version"}
 
 
 @pytest.mark.parametrize("compiler", ["/none/cc", "false"])
