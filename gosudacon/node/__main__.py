@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gosudacon.base.errors import Error
+from gosudacon.base.errors import Error, reason
 from gosudacon.node.agent import Agent, Settings, is_ready
 from gosudacon.node.install import said
 
@@ -31,6 +31,8 @@ def main() -> None:
             Agent(Settings.of(os.environ), removes=word == "remove").run()
         except Error as error:
             sys.exit(f"gosudacon-node: {said(error)}")
+        except OSError as error:
+            sys.exit(f"gosudacon-node: {reason(error)}")
     else:
         print(_USAGE, end="", file=sys.stderr)
         sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gosudacon.base.errors import Error
+from gosudacon.base.errors import Error, reason
 from gosudacon.node import engines, install, pass_, places, remove
 from gosudacon.node.cluster import ACCOUNT, Cluster
 from gosudacon.node.engines import Engine
@@ -23,6 +24,7 @@ _ENDS = {signal.SIGTERM, signal.SIGINT}
 # Seconds after which the node is told again, and asked for its engine: either may have changed.
 _AGAIN = 300.0
 _LONGEST = 1000  # characters of an annotation
+_INTERVALS = (0.1, 86400.0)  # seconds: the shortest and the longest time between passes
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,25 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Settings:
-        """Raises `Error` that names the variable that is missing or not a number."""
+        """Raises `Error` that names the variable that is missing or wrong."""
         try:
             node, host = environment["NODE_NAME"], environment["KUBERNETES_SERVICE_HOST"]
-            interval = float(environment.get("GOSUDACON_INTERVAL") or "15")
         except KeyError as error:
             raise Error(f"{error.args[0]} is not set", hint="this program runs in the pods of its DaemonSet") from None
-        except ValueError as error:
-            raise Error(f"GOSUDACON_INTERVAL is no number of seconds: {error}") from None
+        interval = _interval(environment.get("GOSUDACON_INTERVAL") or "15")
         port = environment.get("KUBERNETES_SERVICE_PORT") or "443"
         unit, config = environment.get("GOSUDACON_UNIT", ""), environment.get("GOSUDACON_CONTAINERD_CONFIG", "")
         return cls(node, host, port, unit, config, interval)
+
+
+def _interval(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not _INTERVALS[0] <= value <= _INTERVALS[1]:
+        raise Error(f"GOSUDACON_INTERVAL is {text!r}, not a number of seconds from 0.1 to 86400")
+    return value
 
 
 class Agent:
@@ -73,8 +83,9 @@ class Agent:
         self._said: list[str] = []
 
     def run(self) -> None:
-        """Return at SIGTERM or SIGINT, which wait for the end of a pass."""
+        """Return at SIGTERM or SIGINT, which wait for the end of a pass. Raises OSError."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        self._settings.status.unlink(missing_ok=True)  # of a container of this pod that ended: it says nothing of now
         while True:
             self.step()
             if signal.sigtimedwait(_ENDS, self._settings.interval) is not None:
@@ -82,19 +93,35 @@ class Agent:
 
     def step(self) -> Outcome:
         """One pass, and what it has come to told: in the log, on the node object, to the probe of the pod."""
-        outcome = Outcome()
+        outcome, silence = Outcome(), ""
         try:
-            if self._engine is None or time.monotonic() - self._told_at > _AGAIN:
-                # A node that is left gets no new pods from now on; one that is new none before it is ready.
-                label: dict[str, str | None] = {places.LABEL: None} if self._removes else self._told[0]
-                self._engine = self._known(self._cluster.note(label, self._told[1]))
-            outcome = self._pass(self._engine)
-            if not signal.sigpending() & _ENDS:  # otherwise another pod has the word
+            engine, silence = self._ask()
+            outcome = self._pass(engine)
+            if not silence and not signal.sigpending() & _ENDS:  # otherwise another pod has the word
                 self._tell(outcome)
         except Error as error:
             outcome.trouble.append(said(error))
+        except OSError as error:  # of the pod itself: a volume, the image, memory
+            outcome.trouble.append(reason(error))
+        if silence:
+            outcome.trouble.append(silence)
         self._say(outcome)
         return outcome
+
+    def _ask(self) -> tuple[Engine, str]:
+        """The node's engine, and why the API server could not be asked. Raises `Error` if it never could."""
+        if self._engine is not None and time.monotonic() - self._told_at <= _AGAIN:
+            return self._engine, ""
+        # A node that is left gets no new pods from now on; one that is new gets none before it is ready.
+        label: dict[str, str | None] = {places.LABEL: None} if self._removes else self._told[0]
+        try:
+            version = self._cluster.note(label, self._told[1])
+        except Error as error:
+            if self._engine is None:
+                raise
+            return self._engine, said(error)  # the node does not wait for the API server
+        self._engine = self._known(version)
+        return self._engine, ""
 
     def _known(self, version: str) -> Engine:
         self._told_at = time.monotonic()
@@ -106,7 +133,9 @@ class Agent:
 
     def _pass(self, engine: Engine) -> Outcome:
         try:
-            fleet = self._settings.fleet.read_text() if self._settings.fleet.exists() else ""
+            fleet = self._settings.fleet.read_text()
+        except FileNotFoundError:  # the volume is optional
+            fleet = ""
         except ValueError as error:
             raise Error(f"the fleet's configuration is not a text in UTF-8: {error}") from None
         image = os.open(self._settings.image, os.O_PATH | os.O_DIRECTORY)
@@ -150,7 +179,16 @@ class Agent:
             if line not in self._said:
                 print(line, file=sys.stderr, flush=True)
         self._said = lines
-        self._settings.status.write_text("\n".join(lines))
+        self._write_status("\n".join(lines))
+
+    def _write_status(self, text: str) -> None:
+        """Replace the file in one step: the probe takes an empty one for "ready"."""
+        draft = self._settings.status.with_name(".status")
+        try:
+            draft.write_text(text, errors="backslashreplace")
+            draft.replace(self._settings.status)
+        except OSError as error:
+            print(f"error: {reason(error)}", file=sys.stderr, flush=True)
 
 
 def is_ready(status: Path = Settings.status) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import urllib.error
@@ -50,5 +51,5 @@ class Cluster:
             raise Error(f"the API server refuses to label the node: {error.code} {error.reason}", hint=hint) from error
         except (KeyError, TypeError, ValueError) as error:
             raise Error(f"the API server answers with something else than a node: {error}") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise Error(f"the API server does not answer: {getattr(error, 'reason', error)}") from error

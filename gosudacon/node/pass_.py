@@ -33,9 +33,10 @@ def run(root: str, work: Callable[[], Outcome]) -> Outcome:
     with os.fdopen(reader, encoding="utf-8") as file:
         text = file.read()
     _, status = os.waitpid(child, 0)
-    if text:
+    try:
         return Outcome(**json.loads(text))
-    return Outcome(trouble=[f"the pass was ended (exit status {os.waitstatus_to_exitcode(status)})"])
+    except ValueError:  # nothing, or a part: it was killed
+        return Outcome(trouble=[f"the pass was ended (exit status {os.waitstatus_to_exitcode(status)})"])
 
 
 def _outcome(root: str, work: Callable[[], Outcome]) -> Outcome:

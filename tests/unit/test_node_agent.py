@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import os
 import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -132,8 +134,92 @@ def test_settings() -> None:
     assert (found.interval, found.unit, found.containerd_config) == (2.5, "k3s.service", "")
     with pytest.raises(Error, match="NODE_NAME is not set"):
         Settings.of({})
-    with pytest.raises(Error, match="GOSUDACON_INTERVAL is no number"):
-        Settings.of({**VARIABLES, "GOSUDACON_INTERVAL": "soon"})
+
+
+@pytest.mark.parametrize("interval", ["soon", "0", "-1", "nan", "inf", "1e9"])
+def test_an_interval_that_cannot_be_waited_for(interval: str) -> None:
+    with pytest.raises(Error, match=f"GOSUDACON_INTERVAL is '{interval}', not a number of seconds from"):
+        Settings.of({**VARIABLES, "GOSUDACON_INTERVAL": interval})
+
+
+def test_trouble_of_the_pod_itself_is_told_and_tried_again(
+    api: ApiServer, settings: Settings, outcomes: list[Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.fleet.mkdir()
+    loop = Agent(settings, removes=False)
+    assert loop.step().trouble == [f"{settings.fleet}: is a directory"]
+    settings.fleet.rmdir()
+    settings.image.rmdir()
+    assert loop.step().trouble == [f"{settings.image}: no such file or directory"]
+    settings.image.mkdir()
+    outcomes.append(Outcome(come=True))
+    assert loop.step() == Outcome(come=True)
+    settings.status.unlink()
+    settings.status.mkdir()  # in the place of a full volume
+    outcomes.append(Outcome(come=True))
+    assert loop.step() == Outcome(come=True)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_the_probe_never_finds_half_a_status(
+    api: ApiServer, settings: Settings, outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file says "ready", so the file is replaced, not rewritten. A surrogate in a name is no obstacle."""
+    settings.status.write_text("error: former")
+    with settings.status.open() as open_before:
+        outcomes.append(Outcome(trouble=["container \udc80"]))
+        Agent(settings, removes=False).step()
+        assert open_before.read() == "error: former"
+    assert agent.is_ready(settings.status) == "error: container \\udc80"
+    assert [path.name for path in settings.status.parent.glob("*status*")] == ["status"]
+
+
+def test_the_status_of_a_container_that_ended_does_not_count(
+    api: ApiServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume outlives a container of the pod."""
+    settings.status.write_text("")
+    found: list[str] = []
+    monkeypatch.setattr(Agent, "step", lambda _self: found.append(agent.is_ready(settings.status)))
+    monkeypatch.setattr("signal.pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr("signal.sigtimedwait", lambda *_: signal.SIGTERM)
+    Agent(settings, removes=False).run()
+    assert found == ["the first pass is not over"]
+
+
+def test_the_node_is_kept_while_the_api_server_does_not_answer(
+    api: ApiServer, settings: Settings, outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Agent(settings, removes=False)
+    outcomes += [Outcome(come=True), Outcome(come=True, done=["mended"]), Outcome(come=True)]
+    loop.step()
+    monkeypatch.setattr(agent, "_AGAIN", -1.0)
+    (api.account / "token").rename(api.account / "none")
+    outcome = loop.step()
+    assert outcome.done == ["mended"]
+    assert "the API server does not answer" in outcome.trouble[0]
+    (api.account / "none").rename(api.account / "token")
+    assert loop.step() == Outcome(come=True)
+
+
+def test_an_answer_that_is_cut_off(settings: Settings, api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(_file: object) -> None:
+        raise http.client.IncompleteRead(b"{")
+
+    monkeypatch.setattr("json.load", cut)
+    with pytest.raises(Error, match="the API server does not answer: IncompleteRead"):
+        Cluster("127.0.0.1", str(api.port), "node-1", api.account).note({}, {})
+
+
+@needs("root")
+def test_a_pass_that_is_killed_while_it_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(_values: object, file: IO[str]) -> None:
+        file.write('{"come": tr')
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("json.dump", half)
+    assert pass_.run(str(tmp_path), Outcome).trouble == ["the pass was ended (exit status -9)"]
 
 
 @needs("root")
