@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     #: A connection to what restarts the engine. Raises `Error`.
     Connect = Callable[[], "Manager"]
 
+_PATIENCE = 60.0  # seconds
+
 
 class Manager(Protocol):
     """A connection to the node's service manager, as `gosudacon.wire.systemd.Manager`."""
@@ -146,9 +148,11 @@ def tell(engine: Engine, wanted: Texts, record: Record, connect: Connect, outcom
 
     Where it does not come up with them, the former ones come back. Raises `Error` then, OSError.
     """
-    node = record.node
-    before = {name: node.read(name) for name in wanted}
+    before = {name: record.node.read(name) for name in wanted}
     if wanted == record.refused:
+        if record.unit:  # the way back was cut off, or failed
+            with connect() as manager:
+                _take_back(record, manager)
         raise Error(f"{engine.name} did not start with the runtime in its configuration; that was taken back")
     if wanted == before and not record.unit:
         return
@@ -161,22 +165,35 @@ def tell(engine: Engine, wanted: Texts, record: Record, connect: Connect, outcom
             manager.restart(record.unit)
         except Error as error:
             record.refused = dict(wanted)
-            record.put(record.before)
-            manager.restart(record.unit)
-            record.unit, record.before = "", {}
-            record.save()
+            _take_back(record, manager)
             raise Error(f"{error.message}; its former configuration is back", hint=error.hint) from error
     outcome.done.append(f"restarted {record.unit}, which has read {', '.join(wanted)}")
     record.unit, record.before, record.refused = "", {}, {}
     record.save()
 
 
+def _take_back(record: Record, manager: Manager) -> None:
+    """Give the engine the files that it had, and restart it. Raises `Error` if it does not come up, OSError."""
+    record.put(record.before)
+    manager.restart(record.unit)
+    record.unit, record.before = "", {}
+    record.save()
+
+
 def check(program: Path, path: str) -> str:
-    """What is wrong with the configuration at ``path`` for the version at ``program``; empty if nothing is."""
+    """What is wrong with the configuration at ``path`` for the version at ``program``; empty if nothing is.
+
+    Raises `Error` if the check does not come to its end: that says nothing about the configuration.
+    """
     (package,) = program.glob("lib/gosudacon/gosudacon.*/packages")
     (python,) = (program / places.PYTHON / "bin").glob("python3.*")
     others = [str(path) for path in (program / places.PYTHON).glob("**/*-packages") if path.is_dir()]
     words = [str(python), "-ISBXutf8", f"{package}/gosudacon/node/check.py", path, str(package), *others]
-    result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise Error(f"the check of the configuration takes longer than {_PATIENCE:.0f} seconds") from None
+    if result.returncode < 0:
+        raise Error(f"the check of the configuration was ended by signal {-result.returncode}")
     text = result.stdout.strip() or result.stderr.strip()
     return "" if result.returncode == 0 else text.splitlines()[-1] if text else "it cannot be checked"

@@ -121,6 +121,7 @@ def _wake_templates(node: Node) -> None:
     """A template looks whether it is needed after each connection, otherwise twice a minute."""
     for path in node.path(layout.TEMPLATES).glob("*"):
         with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1)  # seconds; without it, connect(2) waits where the backlog is full
             connection.connect(str(path))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gosudacon.base import layout
 from gosudacon.base.errors import Error
-from gosudacon.node import engines, places, remove, versions
+from gosudacon.node import engines, install, places, remove, versions
 from gosudacon.node.files import Node, Record
-from gosudacon.node.install import Image, Installation, Outcome
+from gosudacon.node.install import Image, Installation, Outcome, check
 
 MAIN = "/etc/containerd/config.toml"
 ENGINE = engines.of("containerd://1.7.24")
@@ -213,6 +215,74 @@ def test_an_engine_that_does_not_come_up(world: World) -> None:
     world.write(MAIN, "version = 2\n# mended\n")
     assert world.install().come
     assert len(world.restarts) == 3
+
+
+def test_an_engine_that_does_not_come_up_with_its_former_configuration_either(world: World) -> None:
+    """It is not left down: the next pass tries again to restart it with that."""
+    world.breaks = lambda: True
+    with pytest.raises(Error, match=r"could not restart containerd\.service"):
+        world.install()
+    assert world.node.read(MAIN) == "version = 2\n"
+    with pytest.raises(Error, match=r"could not restart containerd\.service"):
+        world.install()
+    assert len(world.restarts) == 3
+    world.breaks = lambda: False
+    for _ in range(2):
+        with pytest.raises(Error, match="did not start with the runtime in its configuration"):
+            world.install()
+    assert len(world.restarts) == 4
+    assert world.node.read(MAIN) == "version = 2\n"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[[str], Path]:
+    """``program(script)``: a version whose interpreter is this shell script."""
+
+    def make(script: str) -> Path:
+        (tmp_path / "lib/gosudacon/gosudacon.x/packages").mkdir(parents=True)
+        python = tmp_path / places.PYTHON / "bin/python3.11"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("exit 0", ""),
+        ("echo no; exit 1", "no"),
+        ("printf 'a\\nb\\n' >&2; exit 1", "b"),
+        ("exit 1", "it cannot be checked"),
+    ],
+)
+def test_what_a_check_says(program: Callable[[str], Path], script: str, found: str) -> None:
+    assert check(program(script), "/none") == found
+
+
+@pytest.mark.parametrize(("script", "message"), [("kill -KILL $$", "signal 9"), ("exec sleep 10", "longer than 0 sec")])
+def test_a_check_that_comes_to_no_end_refuses_nothing(
+    program: Callable[[str], Path], script: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be noted as wrong, and not be checked again."""
+    monkeypatch.setattr(install, "_PATIENCE", 0.3)
+    with pytest.raises(Error, match=f"the check of the configuration .*{message}"):
+        check(program(script), "/none")
+
+
+def test_a_template_that_accepts_no_connection_holds_nothing_up(world: World, tmp_path: Path) -> None:
+    world.install("1")
+    folder = world.node.path(layout.TEMPLATES)
+    folder.mkdir(parents=True)
+    address = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as template, socket.socket(socket.AF_UNIX) as before:
+        template.bind(address)
+        template.listen(0)
+        before.connect(address)  # the backlog is full
+        os.link(address, folder / "s")
+        assert world.install("2").come
 
 
 def test_an_installer_that_was_killed_before_the_restart(world: World) -> None:
