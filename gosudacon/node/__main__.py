@@ -24,8 +24,8 @@ def main() -> None:
     if word in ("--help", "-h"):
         print(_USAGE, end="")
     elif word == "ready":
-        if reason := is_ready():
-            sys.exit(reason)
+        if problem := is_ready():
+            sys.exit(problem)
     elif word in ("install", "remove"):
         try:
             Agent(Settings.of(os.environ), removes=word == "remove").run()

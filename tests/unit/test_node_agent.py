@@ -288,6 +288,11 @@ def test_its_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.delenv("NODE_NAME", raising=False)
     with pytest.raises(SystemExit, match="NODE_NAME is not set; this program runs in the pods"):
         main()
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Agent, "run", lambda agent: os.open("/proc/none", os.O_RDONLY))
+    with pytest.raises(SystemExit, match="gosudacon-node: /proc/none: no such file or directory"):
+        main()
 
 
 @needs("root")
