@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gosudacon.cli.parse import Invocation
 
-_DEPENDENCIES = ("pluggy", "jsonschema", "rich", "pyroute2")
+_DEPENDENCIES = ("pluggy", "jsonschema", "rich")
 _PIP_SCRIPT = b"from gosudacon.__main__ import main"
 _ORIGIN = "origin"  # in a build: the interpreter and the package that it was made with
 

@@ -15,15 +15,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Import what is imported here of others, and print where each package is that came along. pyroute2 is optional.
+# Import what is imported here of others, and print where each package is that came along.
 _FIND = """
 import sys
 sys.path += sys.argv[1:]
 import jsonschema.validators, pluggy, rich.box, rich.console, rich.markup, rich.table
-try:
-    import pyroute2, pyroute2.netns
-except ImportError:
-    pass
 for name, module in sorted(sys.modules.items()):
     path = getattr(module, "__file__", None)
     if path and "." not in name and name != "__main__":
