@@ -15,7 +15,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -35,39 +34,49 @@ DOCUMENTS = f"usr/share/doc/{NAME}"
 _SHIM = f"containerd-shim-{NAME}-v1"
 _MAINTAINER = ("gosudacon maintainers", "maintainers@gosudacon.example.org")
 _SCRIPTS = ("postinst", "prerm", "postrm")
+_CONFIGURATION = f"etc/{NAME}/config.toml"
+_DOCUMENTED = (".md", ".svg")  # what else is in docs/ belongs to an editor
 _PLACES = {"usr/share/zsh/site-functions/": "usr/share/zsh/vendor-completions/"}
 """Where `gosudacon install` puts files -> where Debian's programs look for them."""
-_NOT_IN_PACKAGES = ("RECORD", "licenses/LICENSE")  # of the wheel's metadata: pip's, and what /usr/share/doc has
+_NOT_IN_PACKAGES = ("/RECORD", "/licenses/LICENSE")  # of the wheel's metadata: pip's, and what /usr/share/doc has
 
 
 def build(target: Path) -> Path:
-    """Build the package into ``target``; its path. Exits without a compiler; raises CalledProcessError, OSError."""
+    """Build the package into ``target``, complete or not at all; its path. Raises as `dist.build`."""
     target = target.absolute()
     target.mkdir(parents=True, exist_ok=True)
     architecture = _output("dpkg", "--print-architecture")
     date = dist.epoch()
     os.environ["SOURCE_DATE_EPOCH"] = str(date)  # for the man pages, the wheel and dpkg-deb
-    version = _version(date)
+    version = version_of((CHECKOUT / "CHANGELOG.md").read_text(), date)
     with tempfile.TemporaryDirectory(prefix="gosudacon-deb-") as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
         _, wheel = dist.build(Path(scratch) / "dist")
         _unpack(wheel, root / PACKAGES)
         if not (root / PACKAGES / NAME / "launcher/launcher").exists():
-            sys.exit("tools.deb: the package needs the launcher: install a C compiler")
+            raise dist.Failed("the package needs the launcher: install a C compiler")
         _put_commands(root)
         _put_shared(root)
         _put_documents(root, version, date)
         _put_control(root, version, architecture)
         _normalize(root, date)
-        path = target / f"{NAME}_{version}_{architecture}.deb"
-        words = ["dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", str(root), str(path)]
-        subprocess.run(words, check=True, stdout=sys.stderr)
-    return path
+        return _pack(root, target / f"{NAME}_{version}_{architecture}.deb")
 
 
-def _version(date: int) -> str:
-    unreleased = re.search(r"^## \[Unreleased\]\n(.*?)^## ", (CHECKOUT / "CHANGELOG.md").read_text(), re.S | re.M)
+def _pack(root: Path, path: Path) -> Path:
+    draft = path.with_name(f".{path.name}")
+    words = ["dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", str(root), str(draft)]
+    try:
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def version_of(changelog: str, date: int) -> str:
+    """The version of a package that is built at ``date``, in seconds, of what this changelog describes."""
+    unreleased = re.search(r"^## \[Unreleased\]\n(.*?)(?:^## |\Z)", changelog, re.S | re.M)
     suffix = time.strftime("+%Y%m%d%H%M%S", time.gmtime(date)) if unreleased and unreleased[1].strip() else ""
     return f"{__version__}{suffix}-1"
 
@@ -104,7 +113,7 @@ def _put_shared(root: Path) -> None:
             content = content.replace(mark, b"", 1)
         _write(root / place, content, compress="/man/" in place)
     (root / f"usr/share/man/man8/{_SHIM}.8.gz").symlink_to(f"{NAME}-shim.8.gz")
-    _write(root / f"etc/{NAME}/config.toml", _part("config.toml"))
+    _write(root / _CONFIGURATION, _part("config.toml"))
 
 
 def _put_documents(root: Path, version: str, date: int) -> None:
@@ -117,8 +126,9 @@ def _put_documents(root: Path, version: str, date: int) -> None:
     _write(documents / "changelog.Debian", entry.encode(), compress=True)
     _write(documents / "changelog", (CHECKOUT / "CHANGELOG.md").read_bytes(), compress=True)
     _write(documents / "copyright", _part("copyright"))
-    for path in [CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("*.*")]:
-        _write(documents / path.relative_to(CHECKOUT), path.read_bytes())
+    for path in [CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("[!.]*")]:
+        if path.suffix in _DOCUMENTED:
+            _write(documents / path.relative_to(CHECKOUT), path.read_bytes())
     _write(root / f"usr/share/lintian/overrides/{NAME}", _part("lintian-overrides"))
 
 
@@ -132,7 +142,9 @@ def _put_control(root: Path, version: str, architecture: str) -> None:
         "size": str(sum(-(-path.stat().st_size // 1024) for path in files)),
     }
     _write(control / "control", _part("control").decode().format(**values).encode())
-    sums = sorted(f"{_md5(path)}  {path.relative_to(root)}\n" for path in files)
+    # dpkg has the sum of a conffile itself: its owner may change it.
+    summed = [path for path in files if path != root / _CONFIGURATION]
+    sums = sorted(f"{_md5(path)}  {path.relative_to(root)}\n" for path in summed)
     _write(control / "md5sums", "".join(sums).encode())
     for name in ("conffiles", "triggers"):
         _write(control / name, _part(name))
@@ -173,7 +185,7 @@ def _normalize(root: Path, date: int) -> None:
 
 def main() -> None:
     """Build, and print the path."""
-    print(build(Path(sys.argv[1] if len(sys.argv) > 1 else CHECKOUT / "dist")))
+    dist.command_line("tools.deb", "Build the package for Debian.", lambda target: [build(target)])
 
 
 if __name__ == "__main__":

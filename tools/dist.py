@@ -5,6 +5,7 @@ Both are reproducible. Their date is $SOURCE_DATE_EPOCH, by default that of the 
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tools.environments import copy_checkout
@@ -22,20 +24,34 @@ _DATED = "CHANGELOG.md"  # every release changes it
 _CALL = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 
 
-def epoch() -> int:
-    """The date of what is built, in seconds: $SOURCE_DATE_EPOCH, else the last commit's, else that of CHANGELOG.md."""
+class Failed(Exception):
+    """Nothing can be built; the message says why."""
+
+
+def epoch(checkout: Path = CHECKOUT) -> int:
+    """The date of what is built, in seconds: $SOURCE_DATE_EPOCH, else the last commit's, else that of CHANGELOG.md.
+
+    Raises `Failed` if the variable is not a number.
+    """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given:
+        if not re.fullmatch("[0-9]+", given):
+            raise Failed(f"SOURCE_DATE_EPOCH is {given!r}, not a number of seconds")
         return int(given)
-    git = ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), "log", "-1", "--format=%ct"]
+    git = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), "log", "-1", "--format=%ct"]
     try:
-        return int(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
+        if (checkout / ".git").exists():  # not a repository that the unpacked sdist lies in
+            return int(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
     except (OSError, subprocess.CalledProcessError):
-        return int((CHECKOUT / _DATED).stat().st_mtime)
+        pass
+    return int((checkout / _DATED).stat().st_mtime)
 
 
 def build(target: Path) -> tuple[Path, Path]:
-    """Build sdist and wheel into ``target``; their paths. Raises CalledProcessError, with what was printed, OSError."""
+    """Build sdist and wheel into ``target``; their paths.
+
+    Raises `Failed`; CalledProcessError after the program's messages; OSError.
+    """
     target = target.absolute()
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gosudacon-dist-") as scratch:
@@ -82,8 +98,22 @@ def _has(requirement: str) -> bool:
 
 def main() -> None:
     """Build, and print the paths."""
-    for path in build(Path(sys.argv[1] if len(sys.argv) > 1 else CHECKOUT / "dist")):
-        print(path)
+    command_line("tools.dist", "Build sdist and wheel.", build)
+
+
+def command_line(name: str, description: str, build: Callable[[Path], Iterable[Path]]) -> None:
+    """Take the directory from the command line, ``build`` there, and print the paths; exits with what went wrong."""
+    parser = argparse.ArgumentParser(f"python3 -m {name}", description=description)
+    parser.add_argument("directory", nargs="?", type=Path, default=CHECKOUT / "dist", help="default: %(default)s")
+    try:
+        for path in build(parser.parse_args().directory):
+            print(path)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"{name}: {Path(error.cmd[0]).name} failed with exit status {error.returncode}")
+    except FileNotFoundError as error:
+        sys.exit(f"{name}: {error.filename} is missing")
+    except (Failed, OSError) as error:
+        sys.exit(f"{name}: {error}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,12 @@ def test_same_bytes(deb: Path, elsewhere: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == deb.read_bytes()
 
 
+def test_sums_are_of_what_the_administrator_does_not_change(deb: Path) -> None:
+    sums = subprocess.run(["dpkg-deb", "-I", deb, "md5sums"], check=True, capture_output=True, text=True).stdout
+    assert "  usr/lib/python3/dist-packages/gosudacon/__init__.py\n" in sums
+    assert "  etc/" not in sums
+
+
 def test_a_later_build_is_an_upgrade(deb: Path, newer_deb: Path) -> None:
     versions = [
         subprocess.run(["dpkg-deb", "-f", path, "Version"], check=True, capture_output=True, text=True).stdout.strip()
