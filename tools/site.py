@@ -11,7 +11,7 @@ the build.
 
 from __future__ import annotations
 
-import os
+import argparse
 import posixpath
 import re
 import shutil
@@ -54,17 +54,31 @@ _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
 
+_MARK = "objects.inv"
+"""A file that every site of Sphinx's has."""
+
+
 class BrokenLink(Exception):
     """A document links to a file that does not exist."""
 
 
+class NotASite(Exception):
+    """The target holds something else, which would be lost."""
+
+
 def build(target: Path) -> None:
-    """Make the site in ``target``, over an older one. Raises `BrokenLink`, or CalledProcessError after messages."""
+    """Make the site in ``target``, in the place of an older one.
+
+    Raises `BrokenLink`, `NotASite`, OSError, or CalledProcessError after messages.
+    """
+    if target.exists() and not (target / _MARK).exists() and (not target.is_dir() or any(target.iterdir())):
+        raise NotASite(f"{target} is not a site, and is not empty: remove it, or name another directory")
     with tempfile.TemporaryDirectory(prefix="gosudacon-site-") as scratch:
         source, made = Path(scratch) / "source", Path(scratch) / "made"
         collect(source)
         convert(source, made)
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(target)
         shutil.copytree(made, target, ignore=shutil.ignore_patterns(".*"))
 
 
@@ -126,10 +140,12 @@ def _link(link: re.Match[str], source: str) -> str:
 
 def main() -> int:
     """Build, and say where."""
-    target = Path(os.path.abspath(sys.argv[1])) if len(sys.argv) > 1 else TARGET
+    parser = argparse.ArgumentParser("python -m tools.site", description="Make a site of the documents.")
+    parser.add_argument("directory", nargs="?", type=Path, default=TARGET, help="default: %(default)s")
+    target = parser.parse_args().directory.absolute()
     try:
         build(target)
-    except BrokenLink as error:
+    except (BrokenLink, NotASite, OSError) as error:
         print(f"tools/site.py: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:

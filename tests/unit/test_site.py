@@ -36,6 +36,33 @@ def test_a_link_to_nothing() -> None:
         site.relinked("[b](no.md)", "docs/x.md")
 
 
+def test_a_directory_with_something_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "thesis.txt").write_text("")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(site, "convert", lambda _source, made: made.mkdir())
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(site.NotASite, match="is not a site, and is not empty"):
+            site.build(path)
+    assert (tmp_path / "thesis.txt").exists() and (tmp_path / "file").exists()
+    monkeypatch.setattr("sys.argv", ["tools.site", str(tmp_path)])
+    assert site.main() == 1
+
+
+def test_a_site_takes_the_place_of_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(_source: Path, made: Path) -> None:
+        made.mkdir()
+        for name in ("objects.inv", "index.html", ".buildinfo"):
+            (made / name).write_text("")
+
+    monkeypatch.setattr(site, "convert", convert)
+    (tmp_path / "empty").mkdir()
+    for target in (tmp_path / "new", tmp_path / "empty"):
+        site.build(target)
+        (target / "old.html").write_text("")
+        site.build(target)
+        assert sorted(path.name for path in target.iterdir()) == ["index.html", "objects.inv"]
+
+
 def test_pages_are_collected(tmp_path: Path) -> None:
     site.collect(tmp_path / "source")
     text = (tmp_path / "source/index.md").read_text()
