@@ -44,6 +44,8 @@ LEFT_OUT = re.compile(
 OPTIONAL = ("PyYAML",)
 # Loaded when they are needed, so no file names them: a thread's end, and a filter of system calls.
 LATE = ("libgcc_s.so.1",)
+# What is called -> Debian's package. The compiler says itself that it is missing.
+PROGRAMS = {"ldd": "libc-bin", "patchelf": "patchelf"}
 ENTRY = """\
 #!{python} -ISBXutf8
 import sys
@@ -57,8 +59,9 @@ def make(prefix: Path, plugins: Sequence[str] = ()) -> Path:
     """Make the version below ``prefix`` and the link to it; returns its directory.
 
     ``plugins``: packages of others, by their names in pip, that are put with it. What they need has to be named, too.
-    Raises `Error` if a program or library is missing, CalledProcessError if one fails, OSError.
+    Raises `Error` if a program or library is missing or fails, OSError.
     """
+    check_programs()
     draft = prefix / places.VERSIONS / ".draft"
     shutil.rmtree(draft, ignore_errors=True)
     python = _interpreter(draft / places.PYTHON)
@@ -82,6 +85,13 @@ def make(prefix: Path, plugins: Sequence[str] = ()) -> Path:
     return version
 
 
+def check_programs() -> None:
+    """Raise `Error` if a program is missing that this needs: before anything is made."""
+    for name, package in PROGRAMS.items():
+        if shutil.which(name) is None:
+            raise Error(f"the program {name} is missing", hint=f"install Debian's {package}, or what has it elsewhere")
+
+
 def site_directories() -> list[str]:
     """Where the packages of others are that this interpreter has."""
     return [path for path in [*site.getsitepackages(), *sys.path] if path.endswith("-packages") and os.path.isdir(path)]
@@ -90,7 +100,16 @@ def site_directories() -> list[str]:
 def packages_of(python: Path) -> Path:
     """Where the interpreter ``python`` has packages of others: Debian's is not where others have it. Made by `make`."""
     words = [str(python), "-ISB", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip())
+    return Path(_output(words).strip())
+
+
+def _output(words: Sequence[str | Path]) -> str:
+    """What a program prints. Raises `Error` with what it says, if it fails."""
+    environment = {"PATH": os.environ["PATH"]}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    if result.returncode != 0:
+        raise Error(f"{Path(words[0]).name} fails ({result.returncode}): {result.stderr.strip()}")
+    return result.stdout
 
 
 def _interpreter(home: Path) -> Path:
@@ -152,9 +171,7 @@ def _copy_libraries(python: Path) -> None:
 
 def _needed(objects: Iterable[Path]) -> Iterator[tuple[str, str]]:
     """Name and path of each library; the path is empty where there is none."""
-    words = ["ldd", *map(str, objects)]
-    text = subprocess.run(words, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}).stdout
-    for line in text.splitlines():
+    for line in _output(["ldd", *objects]).splitlines():
         name, arrow, rest = line.strip().partition(" => ")
         if arrow:
             yield os.path.basename(name), "" if rest.startswith("not found") else rest.split(" (")[0]
@@ -182,17 +199,17 @@ def _finish(version: Path, name: str, library: str, passing: list[str]) -> None:
     home = version / places.PYTHON
     python = home / "bin" / name
     seconds = int(python.stat().st_mtime)
-    loader = next((home / "lib").glob("ld-*.so*"))
+    (loader,) = (home / "lib").glob("ld-*.so*")
     # In this order, each by itself: otherwise patchelf 0.18 makes a program of Debian 13's that crashes.
     for change in (["--force-rpath", "--set-rpath", str(home / "lib")], ["--set-interpreter", str(loader)]):
-        subprocess.run(["patchelf", *change, str(python)], check=True)
+        _output(["patchelf", *change, python])
     os.utime(python, (seconds, seconds))
     compileall.compile_dir(version / library, quiet=2, workers=1)
     own = packages_of(python)
     program = (
         "import sys; sys.path.append(sys.argv[1]); from gosudacon.cli.install import install; install(sys.argv[2])"
     )
-    subprocess.run([python, "-ISBXutf8", "-c", program, own, version], check=True)
+    _output([python, "-ISBXutf8", "-c", program, own, version])
     for path in (own / name for name in passing):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (build_of_it,) = version.glob("lib/gosudacon/gosudacon.*")
@@ -208,9 +225,12 @@ def main() -> None:
     parser.add_argument("--prefix", type=Path, default=Path(places.PREFIX), help="default: %(default)s")
     parser.add_argument("--with", action="append", default=[], dest="plugins", help="a package that is installed here")
     chosen = parser.parse_args()
+    os.umask(0o022)  # ordinary users of the node enter its directories, and none but root writes to them
     try:
         print(make(chosen.prefix.absolute(), chosen.plugins))
-    except (Error, build.Unavailable) as error:
+    except Error as error:
+        sys.exit(f"tools.node_prefix: {error.message}{f' ({error.hint})' if error.hint else ''}")
+    except (build.Unavailable, OSError) as error:
         sys.exit(f"tools.node_prefix: {error}")
 
 

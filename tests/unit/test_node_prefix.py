@@ -33,6 +33,21 @@ def test_a_plugin_that_is_not_here(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_program_that_is_missing_is_named_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["node_prefix", "--prefix", str(tmp_path / "prefix")])
+    with pytest.raises(SystemExit, match=r"the program ldd is missing \(install Debian.s libc-bin"):
+        node_prefix.main()
+    assert not (tmp_path / "prefix").exists()
+
+
+def test_a_program_that_fails_says_why() -> None:
+    with pytest.raises(Error, match=r"sh fails \(3\): why"):
+        node_prefix._output(["sh", "-c", "echo why >&2; exit 3"])
+
+
 @pytest.mark.parametrize(
     ("name", "stays"),
     [
