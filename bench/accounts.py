@@ -62,7 +62,7 @@ def shims(word: str) -> Iterator[int]:
 
 
 def end_templates() -> None:
-    """End those of which the bench's shims are forks: its own, and what a start has made where there was none."""
+    """End those of which the bench's shims are forks: its own, and those that a start has made."""
     for pid in children():
         if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"gosudacon-shim-template\0"):
             os.kill(pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The container everybody runs: a busybox root filesystem and the configuration of ``runc spec``, adapted."""
+"""The container that every runtime runs: a busybox root filesystem and the configuration of ``runc spec``, adapted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Variant:
 
 
 def busybox() -> str:
-    """Path of a static busybox; BundleError when there is none."""
+    """Path of a static busybox; BundleError when it is not installed."""
     path = shutil.which("busybox")
     if path is None:
         raise BundleError("busybox not found; apt-get install busybox-static")

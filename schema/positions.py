@@ -33,7 +33,7 @@ class Positions:
         return at
 
     def name(self, path: Path) -> int:
-        """Offset of the name of the member at `path`; where there is none, as `value`."""
+        """Offset of the name of the member at `path`; if it has no name, as `value`."""
         place = self._inside(self.value(path[:-1])).get(path[-1]) if path else None
         return self.value(path) if place is None else place[0]
 

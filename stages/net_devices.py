@@ -168,7 +168,7 @@ def _give_back(context: Context, name: str) -> None:
 
 
 def _move_out(noted: Noted, outside: int) -> str:
-    """Move a device out of the namespace that this process is in; returns its name there, empty if there is none."""
+    """Move a device out of the namespace that this process is in; returns its name there, empty if it is not there."""
     with Netlink() as netlink:
         link = netlink.link(index=noted["index"])
         if link is None or link.index == 1:  # lo
@@ -193,7 +193,7 @@ def _held(context: Context) -> str:
 
 
 def _open_held(context: Context) -> int:
-    """A descriptor of the namespace that is held; -1 if there is none."""
+    """A descriptor of the namespace that is held; -1 if it does not exist."""
     flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
     try:
         fd = posix.open(layout.NETWORK_NAMESPACE, flags, dir_fd=context.state_dir)

@@ -194,7 +194,7 @@ class MakeWorkingDirectory(Step):
             for part in self._parts():
                 posix.close(path.mkdir_in_root(context.root, part))
         except OSError as error:
-            if error.errno != EACCES:  # perhaps only the container's user may pass: chdir(2) will tell
+            if error.errno != EACCES:  # the container's user may be allowed to pass: chdir(2) will tell
                 raise
 
     def _parts(self) -> list[str]:

@@ -87,7 +87,7 @@ def _member(name: str, value: object, annotated: dict[str, object]) -> Iterator[
 
 
 def signature(value: object) -> str:
-    """A signature as text: without the quotes of annotations, which are strings here; ``(…)`` where there is none."""
+    """A signature as text: without the quotes of annotations, which are strings here; ``(…)`` if it has none."""
     try:
         text = str(inspect.signature(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -46,7 +46,7 @@ def check_version(text: str) -> None:
     major = version.partition(".")[0]
     if not major.isdigit() or int(major) < OLDEST:
         raise Failure(
-            f"{CONTAINERD} of Debian's {SUITE} is no {OLDEST}.x that runs here: {text.strip() or 'it says nothing'}"
+            f"{CONTAINERD} of Debian's {SUITE} is not a {OLDEST}.x that runs here: {text.strip() or 'it says nothing'}"
         )
 
 

@@ -170,7 +170,7 @@ def _copy_libraries(python: Path) -> None:
 
 
 def _needed(objects: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Name and path of each library; the path is empty where there is none."""
+    """Name and path of each library; the path is empty if the library is not found."""
     for line in _output(["ldd", *objects]).splitlines():
         name, arrow, rest = line.strip().partition(" => ")
         if arrow:
@@ -200,7 +200,7 @@ def _finish(version: Path, name: str, library: str, passing: list[str]) -> None:
     python = home / "bin" / name
     seconds = int(python.stat().st_mtime)
     (loader,) = (home / "lib").glob("ld-*.so*")
-    # In this order, each by itself: otherwise patchelf 0.18 makes a program of Debian 13's that crashes.
+    # In this order, one call each: otherwise patchelf 0.18 makes a program of Debian 13's that crashes.
     for change in (["--force-rpath", "--set-rpath", str(home / "lib")], ["--set-interpreter", str(loader)]):
         _output(["patchelf", *change, python])
     os.utime(python, (seconds, seconds))

@@ -34,7 +34,7 @@ def second_report(path: Path) -> Path:
 
 
 def read_report(path: Path) -> dict[str, str]:
-    """Outcomes by test from a report in JUnit's format and from its `second_report`; nothing if there is none."""
+    """Outcomes by test from a report in JUnit's format and from its `second_report`; nothing if it does not exist."""
     cases = _outcomes(path)
     for name, outcome in _outcomes(second_report(path)).items():
         if cases.get(name) == "failed" and outcome == "passed":

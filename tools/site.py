@@ -4,7 +4,7 @@
 
 Sphinx does the work, with the settings of tools/sphinx/conf.py. The documents link to each other as files of the
 repository, so that they can be read there, too. Here they are copied to a directory of their own, the README as the
-first page, with links between pages in the place of links between files. A link to a file that is no page becomes
+first page, with links between pages instead of links between files. A link to a file that is not a page becomes
 the words of the link. A link to a file or heading that does not exist, and a page that `SECTIONS` does not name, end
 the build.
 """

@@ -112,7 +112,7 @@ def _expanded(roots: list[str]) -> list[str]:
 
 
 def load(root: str, id: str) -> Found:
-    """The container in ``root/id``, whosever it is. Raises `Error` for a directory that is no container's."""
+    """The container in ``root/id``, of any runtime. Raises `Error` for any other directory."""
     directory = f"{root}/{id}"
     status = _json(f"{directory}/{_CRUN}")
     if status is not None:

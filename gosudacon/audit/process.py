@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.expectation import Expectation
 
 _INFINITY = (1 << 64) - 1
-_ANYBODY = f"any process of the container, or {OUTSIDE}"
 _CLASSES = {number: name for name, number in sched.IO_CLASSES.items()}
 _POLICIES = {number: name for name, number in sched.POLICIES.items()}
 _NUMA_WORDS = {

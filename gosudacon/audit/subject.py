@@ -122,7 +122,7 @@ class Subject:
         return self.differs("user")
 
     def inode(self, kind: str, of: str = "") -> tuple[int, int] | None:
-        """Device and inode of a namespace of the process, or of that at the path ``of``; None if there is none."""
+        """Device and inode of a namespace of the process, or of that at the path ``of``; None if it does not exist."""
         try:
             status = posix.stat(of) if of else posix.stat(f"ns/{namespace.KINDS[kind][2]}", dir_fd=self.proc)
         except FileNotFoundError:

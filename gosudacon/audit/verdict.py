@@ -20,7 +20,7 @@ ORDER = (BROKEN, DRIFTED, CHANGED, STRICTER, ROUNDED, UNSEEN, NOT_ASKED, ENFORCE
 QUIET = (ENFORCED, UNSEEN, NOT_ASKED)
 FAILURES = (BROKEN, DRIFTED)
 
-NOBODY = "no process: the kernel has no interface by which a container that had it can lose it"
+NO_PROCESS = "no process: the kernel has no interface by which a container that had it can lose it"
 OUTSIDE = "root of the host, from outside"
 
 SELF, FAULT, HOST = "self", "fault", "host"
@@ -77,5 +77,5 @@ def difference(subject: Subject, *rights: str, untouched: bool = False) -> tuple
         if name.startswith("CAP_") and subject.may(name, on_host=right != name):
             return CHANGED, f"the container: it may have {name}"
     if FAULT in rights:
-        return BROKEN, NOBODY
+        return BROKEN, NO_PROCESS
     return DRIFTED, OUTSIDE

@@ -36,7 +36,7 @@ class SyscallError(OSError):
 class Error(Exception):
     """What the runtime reports to its caller.
 
-    ``message`` is complete by itself; the other attributes say where it happened and may be empty:
+    ``message`` is complete without them; the other attributes say where it happened and may be empty:
     ``stage`` and ``step`` of the plan, ``call`` and ``errno`` of the system call, ``where`` in config.json
     (``mounts[3].options``) and a ``hint`` for a person. ``problems`` lists everything that is wrong with
     a configuration: ``line`` and ``column``, ``where``, and either ``message`` or ``found`` and ``allowed``.

@@ -187,7 +187,7 @@ def descriptor(path: str) -> int:
 def read_file(path: str, most: int) -> bytes:
     """What a file that a caller names contains, at most ``most`` bytes; it may be a pipe, or a descriptor by its name.
 
-    Raises OSError, and `Error` for a FIFO that nobody writes.
+    Raises OSError, and `Error` for a FIFO without a writer.
     """
     try:
         fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)

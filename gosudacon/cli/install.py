@@ -92,7 +92,7 @@ def shim_of(command: Path) -> Path:
 
 
 def _put_shim(shim: Path, command: bytes, build: Path) -> None:
-    """Put the command in place as containerd's shim; none where it is no launcher."""
+    """Put the command in place as containerd's shim; none where it is not a launcher."""
     if program.is_launcher(command):
         _replace(shim, program.of_shim(command, WORD, f"{layout.TEMPLATES}/{build.name}"), 0o755, proof=["-v"])
     elif shim.exists():
@@ -144,14 +144,14 @@ def is_ours(command: Path) -> bool:
 
 
 def check_owner(package: Path) -> None:
-    """Raise `Error` if anybody but root (or the calling user) could change the package's code."""
+    """Raise `Error` if another user than root (or the caller) could change the package's code."""
     for path in [*package.resolve().parents, *_tree(package)]:
         status = path.stat()
         sticky = stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX)
         if not ownership.is_trusted(str(path), status.st_uid):
             raise Error(f"{path} belongs to user {status.st_uid}, not to root", hint="install the package as root")
         if status.st_mode & 0o022 and not sticky:
-            raise Error(f"{path} can be written to by its group or by everybody", hint=f"chmod go-w {path}")
+            raise Error(f"{path} can be written to by its group or by all users", hint=f"chmod go-w {path}")
 
 
 def _tree(package: Path) -> Iterator[Path]:

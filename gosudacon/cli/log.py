@@ -153,7 +153,7 @@ def _escape(char: str) -> str:
     if char.isprintable():
         return char
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8 (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8 (PEP 383)
         code -= 0xDC00
     elif code >= 0x80:
         return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -218,8 +218,8 @@ COMMANDS: dict[str, Command] = {
             HELP,
         ),
         text="Looks at kernel, cgroups, ids of the calling user, the program and the configuration of engines, as the "
-        "calling user, and changes nothing. A row is marked as good, as something that not everybody needs, or as what "
-        "keeps containers from working; of these one makes the exit status 1.",
+        "calling user, and changes nothing. Each row is marked as good, as missing but not needed by every user, or as "
+        "what keeps containers from working; one of the last kind makes the exit status 1.",
         example="doctor\ndoctor --format json",
     ),
     "plugin": entry(

@@ -246,7 +246,7 @@ ENGINES: dict[str, Command] = {
         usage="<container-id>",
         positionals=(1, 1),
         options=(
-            Option("force", "kill it first; no error if there is none", short="f"),
+            Option("force", "kill it first; no error if it does not exist", short="f"),
             Option("regex", "delete every container whose id matches this extended regular expression"),
             TRACE,
             HELP,
@@ -261,7 +261,7 @@ ENGINES: dict[str, Command] = {
 
 
 def find(name: str) -> Command | None:
-    """The command of this name; None if there is none."""
+    """The command of this name; None if it does not exist."""
     return ENGINES.get(name) or every().get(name)
 
 

@@ -93,7 +93,7 @@ def version() -> str:
 
 
 def _libseccomp() -> str:
-    """Version of the libseccomp that would be used; empty if there is none."""
+    """Version of the libseccomp that would be used; empty if it is not installed."""
     import ctypes
 
     class _Version(ctypes.Structure):

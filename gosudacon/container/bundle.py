@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(id: str, bundle: str, options: Options | None = None) -> Spec:
     """The spec of the directory ``bundle``, an absolute path; the option ``config`` is another file than config.json.
 
-    Raises `Error` if there is none, `ConfigError` if it is no JSON object.
+    Raises `Error` if it is missing, `ConfigError` if it is not a JSON object.
     """
     text = read(bundle, options.config if options is not None else "")
     renamed: list[tuple[str, str]] = []

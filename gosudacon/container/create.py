@@ -229,7 +229,7 @@ class Creation:
         return receive_terminal(self.context)
 
     def commit(self) -> None:
-        """Let init go on: it waits for ``start`` by itself. With ``run``, wait until it has executed its process."""
+        """Let init go on: it then waits for ``start``. With ``run``, wait until it has executed its process."""
         if not self.spec.options.run:
             interrupt.defer()  # that is all there was to do
         try:

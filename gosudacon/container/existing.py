@@ -38,7 +38,7 @@ def names_one(argument: str) -> bool:
 class Existing(Explanation):
     """As `Explanation`, of the container ``id`` below ``root``.
 
-    Raises `StateError` if there is none or its state cannot be read, and as `Explanation` does.
+    Raises `StateError` if it does not exist or its state cannot be read, and as `Explanation` does.
     """
 
     def __init__(self, root: str, id: str, options: Options, host: Host | None = None) -> None:

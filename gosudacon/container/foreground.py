@@ -28,7 +28,7 @@ _OUR_OWN = (_signal.SIGCHLD, _signal.SIGURG, _signal.SIGWINCH)
 def prepare(caller: Caller, spec: Spec, reaps: bool) -> int:
     """Hold back the signals that `wait` will pass on; with ``reaps``, become a subreaper.
 
-    Returns the caller's terminal for a process that is to have one, else -1. Raises `Error` if there is none.
+    Returns the caller's terminal for a process that is to have one, else -1. Raises `Error` if the caller has none.
     """
     host = -1
     if spec.process.get("terminal"):

@@ -66,7 +66,7 @@ def build(own: Process, args: list[str], options: ExecOptions) -> Process:
 
 
 def load(path: str) -> Process:
-    """The process in a file. Raises `Error` if it cannot be read, `ConfigError` if it is no JSON object."""
+    """The process in a file. Raises `Error` if it cannot be read, `ConfigError` if it is not a JSON object."""
     try:
         text = posix.read_file(path, jsonio.SIZE_LIMIT + 1)
     except OSError as error:

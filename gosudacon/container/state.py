@@ -121,7 +121,7 @@ class Store:
         return True
 
     def open(self, exclusive: bool = False) -> None:
-        """Open an existing container's directory, locked if ``exclusive``. Raises `AbsentError` if there is none."""
+        """Open a container's directory, locked if ``exclusive``. Raises `AbsentError` if it does not exist."""
         check_id(self.id)
         try:
             self._open()
@@ -232,7 +232,7 @@ class Container:
     def load(cls, store: Store) -> Container:
         """Read state.json, of this version or an earlier one.
 
-        Raises `AbsentError` if there is none yet, `NewerError` for one of a newer version, and `UnreadableError`.
+        Raises `AbsentError` if it does not exist yet, `NewerError` for one of a newer version, and `UnreadableError`.
         """
         try:
             data = store.read_json(layout.STATE)

@@ -27,7 +27,7 @@ def find(caller: Caller) -> int:
     """The caller's terminal: the one it names, else the first of its error, output and input that is one, else
     /dev/tty (tty(4)), where that is the caller's.
 
-    Raises `Error` if there is none: a container's terminal without anybody at its other end would be a mistake, and
+    Raises `Error` if there is no terminal: a container's terminal whose other end is not read would be a mistake, and
     runc refuses it, too.
     """
     if caller.terminal >= 0:

@@ -194,7 +194,7 @@ def _fast(sources: Mapping[str, str]) -> dict[str, ast.Module]:
 
 
 def groups(imports: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """The modules, as they are read: those of `TOGETHER`, every other one by itself.
+    """The modules, as they are read: those of `TOGETHER`, every other one alone.
 
     ``imports``: as the function of this name gives it.
     """

@@ -75,7 +75,7 @@ def _search(name: str) -> "CodecInfo | None":
 def _bring() -> bool:
     """Execute the library's package in this module; False if that has been done, or if it is out of reach."""
     global _complete
-    # By the finders that there are: behind the wall (`gosudacon.pipeline.executor`) there are none.
+    # By the finders of `sys.meta_path`: behind the wall (`gosudacon.pipeline.executor`) it is empty.
     for finder in () if _complete else sys.meta_path:
         spec = finder.find_spec("encodings", [LIBRARY.rpartition("/")[0]])
         if spec is not None:

@@ -8,7 +8,7 @@ and a check of each ``.pyc``.
 Where ARCHIVE is damaged, the modules come from their source files beside it, and one line on standard error says so.
 Nothing but the time of a start depends on it. Only what is built into the interpreter is imported here.
 
-What a module imports when it is executed is known beforehand, and brought in without the import system's locks and
+What a module imports when it is executed is known in advance, and brought in without the import system's locks and
 searches, which cost more than a small module's own code. Its import statements then find everything in ``sys.modules``.
 """
 

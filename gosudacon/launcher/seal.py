@@ -6,7 +6,7 @@ container runs from one of these, tried in this order:
 
 ``tree``   a detached, read-only clone of the interpreter's own mount: open_tree(2), mount_setattr(2). The
            descriptor of the clone is close-on-exec; execve closes it, which dissolves the clone's mount
-           namespace, and a mount without a namespace cannot be changed by anybody.
+           namespace, and a mount without a namespace cannot be changed by any process.
            CAP_SYS_ADMIN, Linux 5.12.
 ``memfd``  a sealed copy in memory: memfd_create(2), F_ADD_SEALS. 4 ms, and 7 MB for as long as it runs.
 ``copy``   a copy in a file that has no name: O_TMPFILE. No other process runs it, so whatever becomes of it harms

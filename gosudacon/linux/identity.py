@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gosudacon.schema.types import IdMapping
 
-NOBODY_VALID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
+UNCHANGED_ID = (1 << 32) - 1  # (uid_t)-1: "unchanged" to setresuid(2), so never an id
 _PASSWD_LIMIT = 1 << 20
 _MAP_LIMIT = 4095  # one write(2) must hold the whole map
 
@@ -26,7 +26,7 @@ def become(uid: int, gid: int, groups: list[int] | None) -> None:
     Raises OverflowError for an invalid id, OSError for what the kernel refuses.
     """
     for number in (uid, gid, *(groups or ())):
-        if not 0 <= number < NOBODY_VALID:
+        if not 0 <= number < UNCHANGED_ID:
             raise OverflowError(f"{number} is not a user or group id")
     if groups is not None:
         posix.setgroups(groups)

@@ -76,7 +76,7 @@ class Netlink:
         self._socket.close()
 
     def link(self, name: str = "", index: int = 0) -> Link | None:
-        """The link of this name, or of this number; None if there is none."""
+        """The link of this name, or of this number; None if it does not exist."""
         request = link_header(index) + (attribute(_IFNAME, text(name)) if name else b"")
         try:
             (body,) = self._ask(_GETLINK, 0, request, f"RTM_GETLINK {name or index}")

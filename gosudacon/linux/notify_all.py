@@ -1,7 +1,7 @@
 """A filter that asks a supervisor about every system call (seccomp_unotify(2)), for the process that is recorded.
 
 From the moment the filter is in force until the supervisor has its descriptor, any call would wait for ever. So
-what hands it over is laid out beforehand, and the three calls follow each other without a line of Python between them.
+what hands it over is prepared in advance, and the three calls follow each other without a line of Python between them.
 The filter lets two of them pass, told apart from the program's own by arguments that no program has: sendmsg(2) by the
 address of its message, close(2) by a random number in the half of the argument that the kernel does not look at.
 """

@@ -91,7 +91,7 @@ def file_in_root(root: int, path: str, mode: int = 0o644) -> int:
 
 
 def create_file(directory: int, name: str, mode: int = 0o644) -> int:
-    """Make an empty file in ``directory`` if there is none; an O_PATH descriptor of it; it is not a symlink."""
+    """Make an empty file in ``directory`` if it is missing; an O_PATH descriptor of it; it is not a symlink."""
     try:
         posix.close(
             posix.open(name, posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode, dir_fd=directory)

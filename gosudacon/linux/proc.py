@@ -79,7 +79,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def parent(pid: int) -> int:
-    """Field 4 of /proc/PID/stat: the pid of the parent; 0 if there is none, or the process is gone."""
+    """Field 4 of /proc/PID/stat: the pid of the parent; 0 if it has no parent, or is gone."""
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 

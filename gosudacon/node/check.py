@@ -2,7 +2,7 @@
 
 A program of its own, with the node's root as its root: it imports the plugins that the file enables and plans a
 container by its settings, as the node's commands will. Prints what they would; the exit status is 1 then. A container
-that a policy does not allow is no fault of the file.
+that a policy does not allow is not a fault of the file.
 """
 
 from __future__ import annotations

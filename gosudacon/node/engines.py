@@ -58,7 +58,7 @@ class Engine:
         return {_CRIO_FILE: _CRIO} if self.name == "cri-o" else self._containerd(node)
 
     def former(self, node: Node, made: list[str]) -> Texts:
-        """The files without it; those that were ``made`` are gone if nobody has added to them. Raises as `wanted`."""
+        """The files without it; those that were ``made`` are gone if nothing was added to them. Raises as `wanted`."""
         if self.name == "cri-o":
             return {_CRIO_FILE: None}
         text = node.read(self.main)
@@ -66,7 +66,7 @@ class Engine:
         main = None if self.main in made and not (plain or "").strip() else plain
         try:
             folder = _imported(toml_edit.parsed(text or "", self.main), self.main) or _FOLDER
-        except Error:  # somebody has damaged it since
+        except Error:  # it was damaged since
             folder = _FOLDER
         return {self.main: main, f"{folder}/{_NAME}": None}
 
@@ -91,7 +91,7 @@ class Engine:
             own = f"version = {version}\n{_table(plugin, places.HANDLER, _OWN)}"
             texts: Texts = {f"{folder or _FOLDER}/{_NAME}": own, self.main: main}
         else:
-            # containerd forgets the runtime that it has by itself where the file names one.
+            # containerd forgets its built-in runtime where the file names one.
             runtimes = {places.HANDLER: _OWN} if known else {"runc": _RUNC, places.HANDLER: _OWN}
             main = toml_edit.last(plain, begin + "".join(_table(plugin, *each) for each in runtimes.items()))
             added = toml_edit.nested(keys, runtimes)
@@ -103,7 +103,8 @@ class Engine:
         disabled = tables.get("disabled_plugins", [])
         if isinstance(disabled, list) and not {"cri", *_PLUGINS.values()}.isdisjoint(map(str, disabled)):
             raise Error(
-                f"{self.main} disables the plugin that a kubelet needs", hint="is this the kubelet's containerd?"
+                f"{self.main} disables the plugin that a kubelet needs",
+                hint="is it the file of the kubelet's containerd?",
             )
         if places.HANDLER in known:
             raise Error(

@@ -31,13 +31,13 @@ class Node:
         return self.path(places.PREFIX)
 
     def read(self, name: str) -> str | None:
-        """The text of a file; None if it is not there. Raises `Error` if it is no text, OSError."""
+        """The text of a file; None if it is not there. Raises `Error` if it is not text, OSError."""
         try:
             return self.path(name).read_bytes().decode()
         except FileNotFoundError:
             return None
         except UnicodeDecodeError:
-            raise Error(f"{name} is not a text in UTF-8", hint="it is left as it is; mend it") from None
+            raise Error(f"{name} is not UTF-8 text", hint="it is left as it is; correct it") from None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A marked block in a TOML file of somebody else's: put in, and taken out to the byte."""
+"""A marked block in a TOML file that is not ours: added, and removed so that no byte differs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def last(text: str, lines: str) -> str:
 
 
 def parsed(text: str, name: str) -> dict[str, object]:
-    """The tables of the file ``name``. Raises `Error` if it is no TOML."""
+    """The tables of the file ``name``. Raises `Error` if it is not TOML."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -48,13 +48,13 @@ def check(name: str, before: str, after: str, added: Table) -> None:
     try:
         said = tomllib.loads(after)
     except tomllib.TOMLDecodeError as error:
-        raise Error(f"cannot add to {name}: {error}", hint="it has tables in a line, perhaps; write them out") from None
+        raise Error(f"cannot add to {name}: {error}", hint="write its inline tables as sections") from None
     if said != _merged(tomllib.loads(before), added):
         raise Error(f"cannot add to {name} without changing what it says", hint="see docs/kubernetes.md")
 
 
 def at(table: Table, *keys: str) -> Table:
-    """The table below these keys; an empty one if there is none."""
+    """The table below these keys; an empty one if it does not exist."""
     for key in keys:
         found = table.get(key)
         table = found if isinstance(found, dict) else {}

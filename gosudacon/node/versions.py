@@ -47,7 +47,7 @@ def copy(source: Path, name: str, node: Node) -> Path:
 
 
 def current(node: Node) -> str:
-    """Name of the version that engines call; empty if there is none. Raises OSError."""
+    """Name of the version that engines call; empty if no version is installed. Raises OSError."""
     try:
         return os.path.basename(os.readlink(node.prefix / places.CURRENT))
     except FileNotFoundError:

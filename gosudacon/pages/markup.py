@@ -33,7 +33,7 @@ PALETTE = {
 _DARK = "@media screen and (prefers-color-scheme:dark)"
 _JOINT = re.compile(r"(?<=[|,+;=])(?=.)|(?<=\w)(?=/)")
 _COLOUR = re.compile(r"\$(\w+)")
-# What is drawn as nothing, moves its neighbours, or is no character. Only what `_SUSPECT` finds is looked at closely.
+# What is not drawn, moves its neighbours, or is not a character. Only what `_SUSPECT` finds is looked at closely.
 _ODD_KINDS = frozenset(("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"))
 _FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
 _SHIPPED = "gosudacon.plugins"
-_SHARED = ("netcommon",)  # what stands there and is no plugin, but of several
+_SHARED = ("netcommon",)  # a package in that directory that is not a plugin: several plugins use it
 _KEYS = {"plugins": list, "disable": list, "replace": dict, "stage": dict, "plugin": dict, "trace": dict}
 _TRACE = {"directory": str, "format": str, "keep": int}
 _TRACE_FORMATS = ("json", "jsonl", "svg", "html")

@@ -27,7 +27,7 @@ class Edit:
 
     Every method returns the edit, so that calls can be chained. A **path** names a place in config.json as messages
     do: ``linux.resources.devices[0].access``; a name that has a dot or bracket in it needs a tuple instead:
-    ``("linux", "sysctl", "net.ipv4.ip_forward")``. Objects and lists on the way are made where there are none.
+    ``("linux", "sysctl", "net.ipv4.ip_forward")``. Objects and lists on the way are made where they are missing.
     Values are JSON data. The methods ``add_`` leave what is there already: doing them twice is doing them once.
     A path that cannot be one is a ValueError at once. What does not fit the configuration, such as an element added to
     what is not a list, is an `Error` when the edit is carried out.
@@ -288,7 +288,7 @@ def _list_differences(
 
 
 def _put(node: object, path: Path, change: Callable[[object], object], done: Path) -> object:
-    """``node`` with what is at the path replaced by what ``change`` makes of it; None stands for nothing."""
+    """``node`` with what is at the path replaced by what ``change`` makes of it; None if there was nothing."""
     if not path:
         return freeze(change(node))
     step, done = path[0], (*done, path[0])

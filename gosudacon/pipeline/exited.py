@@ -24,7 +24,7 @@ class Exit:
     """The end of its first process.
 
     ``pid`` is the host's number, which others may have by now; ``status`` the exit status, 128 + N for signal N;
-    ``signal`` that N, 0 if it ended by itself; ``out_of_memory`` whether the kernel killed a process of the container
+    ``signal`` that N, 0 if no signal ended it; ``out_of_memory`` whether the kernel killed a process of the container
     for lack of memory; ``time`` when it ended, in nanoseconds since 1970.
     """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gosudacon.pipeline.spec import Host, Spec
     from gosudacon.pipeline.step import Step
 
-    #: Class name -> what it expects: (step, spec, host) -> `Expectation` values, or why there are none.
+    #: Class name -> what it expects: (step, spec, host) -> `Expectation` values, or why it expects nothing.
     Table = Mapping[str, str | Callable[..., Iterable["Expectation"]]]
 
 _OURS = ("gosudacon.stages.", "gosudacon.plugins.")

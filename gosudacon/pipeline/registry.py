@@ -67,7 +67,7 @@ class Registry:
         return [_load(entry) for entry in self.data["stages"]]
 
     def labels(self, name: str) -> list[str]:
-        """The names of the stage that has this name, its own or that of the one it replaces; none if there is none."""
+        """The names of the stage with this name, its own or that of the one it replaces; empty if it does not exist."""
         for entry in self.data["stages"]:
             if name in (names := [entry["name"], entry["own"]]):
                 return names

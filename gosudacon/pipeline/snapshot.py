@@ -39,7 +39,7 @@ def keep(config: str) -> None:
 
 
 def load(key: list[object]) -> dict[str, object] | None:
-    """The data saved under this `key`; None if there is none, it is stale, or others could have written it."""
+    """The data saved under this `key`; None if it is missing, stale, or could have been written by others."""
     try:
         return (_fresh(_kept[-1], key) if _kept else None) or _fresh(_saved(_path(key)), key)
     except _UNREADABLE:

@@ -62,7 +62,7 @@ class Options(Fields):
     listen_fds: int = 0  # of the descriptors passed on, those that the caller got itself (sd_listen_fds(3))
     no_pivot: bool = False
     no_new_keyring: bool = False
-    run: bool = False  # start follows by itself
+    run: bool = False  # start follows without another command
     foreground: bool = False  # the command waits for the process
     device: Sequence[str] = ()  # names of devices, for the plugin that knows them
     publish: Sequence[str] = ()  # ports, for the plugin that connects the container

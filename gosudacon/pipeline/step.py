@@ -136,7 +136,7 @@ class Step(Fields):
         raise NotImplementedError
 
     def undo(self, context: Context) -> None:
-        """Remove the effect; must succeed where there is none, since it also follows a run that was cut short."""
+        """Remove the effect; must succeed where there is no effect, since it also follows a run that was cut short."""
 
     def expect(self, spec: Spec, host: Host) -> Iterable[Expectation] | str:
         """What the kernel shows once the step has run, for ``audit``; or a sentence that says why nothing can be seen.
@@ -261,17 +261,17 @@ class Context:
 
     ``pid`` is init's pid as the runtime sees it (runtime side, once it exists); ``root`` an O_PATH
     descriptor of the root filesystem; ``proc`` a descriptor of a private proc mount (container side);
-    ``state_dir`` a descriptor of the container's state directory (runtime side). -1 and 0: there is none yet.
+    ``state_dir`` a descriptor of the container's state directory (runtime side). -1 and 0 before it exists.
 
     What a stage leaves for others: ``cgroups`` (controller -> directory) and ``cgroup_dirs`` (controller -> descriptor)
     are the container's; ``cgroup_fd`` is the cgroup in which clone3(2) makes the process; ``start_listener`` the socket
     on which init waits for ``start``; ``console_peer`` the connection over which a command in the foreground gets the
     terminal's master; ``proc_of_others`` a proc mount of the pid namespace that is joined; ``held_capabilities`` a mask
     of those that stay beyond the process's own sets for a step to come; ``spared`` the descriptors that `Rank.CLOSE`
-    leaves open; ``environment`` what a hook without one of its own gets: that of the runtime's caller, and from
+    leaves open; ``environment`` what a hook without `env` gets: that of the runtime's caller, and from
     `Rank.LAY_OUT` on the process's; ``confine`` puts the process that calls it under the seccomp filter which comes
-    after startContainer hooks; ``seccomp_program`` is that filter (an array of struct sock_filter), empty if there is
-    none. What the steps of one stage leave for each other is in an object of their own: `own`.
+    after startContainer hooks; ``seccomp_program`` is that filter (an array of struct sock_filter), empty without a
+    filter. What the steps of one stage leave for each other is in an object of their own: `own`.
 
     ``addresses`` are what the container got on networks: the name of its device -> addresses such as ``10.207.0.2/16``.
     ``ports`` are those of the host that lead to it, as ``--publish`` has them. What a step of the runtime's side leaves

@@ -1,7 +1,7 @@
 """Letting init go on without a worker, where there is nothing to wait for but init itself.
 
 That is the usual case, and half of what a fork costs is saved. A container that has poststart hooks, or whose
-directory somebody else holds, is left to a worker (`gosudacon.shim.jobs.begin`).
+directory another process holds, is left to a worker (`gosudacon.shim.jobs.begin`).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
             continue
         try:
             given = arguments.parse(words[pid][1:])
-        except Error:  # somebody has only the name
+        except Error:  # it has only the name
             continue
         yield Found("shim", pid, given.namespace, [given.id])
 
@@ -73,7 +73,7 @@ def _words(pid: int) -> list[str]:
 
 
 def _is_of_the_host(pid: int) -> bool:
-    """Whether the process is in this one's pid namespace: in a container anybody may call himself a shim."""
+    """Whether the process is in this one's pid namespace: in a container any process may take the name of a shim."""
     try:
         own, other = (posix.readlink(namespace.namespace_path("pid", each)) for each in ("self", pid))
     except OSError:

@@ -48,7 +48,7 @@ def listed(path: str) -> Message | None:
 
 
 def answers(path: str, patience: float = _PATIENCE) -> bool:
-    """Whether a process listens there. Raises TimeoutError if it accepts nobody."""
+    """Whether a process listens there. Raises TimeoutError if it accepts no connection."""
     connection = _connect(path, patience)
     if connection is None:
         return False

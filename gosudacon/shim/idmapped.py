@@ -100,7 +100,7 @@ def _attach(copy: int, target: str, users: int, recursive: bool = False) -> None
 
 
 def _made(target: str, flags: int, data: Sequence[str], users: int) -> tuple[int, str]:
-    """A detached mount of the overlay, or any descriptor and why there is none."""
+    """A detached mount of the overlay, or any descriptor and why the mount failed."""
     try:
         namespace.unshare(namespace.CLONE_NEWNS)
         mount.set_propagation("/", mount.MS_PRIVATE | mount.MS_REC)

@@ -1,4 +1,4 @@
-"""What a shim knows of its containers, and what of the Task service is answered from that: at once, by nobody else.
+"""What a shim knows of its containers, and what of the Task service is answered from that: at once, and here alone.
 
 States and errors are those of containerd's shim for runc, on whose codes its clients rely.
 """

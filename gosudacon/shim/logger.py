@@ -31,7 +31,7 @@ def start(name: str, id: str, namespace: str) -> tuple[int, int, int]:
         posix.close(fd)
     try:
         posix.read(ready[0], 1)
-    except BaseException:  # a signal: nobody will hear of this logger
+    except BaseException:  # a signal: the caller will not learn of this logger
         posix.kill(pid, _signal.SIGKILL)
         raise
     posix.close(ready[0])

@@ -15,7 +15,7 @@ _OF_OTHERS = "runtimeoptions.v1.Options"
 _LARGEST = 1 << 20
 
 
-#: Options of runc's that somebody else acts upon, or nobody: `docs/shim.md` says who.
+#: Options of runc's that another part acts on, or no part: `docs/shim.md` says which.
 _OF_CONTAINERD = ("binary_name", "criu_image_path", "task_api_address", "task_api_version")
 
 
@@ -45,8 +45,8 @@ class Options:
 def decode(packed: Message | None) -> Options:
     """The options as they came: those of runc, or what the table of any other runtime becomes; none of any else.
 
-    The table is TOML, in the message or in a file that it names. Raises `protobuf.ProtobufError` for what is no
-    message, `ValueError` for what is no TOML, OSError.
+    The table is TOML, in the message or in a file that it names. Raises `protobuf.ProtobufError` for what is not a
+    message, `ValueError` for what is not TOML, OSError.
     """
     of_runc = wire.unpack(packed, _OF_RUNC)
     if of_runc is not None:

@@ -53,7 +53,7 @@ class Place:
         raise Error(f"cannot have {self.path}: others take it again and again")
 
     def release(self) -> None:
-        """Let nobody find the shim there any more."""
+        """Remove the address, so that no client finds the shim any more."""
         try:
             posix.unlink(self.path)
         except OSError:
@@ -65,7 +65,7 @@ class Place:
         remove_empty(self.root(""))
 
     def _take(self) -> bool:
-        """Listen there, unless somebody does. Killed at any moment this leaves nothing that is in others' way."""
+        """Listen there, unless another process does. Killed at any moment, this leaves nothing that hinders others."""
         with _Lock(self.directory):
             if dialogue.answers(self.path):
                 return False
@@ -104,7 +104,7 @@ def clear(path: str) -> None:
 
 
 def group_of(bundle: str, id: str) -> str:
-    """The group that the bundle's annotations name: a pod; by default a container is one by itself."""
+    """The group that the bundle's annotations name: a pod; by default each container is a group."""
     try:
         fd = posix.open(f"{bundle}/config.json", posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def remove_empty(root: str) -> None:
     while root.startswith(f"{STATES}/") or root == STATES:
         try:
             posix.rmdir(root)
-        except OSError:  # there is something, or somebody else has
+        except OSError:  # it exists, or another process has made it
             return
         root = posix.path.dirname(root)
 

@@ -1,4 +1,4 @@
-"""The ends of processes: of containers', which somebody claims, and of all others that became the shim's children."""
+"""The ends of processes: of containers', which are claimed, and of all others that became the shim's children."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reaper:
-    """Collects children. One that ends before it is claimed is remembered while anybody may still claim it."""
+    """Collects children. One that ends before it is claimed is remembered while it may still be claimed."""
 
     def __init__(self, loop: Loop) -> None:
         self._claims: dict[int, Claim] = {}

@@ -74,7 +74,7 @@ def _remove_pod(root: str, pod: str) -> None:
 
 
 def _lives(socket: str) -> bool:
-    """Whether somebody listens there, though he may not answer."""
+    """Whether a process listens there, though it may not answer."""
     try:
         return dialogue.answers(socket, _PATIENCE)
     except TimeoutError:

@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class Reply:
-    """The answer to one request, to be given once; of a client that has gone nobody hears it."""
+    """The answer to one request, to be given once; it is dropped if the client has gone."""
 
     def __init__(self, connection: Connection, stream: int, schema: Schema) -> None:
         self._connection = connection
@@ -88,7 +88,7 @@ class Server:
         loop.watch(listener.fileno(), READ, self._accept)
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Accept no more connections."""
         self.loop.forget(self._listener.fileno())
         self._listener.close()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _FLUSH = 5.0  # seconds for the last events
 _FIRST_LOOK = 120.0  # seconds that containerd has for a connection, however busy the machine is
-_LOOK = 30.0  # seconds between looks for containers that nobody will delete any more
+_LOOK = 30.0  # seconds between looks for containers that no client will delete any more
 
 
 class Shim:
@@ -52,7 +52,7 @@ class Shim:
         self.loop.run()
 
     def end(self, reply: Reply) -> None:
-        """Nobody needs it any more: no new client from here on, the last answer, the last events."""
+        """The shim is no longer needed: accept no new client, send the last answer and the last events."""
         self.ending = True
         self._place.leave()
         self._server.close()
@@ -116,7 +116,7 @@ class Shim:
             return
 
     def _look(self) -> None:
-        """End without containerd's word where nobody is connected and nothing is left that somebody could ask for."""
+        """End without containerd's word where no client is connected and nothing is left to ask for."""
         self.loop.later(_LOOK, self._look)
         if self._server.connections or self._workers or self.ending:
             return

@@ -142,7 +142,7 @@ class Streams:
         return self._keep(TARGET, writer if writer >= 0 else open_fifo(path, posix.O_WRONLY))
 
     def _writer(self, path: str) -> int:
-        """Open a FIFO to write to, as soon as somebody has it open to read; -1 if nobody has within the patience.
+        """Open a FIFO to write to, as soon as a process has it open to read; -1 if none has within the patience.
 
         Clients open it while they call. One that comes after the end of a short process, and after Delete, would find
         it empty.
@@ -183,7 +183,7 @@ def split(name: str) -> tuple[str, str]:
 def open_fifo(path: str, access: int) -> int:
     """An open file description of its own, which does not wait, of a FIFO (fifo(7)).
 
-    One to write to can be opened only while one to read from is open. Raises `Error` for what is no FIFO, OSError.
+    One to write to can be opened only while one to read from is open. Raises `Error` if it is not a FIFO, OSError.
     """
     fd = posix.open(path, access | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
     if not S_ISFIFO(posix.fstat(fd).st_mode):

@@ -87,13 +87,13 @@ class Copy:
         return written
 
     def _wait_for_room(self) -> None:
-        """A file system is full: nothing is lost, and the process waits, as with a FIFO that nobody reads."""
+        """A file system is full: nothing is lost, and the process waits, as with a FIFO without a reader."""
         self._loop.forget(self._source)
         self._loop.later(_AGAIN, self.pump)
 
     def _wait(self) -> None:
         if self._buffer or not _is_ready(self._target, select.POLLOUT):
-            self._loop.forget(self._source)  # its being ready is no news, and its end would be told again and again
+            self._loop.forget(self._source)  # it stays ready, and its end would be reported again and again
             self._loop.watch(self._target, WRITE, self._ready)
         else:
             self._loop.forget(self._target)
@@ -187,7 +187,7 @@ class Kept:
         self._inputs, self._outputs = [], []
 
     def _settle(self, pause: float) -> None:
-        """Close all once what is written has been read: a FIFO that nobody has open forgets what is in it."""
+        """Close all once what is written has been read: a FIFO that no process has open loses what is in it."""
         if not self._descriptors and self._master < 0:
             return
         if not self.busy and not self._unread():
@@ -209,7 +209,7 @@ class Kept:
         return target == stdio.MASTER or self._roles[target] == stdio.PROCESS_INPUT
 
     def _forwarder(self, target: int) -> Callable[[], None]:
-        """What to do at the end of a copy: the process's input ends with its source, and nobody waits for output."""
+        """What to do at the end of a copy: end the process's input with its source, and wait for output no longer."""
 
         def ended() -> None:
             if target != stdio.MASTER and self._roles[target] == stdio.PROCESS_INPUT:
@@ -235,7 +235,7 @@ def _is_ready(fd: int, event: int) -> bool:
 
 
 def _readable(fd: int) -> bool:
-    """Whether a FIFO holds bytes that nobody has read."""
+    """Whether a FIFO holds bytes that have not been read."""
     try:
         return fd >= 0 and any(fcntl.ioctl(fd, _FIONREAD, bytes(4)))
     except OSError:

@@ -3,7 +3,7 @@
 May use: everything, and pytest; the program never imports this package.
 Start with `plugin`, the fixtures; docs/plugin-testing.md shows them at work.
 
-pytest finds it by itself where gosudacon is installed (entry point ``pytest11``); from a checkout, a conftest.py says
+pytest finds it where gosudacon is installed (entry point ``pytest11``); from a checkout, a conftest.py says
 ``pytest_plugins = ["gosudacon.testing.plugin"]``.
 
 =================  ===================================================================================================

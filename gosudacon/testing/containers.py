@@ -171,7 +171,7 @@ class Containers:
     def leftovers(self, patience: float = _LIMIT / 2) -> list[str]:
         """What containers have left on the host, one line for each thing.
 
-        ``patience``: so many seconds it may take to go by itself.
+        ``patience``: so many seconds it may take to end without a signal.
         """
         deadline = time.monotonic() + patience
         while True:

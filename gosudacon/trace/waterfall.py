@@ -11,7 +11,7 @@ from rich.text import Text
 from gosudacon.trace import analysis
 from gosudacon.trace.model import AROUND, CONTAINER, CUT, FAILED, OPEN, SEEN, SIDES, STEP, UNDO, WAIT, Span, Trace
 
-_NARROWEST_BAR = 16  # columns; with less room there is none
+_NARROWEST_BAR = 16  # columns; with less room no bar is drawn
 _LINES = 24  # of the longest spans, unless all are asked for
 _STYLES = {AROUND: "dim", STEP: "", WAIT: "yellow", UNDO: "magenta"}
 _MARKS = {FAILED: "✗", CUT: "✗", OPEN: "…", SEEN: "→"}

@@ -136,7 +136,7 @@ def _text(value: str) -> bytes:
 def unmarshal(signature: str, data: bytes, at: int = 0) -> tuple[list[Value], int]:
     """The values at ``at`` in ``data``, which begins at an offset that is a multiple of 8, and where they end.
 
-    Raises ValueError if there are none.
+    Raises ValueError if it has none.
     """
     values = []
     try:

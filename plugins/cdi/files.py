@@ -1,4 +1,4 @@
-"""Reading specification files, JSON and YAML, where nobody but root and the caller can write."""
+"""Reading specification files, JSON and YAML, where only root and the caller can write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 4  # MiB
 
 
 def read(directory: str) -> Iterator[tuple[str, Document | Unusable]]:
-    """Path -> contents, or why there are none, for every specification file of a directory, by name."""
+    """Path -> contents, or why it cannot be read, for every specification file of a directory, by name."""
     try:
         fd = trusted.open_directory(directory)
     except FileNotFoundError:

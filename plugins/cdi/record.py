@@ -1,6 +1,6 @@
 """What a container was given, as an annotation of ours in the configuration that is kept: for ``exec``, and for people.
 
-The annotation is ours where the plugin has made it. In a bundle it may stand, too, written by anybody: `create` takes
+The annotation is ours where the plugin has made it. A bundle may have it, too, written by any user: `create` takes
 it away or puts its own in the place, and ``exec`` believes it only as far as the first process has the same.
 """
 

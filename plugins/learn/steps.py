@@ -177,7 +177,7 @@ class LendProfile(Step):
 class LoadRecorder(Step):
     """Put this process under a filter that asks the recorder about every system call, which knows the profile.
 
-    In the place of the profile's own: of two filters the stricter answer counts, and what one refuses by itself the
+    Instead of the profile's own: of two filters the stricter answer counts, and what one refuses the
     recorder would not be told of. A process of a container without a recorder loads the profile's.
 
     Why: the kernel asks about a call only where a filter says so.

@@ -64,7 +64,7 @@ class Connection:
         self.since = 0.0
 
     def receive(self) -> int | None:
-        """The listener, -1 if there is none yet, None if the process has gone."""
+        """The listener, -1 if it does not exist yet, None if the process has gone."""
         try:
             data, ancillary, _, _ = self.peer.recvmsg(64, 256, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:

@@ -12,7 +12,7 @@ class Wrong(ValueError):
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a text is what the pattern says, in which ``*`` stands for anything."""
+    """Whether a text is what the pattern says, in which ``*`` matches anything."""
     first, *others = pattern.split("*")
     if not others:
         return pattern == text

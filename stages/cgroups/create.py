@@ -152,7 +152,7 @@ class CreateCgroup(Step):
 
 
 def inode_of(directory: str) -> int:
-    """The inode number of a cgroup; 0 if there is none."""
+    """The inode number of a cgroup; 0 if it does not exist."""
     try:
         return posix.lstat(directory).st_ino
     except FileNotFoundError:

@@ -64,5 +64,5 @@ TABLE: Table = {
     "LimitDevicesByProgram": _program,
     "CheckUsage": "it only looks",
     "RememberLimits": "it is of update, and only undone",
-    "ChownCgroup": "whose the files are limits nothing by itself; seen where the container can change its own limits",
+    "ChownCgroup": "the owner of the files alone limits nothing; seen where the container can change its own limits",
 }

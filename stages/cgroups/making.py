@@ -164,7 +164,7 @@ def enable_controllers(fd: int) -> None:
     """Hand all controllers a cgroup has to its children; what cannot be handed on shows when its limit is set.
 
     A cgroup with processes in it is left as it is (EBUSY): the controllers that it could hand on would make it,
-    and with it everybody's cgroups below, threaded (cgroups(7), Thread mode).
+    and with it all cgroups below it, threaded (cgroups(7), Thread mode).
     """
     enabled = frozenset(files.read(fd, "cgroup.subtree_control").split())
     missing = [name for name in files.read(fd, "cgroup.controllers").split() if name not in enabled]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from gosudacon.api import CONFINE, PREPARE, RUNTIME, ConfigError, Host, PlanWarning, Rank, Spec, Stage, Step, hookimpl
 from gosudacon.base import layout
 from gosudacon.linux import capability, sched
-from gosudacon.linux.identity import NOBODY_VALID
+from gosudacon.linux.identity import UNCHANGED_ID
 from gosudacon.stages.handoff import confine, execute
 
 TYPE_CHECKING = False
@@ -353,7 +353,7 @@ def _check_mapped(spec: Spec, user: User) -> None:
         checks.append((f"additionalGids[{index}]", gid, "gidMappings", gids))
     for key, number, mappings, ranges in checks:
         where = f"process.user.{key}"
-        if type(number) is not int or not 0 <= number < NOBODY_VALID:
+        if type(number) is not int or not 0 <= number < UNCHANGED_ID:
             raise ConfigError(f"{number!r} is not an id", where=where)
         if ranges and not any(0 <= number - each["containerID"] < each["size"] for each in ranges):
             raise ConfigError(f"{key.partition('[')[0]} {number} is not in linux.{mappings}", where=where)

@@ -1,7 +1,7 @@
 """/dev: default nodes and links (runtime-spec config-linux.md, "Default Devices") and linux.devices.
 
 Everything is made with *at() calls below one descriptor, resolved by the kernel inside the root: an image whose
-/dev is a link to somewhere gets its nodes there, inside its own root (CVE-2026-41579).
+/dev is a symbolic link gets its nodes there, inside its own root (CVE-2026-41579).
 """
 
 from __future__ import annotations

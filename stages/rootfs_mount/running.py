@@ -1,7 +1,7 @@
 """``mounts add`` and ``mounts remove``: the mounts of a container that runs, changed by a process that enters it.
 
-That process is the container's root, in its mount namespace, and outside of its pid namespace. The container's /proc
-is anybody's there: what needs a path takes it from a private proc mount, and what cannot is refused.
+That process is the container's root, in its mount namespace, and outside of its pid namespace. The container can have
+changed its /proc: what needs a path takes it from a private proc mount, and what cannot is refused.
 """
 
 from __future__ import annotations

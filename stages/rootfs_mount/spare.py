@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MakeMissing(Step):
-    """Make the nodes that the host lacks, or that are other devices there, as `Held.spare`; nothing if there is none.
+    """Make the nodes that the host lacks, or that are other devices there, as `Held.spare`; nothing if none is missing.
 
     ``nodes`` are those of `devices.MakeNodes`, with the file type in place of its letter, and with the host's ids.
 

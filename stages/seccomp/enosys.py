@@ -33,7 +33,7 @@ def wanted(default: int) -> bool:
 
 
 def stub(highest: dict[int, int]) -> bytes:
-    """Instructions to put before a filter, for SCMP_ARCH_* -> highest known number; empty if there are none."""
+    """Instructions to put before a filter, for SCMP_ARCH_* -> highest known number; empty without architectures."""
     code: list[Instruction] = [(_LOAD, 0, 0, _ARCHITECTURE)]
     for token in highest:
         if token != _X32:

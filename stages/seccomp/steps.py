@@ -221,7 +221,7 @@ def _users_directory() -> str:
 
 
 def cached(path: str, key: bytes) -> bytes:
-    """The program in a file of the cache; empty if there is none, or one that is damaged or that others could write."""
+    """The program in a file of the cache; empty if it is missing or damaged, or others could write it."""
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError:

@@ -150,7 +150,7 @@ def test_what_is_refused(node: Node, text: str, message: str) -> None:
 def test_bytes_that_are_no_text(node: Node) -> None:
     write(node, MAIN, "")
     node.path(MAIN).write_bytes(b"# \xff\n")
-    with pytest.raises(Error, match="not a text in UTF-8"):
+    with pytest.raises(Error, match="is not UTF-8 text"):
         ONE.wanted(node)
 
 

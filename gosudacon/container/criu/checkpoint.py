@@ -81,10 +81,10 @@ class Dump:
         try:
             session.request(kind, self._notified, opts=wanted)
         except BaseException:
-            session.finish()  # it ends by itself, after it has let the processes go on
+            session.finish()  # it ends after it has let the processes go on
             raise
         status = session.finish()
-        if status and kind == rpc.DUMP:  # after a pre-dump it would wait for the next, and is told that there is none
+        if status and kind == rpc.DUMP:  # after a pre-dump it would wait for the next, and is told that no dump follows
             raise Error(f"criu failed: exit status {status}, log file: {self.directories.log}")
 
     def _options(self) -> dict[str, object]:

@@ -79,7 +79,7 @@ class Restoration:
             self._directories.close()
 
     def master(self) -> int:
-        """The terminal that came from the images, for a caller in the foreground; -1 if there is none."""
+        """The terminal that came from the images, for a caller in the foreground; -1 without a terminal."""
         master, self._master = self._master, -1
         return master
 

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: It is as it should be; something does not work that not everybody needs; containers do not work.
+#: It is as it should be; something does not work that not every user needs; containers do not work.
 OK, LESS, FAILS = "ok", "less", "fails"
 
 

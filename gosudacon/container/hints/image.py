@@ -76,7 +76,7 @@ class Found:
 class Image:
     """The root of a container, with the host's directories that config.json mounts there; or of one that runs.
 
-    Raises OSError where there is none. `close` gives up all that was found.
+    Raises OSError if it cannot be opened. `close` closes all that was found.
     """
 
     def __init__(self, spec: Spec) -> None:

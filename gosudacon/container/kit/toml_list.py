@@ -176,7 +176,7 @@ def _items(text: str, begin: int, end: int) -> list[tuple[int, int, str]]:
 
 
 def _comma(text: str, at: int, end: int) -> int:
-    """Behind the comma that follows, comments between them left out; 0 if there is none."""
+    """Behind the comma that follows, comments between them left out; 0 if it does not exist."""
     while at < end - 1:
         if text[at] == ",":
             return at + 1

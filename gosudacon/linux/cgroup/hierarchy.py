@@ -16,7 +16,7 @@ def open_hierarchy(point: str) -> int:
 
 
 def inode(fd: int, name: str) -> int:
-    """The inode number of the cgroup ``name`` below ``fd``, which no later one has again; 0 if there is none."""
+    """The inode number of the cgroup ``name`` below ``fd``, which no later one has again; 0 if it does not exist."""
     try:
         return posix.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
     except FileNotFoundError:

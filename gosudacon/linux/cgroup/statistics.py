@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Files = Callable[[str], str]  # the contents of a cgroup's file, empty where there is none
+    Files = Callable[[str], str]  # the contents of a cgroup's file, empty if it does not exist
 
 
 def reader(directory: str) -> Files:

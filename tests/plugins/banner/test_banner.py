@@ -42,5 +42,5 @@ def test_the_note_goes_whatever_happens(
 
 
 def test_a_link_in_the_image_leads_nowhere(oci_root: ScratchRoot) -> None:
-    oci_root.link("/run")  # out of the root, if anybody but the kernel resolved it; the fixture looks there
+    oci_root.link("/run")  # out of the root, unless the kernel resolves it; the fixture looks there
     banner.WriteBanner(text="hello").run(oci_root.context())
