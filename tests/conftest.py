@@ -117,7 +117,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def token() -> str:
-    """A word that is part of the name of everything this run makes on the machine, and of nobody else's.
+    """A word that is part of the name of everything this run makes on the machine, and of nothing else.
 
     All tokens are of one length, so that none is part of another.
     """

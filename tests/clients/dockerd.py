@@ -224,7 +224,7 @@ def shim_json() -> dict[str, Any]:
 def running_dockerd(
     base: Path, token: str, rootfs: Path, settings: dict[str, Any], *options: str, shim: Path | None = None
 ) -> Iterator[Dockerd]:
-    """A dockerd with ``IMAGE``, made of ``rootfs``; skips the test where there is none."""
+    """A dockerd with ``IMAGE``, made of ``rootfs``; skips the test where it is not installed."""
     for program in ("dockerd", PROGRAM):
         if shutil.which(program, path=f"{NEWER}:/usr/sbin:/usr/bin:{os.environ.get('PATH', '')}") is None:
             pytest.skip(f"needs program:{program}")

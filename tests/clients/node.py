@@ -1,4 +1,4 @@
-"""A node of a cluster that is none: files, a containerd, a service manager and an API server of its own.
+"""What stands in for a node of a cluster: files, a containerd, a service manager and an API server of its own.
 
 The node is a directory that is the root's /opt, /etc and /run in a mount namespace; containerd runs in that.
 """

@@ -27,7 +27,7 @@ USER_IMAGE = "docker.io/gosudacon/busybox:user"
 GUIDE = CHECKOUT / "docs/integration.md"
 INSTALLED = "/usr/local/bin/gosudacon"
 
-# What is no matter of the runtime.  Podman asks for 1048576 descriptors unless told otherwise: CAP_SYS_RESOURCE.
+# What does not concern the runtime.  Podman asks for 1048576 descriptors unless told otherwise: CAP_SYS_RESOURCE.
 _CONTAINERS = """
 [containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]

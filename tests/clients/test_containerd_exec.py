@@ -109,7 +109,7 @@ def test_detached(task: Task) -> None:
     (pid,) = set(task.pids()) - set(before)
     shim = {each.pid for each in task.ctr.shims()}
 
-    def parent() -> int:  # at first one that made it, whose end is awaited by nobody
+    def parent() -> int:  # at first one that made it, whose end is not waited for
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
     eventually(lambda: parent() in shim, 10, "its shim to be its parent")

@@ -482,7 +482,7 @@ def test_masked_and_read_only_paths(pod: Pod) -> None:
 
 @needs("containerd>=2", "idmapped-mounts")
 def test_a_pod_with_a_user_namespace(cri: Cri, daemon: Containerd) -> None:
-    """Its root is nobody on the host, its layers have a map of ids, and its users can write to their streams."""
+    """Its root has no rights on the host, its layers have a map of ids, and its users can write to their streams."""
     maps = [{"host_id": 100_000, "container_id": 0, "length": 65536}]
     pod = cri.pod(PLAIN_CLASS, users={"mode": 0, "uids": maps, "gids": maps})
     script = "cat /proc/self/uid_map; touch /new; stat -c %u /bin /new; echo x >/dev/stdout; exec sleep 1000"

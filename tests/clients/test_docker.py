@@ -149,7 +149,7 @@ def test_capabilities_added_and_dropped(docker: Dockerd) -> None:
 
 
 def test_default_seccomp_profile(docker: Dockerd) -> None:
-    # A user namespace is anybody's to make; only the profile forbids it.
+    # Any user may make a user namespace; only the profile forbids it.
     script = "grep Seccomp: /proc/self/status; unshare --user true"
     result = docker.run(script, check=False)
     assert result.stdout.split() == ["Seccomp:", "2"]
@@ -207,7 +207,7 @@ def test_devices(docker: Dockerd) -> None:
 
 
 def test_device_of_the_host(docker: Dockerd, scratch: Path) -> None:
-    os.mknod(scratch / "device", 0o640 | stat.S_IFCHR, os.makedev(240, 77))  # nobody's number
+    os.mknod(scratch / "device", 0o640 | stat.S_IFCHR, os.makedev(240, 77))  # a number that no driver has
     result = docker.run(
         "stat -c '%F %a %t %T' /dev/mine; cat /dev/mine; echo x >/dev/mine",
         "--device",

@@ -29,7 +29,7 @@ IMAGE = "docker.io/gosudacon/busybox:pod"
 _SNIPPET = re.compile(
     r"^<!-- tests/clients/test_integration.py: (\S+ \S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
-# What is no matter of the runtime: an image for sandboxes, no network, no privilege that the machine may lack.
+# What does not concern the runtime: an image for sandboxes, no network, no privilege that the machine may lack.
 REST = {
     1: """
 [plugins."io.containerd.grpc.v1.cri"]

@@ -21,7 +21,7 @@ WIDE, NARROW = 1280, 390
 SIZES = [*itertools.product((WIDE, NARROW), ("light", "dark"))]
 WHITE, DARK = "rgb(255, 255, 255)", "rgb(13, 17, 23)"
 
-# Elements that reach beyond the window, outside of what scrolls by itself.
+# Elements that reach beyond the window, outside of what has its own scroll bar.
 BEYOND = """
 [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll") &&
   element.getBoundingClientRect().right > innerWidth + 0.5).map((element) => element.outerHTML.slice(0, 80))

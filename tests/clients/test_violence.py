@@ -85,8 +85,8 @@ def test_shim_killed(ctr: Containerd, detached: Detached) -> None:
     remove_sockets()
 
 
-def test_shim_killed_and_everybody_deletes(ctr: Containerd, detached: Detached) -> None:
-    """containerd deletes by itself when a shim dies; an administrator is at it too."""
+def test_shim_killed_and_two_clients_delete(ctr: Containerd, detached: Detached) -> None:
+    """containerd deletes when a shim dies; an administrator does so at the same time."""
     name = detached("sleep 1001 & exec sleep 1000")
     first = pid(ctr, name)
     processes.kill(shim_of(ctr, name))

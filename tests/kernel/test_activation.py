@@ -137,7 +137,7 @@ def test_hooks_do_not_get_them(runtime: Runtime, bundle: Bundle) -> None:
 
 @needs("program:systemd-socket-activate")
 def test_a_service_manager_s_socket_serves(runtime: Runtime, bundle: Bundle) -> None:
-    """systemd-socket-activate(1) listens, and calls the runtime when somebody connects."""
+    """systemd-socket-activate(1) listens, and calls the runtime when a client connects."""
     bundle.set("process.args", ["/bin/sh", "-c", 'readlink /proc/self/fd/3; test "$LISTEN_FDS/$LISTEN_PID" = 1/$$'])
     path, output = bundle.path / "s.sock", bundle.path / "output"
     words = [*runtime.command, "--root", str(runtime.root), "run", "--bundle", str(bundle.path), bundle.id]

@@ -338,7 +338,7 @@ INSIDE: dict[str, tuple[str, str, str, str]] = {
 def test_changed_by_the_container(
     runtime: Runtime, make_bundle: Callable[..., Bundle], busybox_rootfs: Path, name: str
 ) -> None:
-    """It has the capabilities for it, and so it is no drift; only ``--strict`` minds."""
+    """It has the capabilities for it, so it is not drift; only ``--strict`` fails."""
     script, property, about, verdict = INSIDE[name]
     bundle = wide(make_bundle(f"{script}; touch /ready; exec sleep 1000"))
     if name in ("user", "root"):
@@ -494,7 +494,7 @@ def test_covered_by_a_later_mount(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_mounts_of_a_hook(runtime: Runtime, bundle: Bundle) -> None:
-    """What hooks mount, those of GPU toolkits among them, is no drift."""
+    """What hooks mount, those of GPU toolkits among them, is not drift."""
     script = f"mount -t tmpfs none {bundle.rootfs}/tmp"
     bundle.set("hooks", {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]})
     runtime.run(bundle, "--detach")

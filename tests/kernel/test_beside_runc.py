@@ -65,11 +65,11 @@ section links; ls /sys/class/net
 exit 7
 """
 
-# What differs by design, and what is no property of the container.
+# What differs by design, and what is not a property of the container.
 UNLIKE = {
     r"^mounts: (/|\S+ @BUNDLE@/rootfs\S*) ": "the root, and what is bound from it, is in no peer group of the host's",
     r"^mounts: /sys/fs/cgroup": "nosuid, nodev and noexec, which runc and crun leave out",
-    r"^devices: .* mqueue$": "of the container's root in a user namespace, with runc of nobody",
+    r"^devices: .* mqueue$": "of the container's root in a user namespace, with runc of an unmapped user",
     r"^mounts: /dev/(null|zero|full|random|urandom|tty) ": "devices that are bound: read-only, nosuid and noexec",
 }
 

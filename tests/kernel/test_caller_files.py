@@ -102,7 +102,7 @@ def test_fifos(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["run", "exec", "explain", "update"])
-def test_a_fifo_that_nobody_writes(runtime: Runtime, bundle: Bundle, scratch: Path, verb: str) -> None:
+def test_a_fifo_without_a_writer(runtime: Runtime, bundle: Bundle, scratch: Path, verb: str) -> None:
     if verb in ("exec", "update"):
         runtime.boot(bundle)
     fifo = scratch / "fifo"
@@ -202,7 +202,7 @@ def test_console_socket(runtime: Runtime, bundle: Bundle, scratch: Path, kind: s
     terminal.close()
 
 
-def test_a_console_socket_that_nobody_accepts(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
+def test_a_console_socket_that_is_not_accepted(runtime: Runtime, bundle: Bundle, scratch: Path) -> None:
     """With a full backlog, or of another kind."""
     bundle.set("process.terminal", True)
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:

@@ -73,7 +73,7 @@ def test_with_the_last(runtime: Runtime, make: Callable[..., Bundle], parent: st
 
 
 def test_others_stay(runtime: Runtime, make: Callable[..., Bundle], parent: str) -> None:
-    """What was there before stays, and so does what somebody has put into one that was made."""
+    """What was there before stays, and so does what others have put into one that was made."""
     above = everywhere(str(Path(parent).parent))
     for path in above:
         path.mkdir()
@@ -93,7 +93,7 @@ def test_others_stay(runtime: Runtime, make: Callable[..., Bundle], parent: str)
 
 
 def test_another_of_the_name(runtime: Runtime, make: Callable[..., Bundle], parent: str) -> None:
-    """An empty one that has taken the place of one that was made is somebody else's."""
+    """An empty one that has replaced one that was made is not ours."""
     first = make()
     runtime.create(first)
     runtime.kill(first, "KILL")

@@ -69,7 +69,7 @@ def test_only_what_runs_can_be_saved(runtime: Runtime, bundle: Bundle, tmp_path:
 
 
 def test_help_tells_the_truth(runtime: Runtime) -> None:
-    """As Podman and CRI-O ask: by the words of an error, whether pods can be restored. Help is no question."""
+    """As Podman and CRI-O ask: by the words of an error, whether pods can be restored. Help does not ask."""
     found = runtime.call("checkpoint", "--help", check=False)
     assert (found.returncode, found.stderr) == (0, "") and found.stdout.startswith("Usage")
     assert "flag needs an argument" in runtime.call("restore", "--lsm-mount-context", check=False).stderr
@@ -100,7 +100,7 @@ def test_another_container_goes_on(runtime: Runtime, make_bundle: Any, scratch: 
     checkpoint(runtime, first, images, "--work-path", str(scratch / "logs"))
     assert runtime.status(first) == "none" and (scratch / "logs/dump.log").exists()
     runtime.wait(pid)
-    assert output.read() == b""  # nobody holds it any more
+    assert output.read() == b""  # no process holds it any more
     before = int((data / "count").read_text())
 
     second: Bundle = make_bundle("sleep 1")

@@ -180,7 +180,7 @@ def test_whatever_is_wrong_with_it(runtime: Runtime, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("name", ["empty", "fifo", "runc", "pid-text"])
-def test_whoever_asks(runtime: Runtime, bundle: Bundle, name: str) -> None:
+def test_every_command_names_the_damage(runtime: Runtime, bundle: Bundle, name: str) -> None:
     pid = runtime.boot(bundle)
     STATES[name](runtime.root / bundle.id / "state.json")
     for command in COMMANDS:

@@ -49,7 +49,7 @@ class Stream:
         return event
 
     def end(self) -> list[dict[str, Any]]:
-        """What else came, once it has ended by itself."""
+        """What else came, once it has ended without a signal."""
         assert self.child.wait(seconds(15)) == 0
         self._reader.join()
         return [json.loads(line) for line in iter(self._lines.get, "")]
@@ -118,7 +118,7 @@ def test_interval(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_a_paused_container_s(runtime: Runtime, bundle: Bundle) -> None:
-    """Also where it was paused before anybody looked, and is killed and deleted as it is."""
+    """Also where it was paused before the first look, and is killed and deleted as it is."""
     runtime.boot(bundle.set("process.args", ["/bin/sleep", "1000"]))
     runtime.call("pause", bundle.id)
     assert statistics(runtime, bundle)["pids"]["current"] == 1
@@ -132,7 +132,7 @@ def test_one_that_is_created_has_some_too(runtime: Runtime, bundle: Bundle) -> N
     runtime.create(bundle)
     assert statistics(runtime, bundle)["pids"]["current"] == 1
     with events(runtime, bundle) as stream:
-        eventually(lambda: watching(stream.child.pid), what="somebody watches")
+        eventually(lambda: watching(stream.child.pid), what="the watch")
         runtime.delete(bundle)
         assert stream.end() == []
 
@@ -178,7 +178,7 @@ def meals(bundle: Bundle) -> int:
 def test_memory_that_runs_out_is_an_event_every_time(runtime: Runtime, bundle: Bundle) -> None:
     hungry(runtime, bundle)
     with events(runtime, bundle) as stream:
-        eventually(lambda: watching(stream.child.pid), what="somebody watches")
+        eventually(lambda: watching(stream.child.pid), what="the watch")
         for times in (1, 2):
             feed(bundle)
             assert stream.next() == {"type": "oom", "id": bundle.id}
@@ -192,7 +192,7 @@ def test_what_happened_before_is_no_event(runtime: Runtime, bundle: Bundle) -> N
     feed(bundle)
     eventually(lambda: meals(bundle) == 1, what="it has eaten")
     with events(runtime, bundle) as stream:
-        eventually(lambda: watching(stream.child.pid), what="somebody watches")
+        eventually(lambda: watching(stream.child.pid), what="the watch")
         runtime.kill(bundle, "KILL")
         assert stream.end() == []
 
@@ -203,7 +203,7 @@ def test_init_itself_is_what_died_of_it(runtime: Runtime, bundle: Bundle) -> Non
     script = "read go </go; exec dd if=/dev/zero of=/dev/null bs=64M count=1"
     runtime.boot(bundle.set("process.args", ["/bin/sh", "-c", script]))
     with events(runtime, bundle) as stream:
-        eventually(lambda: watching(stream.child.pid), what="somebody watches")
+        eventually(lambda: watching(stream.child.pid), what="the watch")
         feed(bundle)
         assert {"type": "oom", "id": bundle.id} in stream.end()
 

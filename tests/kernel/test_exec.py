@@ -166,7 +166,7 @@ def test_an_unknown_capability(container: Running) -> None:
 
 
 def test_process_file_of_another_age(container: Running) -> None:
-    """Names that nobody knows, a user without numbers, a name in other letters, an unknown capability."""
+    """Unknown names, a user without numbers, a name in other letters, an unknown capability."""
     odd: dict[str, Any] = {"user": {}, "cwd": None, "CWD": "/bin", "new": {"x": 1}}
     result = container.process(args=["/bin/sh", "-c", "id -u; pwd"], capabilities={"bounding": ["CAP_NEW"]}, **odd)
     assert result.stdout == "0\n/bin\n"
@@ -235,7 +235,7 @@ def test_a_joined_pid_namespace(
         assert namespaces_of(pid)["pid"] == namespaces_of(container.pid)["pid"]
         assert namespaces_of(pid)["mnt"] != namespaces_of(container.pid)["mnt"]
     second.runtime.kill(bundle, "KILL")
-    processes.wait(second.pid)  # the first one's init does not go before everybody in its namespace is reaped
+    processes.wait(second.pid)  # the first one's init does not end before every process in its namespace is reaped
 
 
 @pytest.mark.vm
@@ -287,7 +287,7 @@ def test_a_cgroup_that_has_become_a_parent(bundle: Bundle, container_of: Callabl
 @pytest.mark.vm
 def test_limits_hold(bundle: Bundle, container_of: Callable[[Bundle], Running]) -> None:
     container = container_of(bundle.set("process.args", SLEEP).set("linux.resources.memory", {"limit": 32 << 20}))
-    # Nobody else may be killed first: not a shell that would tell.
+    # No other process may be killed first, such as a shell that would tell.
     result = container(["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"], check=False)
     assert result.returncode == 137, result.stderr
     assert container("true").returncode == 0
@@ -360,7 +360,7 @@ def test_signals_are_passed_on(container: Running, name: str) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(getattr(signal, f"SIG{name}"))
-        if name == "WINCH":  # the terminal's business; nobody's without one
+        if name == "WINCH":  # for a terminal; without one it is not passed on
             time.sleep(0.2)
             assert child.poll() is None
             child.terminate()
@@ -494,7 +494,7 @@ def test_in_a_stopped_container(container: Running) -> None:
 
 
 def test_in_no_container(runtime: Runtime) -> None:
-    result = runtime.call("exec", "nobody", "true", check=False)
+    result = runtime.call("exec", "absent", "true", check=False)
     assert (result.returncode, result.stdout) == (255, "")
     assert "exec failed: container does not exist" in result.stderr
 

@@ -126,9 +126,7 @@ def test_without_tty_there_is_no_terminal(runtime: Runtime, bundle: Bundle, cons
         (["--tty", "--detach", "--console-socket", "/no/such"], "connect /no/such: no such file or directory"),
     ],
 )
-def test_a_terminal_needs_somebody_to_take_it(
-    runtime: Runtime, running: Bundle, options: list[str], message: str
-) -> None:
+def test_a_terminal_needs_a_receiver(runtime: Runtime, running: Bundle, options: list[str], message: str) -> None:
     result = runtime.call("exec", *options, running.id, "true", check=False)
     assert result.returncode == 255
     assert message in result.stderr

@@ -58,9 +58,9 @@ def test_a_directory_is_a_bundle(runtime: Runtime, bundle: Bundle, tmp_path: Pat
 
 
 def test_neither(runtime: Runtime, tmp_path: Path) -> None:
-    result = runtime.call("explain", "nobody", check=False, cwd=tmp_path)
+    result = runtime.call("explain", "absent", check=False, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert "nobody is neither a bundle nor a container" in result.stderr
+    assert "absent is neither a bundle nor a container" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--exec", "--mounts", "--id", "--config"])

@@ -205,7 +205,7 @@ def test_raw_mode_processes_output(words: Words, pty: Pty) -> None:
     assert child.wait(seconds(10)) == 0
 
 
-def test_output_that_nobody_takes_any_more(words: Words, pty: Pty) -> None:
+def test_output_that_is_no_longer_read(words: Words, pty: Pty) -> None:
     """The process is told by SIGPIPE. If it goes on, it is not stopped by what it writes, however much that is."""
     child = pty.start(words("trap '' PIPE; echo ready; seq 100000; exit 5"), stdout=subprocess.PIPE)
     assert child.stdout is not None

@@ -117,6 +117,6 @@ def test_init_is_gone(runtime: Runtime, bundle: Bundle, signal: str) -> None:
         result = runtime.kill(bundle, "KILL", check=False)
     assert result.returncode == 0
     eventually(lambda: gone(child), 10, "the child's end")
-    eventually(lambda: runtime.kill(bundle, "KILL", check=False).returncode == 1, 10, "nobody is left to be killed")
+    eventually(lambda: runtime.kill(bundle, "KILL", check=False).returncode == 1, 10, "no process is left to be killed")
     result = runtime.kill(bundle, "KILL", check=False)
     assert "container not running" in result.stderr

@@ -345,7 +345,7 @@ def test_a_package_that_others_can_write_to_is_refused(place: str, mode: int, in
     assert not installation.prefix.exists()
 
 
-def test_a_package_of_somebody_else_is_refused(installation: Installation) -> None:
+def test_a_package_of_another_user_is_refused(installation: Installation) -> None:
     os.chown(installation.package / "cli", 12345, 0)
     result = installation.install(check=False)
     assert (result.returncode, "belongs to user 12345" in result.stderr) == (1, True)

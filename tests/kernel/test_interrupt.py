@@ -147,7 +147,7 @@ def test_too_few_descriptors_leave_nothing(runtime: Runtime, bundle: Bundle, lef
 
 
 def test_half_written_pid_file(runtime: Runtime, bundle: Bundle) -> None:
-    """A pid file that was half written is no obstacle."""
+    """A pid file that was half written does not hinder the next command."""
     path = bundle.path / "pid"
     (bundle.path / ".pid").write_text("12")
     runtime.create(bundle, "--pid-file", path)

@@ -141,7 +141,7 @@ def test_a_call_that_traps(runtime: Runtime, doing: Callable[..., Bundle], profi
     assert report(profile)["refused"][0]["action"] == "SCMP_ACT_TRAP"
 
 
-def test_errno_conditions_and_what_nobody_used(
+def test_errno_conditions_and_what_was_not_used(
     runtime: Runtime, doing: Callable[..., Bundle], profile: Path, scratch: Path
 ) -> None:
     """Rules are kept as they are, with their errno and conditions, as far as their calls were made."""
@@ -273,7 +273,7 @@ def test_a_profile_that_refuses_execve(runtime: Runtime, doing: Callable[..., Bu
 
 
 def test_any_number(runtime: Runtime, doing: Callable[..., Bundle], profile: Path) -> None:
-    """What calls numbers that are no calls does not fill the recorder's memory."""
+    """A program that calls numbers without a call does not fill the recorder's memory."""
     learn(runtime, doing("numbers"), profile)
     assert len(report(profile)["calls"]) < 2100
     assert any("has no name" in text for text in report(profile)["warnings"])
@@ -431,7 +431,7 @@ def test_a_recorder_that_is_killed_while_the_program_works(
 
 
 def test_init_that_does_not_get_to_sending(scratch: Path) -> None:
-    """A call that nobody expected between filter and descriptor does not stand still: the recorder fetches it."""
+    """An unexpected call between filter and descriptor does not wait for ever: the recorder fetches it."""
     state, profiles = scratch / "state", scratch / "profiles"
     state.mkdir()
     profiles.mkdir()
@@ -452,7 +452,7 @@ def test_init_that_does_not_get_to_sending(scratch: Path) -> None:
         mine.recv(1)
         process.set_no_new_privs()
         seccomp.load(notify_all.program(-1 & 0xFFFF, 1, 1), seccomp.FLAG_NEW_LISTENER)
-        os.getppid()  # nobody has the descriptor
+        os.getppid()  # no process has the descriptor
         os.execv("/bin/true", ["true"])
     mine.close()
     os.close(directory)
@@ -475,7 +475,7 @@ def test_what_is_no_listener(scratch: Path) -> None:
     mine.send(b"7")
     assert mine.recv(100) == supervisor.READY
     socket.send_fds(mine, [b"L"], [reader, writer])
-    assert mine.recv(100) == b""  # and it has ended, since there is nobody else
+    assert mine.recv(100) == b""  # and it has ended, since there is no other process
     eventually(gone(int((scratch / "state/learn.note").read_text())), 20, "the end of the recorder")
     for fd in (reader, writer, directory):
         os.close(fd)
@@ -494,7 +494,7 @@ def test_a_container_that_is_never_started(runtime: Runtime, doing: Callable[...
 
 
 def test_init_that_is_killed(runtime: Runtime, doing: Callable[..., Bundle], site: Site) -> None:
-    """The recorder ends with the last process, whoever deletes the container."""
+    """The recorder ends with the last process, whatever deletes the container."""
     bundle = doing("pause")
     annotate(bundle, "web")
     runtime.create(bundle, options=site.options)

@@ -63,14 +63,14 @@ def test_the_pid_file_holds_the_pid_and_no_newline(runtime: Runtime, bundle: Bun
 @pytest.mark.parametrize(("verb", "message"), [("state", "does not exist"), ("start", "does not exist"),
                                                ("kill", "does not exist"), ("delete", "does not exist")])  # fmt: skip
 def test_a_container_that_is_not_there(runtime: Runtime, verb: str, message: str) -> None:
-    result = runtime.call(verb, "nobody", check=False)
+    result = runtime.call(verb, "absent", check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert message in result.stderr
 
 
 def test_delete_force_of_nothing(runtime: Runtime) -> None:
     """Delete force of a container that is not there is silent."""
-    result = runtime.call("delete", "--force", "nobody")
+    result = runtime.call("delete", "--force", "absent")
     assert result.stdout + result.stderr == ""
 
 

@@ -144,7 +144,7 @@ def test_output_of_hooks(runtime: Runtime, make_bundle: Bundles) -> None:
     assert out.read_text().split()[-3:] == ["prestart", "why", "poststop"]
 
 
-def test_output_of_hooks_into_nobodys_fifo(runtime: Runtime, bundle: Bundle) -> None:
+def test_output_of_hooks_into_a_fifo_without_a_reader(runtime: Runtime, bundle: Bundle) -> None:
     fifo = bundle.path / "fifo"
     os.mkfifo(fifo)
     entries = {"prestart": [{"path": "/bin/true"}]}

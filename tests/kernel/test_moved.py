@@ -26,7 +26,7 @@ MOVED = "the container's init has been moved out of the container's cgroup, to "
 
 
 class Elsewhere:
-    """A cgroup of somebody else's, in every hierarchy, with a process of his in it."""
+    """A cgroup that is not the container's, in every hierarchy, with a process in it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -99,7 +99,7 @@ def listed(runtime: Runtime, bundle: Bundle) -> list[int]:
 @pytest.mark.parametrize("shares", [False, True])
 @pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.vm)])
 def test_ps(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares: bool, count: int) -> None:
-    """ps lists the container's processes wherever they are, and nobody else's."""
+    """ps lists the container's processes wherever they are, and no others."""
     if shares:
         bundle.drop_namespace("pid")
     pids = boot(runtime, bundle)
@@ -204,7 +204,7 @@ def test_resume(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere) -> None:
     "command", ["kill", "kill --all", "kill --all TERM", pytest.param("delete --force", marks=pytest.mark.vm)]
 )
 def test_the_end(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares: bool, command: str) -> None:
-    """All of the container ends, and nobody else's process does."""
+    """All of the container ends, and no other process does."""
     if shares:
         bundle.drop_namespace("pid")
     pids = boot(runtime, bundle)
@@ -220,7 +220,7 @@ def test_the_end(runtime: Runtime, bundle: Bundle, elsewhere: Elsewhere, shares:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie that nobody but us could reap is reaped."""
+    """Whether a process has ended; a zombie that only we can reap is reaped."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

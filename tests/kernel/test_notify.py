@@ -174,9 +174,9 @@ def test_an_abstract_address(runtime: Runtime, service: Bundle, token: str) -> N
     manager.socket.close()
 
 
-def test_nobody_behind_the_address(runtime: Runtime, service: Bundle, scratch: Path) -> None:
-    """The container goes on; start says that it could tell nobody."""
-    env = {**os.environ, "NOTIFY_SOCKET": str(scratch / "nobody")}
+def test_no_process_behind_the_address(runtime: Runtime, service: Bundle, scratch: Path) -> None:
+    """The container goes on; start says that it could not report it."""
+    env = {**os.environ, "NOTIFY_SOCKET": str(scratch / "absent")}
     runtime.create(service, env=env)
     words = [*runtime.command, "--root", str(runtime.root), "start", service.id]
     starting = subprocess.Popen(words, env=env, stderr=subprocess.PIPE)

@@ -151,7 +151,7 @@ def test_twice(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_a_container_that_is_not_there(runtime: Runtime, verb: str) -> None:
-    result = runtime.call(verb, "nobody", check=False)
+    result = runtime.call(verb, "absent", check=False)
     assert result.returncode == 1
     assert "container does not exist" in result.stderr
 

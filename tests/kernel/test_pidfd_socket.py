@@ -34,7 +34,7 @@ class Receiver:
         with connection:
             connection.settimeout(seconds(10))
             message, (self.pidfd,), _, _ = socket.recv_fds(connection, 4096, 4)
-            assert connection.recv(1) == b"", "nobody may hold the connection open"
+            assert connection.recv(1) == b"", "no process may hold the connection open"
         lines = Path(f"/proc/self/fdinfo/{self.pidfd}").read_text().splitlines()
         return message, int(dict(line.split(":\t") for line in lines)["Pid"])
 

@@ -33,7 +33,7 @@ def wheels(scratch: Path) -> Path:
 
 
 class Reader:
-    """Somebody who follows the page, in one shell after the other."""
+    """A reader who follows the page, in one shell after the other."""
 
     def __init__(self, place: Path, wheels: Path, cgroup: str) -> None:
         self.place = place

@@ -82,7 +82,7 @@ def test_added_stage(site: Site, notes: Path, bundle: Bundle) -> None:
     site.install("banner")
     runtime = site.runtime(BANNER.format(notes=notes))
     bundle.set("process.args", ["cat", "/run/banner"])
-    (bundle.rootfs / "run/banner").symlink_to("/etc/passwd")  # of the host, if anybody followed it there
+    (bundle.rootfs / "run/banner").symlink_to("/etc/passwd")  # of the host, if it were followed outside of the root
     steps = [step for step in explain(runtime, bundle)["steps"] if step["stage"] == "banner"]
     assert [step["step"] for step in steps] == ["NoteContainer", "WriteBanner"]
     assert [step["undone_by_delete"] for step in steps] == [True, False]
@@ -482,7 +482,7 @@ def test_told_of_an_end(obituary: Runtime, bundle: Bundle, script: str, status: 
     assert told["annotations"] == {"colour": "blue"} and told["pid"] > 1 and told["time"] > 10**18
 
 
-def test_told_of_no_end_that_nobody_waits_for(obituary: Runtime, bundle: Bundle) -> None:
+def test_not_told_of_an_end_that_is_not_waited_for(obituary: Runtime, bundle: Bundle) -> None:
     obituary.call("run", "--detach", "--bundle", bundle.path, bundle.id)
     obituary.call("delete", "--force", bundle.id)
     assert not (bundle.path / "ended").exists()

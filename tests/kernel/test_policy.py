@@ -204,7 +204,7 @@ def test_what_another_plugin_has_added_is_judged_and_named(site: Site, good: Bun
     assert "(plugin 'cdi' added mounts[" in result.stderr and f"for v.org/c=a in {files}/x.json" in result.stderr
 
 
-def test_rules_that_make_no_sense_hold_for_nobody(site: Site, good: Bundle) -> None:
+def test_rules_that_make_no_sense_are_refused_for_every_container(site: Site, good: Bundle) -> None:
     runtime = site.enabled(rules=RULES.replace("deny-paths", "deny-path"))
     result = runtime.create(good, check=False)
     assert result.returncode == 1

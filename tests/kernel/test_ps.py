@@ -101,7 +101,7 @@ def test_a_stopped_container_has_none(runtime: Runtime, bundle: Bundle) -> None:
     assert len(runtime.call("ps", bundle.id).stdout.splitlines()) == 1
 
 
-def test_a_cgroup_that_somebody_removed(runtime: Runtime, bundle: Bundle) -> None:
+def test_a_cgroup_that_was_removed(runtime: Runtime, bundle: Bundle) -> None:
     bundle.set("process.args", ["/bin/true"])
     runtime.wait(runtime.boot(bundle))
     for item in cgroups.hierarchies():
@@ -110,7 +110,7 @@ def test_a_cgroup_that_somebody_removed(runtime: Runtime, bundle: Bundle) -> Non
 
 
 def test_a_container_that_is_not_there(runtime: Runtime) -> None:
-    result = runtime.call("ps", "--format", "json", "nobody", check=False)
+    result = runtime.call("ps", "--format", "json", "absent", check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert "container does not exist" in result.stderr
 

@@ -85,7 +85,7 @@ def test_state(user: User, busybox_rootfs: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("odd", ["another's", "link", "open", "file"])
-def test_nobody_else(user: User, busybox_rootfs: Path, odd: str) -> None:
+def test_a_state_directory_that_others_can_change(user: User, busybox_rootfs: Path, odd: str) -> None:
     """What others could change is refused, and said to be."""
     if odd == "link":
         FALLBACK.symlink_to(user.home)

@@ -18,7 +18,7 @@ from tests.support.runtime import Runtime
 from tests.support.timing import eventually, seconds
 
 MUCH = 64 << 20
-# A daemon, as programs make them: its parent ends, and it is somebody else's child from then on.
+# A daemon, as programs make them: its parent ends, and it is another process's child from then on.
 ORPHAN = "(trap '' HUP TERM; sleep 1000 & echo $! >/pid); while :; do sleep 0.05; done"
 
 
@@ -74,12 +74,12 @@ def test_detached_it_runs_on_alone(runtime: Runtime, bundle: Bundle) -> None:
     assert parent(pid) == os.getpid()  # the nearest subreaper; that of an engine is its shim
     runtime.kill(bundle, "KILL")
     assert runtime.wait(pid) == 137
-    assert runtime.status(bundle) == "stopped"  # nobody has deleted it
+    assert runtime.status(bundle) == "stopped"  # it has not been deleted
 
 
 @pytest.mark.parametrize("option", ["", "--no-subreaper"])
 def test_orphans(runtime: Runtime, bundle: Bundle, option: str) -> None:
-    """Of a container in the caller's pid namespace; in one of its own they are init's."""
+    """Of a container in the caller's pid namespace; in a new one they are init's."""
     bundle.drop_namespace("pid").set("process.args", ["/bin/sh", "-c", ORPHAN])
     bundle.config["mounts"] = [each for each in bundle.config["mounts"] if each["destination"] != "/proc"]
     bundle.write()

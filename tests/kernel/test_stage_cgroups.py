@@ -102,7 +102,7 @@ def test_cgroup_namespace_after_joining(make_jail: MakeJail) -> None:
 
 
 def test_without_clone_into_cgroup(make_jail: MakeJail, monkeypatch: Any) -> None:
-    """Without clone3 into a cgroup the process joins by itself."""
+    """Without clone3 into a cgroup the process itself joins."""
     jail = make_jail()
     monkeypatch.setattr(jail.host, "clone3", False)
     pid = jail.start()
@@ -260,7 +260,7 @@ def test_nothing_is_undone_that_never_began(make_jail: MakeJail) -> None:
 
 
 def test_a_create_killed_before_it_noted_what_it_made(make_jail: MakeJail) -> None:
-    """The note was begun; what it announces is removed as far as it is empty, and nobody is killed."""
+    """The note was begun; what it announces is removed as far as it is empty, and no process is killed."""
     jail = make_jail()
     made = everywhere(jail.path)
     (jail.state / "cgroups.note").write_text(json.dumps({"before": {str(path): 0 for path in made}}) + "\n")
@@ -370,7 +370,7 @@ def test_making_that_fails_half_way_is_undone(make_jail: MakeJail, monkeypatch: 
 
 
 def test_undo_spares_a_new_cgroup(make_jail: MakeJail) -> None:
-    """A cgroup made anew by somebody else is left alone."""
+    """A cgroup made anew by another program is left alone."""
     mine = make_jail(name="contested")
     mine.prepare()
     for path in mine.directories():

@@ -127,7 +127,7 @@ def test_controllers_are_handed_down_all_the_way(make_jail: MakeJail) -> None:
 
 
 def test_parent_with_processes(make_jail: MakeJail) -> None:
-    """No internal processes: cgroups(7). Without limits that is no obstacle."""
+    """No internal processes: cgroups(7). Without limits that does not matter."""
     outer = make_jail()
     outer.start()
     free = Jail(f"{outer.path}/free", outer.state / "free")

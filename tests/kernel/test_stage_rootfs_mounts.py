@@ -340,7 +340,7 @@ def test_sources_of_all_kinds(bare: Bundle, kernel: tuple[int, int] | None, kind
 
 @BOTH
 def test_links_are_copied(bare: Bundle, kernel: tuple[int, int] | None) -> None:
-    """copy-symlink: the link is made, whatever it leads to; what is no link is mounted."""
+    """copy-symlink: the link is made, whatever it leads to; what is not a link is mounted."""
     (bare.path / "file").write_text("mounted\n")
     for name, text in (("hanging", "/no/where"), ("out", "../../../../../etc/shadow"), ("same", "target")):
         (bare.path / name).symlink_to(text)

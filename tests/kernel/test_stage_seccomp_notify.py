@@ -135,13 +135,13 @@ def test_an_agent_that_goes_away_does_not_hold_init_up(agent: Agent) -> None:
     _, listener = agent.receive()
     os.close(listener)
     engine.go()
-    assert processes.wait(engine.context.pid) == 38  # ENOSYS: nobody has the descriptor any more
+    assert processes.wait(engine.context.pid) == 38  # ENOSYS: no process has the descriptor any more
     engine.kill()
 
 
 def test_no_agent(scratch: Path) -> None:
     """No agent is an error before there is a process."""
-    path = str(scratch / "nobody.sock")
+    path = str(scratch / "absent.sock")
     engine = creation(path)
     with pytest.raises(Error, match=r"failed to connect with seccomp agent .*no such file or directory") as caught:
         engine.run()

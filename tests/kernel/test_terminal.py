@@ -83,7 +83,7 @@ def test_the_console_socket_gets_the_terminal(
     terminal.close()
 
 
-def test_a_terminal_needs_somebody_to_take_it(runtime: Runtime, on_terminal: Bundle) -> None:
+def test_a_terminal_needs_a_receiver(runtime: Runtime, on_terminal: Bundle) -> None:
     assert runtime.create(on_terminal, check=False).returncode == 1
     assert "cannot allocate tty if" in on_terminal.stderr
 

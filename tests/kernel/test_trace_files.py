@@ -315,7 +315,7 @@ def test_the_administrators_setting(runtime: Runtime, bundle: Bundle, scratch: P
     config.write_text(f'[trace]\ndirectory = "{traces}"\nformat = "jsonl"\nkeep = 4\n')
     runtime.command += ["--config-file", str(config)]
     runtime.create(bundle.set("process.args", SLEEP))
-    (traces / "of-somebody-else.jsonl").write_text("")
+    (traces / "not-ours.jsonl").write_text("")
     runtime.start(bundle)
     runtime.call("exec", bundle.id, "true")
     pid = runtime.pid(bundle)

@@ -39,7 +39,7 @@ def build(tool: str, checkout: Path, target: Path, *, umask: int, date: int = DA
 
 @pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout in another place, as somebody has it whose group may write to all files."""
+    """A copy of the checkout in another place, all of whose files its group can write to."""
     copy = copy_checkout(CHECKOUT, tmp_path_factory.mktemp("elsewhere") / "a copy")
     for path in copy.rglob("*"):
         if not path.is_symlink():

@@ -119,7 +119,7 @@ def test_a_link_where_a_mask_should_be(runtime: Runtime, bundle: Bundle) -> None
 
 
 def test_fifo_is_not_opened(runtime: Runtime, bundle: Bundle) -> None:
-    """A FIFO that nobody writes to, where a device should be: it is looked at, and not waited for."""
+    """A FIFO without a writer, where a device should be: it is looked at, and not waited for."""
     runtime.run(bundle, "--detach")
     pid = runtime.pid(bundle)
     os.unlink(f"/proc/{pid}/root/dev/full")

@@ -92,7 +92,7 @@ def test_the_umask(runtime: Runtime, caller: Caller, make_bundle: Bundles) -> No
         runtime.create(bundle, "--pid-file", bundle.path / "pid")
         state = runtime.root / bundle.id
         modes = {path.name: f"{path.lstat().st_mode:o}" for path in [runtime.root, state, *state.iterdir()]}
-        modes["start.sock"] = modes["start.sock"].replace("755", "700")  # nobody else can connect(2)
+        modes["start.sock"] = modes["start.sock"].replace("755", "700")  # no other user can connect(2)
         assert not [mode for mode in modes.values() if int(mode, 8) & 0o077], modes
         pid = int((bundle.path / "pid").read_text())
         runtime.start(bundle)
@@ -112,7 +112,7 @@ def test_the_umask(runtime: Runtime, caller: Caller, make_bundle: Bundles) -> No
 
 @pytest.mark.vm
 def test_the_session_keyring(runtime: Runtime, make_bundle: Bundles, introspect: Introspect) -> None:
-    """A keyring of its own, that nobody but its owner may do anything with, unless the caller wants to share."""
+    """A new keyring that only its owner may use, unless the caller wants to share."""
     serials = []
     for extra in ((), (), ("--no-new-keyring",)):
         bundle = make_bundle()
@@ -145,7 +145,7 @@ def test_the_caller_s_terminal(
         os.close(slave)
 
 
-# Locale, and names that are no text.
+# Locale, and names that are not text.
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1", "C.UTF-8", "nonsense"])

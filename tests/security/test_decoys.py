@@ -40,7 +40,7 @@ def library(session_scratch: Path) -> Path:
 
 
 def fill(rootfs: Path, library: Path, runtime: Runtime) -> None:
-    """Put decoys wherever anybody might look."""
+    """Put decoys wherever a process might look."""
     stdlib = sysconfig.get_paths()["stdlib"]
     for directory in {stdlib, os.path.realpath(stdlib), "/usr/lib/python3/dist-packages"}:
         place = rootfs / directory.lstrip("/")

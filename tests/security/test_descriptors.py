@@ -1,4 +1,4 @@
-"""G2: directories of the host behind descriptors that somebody forgot to close (CVE-2024-21626).
+"""G2: directories of the host behind descriptors that a caller forgot to close (CVE-2024-21626).
 
 The caller leaks its root directory as every descriptor from 3 to 20, the image and the configuration try each.
 """
@@ -96,7 +96,7 @@ def test_a_program_behind_a_descriptor(leaking: Runtime, bundle: Bundle, marked:
 def test_a_created_container_is_not_a_way_to_the_host(
     leaking: Runtime, make_bundle: Bundles, marked: Path, console_socket: ConsoleSocket
 ) -> None:
-    """Its init waits, and somebody who can see it, as root of the host can, finds nothing of the host behind it."""
+    """Its init waits, and a process that can see it, as root of the host can, finds nothing of the host behind it."""
     for number, change in enumerate(SHAPES):
         bundle = make_bundle("true")
         bundle.add_mount("/mnt", "bind", str(marked), "rbind", "ro")

@@ -155,7 +155,7 @@ def test_nothing_is_seen_of_a_process_on_its_way_in(
 
 
 def test_a_hostile_image_is_not_asked_for_code(runtime: Runtime, bundle: Bundle) -> None:
-    """What an interpreter might load at a late moment is there, and would hang it: nobody opens it."""
+    """What an interpreter might load at a late moment is there, and would hang it: it is not opened."""
     for name in ("usr/lib/python3.11/os.py", "usr/lib/python3.11/encodings/idna.py", "etc/ld.so.cache", "etc/group"):
         path = bundle.rootfs / name
         path.parent.mkdir(parents=True, exist_ok=True)

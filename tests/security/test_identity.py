@@ -83,7 +83,7 @@ def test_an_id_that_the_user_namespace_does_not_have(runtime: Runtime, bundle: B
     assert (result.returncode, result.stdout) == (1, "")
 
 
-# Capabilities, called by somebody who has given all it has to its children.
+# Capabilities, called by a process that has given all it has to its children.
 
 GENEROUS = """
 import ctypes

@@ -68,7 +68,7 @@ KINDS = [
 
 @pytest.mark.parametrize("user", [0, 1000], ids=["root", "user"])
 def test_a_passwd_of_any_kind(runtime: Runtime, make_bundle: Bundles, user: int) -> None:
-    """Nobody's home is in there: it is / then; and of what cannot be passed on, such as NUL, nothing is."""
+    """No home directory is in there: it is / then; and of what cannot be passed on, such as NUL, nothing is."""
     for kind in KINDS:
         process = {"user": {"uid": user, "gid": user}, "capabilities": {"ambient": []}}
         bundle = make_bundle(["sh", "-c", "echo $HOME"], {"process": process})

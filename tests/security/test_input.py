@@ -1,4 +1,4 @@
-"""Configurations that are no JSON, too much of it, or JSON that would do harm further down; sizes (CVE-2021-43784)."""
+"""Configurations that are not JSON, too much of it, or JSON that would do harm further down; sizes (CVE-2021-43784)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_any_value_anywhere(runtime: Runtime, bundle: Bundle, start: int) -> Non
 
 
 def test_duplicate_members(runtime: Runtime, bundle: Bundle) -> None:
-    """As for everybody else who reads the file in Go, so that nobody checks one and runs the other."""
+    """As for every reader of the file in Go, so that no tool checks one value and runs another."""
     text = bundle.config_path.read_text()
     first, last = '"args": ["echo", "first"]', '"args": ["echo", "last"]'
     start = text.index('"args"')

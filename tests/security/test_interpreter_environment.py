@@ -244,7 +244,7 @@ def test_the_program_sees_the_caller_s_environment(case: str, command: list[str]
 
 
 def test_entries_that_no_dictionary_can_hold(command: list[str]) -> None:
-    """The first of two is the one that counts, as for any Python; what is no assignment is none."""
+    """The first of two is the one that counts, as for any Python; what is not an assignment is ignored."""
     entries = (b"A=1", b"A=2", b"", b"B", b"=C", b"D=3")
     code = f"""
 import ctypes

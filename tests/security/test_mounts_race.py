@@ -1,4 +1,4 @@
-"""Destinations that somebody swaps while they are being mounted on (CVE-2021-30465, CVE-2024-45310): G6, G9, G11.
+"""Destinations that are swapped while they are being mounted on (CVE-2021-30465, CVE-2024-45310): G6, G9, G11.
 
 A volume holds a directory ``x`` and a link ``lnk`` to a directory of the host. A hostile process with access to the
 volume exchanges the two without pause, while containers start whose mounts go on ``x`` and below it.

@@ -52,7 +52,7 @@ def test_nul_in_an_argument_cannot_be(runtime: Runtime, name: str) -> None:
 
 
 def test_odd_ids_are_ids(runtime: Runtime, bundle: Bundle) -> None:
-    """Behind ``--`` nothing is an option; longer than a socket's path may be is no problem either."""
+    """Behind ``--`` nothing is an option; longer than a socket's path may be works, too."""
     for name in ("-", "-x", "--", "--force", "-1", "+x", "_", "a.b", "...", "x" * 255):
         words = ("--bundle", bundle.path, "--", name)
         try:
@@ -241,7 +241,7 @@ def test_g11_a_value_is_one_line(runtime: Runtime, bundle: Bundle, value: str) -
     ("key", "kind"), [("net.ipv4.ip_forward", "network"), ("kernel.msgmax", "ipc"), ("kernel.domainname", "uts")]
 )
 def test_g11_a_parameter_needs_its_namespace(runtime: Runtime, bundle: Bundle, key: str, kind: str) -> None:
-    """One of its own, or at least one that is not the host's."""
+    """A new one, or at least one that is not the host's."""
     bundle.set("linux.sysctl", {key: "1"}).remove("hostname")
     refused(runtime, bundle.drop_namespace(kind))
     if kind == "network":

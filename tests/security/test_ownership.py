@@ -59,7 +59,7 @@ def _children(pid: int) -> list[int]:
         (ROOTLESS, 500000, 1, False),  # of a user in the namespace
         (ROOTLESS, 500000 + NOBODY - 1, NOBODY, False),  # and of the one who has the number of the unmapped
         ([(0, 0, 1)], 0, 0, True),
-        ([(0, 0, 1)], OUTSIDER, 65534, False),  # the host's root again, and somebody else's file
+        ([(0, 0, 1)], OUTSIDER, 65534, False),  # the host's root again, and another user's file
         ([(0, 4321, 1), (7, 0, 1)], 0, 7, True),  # the host's root has a number in the namespace
         ([(0, 4321, 1), (7, 0, 1)], OUTSIDER, 65534, False),
         ([(0, 4321, 1), (NOBODY, 0, 1)], 0, NOBODY, True),

@@ -1,4 +1,4 @@
-"""A pid that somebody else has got meanwhile, and a runtime that is killed in the middle of its work."""
+"""A pid that another process has got meanwhile, and a runtime that is killed in the middle of its work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Bundles = Callable[..., Bundle]
 
 ROUNDS = int(os.environ.get("GOSUDACON_RACES") or 40)
 
-# Process 1 of a pid namespace of its own, where the next pid can be chosen without anybody else noticing.
+# Process 1 of a pid namespace of its own, where the next pid can be chosen without an effect on others.
 IMPOSTOR = """
 import json, os, signal, subprocess, sys, time
 
@@ -66,7 +66,7 @@ print(json.dumps(answers))
 @pytest.mark.vm
 @pytest.mark.parametrize("started", [True, False], ids=["started", "created"])
 def test_a_pid_that_is_used_again(runtime: Runtime, bundle: Bundle, started: bool) -> None:
-    """The container has stopped, whoever has its number now, who gets no signal."""
+    """The container has stopped; the process that has its pid now gets no signal."""
     words = [*runtime.command, "--root", str(runtime.root)]
     command = [
         "unshare",
@@ -149,7 +149,7 @@ def test_start_is_killed_before_init_has_gone_on(runtime: Runtime, bundle: Bundl
         processes.wait(pid)
 
 
-def test_a_socket_that_nobody_listens_on(runtime: Runtime, bundle: Bundle) -> None:
+def test_a_socket_without_a_listener(runtime: Runtime, bundle: Bundle) -> None:
     """Init is killed while it waits: start says that it has stopped, and does not wait."""
     runtime.create(bundle)
     pid = runtime.pid(bundle)

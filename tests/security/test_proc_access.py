@@ -60,7 +60,7 @@ def test_waiting_init_is_closed(runtime: Runtime, make_bundle: Bundles, plant: P
 @pytest.mark.vm
 @needs("vm")
 def test_whatever_a_change_of_user_does_by_default(runtime: Runtime, make_bundle: Bundles, plant: Plant) -> None:
-    """fs.suid_dumpable says what setresuid(2) makes of PR_SET_DUMPABLE; 1 is what nobody should have set."""
+    """fs.suid_dumpable says what setresuid(2) makes of PR_SET_DUMPABLE; 1 is what should never be set."""
     Path("/proc/sys/fs/suid_dumpable").write_text("1")
     try:
         test_waiting_init_is_closed(runtime, make_bundle, plant, 1000)

@@ -47,7 +47,7 @@ def hostile(scratch: Path) -> Path:
 
 @pytest.fixture
 def python(scratch: Path) -> Path:
-    """A copy of the interpreter: when the attack writes to it, nobody runs it any more."""
+    """A copy of the interpreter: when the attack writes to it, no process runs it any more."""
     path = scratch / "bin" / PYTHON.name
     path.parent.mkdir()
     shutil.copy(PYTHON, path)
@@ -111,7 +111,7 @@ def test_python_seals_itself(method: str, entry: str, hostile: Path, python: Pat
     assert _is_safe(result), result.stdout
 
 
-def test_a_private_copy_is_nobody_elses(hostile: Path) -> None:
+def test_a_private_copy_is_the_process_s_own(hostile: Path) -> None:
     """The last resort: what the handle leads to has no name, and is not what the host runs."""
     command = [str(PYTHON), "-ISB", str(HERE / "ladder.py"), "copy", str(hostile), attack.ENTRIES["itself"]]
     result = _run(command)
@@ -133,7 +133,7 @@ def test_an_image_cannot_attack_the_runtime(entry: str, capabilities: str, bundl
 
 
 def test_a_claim_is_no_proof(bundle: Bundle, runtime: Runtime) -> None:
-    """``-X gosudacon=tree`` on the command line of an interpreter that nobody sealed."""
+    """``-X gosudacon=tree`` on the command line of an interpreter that was not sealed."""
     main = HERE.parents[1] / "gosudacon/__main__.py"
     for claim in ("tree", "memfd", "copy", "other"):
         command = [str(PYTHON), "-ISB", f"-Xgosudacon={claim}", str(main)]
@@ -145,7 +145,7 @@ def test_a_claim_is_no_proof(bundle: Bundle, runtime: Runtime) -> None:
 
 
 def test_a_read_only_directory_is_no_seal(scratch: Path) -> None:
-    """A read-only mount that has a path can be made writable again while somebody holds a handle."""
+    """A read-only mount that has a path can be made writable again while a process holds a handle."""
     script = f"""
 import os, sys
 sys.path.append({str(HERE.parents[1])!r})

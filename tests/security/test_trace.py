@@ -23,7 +23,7 @@ from tests.support.timing import eventually
 pytestmark = needs("program:strace", "runtime:gosudacon", "kernel>=5.12")
 
 CALLS = "%file,%desc,mount,umount2,pivot_root,chroot,execve,clone,clone3,fork,vfork,socket,connect,bind"
-# What a library or an interpreter would open by itself.
+# What a library or an interpreter opens without being asked.
 CODE = re.compile(
     r"\.pyc?$|\.so[.0-9]*$|\.so\.cache$|\.zip$|python3|nsswitch|/locale|gconv|/etc/(ld|host|resolv|gai|localtime|group$)"
     r"|/usr/share/zoneinfo|/terminfo|\.egg|/etc/ssl|/dev/u?random|^/sys/devices"
@@ -38,7 +38,7 @@ class Trace:
         self.lines = [line for line in path.read_text(errors="replace").splitlines() if "resumed>" not in line]
 
     def find(self, start: str, after: int = 0) -> int:
-        """The index of the first call that begins with ``start``; -1 if there is none."""
+        """The index of the first call that begins with ``start``; -1 if none does."""
         return next((n for n, line in enumerate(self.lines) if n >= after and line.startswith(start)), -1)
 
     def successful(self, *names: str) -> list[str]:
@@ -148,7 +148,7 @@ def _no_code_behind_the_wall(init: Trace, last: int) -> None:
     for line in init.lines[first:last]:
         if line.startswith("open_tree(") and '"/dev/' in line:
             continue  # a device that is bound where none can be made; it is not read from
-        for path in paths("" if line.startswith("read(") else line):  # what is read is no name of a file
+        for path in paths("" if line.startswith("read(") else line):  # what is read is not a file's name
             assert not CODE.search(path), line
 
 
@@ -158,7 +158,7 @@ def _no_path_of_the_image_on_the_host(traced: list[Trace], init: Trace, pivot: i
         end = pivot if each is init else len(each.lines)
         for line in each.lines[:end]:
             if line.startswith(("readlink", "execve(")):
-                continue  # what the kernel says of a descriptor is no path that is resolved
+                continue  # what the kernel says of a descriptor is not a path that is resolved
             assert not [path for path in paths(_arguments(line)) if path.startswith(f"{rootfs}/")], line
     for line in init.lines[:pivot]:
         if line.startswith("mount("):
@@ -206,7 +206,7 @@ def test_sysctls_are_written_through_a_private_mount(traced: list[Trace]) -> Non
 
 
 def test_cpus_are_not_counted_in_files_of_the_image(runtime: Runtime, bundle: Bundle) -> None:
-    """Without a sysfs, the file in which the C library counts CPUs is the image's: a pipe, nobody writes into it."""
+    """Without a sysfs, the file in which the C library counts CPUs is the image's: a pipe without a writer."""
     mounts = [mount for mount in bundle.config["mounts"] if not mount["destination"].startswith("/sys")]
     bundle.set("mounts", mounts).set("process.args", ["grep", "Cpus_allowed_list", "/proc/self/status"])
     place = bundle.rootfs / "sys/devices/system/cpu"

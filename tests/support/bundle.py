@@ -147,7 +147,7 @@ class Bundle:
         return self
 
     def remove(self, path: str) -> Bundle:
-        """Remove the value at a dotted ``path``; KeyError or IndexError if there is none."""
+        """Remove the value at a dotted ``path``; KeyError or IndexError if it does not exist."""
         *parents, last = path.split(".")
         node: Any = self.config
         for name in parents:

@@ -42,7 +42,7 @@ def mode() -> str:
 
 
 def hierarchy(controller: str) -> Hierarchy:
-    """The hierarchy that has ``controller``, in pure v2 the only one; LookupError if there is none."""
+    """The hierarchy that has ``controller``, in pure v2 the only one; LookupError if it does not exist."""
     for item in hierarchies():
         if controller in item.controllers or mode() == "v2":
             return item

@@ -101,7 +101,7 @@ class Watch:
         )
 
     def leftovers(self, patience: float = 5.0) -> list[str]:
-        """What is left, one line each, after waiting up to ``patience`` seconds for it to go by itself."""
+        """What is left, one line each, after waiting up to ``patience`` seconds for it to go."""
         deadline = time.monotonic() + seconds(patience)
         pause = 0.005
         while True:
@@ -109,7 +109,7 @@ class Watch:
             lines = self.snapshot().new(self.before)
             if not lines or time.monotonic() > deadline:
                 return lines
-            gc.collect()  # which closes what nobody refers to any more
+            gc.collect()  # which closes what is no longer referred to
             time.sleep(pause)
             pause = min(pause * 2, 0.2)
 

@@ -30,7 +30,7 @@ EMPTIED: dict[str, tuple[str, ...]] = {
 }
 """Directories that a run gets empty, and what it sees of the machine's in them: sockets, resolv.conf, packages."""
 COPIED = ("/etc",)
-"""Directories in which a run sees what the machine has, and nobody else sees what the run changes."""
+"""Directories in which a run sees what the machine has, and only the run sees what it changes."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]

@@ -96,7 +96,7 @@ def reap(processes: set[Process]) -> None:
 def wait(pid: int, limit: float = 10.0) -> int:
     """Wait for a child of this process and return its exit status, 128+N if signal N ended it.
 
-    Raises TimeoutError after ``limit`` seconds (of an ordinary machine), ChildProcessError if it is no child.
+    Raises TimeoutError after ``limit`` seconds (of an ordinary machine), ChildProcessError if it is not a child.
     """
     handle = os.pidfd_open(pid)
     try:

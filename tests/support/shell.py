@@ -44,7 +44,7 @@ source $SCRIPT
 def complete(shell: str, script: str, line: str, directory: Path) -> list[str]:
     """What ``shell``, which has read ``script``, offers for the last word of ``line``: sorted, each once.
 
-    The shell runs in ``directory``, without anybody's configuration.
+    The shell runs in ``directory``, without a user's configuration.
     """
     home = directory / f".{shell}"
     home.mkdir(exist_ok=True)
@@ -131,7 +131,7 @@ def _read(master: int, last: bytes = b"") -> bytes:
     while not (last and last in screen) and select.select([master], [], [], seconds(10))[0]:
         try:
             data = os.read(master, 4096)
-        except OSError:  # EIO: nobody has the terminal open any more
+        except OSError:  # EIO: no process has the terminal open any more
             break
         screen += data
     return screen

@@ -63,7 +63,7 @@ class _Log:
     debugging = False
 
     def outcome(self, message: str, hint: str) -> None:
-        """For a container in the foreground, which there is none of."""
+        """For a container in the foreground, which a worker never has."""
 
     def warning(self, message: str) -> None:
         raise AssertionError(message)

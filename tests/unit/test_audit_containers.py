@@ -100,7 +100,7 @@ def test_own(tmp_path: Path) -> None:
 
 
 def test_everything(tmp_path: Path, bundle: Path) -> None:
-    """What is no container's is passed over; what cannot be read is named."""
+    """What does not belong to a container is passed over; what cannot be read is named."""
     root = tmp_path / "root"
     own = {"init_process_pid": os.getpid(), "init_process_start": proc.start_time(os.getpid())}
     write(root / "a/state.json", runc_state(bundle, **own))

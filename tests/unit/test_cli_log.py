@@ -173,7 +173,7 @@ def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
         opened(tmp_path / "log")
 
 
-def test_a_fifo_that_nobody_reads(tmp_path: Path) -> None:
+def test_a_fifo_without_a_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(
         Error, match=r"^open .*/log: no such device or address: no process has opened it to read within"
@@ -303,7 +303,7 @@ def test_system_errors_in_the_case_that_callers_match(capfd: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_warnings(debug: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """In the log, whatever the options; where there is none, on standard error. One line each."""
+    """In the log, whatever the options; without a log, on standard error. One line each."""
     log = opened(tmp_path / "log", debug=debug)
     log.warning("odd\nindeed")
     assert [(each["level"], each["msg"]) for each in records(tmp_path / "log")] == [("warning", "odd\nindeed")]

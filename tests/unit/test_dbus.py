@@ -194,6 +194,6 @@ def test_who_is_no_dbus(peer: Callable[[Peer], str], answer: bytes, message: str
         dbus.Connection(peer(act), "d", False, 10).call("/p", "i.f", "X")
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_bus_there(tmp_path: Path) -> None:
     with pytest.raises(dbus.UnreachableError, match="no such file"):
         dbus.Connection(str(tmp_path / "none"), "d", False, 10)

@@ -1,4 +1,4 @@
-"""The examples can be planned by anybody, and examples/README.md describes each."""
+"""The examples can be planned by any user, and examples/README.md describes each."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def found() -> Any:
 
 
 def check(value: Any) -> None:
-    """Raise if this is no features structure by schema/features.schema.json."""
+    """Raise if this is not a features structure by schema/features.schema.json."""
     documents = {path.name: json.loads(path.read_text()) for path in SCHEMA.glob("*.schema.json")}
     resources = [(name, referencing.Resource.from_contents(each)) for name, each in documents.items()]
     known: referencing.Registry[Any] = referencing.Registry().with_resources(resources)

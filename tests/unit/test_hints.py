@@ -418,7 +418,7 @@ def test_nothing_to_say() -> None:
 
 @pytest.mark.parametrize("config", [{}, {"process": 7}, {"mounts": {}, "linux": []}, {"mounts": [None]}])
 def test_a_configuration_of_any_form(config: Any, tmp_path: Path) -> None:
-    """A hint is no second failure."""
+    """A hint does not cause a second failure."""
     for kind, (_, message, _, attributes) in CASES.items():
         error = Error(message, **attributes)
         assert isinstance(hints.find(hints.Failure(error, Spec(config, "c", str(tmp_path)))), str), kind

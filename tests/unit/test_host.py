@@ -65,7 +65,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_kept(looks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept answers, with the cgroup of whoever asks, and is nobody's to change."""
+    """What is kept answers, with the cgroup of the caller, and cannot be changed."""
     host.keep()
     monkeypatch.setattr(proc, "cgroups", lambda _: {"cpu": "/b", "cpuacct": "/b"})
     found = host.gather()

@@ -177,7 +177,7 @@ def test_listing(config: Path) -> None:
     stub, network = rows["seccomp-stub"], rows["network"]
     assert (stub["enabled"], stub["position"], network["position"]) == (True, 1, 0)
     assert stub["stages"] or stub["hooks"]
-    assert network["stages"] is None, "it was imported, and nobody has enabled it"
+    assert network["stages"] is None, "it was imported, and is not enabled"
     assert stub["cost"] is not None
     assert stub["cost"]["milliseconds"] > 0
     assert any(file["path"].endswith("seccomp_stub.py") for file in stub["files"])
@@ -301,7 +301,7 @@ def test_what_is_seen(tmp_path: Path) -> None:
     with Watch() as watch:
         (tmp_path / "file").exists()
         (tmp_path / "file").write_text("x")
-        import wave  # noqa: F401 - the import system's own reads are no one's fault
+        import wave  # noqa: F401 - the import system's own reads are not reported
     assert [line.split("(")[0] for line in watch.seen] == ["os.stat", "open"]
     assert all("test_kit.py:" in line for line in watch.seen)
     (tmp_path / "file").exists()

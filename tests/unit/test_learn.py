@@ -323,7 +323,7 @@ def test_merging_only_adds() -> None:
     assert profile.merged(profile.merged(old, new), new) == profile.merged(old, new)
 
 
-def test_what_nobody_used() -> None:
+def test_what_was_not_used() -> None:
     source: Seccomp = {
         "defaultAction": ERRNO,
         "syscalls": [{"names": ["b", "a"], "action": ALLOW}, {"names": ["c"], "action": ERRNO}],
@@ -488,7 +488,7 @@ def test_the_table_shows_nothing_that_a_terminal_obeys(target: Path) -> None:
 
 
 def test_undo_without_a_note(tmp_path: Path) -> None:
-    """Nothing there is fine, and so is a note of a recorder that is gone, whoever has its number now."""
+    """Nothing there is fine, and so is a note of a recorder that is gone, even if another process has its pid now."""
     from gosudacon.plugins.learn.steps import StartRecorder
 
     context = Context(Spec({}, "x", "/b"), Host())

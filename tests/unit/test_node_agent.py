@@ -164,7 +164,7 @@ def test_trouble_of_the_pod_itself_is_told_and_tried_again(
 def test_the_probe_never_finds_half_a_status(
     api: ApiServer, settings: Settings, outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty file says "ready", so the file is replaced, not rewritten. A surrogate in a name is no obstacle."""
+    """An empty file says "ready", so the file is replaced, not rewritten. A surrogate in a name is written, too."""
     settings.status.write_text("error: former")
     with settings.status.open() as open_before:
         outcomes.append(Outcome(trouble=["container \udc80"]))

@@ -147,7 +147,7 @@ def test_what_is_refused(node: Node, text: str, message: str) -> None:
     assert MAIN in caught.value.message
 
 
-def test_bytes_that_are_no_text(node: Node) -> None:
+def test_bytes_that_are_not_text(node: Node) -> None:
     write(node, MAIN, "")
     node.path(MAIN).write_bytes(b"# \xff\n")
     with pytest.raises(Error, match="is not UTF-8 text"):

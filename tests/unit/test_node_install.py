@@ -304,10 +304,10 @@ def test_an_installer_that_was_killed_before_the_restart(world: World) -> None:
 def test_no_service_manager_no_change(world: World) -> None:
     before = world.node.read(MAIN)
 
-    def nobody() -> World:
+    def refuse() -> World:
         raise Error("cannot talk to systemd")
 
-    given = Installation(world.node, ENGINE, world.image("1"), None, world.check, nobody)
+    given = Installation(world.node, ENGINE, world.image("1"), None, world.check, refuse)
     with pytest.raises(Error, match="cannot talk to systemd"):
         given.run()
     assert world.node.read(MAIN) == before

@@ -139,7 +139,7 @@ def test_a_step_may_be_needed_within_its_own_phase() -> None:
     assert waits(plan) == {"map": "unshare user", "become root": "map"}
 
 
-def test_nobody_waits_twice_for_the_same() -> None:
+def test_no_side_waits_twice_for_the_same() -> None:
     plan = Plan([step("hook", CREATE_RUNTIME), step("one", CONFINE), step("two", CONFINE)])
     assert waits(plan) == {"one": "hook"}
 

@@ -347,7 +347,7 @@ def test_a_variable_that_the_administrator_has_not_named(site: Site) -> None:
         ({"process": {"env": ["GPUS=/dev/x"]}}, "process.env[0]", "is not the name of a device"),
     ],
 )
-def test_what_nobody_may_ask_for(site: Site, config: Any, where: str, message: str) -> None:
+def test_requests_that_are_refused(site: Site, config: Any, where: str, message: str) -> None:
     site.settings |= {"environment": {"GPUS": "vendor.com/gpu"}, "annotations": ["v/*", "vendor.com/gpu"]}
     with pytest.raises(ConfigError) as caught:
         site.edited(config=config)
@@ -535,7 +535,7 @@ def test_what_an_engine_has_put_there_is_not_put_there_twice(site: Site) -> None
     once = edits(site, config, **ALL)
     assert edits(site, once, **ALL) == once
     for device in once["linux"]["devices"]:
-        device["uid"] = 99  # whoever owns it there
+        device["uid"] = 99  # the owner on that host
     once["hooks"]["poststop"][0].update(args=[], timeout=0)
     once["mounts"].reverse()
     assert edits(site, once, **ALL) == once

@@ -20,7 +20,7 @@ ALLOW_ALL: Rule = [True, "a", ANY, ANY, ALL]
 
 
 def meaning(rules: list[Rule], kind: str, major: int, minor: int, wanted: str) -> bool:
-    """The definition: for every bit that is wanted the last rule that matches decides, and denial if there is none."""
+    """The definition: for every bit that is wanted the last rule that matches decides, and denial if none matches."""
     for bit in wanted:
         answer = False
         for allow, kinds, one, other, access in rules:

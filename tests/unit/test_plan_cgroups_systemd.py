@@ -1,4 +1,4 @@
-"""Plans of the stage `cgroups` where systemd makes the cgroup, or nobody does."""
+"""Plans of the stage `cgroups` where systemd makes the cgroup, or no cgroup is made."""
 
 from __future__ import annotations
 

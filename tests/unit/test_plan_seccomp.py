@@ -76,7 +76,7 @@ def test_loaded_early() -> None:
 
 
 def test_with_no_new_privileges_it_is_loaded_last() -> None:
-    """Nothing has to be held for it, and nobody else sees the process."""
+    """Nothing has to be held for it, and no other process sees it."""
     assert lines(plan(ALLOWING))[1] == "start/50 container: load the seccomp filter (SPEC_ALLOW)"
 
 

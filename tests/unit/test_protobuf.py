@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers: bytes worked out by hand, what comes back, and what is no message."""
+"""The wire format of Protocol Buffers: bytes worked out by hand, what comes back, and what is not a message."""
 
 from __future__ import annotations
 

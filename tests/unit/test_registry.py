@@ -214,7 +214,7 @@ def test_a_file_that_others_can_write_to_is_refused(configured: Configured, mode
 
 
 @pytest.mark.needs("root")
-def test_a_file_of_somebody_else_is_refused(configured: Configured, tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_refused(configured: Configured, tmp_path: Path) -> None:
     configured("")
     os.chown(tmp_path / "config.toml", 1000, 0)
     assert "must belong to root" in refusal(registry, str(tmp_path / "config.toml"), False)

@@ -130,7 +130,7 @@ def test_root_of_the_host() -> None:
     wanted = {"mount.proc-sys", "mount.sysrq", "mount.sysfs", "mount.cgroup"}
     assert wanted <= {*found(config)}
     config["process"]["user"] = {"uid": 7, "gid": 7}
-    assert wanted.isdisjoint(found(config)), "with no_new_privs nobody becomes root"
+    assert wanted.isdisjoint(found(config)), "with no_new_privs no process becomes root"
     assert wanted.isdisjoint(found(config, Host(euid=1000)))
 
 

@@ -124,7 +124,7 @@ def test_without_a_snapshot_none_is_written(world: World) -> None:
 
 
 def test_owner_and_mode(world: World) -> None:
-    """It belongs to the caller and nobody else can write to it."""
+    """It belongs to the caller and no other user can write to it."""
     before = os.umask(0)
     try:
         world.look()
@@ -217,7 +217,7 @@ def test_it_is_looked_past_and_a_new_one_is_written(world: World, monkeypatch: p
 
 
 @pytest.mark.needs("root")
-def test_somebody_else_s_is_looked_past_and_replaced(world: World) -> None:
+def test_that_of_another_user_is_ignored_and_replaced(world: World) -> None:
     first = world.look()
     os.chown(world.file, 1000, 1000)
     assert world.look() == first
@@ -242,7 +242,7 @@ def test_unwritable_directory(world: World) -> None:
     assert world.discoveries == 2
 
 
-def test_what_a_killed_process_left_is_in_nobody_s_way(world: World) -> None:
+def test_what_a_killed_process_left_hinders_no_other(world: World) -> None:
     first = world.look()
     left = world.file.with_name(f"{world.file.name}.{os.getpid()}")
     left.write_text("half of")

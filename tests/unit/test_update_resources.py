@@ -119,7 +119,7 @@ def test_resources_that_are_no_object(tmp_path: Path, text: str) -> None:
         read(str(path))
 
 
-def test_what_nobody_knows_is_ignored(tmp_path: Path) -> None:
+def test_unknown_members_are_ignored(tmp_path: Path) -> None:
     """Unknown names at any depth, names in other letters, and numbers that say "unset"."""
     path = tmp_path / "resources"
     path.write_text(

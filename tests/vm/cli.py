@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
             )
     except MachineTimeout:
         fail(f"not done after {options.timeout:g} s", 124)
-    except BrokenPipeError:  # nobody reads the output
+    except BrokenPipeError:  # the output is not read
         return 128 + signal.SIGPIPE
     except (MachineError, NoKernel, FileNotFoundError) as error:
         fail(str(error))

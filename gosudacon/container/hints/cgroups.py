@@ -222,6 +222,6 @@ KINDS = (
     Kind("cgroup-read-only", "cgroups that are mounted read-only", _read_only),
     Kind("cgroup-permission", "no permission on cgroups", _permission),
     Kind("too-many-cgroups", "no room for another cgroup", _limit),
-    Kind("unit-exists", "a unit of systemd's with the container's name", _systemd),
+    Kind("unit-exists", "a unit of systemd with the container's name", _systemd),
     Kind("too-many-processes", "no more processes", _pids),
 )
