@@ -67,7 +67,7 @@ def load(path: str) -> dict[str, object]:
     except ValueError as error:
         raise Error(f"{path}: {error}") from error
     if not isinstance(value, dict) or value.get("version") != 1 or not isinstance(value.get("calls"), list):
-        raise Error(f"{path}: not a report of `gosudacon learn`", hint="it is beside the profile: FILE.report.json")
+        raise Error(f"{path}: not a report of `gosudacon learn`", hint="it is next to the profile: FILE.report.json")
     return value
 
 

@@ -76,7 +76,7 @@ COMMANDS: dict[str, Command] = {
         ),
         text="Runs the bundle as `run` does, under its own seccomp profile if it has one, and records every system "
         "call. When it has ended, the least profile for it is in FILE, and a report is printed on standard error and "
-        "kept beside it: the calls that were made, those that were refused, and those that were not used. The exit "
+        "kept next to it: the calls that were made, those that were refused, and those that were not used. The exit "
         "status is the container's. For recording, not for protection.",
         example="learn --bundle /srv/web --profile web.json web\nlearn --show web.report.json",
     ),
@@ -94,7 +94,7 @@ COMMANDS: dict[str, Command] = {
         example="trace web.json\ntrace before.json after.json",
     ),
     "audit": entry(
-        summary="hold a running container against what was asked of it",
+        summary="compare a running container with its configuration",
         usage="[<container-id>]",
         positionals=(0, 1),
         failure=2,
@@ -108,7 +108,7 @@ COMMANDS: dict[str, Command] = {
                 default=0,
             ),
             Option("bundle", "the bundle that it was made from", metavar="DIR", short="b"),
-            Option("all-properties", "show what is as it was asked for, too"),
+            Option("all-properties", "also show the properties that are as configured"),
             Option("strict", "what the container itself has changed is a failure, too"),
             Option(
                 "seccomp",
@@ -223,7 +223,7 @@ COMMANDS: dict[str, Command] = {
         example="doctor\ndoctor --format json",
     ),
     "plugin": entry(
-        summary="list, check, enable, disable or begin plugins",
+        summary="list, check, enable, disable or create plugins",
         usage="<list|check|enable|disable|new> [<name> ...]",
         positionals=(1, -1),
         options=(
@@ -235,15 +235,15 @@ COMMANDS: dict[str, Command] = {
         text="`list` shows what is installed, what is enabled and in which order, who can change the files, and the "
         "milliseconds that the imports add to each create (median of five starts of an interpreter). `enable` and "
         "`disable` edit --config-file. `check` plans bundles with a plugin, and looks for what no plugin may do. "
-        "`new` writes a package to begin with.",
+        "`new` writes a package as a starting point.",
         example="plugin list\nplugin enable network\nplugin new my-plugin\nplugin check --bundle /srv/web my-plugin",
     ),
     "shim": entry(
-        summary="list containerd's shims that are gosudacon's",
+        summary="list gosudacon's shims for containerd",
         usage="ps",
         positionals=(1, 1),
         options=(FORMAT, HELP),
-        text="With their memory in KiB (their own; their share of what is shared) and containers; and the templates.",
+        text="Shows each shim's memory in KiB (private; its share of shared pages), its containers, and the templates.",
         example="shim ps",
     ),
     "checkpoint": entry(

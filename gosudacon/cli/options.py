@@ -83,7 +83,7 @@ GLOBALS: tuple[Option, ...] = (
         default="/etc/gosudacon/config.toml",
         former="config",
     ),
-    Option("no-snapshot", "look for stages and plugins anew, and keep nothing of what is found"),
+    Option("no-snapshot", "look for stages and plugins again; neither read nor write the snapshot"),
     Option("criu", "ignored: CRIU is looked for in the directories of the system", metavar="PATH"),
     Option("help", "show help", short="h"),
     Option("version", "print the version", short="v"),
@@ -101,7 +101,7 @@ NO_SUBREAPER = Option("no-subreaper", "do not reap the container's orphans")
 NO_PIVOT = Option("no-pivot", "do not use pivot_root (for a root on a ramdisk)")
 NO_KEYRING = Option("no-new-keyring", "keep the caller's session keyring")
 FORMAT = Option("format", "format of the output", kind="choice", metavar="table|json", short="f", default="table")
-TRACE = Option("trace", "write what took how long to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
+TRACE = Option("trace", "write how long each step took to FILE (.json, .jsonl, .svg, .html)", metavar="FILE")
 DEVICE = Option("device", "a CDI device, for the plugin cdi; repeatable", kind="list", metavar="VENDOR/CLASS=NAME")
 PUBLISH = Option(
     "publish",

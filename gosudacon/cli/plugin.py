@@ -16,7 +16,7 @@ _TITLES = ("NAME", "FROM", "ENABLED", "IMPORT", "STAGES", "RIGHTS", "FILES")
 
 
 def run(invocation: Invocation) -> int:
-    """List, check, enable, disable or begin plugins. Raises `Error` or OSError."""
+    """List, check, enable, disable or create plugins. Raises `Error` or OSError."""
     action, *names = invocation.args
     if action not in _ACTIONS:
         raise Error(f"unknown action {action!r} of plugin: it is {', '.join(_ACTIONS)}")

@@ -108,7 +108,7 @@ class Engine:
             )
         if places.HANDLER in known:
             raise Error(
-                f"{self.main} has a runtime {places.HANDLER} already", hint="take it out, or leave this node out"
+                f"{self.main} has a runtime {places.HANDLER} already", hint="remove it, or exclude this node"
             )
 
 

@@ -40,7 +40,7 @@ def parsed(text: str, name: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Error(f"{name} cannot be read: {error}", hint="it is left as it is; mend it") from None
+        raise Error(f"{name} cannot be read: {error}", hint="it is left as it is; correct it") from None
 
 
 def check(name: str, before: str, after: str, added: Table) -> None:
