@@ -213,7 +213,7 @@ def run_command(runtime: Runtime, base: Path, cgroup: str, name: str) -> list[st
 
 
 def own_shim(runtimes: Sequence[Runtime]) -> Path | None:
-    """The shim that is installed beside the gosudacon under test."""
+    """The shim that is installed next to the gosudacon under test."""
     for runtime in runtimes:
         path = Path(runtime.command[0]).with_name("containerd-shim-gosudacon-v1")
         if runtime.name == "gosudacon" and path.exists():

@@ -77,7 +77,7 @@ def judge_clients(results: Results) -> list[Goal]:
 
 
 def judge_pods(results: Results, many: Mapping[str, Many]) -> list[Goal]:
-    """The targets of gosudacon's own shim, beside runc through containerd's."""
+    """The targets of gosudacon's own shim, compared with runc through containerd's."""
     goals = []
     for what, part, cpu in PODS:
         mine, other = (results.get(what, {}).get(name) for name in (SHIM, "runc"))

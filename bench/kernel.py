@@ -1,6 +1,6 @@
 """The few system calls the bench needs and Python 3.11 does not wrap.
 
-The bench stands outside the package on purpose (it must also measure an installed
+The bench is outside the package on purpose (it must also measure an installed
 gosudacon whose sources are elsewhere), so it does not borrow ``gosudacon.linux``.
 """
 

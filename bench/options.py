@@ -9,7 +9,7 @@ from . import clients, timing
 from .runtimes import DEFAULT
 
 DESCRIPTION = """\
-Measure gosudacon beside runc, crun and the bare interpreter: whole processes, interleaved in one
+Compare gosudacon with runc, crun and the bare interpreter: whole processes, interleaved in one
 run, after warm-up. Needs root, busybox-static, and the runtimes named by --runtimes.
 See docs/bench.md for what each figure means."""
 

@@ -36,7 +36,7 @@ class Series:
         self.cpu.append(sample.cpu)
 
 
-#: command → runtime → samples. The bare interpreter stands under the command BARE.
+#: command → runtime → samples. The bare interpreter has the command BARE.
 Results = dict[str, dict[str, Series]]
 
 

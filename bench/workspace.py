@@ -13,7 +13,7 @@ from .layout import Namespaces
 from .runtimes import BARE, Runtime
 from .spawn import CommandFailed, Sample, Spawner, TimedOut
 
-#: Commands that need more than their name and the container's: what stands before that, and after it.
+#: Commands that need more than their name and the container's: what comes before that, and after it.
 _WORDS = {"ps": ("ps", "--format", "json"), "update": ("update", "--pids-limit", "128")}
 _AFTER = {"kill": ("KILL",), "exec": tuple(bundle.TRUE)}
 

@@ -1,4 +1,4 @@
-"""Everything the author of a plugin needs, and nothing else. See hookspecs.py beside it, and docs/plugins.md."""
+"""Everything the author of a plugin needs, and nothing else. See also hookspecs.py and docs/plugins.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The hooks that a plugin may implement, documented; pluggy calls them hook specifications.
 
-A plugin is a module. Its functions with these names carry the decorator `gosudacon.api.hookimpl`, stand at the top
+A plugin is a module. Its functions with these names have the decorator `gosudacon.api.hookimpl`, are at the top
 level of the module, and may leave out arguments that they do not need. The plugin that config.toml enables last is
 called first; ``hookimpl(tryfirst=True)`` and ``hookimpl(trylast=True)`` change that, as in pluggy. There are no
 hook wrappers. docs/plugin-tutorial.md is where to begin.

@@ -1,4 +1,4 @@
-"""Compiles the JSON Schemas beside this file into `_validator.py`, plain functions that say yes or no.
+"""Compiles the JSON Schemas in this directory into `_validator.py`, plain functions that say yes or no.
 
     python -m gosudacon.schema.compiler [TARGET]
 
@@ -66,7 +66,7 @@ class SchemaError(ValueError):
 def load(kind: str, folder: Path = FOLDER) -> Schema:
     """The schema of `kind` (one of `KINDS`), with every `$ref` replaced by what it refers to.
 
-    Words beside a `$ref` (a description, say) take the place of those of its target.
+    Words next to a `$ref` (a description, for example) replace those of its target.
     Raises SchemaError for unknown keywords and references to nowhere, OSError for a missing file.
     """
     files: dict[str, Schema] = {}

@@ -83,7 +83,7 @@ def mb_schema(s: str) -> bool:
 def sysctl_key(s: str) -> bool:
     """A kernel parameter's name, its parts divided by `.` or `/`.
 
-    The divider that comes first counts; the other one then stands for it inside a part (sysctl(8)). No part
+    The divider that comes first counts; the other one then means it inside a part (sysctl(8)). No part
     may be empty or lead elsewhere.
     """
     if not s.isprintable():

@@ -1,4 +1,4 @@
-"""Where in a JSON text a value stands."""
+"""Where in a JSON text a value is."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Problem:
     `where` is the path of the value, such as `mounts[3].destination`, empty for the text as a whole. `line`
     and `column` count from 1, the column in characters, and point at the value, or at the enclosing object
     if the value is missing; both are 0 if the text is not at hand. `found` is the value as JSON (shortened),
-    `allowed` says in words what may stand there.
+    `allowed` says in words what may be there.
     """
 
     where: str
@@ -182,7 +182,7 @@ def _format(_: object, name: str, instance: object, schema: object) -> Iterator[
 
 
 def _nothing(*_: object) -> None:
-    """`pattern`: an approximation of the format beside it, for other tools."""
+    """`pattern`: an approximation of the format next to it, for other tools."""
 
 
 def _exactly(kind: type) -> object:

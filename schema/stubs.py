@@ -1,4 +1,4 @@
-"""Writes `types.pyi`: the schemas beside this file as TypedDicts, for the type checker alone.
+"""Writes `types.pyi`: the schemas in this directory as TypedDicts, for the type checker alone.
 
     python -m gosudacon.schema.stubs [TARGET]
 
@@ -65,7 +65,7 @@ class _Writer:
         if name in self.classes:
             name = parent + name
         self._names[id(node)] = name
-        self.classes[name] = ""  # takes the name, and the place: a class stands before those of its members
+        self.classes[name] = ""  # takes the name, and the place: a class comes before those of its members
         members = {key: self.type_of(part, home, key, name) for key, part in node["properties"].items()}
         self.classes[name] = _class(name, members, node.get("title") or node.get("description", ""))
         return name

@@ -38,7 +38,7 @@ def normal(value: object, kind: str = "config", at: str = "") -> list[tuple[str,
 
     The Go types that callers write with have no absent numbers and do not look at the case of names. So a number that
     is missing is put in where it has a value then (``default`` in the schema), one that says "unset" is taken out or
-    replaced (``read``), and a name in other letters becomes the one it stands for. ``at``: ``value`` is what belongs at
+    replaced (``read``), and a name in other letters becomes the one it means. ``at``: ``value`` is what belongs at
     this dotted place of a ``kind``. Returns (place, name as it was written) of each such name.
     """
     renamed: list[tuple[str, str]] = []

@@ -40,7 +40,7 @@ class OpenRoot(Step):
             raise Error(f"invalid rootfs: {reason(error)}", call="open", errno=error.errno or 0) from None
 
 
-# Annotations of crun's that change what confines or runs the process, and are not supported: a user who wrote one
+# Annotations of crun that change what confines or runs the process, and are not supported: a user who wrote one
 # must not get a container without it (docs/annotations.md).
 REFUSED = {
     "run.oci.handler": "gosudacon runs Linux processes only",

@@ -115,7 +115,7 @@ def marked(now: Iterable[str], lines: Iterable[str]) -> list[str]:
 
 
 def unsaid(lines: Iterable[str], changelog: str) -> list[str]:
-    """The marked lines whose name stands nowhere in the section Unreleased of a changelog.
+    """The marked lines whose name is nowhere in the section Unreleased of a changelog.
 
     The name is the last part: ``insert_before`` of ``api.Plan.insert_before(self, …)``.
     """

@@ -25,7 +25,7 @@ INTRODUCTIONS = {
         "there is a process that belongs to the container."
     ),
     "isolate": (
-        "The container's process comes to be, in namespaces of its own. From here on there are two sides: the "
+        "The container's process is made, in new namespaces. From here on there are two sides: the "
         "runtime, and this process, which will become the container's program."
     ),
     "mount": (

@@ -187,7 +187,7 @@ def _beside(paths: Iterable[str], name: str) -> Iterator[str]:
 
 
 def _sum(tree: Path) -> str:
-    """Twelve digits that stand for names and content of all files, without bytecode."""
+    """Twelve digits that identify names and content of all files, without bytecode."""
     total = hashlib.sha256()
     for path in sorted(path for path in tree.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         total.update(str(path.relative_to(tree)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

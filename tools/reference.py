@@ -39,7 +39,7 @@ GROUPS = {
     "Programs of the host": ("Program", "Ended"),
     "Seccomp": ("flag_bits", "load_filter", "notify_all", "listener", "SyscallNames"),
 }
-"""The names of gosudacon.api, but for the decorator `hookimpl` and the constants, under headings."""
+"""The names of gosudacon.api, except the decorator `hookimpl` and the constants, under headings."""
 OPERATIONS = {
     "CREATE": "`create` and `run`",
     "EXEC": "`exec`: another process in the container `spec.target`",

@@ -1,4 +1,4 @@
-"""Run the checks and the tests, some parts beside one another, and sum up; called by tools/test."""
+"""Run the checks and the tests, some parts at the same time, and sum up; called by tools/test."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tools.side_by_side import Runner
 VALIDATOR = CHECKOUT / "schema/_validator.py"
 """Made when the package is built; the checkout that is tested needs it as well."""
 SLOWNESS = 2
-"""By what factor the machine is slower for a part that has another one beside it."""
+"""By what factor the machine is slower for a part that runs at the same time as another."""
 PARTS = ("lint", "unit", "newest", "package", "kernel", "security", "clients", "containerd2", "vm", "debian13")
 
 
 def checkout_status() -> set[str]:
-    """What git says of the checkout, ignored files and all, but for ``.test-cache``; nothing without git."""
+    """What git says of the checkout, ignored files and all, except ``.test-cache``; nothing without git."""
     options = ["--porcelain", "-z", "--ignored", "--untracked-files=all"]
     git = ["git", "-c", f"safe.directory={CHECKOUT}", "status", *options]
     try:

@@ -1,4 +1,4 @@
-"""Run parts beside one another: each has its output for itself, and all of them end when the run is interrupted."""
+"""Run parts at the same time: each has its own output, and all of them end when the run is interrupted."""
 
 from __future__ import annotations
 

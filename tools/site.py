@@ -67,7 +67,7 @@ class NotASite(Exception):
 
 
 def build(target: Path) -> None:
-    """Make the site in ``target``, in the place of an older one.
+    """Make the site in ``target``, replacing an older one.
 
     Raises `BrokenLink`, `NotASite`, OSError, or CalledProcessError after messages.
     """

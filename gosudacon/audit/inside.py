@@ -1,7 +1,7 @@
 """Questions that only a process in the container's namespaces can answer: asked by a child, with a deadline.
 
 The child imports nothing, executes nothing and opens nothing but by O_PATH; what the host's /proc has for it, it reads
-below a descriptor that was opened before. A file system of the container's that does not answer costs the question that
+below a descriptor that was opened before. A file system of the container that does not answer costs the question that
 was asked of it, and a new child goes on with the next one.
 """
 
@@ -31,7 +31,7 @@ _KINDS = ("uts", "ipc", "network")
 
 #: Questions about files of the host's /proc that the process that asks must be in the container's namespaces for.
 UNAME, SYSCTL, DEVICE = "uname", "sysctl ", "device "
-#: Questions about the process, which may wait for memory or a file system of the container's.
+#: Questions about the process, which may wait for memory or a file system of the container.
 EXE, NUMA = "exe", "numa"
 PATH, LINK = "path ", "link "  # of a path in its root; followed, or not
 
@@ -52,7 +52,7 @@ class Asking:
             self._waiting = self._take(answers)
             if not self._waiting:
                 break
-            answers[self._waiting.pop(0)] = {"unseen": "a file system of the container's does not answer"}
+            answers[self._waiting.pop(0)] = {"unseen": "a file system of the container does not answer"}
             self._begin()
         self._end(False)
         return answers
@@ -122,7 +122,7 @@ def _work(subject: Subject, questions: list[str], writer: int) -> NoReturn:
                 answer = _answer(subject, question, root)
             except OSError as error:
                 answer = {"errno": error.errno or 0}
-            except Exception as error:  # noqa: BLE001 - what a file of the kernel's says may be of another form one day
+            except Exception as error:  # noqa: BLE001 - a file of the kernel may have another form one day
                 answer = {"unseen": reason(error)}
             _send(writer, jsonio.dumps(answer).encode() + b"\n")  # at once: the next one may never be answered
     finally:

@@ -1,4 +1,4 @@
-"""Processes beside init that are less confined than it: ``exec --privileged``, nsenter, what was moved in."""
+"""Processes, other than init, that are less confined than it: ``exec --privileged``, nsenter, what was moved in."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ _host_proc = -1
 
 
 def read_at(directory: int | None, name: str) -> bytes:
-    """A file of the kernel's, at most 8 MiB of it. Raises OSError."""
+    """A file of the kernel, at most 8 MiB of it. Raises OSError."""
     fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK, dir_fd=directory)
     try:
         chunks = []

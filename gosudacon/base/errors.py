@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What the log says of an error beside its message, in this order.
+# What the log says of an error in addition to its message, in this order.
 FACTS = ("stage", "step", "call", "errno", "where", "hint")
 _SHOWN = 120  # characters of a step in a message
 _LONGEST = 4096  # of a fact in the log
@@ -73,7 +73,7 @@ class Error(Exception):
         return {**data, "type": type(self).__name__}
 
     def facts(self) -> dict[str, object]:
-        """What is known beside the message, for the log; ``where`` with file, line and column if they are known."""
+        """What is known apart from the message, for the log; ``where`` with file, line and column if they are known."""
         known = {name: getattr(self, name) for name in FACTS}
         known["where"] = self.place or self.where
         return {
@@ -130,7 +130,7 @@ def reason(error: BaseException) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """``text``, or of one longer than ``limit`` characters the beginning and the end, where the reason stands."""
+    """``text``, or of one longer than ``limit`` characters the beginning and the end, which has the reason."""
     if len(text) <= limit:
         return text
     end = max(limit // 4, 1)

@@ -163,7 +163,7 @@ def dumps(obj: object, indent: int | None = None) -> str:
 def without_nulls(value: object) -> object:
     """`value` without those members of objects that are null, at any depth; `value` itself stays as it is.
 
-    In runc's reading of `config.json` a null stands for an absent member. Nulls in arrays remain. Worth
+    In runc's reading of `config.json` a null means an absent member. Nulls in arrays remain. Worth
     calling only where the text holds `null` at all.
     """
     holder: list[object] = [value]

@@ -1,4 +1,4 @@
-"""Whose a file of the host's is: who can change it, seen from any user namespace (user_namespaces(7))."""
+"""Who can change a file of the host, seen from any user namespace (user_namespaces(7))."""
 
 from __future__ import annotations
 

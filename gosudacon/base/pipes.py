@@ -1,4 +1,4 @@
-"""Pipes, FIFOs and other descriptors in the place of a file (fifo(7)): rare, and imported when there is one."""
+"""Pipes, FIFOs and other descriptors instead of a file (fifo(7)): rare, and imported when there is one."""
 
 from __future__ import annotations
 

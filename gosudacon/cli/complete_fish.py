@@ -40,7 +40,7 @@ function {function}_place
     printf '%s\\n' "$topic" $count $stop
 end
 
-# Whether an option of the command $argv[1] ('': a global one, or a command) may stand at the cursor.
+# Whether an option of the command $argv[1] ('': a global one, or a command) may come at the cursor.
 function {function}_option
     set -l place ({function}_place)
     test "$place[1]" = "$argv[1]"; and not set -q place[3]

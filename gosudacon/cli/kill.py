@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.cli.parse import Invocation
 
-#: Name without SIG -> number, but for the real-time signals, which have names such as RTMIN+3.
+#: Name without SIG -> number, except the real-time signals, which have names such as RTMIN+3.
 SIGNALS: dict[str, int] = {
     name.removeprefix("SIG"): getattr(_signal, name)
     for name in dir(_signal)

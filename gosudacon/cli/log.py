@@ -91,7 +91,7 @@ class Log:
 
 
 def _fitting(value: object) -> object:
-    """What stands beside a message: a path or an argument in it may be of any length."""
+    """What a record has in addition to the message: a path or an argument in it may be of any length."""
     return errors.shortened(value, _FACT_LIMIT) if isinstance(value, str) else value
 
 

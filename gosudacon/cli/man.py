@@ -87,7 +87,7 @@ def _program(name: str) -> Iterable[str]:
     yield _text("[global options] <command> [options] [arguments]")
     yield from _section("DESCRIPTION", _prose(helps.ABOUT, name))
     yield from _paragraph(
-        "Global options stand before the command. An option may be written --name value, --name=value or -name "
+        "Global options come before the command. An option may be written --name value, --name=value or -name "
         "value; -- ends options, and of an option that is given twice the last one counts.",
         name,
     )
@@ -115,10 +115,10 @@ def _command(name: str, command: str) -> Iterable[str]:
     yield f"[options] {_usage(entry['usage'])}".rstrip()
     yield from _section("DESCRIPTION", _prose(entry["text"], name))
     if entry["stop"]:
-        yield from _paragraph("Options stand before the arguments; the first argument ends them.", name)
+        yield from _paragraph("Options come before the arguments; the first argument ends them.", name)
     yield ".SH OPTIONS"
     yield from _options(option_values.options(command), name)
-    yield from _paragraph(f"Global options, which stand before the command, are in {name}(8).", name)
+    yield from _paragraph(f"Global options, which come before the command, are in {name}(8).", name)
     status = "0 if all went well"
     if command in ("run", "exec", "learn"):
         status = "In the foreground that of the process, 128 + N if signal N has ended it; with --detach 0 if it runs"

@@ -351,7 +351,7 @@ COMMANDS: dict[str, Command] = {
         text="Plans the bundle (default: the current directory) as `create` does, and prints the plan "
         "instead of carrying it out. Needs no root. Lists every error of an invalid config.json. Looks at host and "
         "image, too, and lists as findings what create would fail at, with its place and what to do. Ends with what "
-        "is shared with the host. The html is a page without scripts that shows the plan beside the file, the svg a "
+        "is shared with the host. The html is a page without scripts that shows the plan next to the file, the svg a "
         "picture. A word without a slash that is not a directory is the id of a container that "
         "exists: its plan is made from what is saved of it. With two of them, or two hosts, prints what differs, "
         "and exits with 0 if nothing does, 1 if something does, and 2 in trouble.",

@@ -38,7 +38,7 @@ class Option:
     """One option: its names, what value it takes, and what it does.
 
     ``short`` is a letter, or empty; ``default`` the value of one that is not given (False for a flag, an empty list
-    for a list); ``metavar`` stands for the value in texts. ``former`` is a name that it had, taken with a warning.
+    for a list); ``metavar`` is the value's name in texts. ``former`` is a name that it had, taken with a warning.
     """
 
     __slots__ = ("default", "former", "help", "kind", "metavar", "name", "short")

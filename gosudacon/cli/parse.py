@@ -1,6 +1,6 @@
 """argv to an `Invocation`, with runc's habits.
 
-Global options stand before the command, those of the command before or after its arguments (before them
+Global options come before the command, those of the command before or after its arguments (before them
 only, where the table says so). ``--name value``, ``--name=value``, ``-name value`` and ``-n value`` are the
 same; ``--`` ends options; of an option given twice the last counts.
 """

@@ -79,7 +79,7 @@ def parse(text: bytes, renamed: list[tuple[str, str]] | None = None) -> Config:
         refusal = ConfigError(f"invalid config.json: {error}")
         refusal.problems = [{"line": error.line, "column": error.column, "message": error.message}]
         raise refusal from error
-    if b"null" in text:  # null stands for an absent member, as in the runtimes written in Go
+    if b"null" in text:  # null means an absent member, as in the runtimes written in Go
         config = jsonio.without_nulls(config)
     if not isinstance(config, dict):
         raise ConfigError("invalid config.json: not a JSON object")

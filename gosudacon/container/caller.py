@@ -155,7 +155,7 @@ class Caller:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
     def _others(self, there: list[int]) -> list[int]:
-        """What is open beside the descriptors that are passed on, as far as these do not take its number."""
+        """What is open in addition to the descriptors that are passed on, as far as these do not take its number."""
         for fd in self.descriptors:
             if fd not in there:
                 raise Error(f"descriptor {fd} to pass on is not open")

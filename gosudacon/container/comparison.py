@@ -1,6 +1,6 @@
 """What differs between two plans: steps that one of them lacks, steps with other fields, steps in another order.
 
-A step is known by phase, side, stage, class, and by what it is about (`_IDENTITY`). Where a step stands in config.json,
+A step is known by phase, side, stage, class, and by what it is about (`_IDENTITY`). Where a step is in config.json,
 and the path of the bundle, make no difference.
 """
 
@@ -149,7 +149,7 @@ def _differing(one: Row, other: Row) -> dict[str, tuple[object, object]]:
 
 
 def _moved(left: list[Row], pairs: dict[int, int]) -> list[int]:
-    """Places, in the other plan, of steps that do not stand in the order of the first; of a side, as few as can be."""
+    """Places, in the other plan, of steps that are not in the order of the first; of a side, as few as can be."""
     found: list[int] = []
     for side in ("runtime", "container"):
         places = [pairs[at] for at in sorted(pairs) if left[at]["side"] == side]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def compile_plan(spec: Spec, host: Host, config: str = "", use_snapshot: bool = True) -> tuple[Plan, Registry]:
-    """The plan of a bundle and the registry it came from; pure but for importing stages. Raises `Error`.
+    """The plan of a bundle and the registry it came from; pure except for importing stages. Raises `Error`.
 
     Plugins may edit the configuration of ``spec``.
     """

@@ -1,4 +1,4 @@
-"""What can be said about a failure beside its message: the place in config.json, and a hint.
+"""What can be said about a failure in addition to its message: the place in config.json, and a hint.
 
 Imported when something has failed, by the runtime's side: the container's process imports nothing any more. It looks
 at the configuration, the host and the image again, and changes nothing.

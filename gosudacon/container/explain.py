@@ -91,7 +91,7 @@ class Explanation:
         self.findings = findings.find(self.spec, self.host, self.plan, root)
 
     def head(self) -> list[str]:
-        """What stands above the table beside bundle and id."""
+        """What is above the table in addition to bundle and id."""
         return []
 
     def risk(self) -> str:

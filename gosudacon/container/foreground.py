@@ -58,7 +58,7 @@ def wait(pid: int, terminal: Terminal | None, notifier: Notifier | None, reaps: 
     """Pass signals and the terminal on until ``pid`` ends. Returns its status as wait(2) has it.
 
     What ``notifier`` hears is passed on, too: that the container is ready. With ``reaps`` every child of this process
-    that ends is collected, orphans of the container's among them; else they are left to those who have made them.
+    that ends is collected, the container's orphans among them; else they are left to those who have made them.
     """
     gc.enable()  # off since the start (`gosudacon.launcher.entry`); this may take days
     signals = process.signalfd(_ALL)

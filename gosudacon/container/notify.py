@@ -36,7 +36,7 @@ class Notifier:
         self.failure: Error | None = None  # of `handle`
 
     def take(self) -> bool:
-        """Read one message of the container's, which must be there; whether it says READY=1."""
+        """Read one message of the container, which must be there; whether it says READY=1."""
         return b"READY=1" in self._listener.recv(_DATAGRAM).split(b"\n")
 
     def handle(self) -> None:

@@ -17,7 +17,7 @@ _PATIENCE = 5.0  # seconds for the kernel to say that all processes go on
 
 
 def pause(root: str, id: str) -> None:
-    """Freeze all processes of a created or running container; returns when all stand still.
+    """Freeze all processes of a created or running container; returns when all are frozen.
 
     Raises `StateError` ("container not running") in any other state, and `Error` where the container has no
     freezer, holds a process that will not freeze, or its init has been moved out of it; everything then goes on as

@@ -30,7 +30,7 @@ class ExecOptions(Options):
     """What the caller of ``exec`` chose; what is None was not given, and stays as it is in the container."""
 
     process: str = ""  # path of the file that it is in; the others below then count for nothing
-    given: Process | None = None  # what stands in such a file, without nulls, for a caller that has read it
+    given: Process | None = None  # what is in such a file, without nulls, for a caller that has read it
     tty: bool = False
     cwd: str | None = None
     env: Sequence[str] = ()

@@ -58,7 +58,7 @@ def collect(container: Container) -> dict[str, object]:
 
 
 def accounting(cgroups: Mapping[str, str]) -> list[str]:
-    """The controllers of the hierarchies that account: not those that only have a name, nor v2's beside v1's."""
+    """The controllers of the hierarchies that account: not those that only have a name, nor v2's next to v1's."""
     return [name for name in cgroups if name and "=" not in name] or [""]
 
 

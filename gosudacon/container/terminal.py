@@ -212,7 +212,7 @@ def _leave_newlines_alone(master: int) -> None:
 
 
 def _raw(settings: Settings) -> Settings:
-    """As cfmakeraw(3), but for the output, which is processed as before: new lines begin at the left (ONLCR)."""
+    """As cfmakeraw(3), except the output, which is processed as before: new lines begin at the left (ONLCR)."""
     raw = [*settings[:6], list(settings[6])]
     raw[0] &= ~(termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP)
     raw[0] &= ~(termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON)

@@ -225,7 +225,7 @@ def _with_packages(name: str) -> list[str]:
 
 
 def _startup(package: str, loader: str) -> dict[str, bytes]:
-    """The files of the startup directory but for the link to the interpreter (`gosudacon.launcher.startup_dir`).
+    """The files of the startup directory except the link to the interpreter (`gosudacon.launcher.startup_dir`).
 
     This process is an interpreter of the same kind without it: its ``sys.path`` is what the library needs.
     """

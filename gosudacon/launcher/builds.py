@@ -98,7 +98,7 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def prune(prefix: str, name: str, build: Path, before: bytes) -> None:
-    """Remove the builds of a command but for ``build``, the one that the command ``before`` named, and those in use."""
+    """Remove the builds of a command except ``build``, the one that the command ``before`` named, and those in use."""
     kept = [before, *_command_lines()]
     stale = (path for path in of(prefix, name) if path != build)
     remove([path for path in stale if not any(_mark(path) in text for text in kept)])

@@ -1,10 +1,10 @@
-"""What stands in for the library's package `encodings` when the launcher starts the interpreter.
+"""What replaces the library's package `encodings` when the launcher starts the interpreter.
 
 The interpreter imports `encodings` before anything else, for the one codec that it needs itself: UTF-8. The library's
 package is three files with the names of all codecs there are, a tenth of the whole start. This one has UTF-8; at the
-first question for another codec, or for anything else that the library's has, that one is executed in its place.
+first question for another codec, or for anything else that the library's has, that one is executed instead.
 
-`gosudacon.launcher.archive` compiles this file, with its own values in the place of the two constants, to a module
+`gosudacon.launcher.archive` compiles this file, with its own values instead of the two constants, to a module
 called ``encodings`` in the first directory of ``sys.path``. Only what is built into the interpreter is imported here.
 """
 

@@ -1,11 +1,11 @@
 """What the installed command runs, and the finder that gets its modules from one file.
 
 This is the source of the ``.pyc`` file that the launcher names to the interpreter. `gosudacon.launcher.archive`
-compiles it, with its own values in the place of the constants, and writes the code of our modules into the
+compiles it, with its own values instead of the constants, and writes the code of our modules into the
 file DATA. To find the modules one by one on ``sys.path`` takes directory listings, a dozen system calls a module
 and a check of each ``.pyc``.
 
-Where ARCHIVE is damaged, the modules come from their source files beside it, and one line on standard error says so.
+Where ARCHIVE is damaged, the modules come from their source files next to it, and one line on standard error says so.
 Nothing but the time of a start depends on it. Only what is built into the interpreter is imported here.
 
 What a module imports when it is executed is known in advance, and brought in without the import system's locks and
@@ -94,7 +94,7 @@ def _stamp(path: str) -> "tuple[int, int] | None":
 
 
 def _read(offset: int, size: int) -> "Any":
-    """What stands in ARCHIVE; None if that is not what was installed, said once."""
+    """What is in ARCHIVE; None if that is not what was installed, said once."""
     global MARK
     # Opened every time: a descriptor kept open could be closed, and its number be another file.
     content = b""

@@ -1,4 +1,4 @@
-"""The launcher as a file: write the paths into the compiled program, or write a script in its place."""
+"""The launcher as a file: write the paths into the compiled program, or write a script instead."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Another build of the same Python minor version runs the loader. For anything els
 source files, and one line on standard error says so. This is also the body of the script that stands in for the
 launcher (`gosudacon.launcher.program.script`), so it looks at everything itself.
 
-`gosudacon install` writes its own values in the place of the constants. Any Python from 3.6 on must be able to read it.
+`gosudacon install` replaces the constants with its own values. Any Python from 3.6 on must be able to read it.
 """
 
 import sys

@@ -48,7 +48,7 @@ def _inside(path: str, home: str) -> bool:
 
 
 def _dependencies(package: str) -> list[str]:
-    """Where the packages that ours needs may be: beside it, or where this Python (or its venv) has packages."""
+    """Where the packages that ours needs may be: next to it, or where this Python (or its venv) has packages."""
     import site
 
     own = os.path.dirname(package)

@@ -207,7 +207,7 @@ class _Syscall(CFuncPtr):
 def syscall(name: str, *types: type) -> Callable[..., int]:
     """A function for the system call ``name`` whose arguments are of ``types``.
 
-    The keyword ``about`` names the object concerned in the error (a path, or what a descriptor stands for).
+    The keyword ``about`` names the object concerned in the error (a path, or what a descriptor refers to).
     Raises `SyscallError`; a call this architecture's table does not know raises it with ENOSYS.
     """
     number = c_long(NUMBERS.get(name, -1))

@@ -86,7 +86,7 @@ def _instruction(opcode: int, target: int = 0, source: int = 0, offset: int = 0,
 
 
 def limit_devices(cgroup: int, rules: Sequence[Sequence[object]]) -> None:
-    """Attach the program for ``rules`` to the cgroup v2 behind a descriptor, in the place of what was attached.
+    """Attach the program for ``rules`` to the cgroup v2 behind a descriptor, replacing what was attached.
 
     At no moment is there none. Programs attached further up still have their say. Raises `SyscallError`.
     """

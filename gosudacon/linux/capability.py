@@ -99,7 +99,7 @@ def set_caps(effective: int, permitted: int, inheritable: int) -> None:
 
 
 def set_ambient(wanted: int) -> None:
-    """Clear the ambient set, then raise ``wanted`` one by one, but for what the kernel refuses (capabilities(7))."""
+    """Clear the ambient set, then raise ``wanted`` one by one, except what the kernel refuses (capabilities(7))."""
     try:
         prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, about="PR_CAP_AMBIENT_CLEAR_ALL")
     except SyscallError as error:

@@ -106,7 +106,7 @@ def _is_plain(fd: int) -> bool:
 def user_namespace(uids: Sequence[IdMapping], gids: Sequence[IdMapping]) -> int:
     """A user namespace with these maps, for mount_setattr(2), as a descriptor; its one process ends at once.
 
-    ``containerID`` is the id in a filesystem, ``hostID`` what is seen in its place. Raises `Error`, OSError.
+    ``containerID`` is the id in a filesystem, ``hostID`` what is seen instead. Raises `Error`, OSError.
     """
     inside, outside = posix.pipe2(posix.O_CLOEXEC)
     pid = namespace.clone(namespace.CLONE_NEWUSER)

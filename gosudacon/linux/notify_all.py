@@ -85,7 +85,7 @@ def program(connection: int, message: int, closing: int) -> bytes:
 
 
 def _argument(index: int, value: int) -> list[tuple[int, int]]:
-    """What must stand where for an argument to have this value: offset, word."""
+    """What must be where for an argument to have this value: offset, word."""
     at = _ARGUMENTS + 8 * index
     halves = [value & _LOW, value >> 32]
     if sys.byteorder == "big":

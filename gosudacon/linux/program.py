@@ -217,7 +217,7 @@ def _wait(pid: int, streams: list[int], timeout: float | None, keep: int) -> End
             if deadline is not None and time.monotonic() >= deadline:
                 _kill(pid)
                 return Ended(None, *(bytes(kept.get(fd, b"")) for fd in streams))
-    except BaseException:  # a signal: what the program does must not go on beside the undoing
+    except BaseException:  # a signal: what the program does must not go on during the undoing
         _kill(pid)
         raise
     finally:

@@ -10,8 +10,8 @@ from gosudacon.node.agent import Agent, Settings, is_ready
 from gosudacon.node.install import said
 
 _USAGE = """\
-gosudacon-node install   put gosudacon on this node, and keep it as it should be
-gosudacon-node remove    take it away again, when no container needs it any more
+gosudacon-node install   install gosudacon on this node, and keep it up to date
+gosudacon-node remove    remove it, when no container needs it any more
 gosudacon-node ready     whether that is done: exit status 0, or 1 with the reason
 
 It runs in the pods of its DaemonSets: docs/kubernetes.md.

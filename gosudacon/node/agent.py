@@ -1,4 +1,4 @@
-"""The pod's loop: pass after pass, each of which changes something only if something is not as it should be."""
+"""The pod's loop: passes, each of which changes only what differs from what is wanted."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Agent:
                 return
 
     def step(self) -> Outcome:
-        """One pass, and what it has come to told: in the log, on the node object, to the probe of the pod."""
+        """One pass; its outcome is reported in the log, on the node object, and to the pod's readiness probe."""
         outcome, silence = Outcome(), ""
         try:
             engine, silence = self._ask()
@@ -155,7 +155,7 @@ class Agent:
         return Installation(Node(), engine, version, fleet or None, install.check, systemd.Manager).run()
 
     def _tell(self, outcome: Outcome) -> None:
-        """The node object, if it is not told already. A node that cannot be mended keeps the label that it has."""
+        """Change the node object, unless it says this already. A node with trouble keeps the label that it has."""
         labels: dict[str, str | None] = {}
         if self._removes:
             labels = {places.LABEL: None}
@@ -192,7 +192,7 @@ class Agent:
 
 
 def is_ready(status: Path = Settings.status) -> str:
-    """Why the node is not as it should be; empty if it is."""
+    """Why the node is not ready; empty if it is."""
     try:
         return status.read_text()
     except FileNotFoundError:

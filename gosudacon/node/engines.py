@@ -1,4 +1,4 @@
-"""What the node's engine must have in its files so that it knows the runtime."""
+"""What the node's engine needs in its configuration files to know the runtime."""
 
 from __future__ import annotations
 
@@ -107,9 +107,7 @@ class Engine:
                 hint="is it the file of the kubelet's containerd?",
             )
         if places.HANDLER in known:
-            raise Error(
-                f"{self.main} has a runtime {places.HANDLER} already", hint="remove it, or exclude this node"
-            )
+            raise Error(f"{self.main} has a runtime {places.HANDLER} already", hint="remove it, or exclude this node")
 
 
 def of(runtime_version: str, unit: str = "", main: str = "") -> Engine:

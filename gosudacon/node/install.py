@@ -46,7 +46,7 @@ class Image:
 
 @dataclass
 class Outcome:
-    """What a pass has come to: whether pods may ``come``, what it did, and what is wrong."""
+    """The result of a pass: whether pods may ``come``, what was ``done``, what is wrong, and what is waited for."""
 
     come: bool = False
     done: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Installation:
     connect: Connect
 
     def run(self) -> Outcome:
-        """Make everything as it should be. Raises `Error` if that cannot be, OSError; what was done stays then."""
+        """Install everything. Raises `Error` if that is not possible, OSError; what was done stays then."""
         outcome = Outcome()
         record = Record.load(self.node)
         record.note_folders(places.PREFIX)
@@ -146,7 +146,7 @@ def said(error: Error) -> str:
 def tell(engine: Engine, wanted: Texts, record: Record, connect: Connect, outcome: Outcome) -> None:
     """Write the engine's files and restart it, if they are not as ``wanted``.
 
-    Where it does not come up with them, the former ones come back. Raises `Error` then, OSError.
+    If it does not start with them, the former ones are restored. Raises `Error` then, OSError.
     """
     before = {name: record.node.read(name) for name in wanted}
     if wanted == record.refused:

@@ -1,4 +1,4 @@
-"""One pass of the removal: nothing is taken from a container that runs."""
+"""One pass of the removal: a container that runs loses nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(node: Node, engine: Engine, connect: Connect) -> Outcome:
-    """Take everything away, as far as no container needs it: `Outcome.waits` says for what the rest waits.
+    """Remove everything that no container needs: `Outcome.waits` says what the rest waits for.
 
     The engine knows the runtime until the last container has ended, so that a pod's container can be started again,
     and stopped, and its streams read. Raises `Error`, OSError.
@@ -28,7 +28,7 @@ def run(node: Node, engine: Engine, connect: Connect) -> Outcome:
     record.refused = {}
     tell(engine, engine.former(node, record.files), record, connect, outcome)
     outcome.waits = [f"container {name}" for name in versions.running(node, engine)]
-    if outcome.waits:  # one came between the look and the restart
+    if outcome.waits:  # one was created between the check and the restart
         return outcome
     if record.fleet:
         record.put({places.CONFIG: record.former})

@@ -18,7 +18,7 @@ from gosudacon.node.files import Node, Record
 
 
 def copy(source: Path, name: str, node: Node) -> Path:
-    """Put the version ``name`` of the image, which is at ``source``, beside the node's others. Returns its place.
+    """Put the version ``name`` of the image, which is at ``source``, next to the node's others. Returns its place.
 
     It is there as a whole, on disk, or not at all. Raises `Error` if it cannot be copied, OSError.
     """
@@ -76,7 +76,7 @@ def retire(node: Node, kept: set[str]) -> None:
 
 
 def prune(node: Node, kept: set[str]) -> list[str]:
-    """Remove the versions that nothing runs from, but for those ``kept``; their names. Raises OSError.
+    """Remove the versions that nothing runs from, except those ``kept``; their names. Raises OSError.
 
     A template of shims names its version on its command line for as long as it has shims.
     """

@@ -1,4 +1,4 @@
-"""Where in a picture of two lanes each step stands, and each barrier between them."""
+"""Where in a picture of two lanes each step is, and each barrier between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Arrow:
-    """From a step to one of the other side that waits for it: indexes, and a track of its own beside others."""
+    """From a step to one of the other side that waits for it: indexes, and a track of its own next to others."""
 
     def __init__(self, source: int, target: int) -> None:
         self.source, self.target, self.track = source, target, 0
@@ -21,7 +21,7 @@ class Arrow:
 class Layout:
     """``at``: each row's line, the first is 1. ``headings``: (line, row's index) where a lane comes to another phase.
 
-    What both sides do at a time stands side by side; what waits stands below what it waits for.
+    What both sides do at a time is side by side; what waits is below what it waits for.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:

@@ -74,7 +74,7 @@ def _name(character: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text in which every character can be seen: what cannot stands as ``[U+202E]`` or ``[\\n]``. Not escaped."""
+    """A text in which every character can be seen: what cannot is shown as ``[U+202E]`` or ``[\\n]``. Not escaped."""
     return _SUSPECT.sub(lambda match: f"[{_name(match[0])}]" if _is_odd(match[0]) else match[0], text)
 
 

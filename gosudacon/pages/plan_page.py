@@ -1,4 +1,4 @@
-"""A plan as one HTML page: the two lanes with their barriers, beside the file that each step comes from."""
+"""A plan as one HTML page: the two lanes with their barriers, next to the file that each step comes from."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def parts(name: str) -> Parts:
 def _sources(
     manager: pluggy.PluginManager, stages: dict[str, Stage], hooks: dict[str, list[list[object]]]
 ) -> list[str]:
-    """The files of the modules that what was found stands in."""
+    """The files of the modules in which something was found."""
     names = {plugin.__name__ for plugin in manager.get_plugins()}
     names |= {type(stage).__module__ for stage in stages.values()}
     names |= {module for found in hooks.values() for _, module, _, _ in found}

@@ -65,7 +65,7 @@ class Edit:
         uid: int | None = None,
         gid: int | None = None,
     ) -> Edit:
-        """A device node, in the place of one of that path, and the permission to use it.
+        """A device node, replacing one of that path, and the permission to use it.
 
         ``path`` is a path in the container; ``type`` is ``c``, ``b`` or ``u``, ``access`` some of ``rwm``; ``mode`` are
         permissions (mknod(2)), ``uid`` and ``gid`` ids in the container: ``linux.devices`` and
@@ -77,7 +77,7 @@ class Edit:
         return self._at("add_device", "linux.resources.devices", lambda old: _once(old, rule))
 
     def add_env(self, name: str, value: str) -> Edit:
-        """A variable in the environment of the process, in the place of one of that name.
+        """A variable in the environment of the process, replacing one of that name.
 
         Raises ValueError for a name that is empty or has an equals sign in it.
         """
@@ -122,7 +122,7 @@ class Edit:
         return self._at("add_hook", ("hooks", kind), lambda old: _once(old, hook))
 
     def set_annotation(self, name: str, value: str) -> Edit:
-        """An annotation, in the place of one of that name."""
+        """An annotation, replacing one of that name."""
         return self._at("set_annotation", ("annotations", name), lambda old: value)
 
     def applied(self, config: Any, note: Callable[[Path, object, object, str], None] | None = None) -> Any:
@@ -337,7 +337,7 @@ def _once(value: object, element: Mapping[str, object]) -> list[object]:
 
 
 def _instead(value: object, element: Mapping[str, object], key: str) -> list[object]:
-    """The list with the element in the place of the one that has the same ``key``, or at its end."""
+    """The list with the element instead of the one that has the same ``key``, or at its end."""
     found = [*_list(value)]
     for index, other in enumerate(found):
         if isinstance(other, dict) and other.get(key) == element[key]:
@@ -347,7 +347,7 @@ def _instead(value: object, element: Mapping[str, object], key: str) -> list[obj
 
 
 def _with_variable(value: object, name: str, text: str) -> list[object]:
-    """The environment with a variable in the place of the first of that name, and no second one."""
+    """The environment with a variable instead of the first of that name, and no second one."""
     found = []
     for entry in (*_list(value), f"{name}={text}"):
         if not isinstance(entry, str) or not entry.startswith(f"{name}="):

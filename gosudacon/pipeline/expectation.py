@@ -1,7 +1,7 @@
 """What a step expects the kernel to show once it has run: the third thing that each kind of step says of itself.
 
 Only ``audit`` asks, so none of this is imported by a command that makes a container. What the kinds of a package's
-steps expect stands in its module ``expected``, whose ``TABLE`` has an entry for each class: a function, or a sentence
+steps expect is in its module ``expected``, whose ``TABLE`` has an entry for each class: a function, or a sentence
 that says why nothing can be seen afterwards. A stage that is one module has a function ``expected`` that returns it.
 """
 

@@ -48,7 +48,7 @@ class Timings:
         self.notes: list[str] = []
 
     def to_json(self) -> Row:
-        """What stands beside the steps in the JSON of the plan, whose times they have themselves."""
+        """What the JSON of the plan has in addition to the steps, whose times they have themselves."""
         return {"command": self.command, "id": self.id, "duration_ns": self.duration, "notes": self.notes}
 
     def text(self, step: Row) -> str:
@@ -114,7 +114,7 @@ def as_table(
 ) -> None:
     """Print the plan by phase: side, stage and what is done; barriers where one side waits for the other.
 
-    ``stages``: as for `as_json`. ``head``: lines to stand above it. ``timings``: a column more. ``long``: below
+    ``stages``: as for `as_json`. ``head``: lines above it. ``timings``: a column more. ``long``: below
     each step why it is done.
     """
     console = Console(highlight=False, soft_wrap=False)
@@ -332,7 +332,7 @@ def _on(enabled: bool) -> str:
 def problems(error: ConfigError, path: str) -> str:
     """Everything that is wrong with a configuration, a line each: place in the file, JSON path, what it is.
 
-    Below it stands what to do about it, where that is known.
+    The line below says what to do about it, where that is known.
     """
     lines = []
     for each in error.problems:

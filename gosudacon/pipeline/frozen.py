@@ -62,7 +62,7 @@ class ReadOnlySpec(Spec):
 def freeze(value: Any) -> Any:
     """JSON data as data that cannot be changed; what is frozen already is taken as it is.
 
-    Members that are None are left out: in config.json null stands for an absent member. Raises TypeError for what
+    Members that are None are left out: in config.json null means an absent member. Raises TypeError for what
     JSON cannot express.
     """
     kind = type(value)
@@ -82,7 +82,7 @@ def freeze(value: Any) -> Any:
 
 
 def freeze_spec(spec: Spec, config: object = None) -> None:
-    """Make a spec read-only, with ``config`` in the place of its own configuration if it is given."""
+    """Make a spec read-only, with ``config`` instead of its own configuration if it is given."""
     try:
         frozen = freeze(spec.config if config is None else config)
     except RecursionError:

@@ -92,7 +92,7 @@ def _named(place: str) -> type[Step]:
 
 
 def _of_plugin(name: str) -> type[Step]:
-    """The class of a plugin's step that has moved: the plugin's name is what stands before the dot."""
+    """The class of a plugin's step that has moved: the plugin's name is what comes before the dot."""
     from importlib import metadata
 
     plugin = name.partition(".")[0]

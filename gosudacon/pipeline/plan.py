@@ -79,7 +79,7 @@ class Plan:
         """Each side's steps up to `START` in order, with the barriers worked out.
 
         A step waits for the last step of the other side that must be done ``by`` its phase. What it waits
-        for always stands earlier in the plan, so the two sides cannot wait for each other.
+        for is always earlier in the plan, so the two sides cannot wait for each other.
         """
         lanes: dict[str, list[Move]] = {RUNTIME: [], CONTAINER: []}
         waited = {RUNTIME: 0, CONTAINER: 0}

@@ -127,7 +127,7 @@ class _named:  # as contextlib would, which is not for the hot path
 
 
 def _within(scope: tuple[str, ...], before: Any, after: Any) -> Any:
-    """``before`` with what stands in ``after`` at the place ``scope``."""
+    """``before`` with what is in ``after`` at the place ``scope``."""
     if not scope or after is None:
         return after
     members = dict(before or ())

@@ -35,7 +35,7 @@ class Registry:
     """The stages in order and the plugins' other hooks, as data.
 
     ``stages``: ``{"name", "own", "module", "class", "keys", "exec", "settings", "replaced"}``; ``replaced`` is such
-    an entry or None, ``own`` the name of a stage that is in the place of another, ``exec`` are the keys for plans of
+    an entry or None, ``own`` the name of a stage that replaces another, ``exec`` are the keys for plans of
     ``exec``, None if the stage takes no part in them.
     ``hooks``: hook name -> ``[plugin, module, function, names of its arguments]`` in calling order.
     ``plugins``: the enabled plugins -> their settings. ``trace``: the settings of traces, if there are any.
@@ -74,7 +74,7 @@ class Registry:
         return []
 
     def compiled(self, spec: Spec, host: Host, planning: Planning) -> Plan:
-        """What ``planning`` makes of a bundle, with all that plugins do to it; pure but for importing. Raises `Error`.
+        """What ``planning`` makes of a bundle, with what plugins do to it; pure except for importing. Raises `Error`.
 
         Where plugins are enabled, ``spec`` is read-only afterwards, its configuration the one they edited.
         """

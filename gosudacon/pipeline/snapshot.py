@@ -47,7 +47,7 @@ def load(key: list[object]) -> dict[str, object] | None:
 
 
 def _saved(path: str) -> Any:
-    """What stands in a snapshot, None if others could have written it. Raises one of `_UNREADABLE`."""
+    """What is in a snapshot, None if others could have written it. Raises one of `_UNREADABLE`."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC)
     try:
         return jsonio.loads(_read(fd)) if _trusted(posix.fstat(fd)) else None

@@ -68,7 +68,7 @@ class Options(Fields):
     publish: Sequence[str] = ()  # ports, for the plugin that connects the container
     network: Sequence[str] = ()  # names of networks, for the same
     notify_directory: str = ""  # of the socket on which the container says that it is ready; empty: none asks
-    plugins: tuple[str, ...] = ()  # that ship with us, enabled for this command beside those of the administrator
+    plugins: tuple[str, ...] = ()  # that ship with us, enabled for this command in addition to the administrator's
     learn: str = ""  # for the plugin learn: the profile to write
     learn_anew: bool = False  # and not to merge with what is in that file
 

@@ -204,7 +204,7 @@ class Stage:
     before: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     exec_keys: tuple[str, ...] | None = None
-    replaced: Stage | None = None  # the stage that the administrator put this one in the place of
+    replaced: Stage | None = None  # the stage that this one replaces, by the administrator's choice
     settings: Mapping[str, Any] = {}  # the administrator's settings for it: ``[stage.NAME]`` of config.toml
 
     def plan(self, spec: Spec, host: Host) -> Iterable[Step]:
@@ -250,7 +250,7 @@ class Stage:
     def features(self) -> Features:
         """What this stage adds to the features structure (runtime-spec features.md), which `features` prints.
 
-        Objects of several stages are merged, lists joined; true from one stage is true. A stage in the place of
+        Objects of several stages are merged, lists joined; true from one stage is true. A stage instead of
         another one answers for both: what it leaves to that one it takes from ``replaced.features()``.
         """
         return {}

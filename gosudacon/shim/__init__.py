@@ -1,5 +1,5 @@
 """The containerd shim: containers of one pod, supervised by one process that answers containerd's Task service.
 
 May use: `container` and all below it.
-Start with `shim`, then `service` and `task`; how a shim comes to be is in `start` and `template`.
+Start with `shim`, then `service` and `task`; how a shim is started is in `start` and `template`.
 """

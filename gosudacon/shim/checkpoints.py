@@ -105,7 +105,7 @@ def decode(path: str, packed: Message | None) -> CriuOptions:
 
 
 def _work(container: Container) -> str:
-    """A directory of the container's on disk: the bundle's link to it, which containerd makes."""
+    """A directory of the container on disk: the bundle's link to it, which containerd makes."""
     work = f"{container.bundle}/work"
     return work if posix.path.isdir(work) else container.bundle
 

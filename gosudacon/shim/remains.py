@@ -55,7 +55,7 @@ def remove(given: Arguments) -> bytes:
 
 
 def _remove_pod(root: str, pod: str) -> None:
-    """Remove the containers of a pod whose shim was killed, where ``pod`` is the container that stands for it.
+    """Remove the containers of a pod whose shim was killed, where ``pod`` is the container that represents it.
 
     containerd executes no ``delete`` for the others, where they speak the third version of the task service.
     Raises `Error`, OSError: for one of them, when all have been tried.

@@ -12,7 +12,7 @@ fixture            what it is
 ``oci_spec``       ``oci_spec({"hostname": "x"}, ...)``: a `Spec`, complete and valid, with these changes
 ``oci_host``       ``oci_host(kernel=(6, 1), ...)``: a `Host`, the same on every machine
 ``oci_plan``       ``oci_plan(module, ...)``: the whole plan, made twice and watched: planning must be pure
-``oci_root``       a scratch root filesystem, and a `Context` for steps to run in; what is beside it must stay as it is
+``oci_root``       a scratch root filesystem, and a `Context` for steps to run in; what is next to it must stay as it is
 ``oci_lasting``    ``oci_lasting(step, context, directory)``: undo removes what run made, whenever and however often
 ``oci_container``  ``oci_container(module, ...)``: real containers with the plugin, on the host's /usr; needs root
 ``oci_faults``     ``oci_faults(module, ...)``: create fails at every step, by an error and by kill -9; nothing is left

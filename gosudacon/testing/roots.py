@@ -12,7 +12,7 @@ _DIRECTORIES = ("dev", "etc", "proc", "run", "sys", "tmp", "usr", "var")
 
 
 class ScratchRoot:
-    """``path``: the root; ``outside``: a directory beside it, with a file ``canary``, that nothing may touch.
+    """``path``: the root; ``outside``: a directory next to it, with a file ``canary``, that nothing may touch.
 
     ``state``: the container's state directory.
     """
@@ -47,7 +47,7 @@ class ScratchRoot:
         return place
 
     def close(self) -> list[str]:
-        """Close the descriptors; returns what has changed beside the root."""
+        """Close the descriptors; returns what has changed outside of the root."""
         for context in self._contexts:
             for fd in (context.root, context.state_dir):
                 if fd >= 0:
@@ -56,7 +56,7 @@ class ScratchRoot:
         return sorted(str(path) for path, _ in now.symmetric_difference(self._before))
 
     def _look(self) -> set[tuple[Path, str]]:
-        """What is beside the root and the state directory, and in ``outside``."""
+        """What is next to the root and the state directory, and in ``outside``."""
         found = {(path, "") for path in self.place.iterdir()}
         for path in self.outside.rglob("*"):
             found.add((path, path.read_text(errors="replace") if path.is_file() else ""))

@@ -47,7 +47,7 @@ class Span:
         return self.end - self.start
 
     def facts(self) -> dict[str, object]:
-        """What is known beside name and times, for formats that keep it; nothing that is as in most spans."""
+        """What is known in addition to name and times, for formats that keep it; nothing that is as in most spans."""
         values = {"kind": self.kind, "stage": self.stage, "phase": self.phase, "where": self.where, "call": self.call}
         values |= {"message": self.message, "status": "" if self.status == OK else self.status}
         facts: dict[str, object] = {name: value for name, value in values.items() if value}

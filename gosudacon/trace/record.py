@@ -58,7 +58,7 @@ class Recording:
         self._error = error
 
     def write(self) -> list[str]:
-        """Write the file, beside its place first; what went wrong is returned: a trace never makes a command fail."""
+        """Write the file, first under another name; what went wrong is returned: a trace never makes a command fail."""
         try:
             self._write(self._dumps(_trace(self.recorder, self._id, self._error)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the command has done its work

@@ -22,7 +22,7 @@ def dumps(trace: Trace) -> str:
 
 
 def picture(trace: Trace) -> str:
-    """The ``<svg>`` element, which may stand in a page as well."""
+    """The ``<svg>`` element, which may be part of a page as well."""
     spans = sorted(trace.spans, key=lambda span: (span.start, SIDES.index(span.side)))
     height = _HEAD + len(spans) * _ROW + _FOOT
     rows = {id(span): number for number, span in enumerate(spans)}

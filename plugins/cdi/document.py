@@ -1,6 +1,6 @@
 """A specification file's contents, checked as strictly as the CDI's own library does (its SPEC.md, version 1.1.0).
 
-Unknown members of any object make a file invalid. Null stands for an absent member. What YAML takes for a
+Unknown members of any object make a file invalid. Null means an absent member. What YAML takes for a
 number or a truth value where a string belongs is that string.
 """
 

@@ -30,7 +30,7 @@ def check_kind(kind: str) -> None:
 
 
 def check_device(name: str) -> None:
-    """Raises ValueError unless it is what may stand behind the equals sign."""
+    """Raises ValueError unless it is what may follow the equals sign."""
     _check("device", name, _ENDS, _NAME)
 
 

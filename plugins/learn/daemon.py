@@ -1,4 +1,4 @@
-"""The recorder as a process: how it comes to be, gives up what is the runtime's, and says who it is."""
+"""The recorder as a process: how it starts, gives up what is the runtime's, and says who it is."""
 
 from __future__ import annotations
 

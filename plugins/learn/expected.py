@@ -1,4 +1,4 @@
-"""What the steps of ``learn`` expect: a filter that asks, in the place of the profile's own."""
+"""What the steps of ``learn`` expect: a filter that asks, instead of the profile's own."""
 
 from __future__ import annotations
 

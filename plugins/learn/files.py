@@ -28,7 +28,7 @@ _PATIENCE = 5.0  # seconds for another recorder to have written
 
 
 def report_path(profile: str) -> str:
-    """The report's file: ``web.report.json`` beside ``web.json``."""
+    """The report's file: ``web.report.json`` for ``web.json``."""
     return profile.removesuffix(".json") + ".report.json"
 
 

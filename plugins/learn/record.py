@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         count: int
 
     class ReportData(TypedDict):
-        """The report, a JSON object in a file beside the profile."""
+        """The report, a JSON object in a file next to the profile."""
 
         version: int
         profile: str

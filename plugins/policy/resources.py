@@ -98,7 +98,7 @@ def _number(value: object) -> int | None:
 
 
 def _covers(one: Numbers, other: Numbers) -> bool:
-    """Whether all that the other stands for is in the one."""
+    """Whether all that the other covers is in the one."""
     return one[0] in ("a", other[0]) and all(
         mine is None or mine == its for mine, its in zip(one[1:], other[1:], strict=True)
     )

@@ -46,7 +46,7 @@ def _remove(path: str, inode: int) -> bool:
 
 
 def _hand_over(state_dir: int, left: dict[str, int]) -> None:
-    """Add the parents to the note of one of the containers whose state is beside ``state_dir``."""
+    """Add the parents to the note of one of the containers whose state is next to ``state_dir``."""
     try:
         root = posix.open("..", hierarchy.DIRECTORY, dir_fd=state_dir)
     except OSError:

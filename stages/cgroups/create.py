@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PERMISSION = (EPERM, EACCES, EROFS)
 _INHERITED = b'{"inherits"'
-_UNKNOWN = -1  # in the place of an inode: not to be looked at, and so nothing that could be made
+_UNKNOWN = -1  # instead of an inode: not to be looked at, and so nothing that could be made
 
 
 class Held:
@@ -189,7 +189,7 @@ class Note:
     ``{"before": …}`` has the directories to be made, with the inode of each that is there already, else 0;
     ``{"owned": …}`` has the inode of each that was made or found empty. Both have ``"above"`` if parents were missing:
     those about to be made, with 0, or made, with their inodes. ``{"inherits": …}`` has parents that another container
-    made and left to this one; it counts wherever it stands. Without a state directory all is kept in memory.
+    made and left to this one; it counts wherever it is. Without a state directory all is kept in memory.
     """
 
     def __init__(self, context: Context) -> None:

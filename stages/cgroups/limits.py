@@ -135,7 +135,7 @@ class Write(Limit):
 
 
 class WriteLate(Write):
-    """Write a value that could stand in the way of the container's own forks, so not before the last of them.
+    """Write a value that could make the container's own forks fail, so not before the last of them.
 
     Why: a low limit of processes would stop the runtime's own forks on the way into the container.
     Without it: a limit of one process would leave no room for the container's first.

@@ -39,7 +39,7 @@ def v1_places(spec: Spec, host: Host) -> list[Place]:
 def v2_places(spec: Spec, host: Host) -> list[Place]:
     """The one place in the unified hierarchy.
 
-    A cgroupsPath that is not absolute counts from beside the caller's own cgroup, since one with processes
+    A cgroupsPath that is not absolute counts from the parent of the caller's own cgroup, since one with processes
     cannot have children with limits.
     """
     beside = _own(host, UNIFIED)[:-1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Systemd(Unified):
-    """A scope of systemd's; below it, the limits of cgroup v2.
+    """A scope of systemd; below it, the limits of cgroup v2.
 
     Raises `ConfigError` where systemd does not run, or not on cgroup v2 alone.
     """

@@ -43,7 +43,7 @@ def _parts(spec: Spec) -> tuple[str, str, str]:
 
 
 def expand(slice_: str) -> list[str]:
-    """The slices from the topmost to ``slice_``: a dash stands for a level (systemd.slice(5)); none for ``-.slice``."""
+    """The slices from the topmost to ``slice_``: a dash means a level (systemd.slice(5)); none for ``-.slice``."""
     stem = slice_.removesuffix(".slice")
     if stem == slice_ or not stem:
         raise ConfigError(f"invalid slice name: {slice_}", where=WHERE)

@@ -38,7 +38,7 @@ _THROTTLE_FILES = {
 
 
 class Legacy(Driver):
-    """A cgroup in each v1 hierarchy, and in the unified one if it is mounted beside them."""
+    """A cgroup in each v1 hierarchy, and in the unified one if it is mounted as well."""
 
     def __init__(self, spec: Spec, host: Host) -> None:
         super().__init__(spec, host)

@@ -55,7 +55,7 @@ class CheckDescriptors(Step):
     """Descriptors that the caller wants passed on must be there.
 
     Why: the caller says how many descriptors the program gets, and each must be open.
-    Without it: the program would find a closed descriptor, or another file in its place.
+    Without it: the program would find a closed descriptor, or another file.
     See: fstat(2).
     """
 
@@ -209,7 +209,7 @@ class CloseDescriptors(Step):
 class Execve(Step):
     """Become the container's process.
 
-    Why: here the runtime ends, and the container's program begins in its place.
+    Why: here the runtime ends, and the container's program takes over its process.
     Without it: there would be a well-made container with nothing in it.
     See: execve(2); runtime-spec config.md, Process.
     """

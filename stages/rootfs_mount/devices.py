@@ -123,7 +123,7 @@ def _own(context: Context, directory: int, name: str, node: Node) -> None:
 
 
 def _bind(context: Context, directory: int, name: str, node: Node) -> None:
-    """Mount the host's node of the same path, or the one made in its place; it must be the device that is asked for."""
+    """Mount the host's node of the same path, or the one made instead; it must be the device that is asked for."""
     below = path.create_file(directory, name)
     try:
         if context.host.kernel < BY_DESCRIPTOR:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class MakeIdMap(Step):
     """Keep a user namespace with these maps as `Held.idmaps`; its one process ends at once.
 
-    ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees in its place.
+    ``containerID`` is the id inside the filesystem, ``hostID`` what the host sees instead.
 
     Why: files belong to ids of the host, and the container's ids are others.
     Without it: the container would see its data as owned by another user.

@@ -18,7 +18,7 @@ _DIRECTORY = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEX
 class BindRootOnHost(BindRoot):
     """Bind the root filesystem on itself, as `Context.root`; a note says which mount it is: that one is unmounted.
 
-    Why: without a mount namespace the root must be a mount of the host's, and be found again.
+    Why: without a mount namespace the root must be a mount of the host, and be found again.
     Without it: what is mounted for the container would stay on the host after it.
     See: mount(2), MS_BIND; runtime-spec config.md, Root.
     """

@@ -102,7 +102,7 @@ def _unconditional(rules: list[Syscall], default_action: str, default: int) -> d
 
 
 def _add(scratch: Filter, name: str, action: int, default: int, alternatives: list[list[bytes]]) -> None:
-    """The rules for one system call, but for a name that no architecture knows, or what the default does anyway."""
+    """The rules for one system call, except a name that no architecture knows, or what the default does anyway."""
     number = SCMP_ERROR if action == default else scratch.number(name)
     if number == SCMP_ERROR:
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 library = seccomp.library
 _DIGEST = 32
-_USERS = "$XDG_RUNTIME_DIR/"  # or what stands in for it: gosudacon.base.user
+_USERS = "$XDG_RUNTIME_DIR/"  # or what is used instead: gosudacon.base.user
 #: Counted up when the same profile no longer compiles to the same program.
 _REVISION = 2
 

@@ -250,7 +250,7 @@ CASES: dict[str, tuple[str, str, Edit | None, dict[str, Any]]] = {
         put("linux.resources.pids", {"limit": 7}),
         {"where": "linux.resources.pids.limit", "errno": errno.EINVAL},
     ),
-    "cgroup-occupied": ("beside it", "x", None, {"stage": "cgroups", "errno": errno.EBUSY}),
+    "cgroup-occupied": ("a sibling of it", "x", None, {"stage": "cgroups", "errno": errno.EBUSY}),
     "sub-cgroup": ("--cgroup", "bad sub cgroup path: no", None, {"stage": "cgroups"}),
     "cgroup-threaded": ("threaded", "x", None, {"stage": "cgroups", "errno": errno.EOPNOTSUPP}),
     "cgroup-read-only": ("read-only", "x", None, {"stage": "cgroups", "errno": errno.EROFS}),

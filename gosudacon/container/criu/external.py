@@ -93,7 +93,7 @@ def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
 
 
 def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict[str, str]]:
-    """What the names of `dump_mounts` stand for in this bundle and on this host: name -> path."""
+    """What the names of `dump_mounts` mean in this bundle and on this host: name -> path."""
     found = {place: place for place in (*_DEFAULT_NODES, *_devices(spec))}
     found.update(binds(spec))
     if "cgroup" not in spec.namespaces():

@@ -196,7 +196,7 @@ class Restoration:
             self._set_init(pid)
             for step in self._hooks:
                 run_step(step, self.context, self._new.observers)
-        elif script == "post-restore":  # they stand still yet: whatever happens to us, what is known of them is on disk
+        elif script == "post-restore":  # they do not run yet: whatever happens to us, what is known of them is on disk
             self._set_init(pid)
             self._save()
 

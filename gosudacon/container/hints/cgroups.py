@@ -110,7 +110,7 @@ def inhabitants(spec: Spec, host: Host) -> list[str]:
 def _occupied(failure: Failure) -> str:
     if not _own(failure) or failure.errno != EBUSY or failure.where.startswith("linux.resources"):
         return ""
-    return "a cgroup with controllers enabled for those below holds no processes itself (v2): choose a cgroup beside it"
+    return "a cgroup with controllers enabled for those below holds no processes itself (v2): choose a sibling of it"
 
 
 def _below(failure: Failure) -> str:

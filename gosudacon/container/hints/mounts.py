@@ -301,7 +301,7 @@ KINDS = (
     Kind("not-a-block-device", "a file where a block device is wanted", _block),
     Kind("destination-in-proc", "a mount below /proc", _in_proc),
     Kind("device-missing", "a device that cannot be made in a user namespace", _device),
-    Kind("sysctl-of-the-host", "a kernel parameter that no namespace of the container's has", _sysctl_host),
+    Kind("sysctl-of-the-host", "a kernel parameter that no namespace of the container has", _sysctl_host),
     Kind("sysctl-unknown", "a kernel parameter that this host does not have", _sysctl_unknown),
     Kind("sysctl-value", "a kernel parameter with a value that the kernel does not take", _sysctl_value),
 )

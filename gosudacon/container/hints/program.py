@@ -177,7 +177,7 @@ def _may_execute(mode: int, uid: int, gid: int, ids: tuple[int, int], groups: li
 
 
 def _outside(spec: Spec, mappings: str, number: int) -> int:
-    """The host's number of an id of the container's."""
+    """The host's number of an id in the container."""
     ranges: object = spec.linux.get(mappings)
     for each in ranges if isinstance(ranges, list) else ():
         if 0 <= number - each["containerID"] < each["size"]:

@@ -1,4 +1,4 @@
-"""What the authors and users of plugins need beside containers: list, enable, check and begin them.
+"""What the authors and users of plugins need in addition to containers: list, enable, check and create them.
 
 May use: `container`, `pipeline` and all below them; nothing here is on the path of a container.
 Start with `plugins` (what is installed; `cost` measures imports), `enabling` (edits config.toml by `toml_list`),

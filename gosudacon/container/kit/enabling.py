@@ -1,6 +1,6 @@
 """Enabling and disabling plugins: editing config.toml, by its own rules and in one step.
 
-The new text is written beside the file, loaded as every command loads it, plugins included, and takes the file's
+The new text is written to another file, loaded as every command loads it, plugins included, and takes the file's
 place only if that went well. Two commands at once follow one another: they lock the directory.
 """
 
@@ -120,7 +120,7 @@ def _referring(plugin: str, stages: Sequence[str]) -> list[str]:
 
 
 def _edit(path: str, edited: Edited) -> list[str]:
-    """Let ``edited`` change text and list, check the result, put it in the place of the file."""
+    """Let ``edited`` change text and list, check the result, replace the file with it."""
     path = os.path.realpath(path)
     directory = os.path.dirname(path)
     os.makedirs(directory, 0o755, exist_ok=True)
@@ -182,7 +182,7 @@ def _by_hand(path: str) -> Error:
 
 
 def _replace(path: str, text: str, status: os.stat_result | None) -> None:
-    """Write the file beside its place, load it as a command would, and rename it."""
+    """Write the file under another name, load it as a command would, and rename it."""
     new = f"{path}.{os.getpid()}.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

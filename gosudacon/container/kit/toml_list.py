@@ -41,7 +41,7 @@ def append(text: str, key: str, item: str) -> str:
 
 
 def remove(text: str, key: str, item: str) -> str:
-    """``text`` without ``item`` in the list ``key``; a comment beside it stays."""
+    """``text`` without ``item`` in the list ``key``; a comment on its line stays."""
     span = _find(text, key)
     if span is None:
         raise Unreadable(key)
