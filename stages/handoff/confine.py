@@ -422,7 +422,7 @@ class ChangeDirectory(Step):
 
 
 class ChangeDirectoryAsUser(ChangeDirectory):
-    """The same as the container's user, where the runtime was denied it: on a network filesystem root may be nobody.
+    """Enter it as the container's user, where root was refused (EACCES or EPERM), as on a network filesystem.
 
     Why: on network filesystems root may have no rights where the user has.
     Without it: a container with its working directory there could not start.

@@ -104,7 +104,7 @@ class LookUp(Step):
 
     ``outside``: the process is not in its pid namespace yet, and /proc/self leads nowhere: execve(2) will tell.
 
-    Why: an error at `create` is told to the caller; at `start` it is too late for many.
+    Why: an error at `create` is reported to the caller; many callers expect none at `start`.
     Without it: a mistyped program would be noticed when the container starts.
     See: execve(2); runtime-spec config.md, Process.
     """
@@ -157,7 +157,7 @@ class RestoreSignals(Step):
     """Default dispositions and an empty mask: Python ignores SIGPIPE and SIGXFSZ, callers may ignore or block more.
 
     Why: dispositions and masks survive execve(2), and those of the runtime are not the program's.
-    Without it: a program might never see SIGPIPE, or be deaf to SIGTERM.
+    Without it: a program might never see SIGPIPE, or ignore SIGTERM.
     See: signal(7); execve(2).
     """
 

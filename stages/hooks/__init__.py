@@ -157,7 +157,7 @@ class RunHook(Step):
     group, which is its own. What it leaves running otherwise is none of our business, and is not waited for. ``stdout``
     and ``stderr`` are files that its output is appended to; of what has none, the end is kept for the error.
 
-    Why: hooks let others take part in a container's life: networks, devices of GPUs, log books.
+    Why: hooks let others take part in a container's life: networks, devices of GPUs, logs.
     Without it: what they set up would be missing.
     See: runtime-spec config.md, POSIX-platform Hooks.
     """

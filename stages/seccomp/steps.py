@@ -149,7 +149,7 @@ class LetSysAdminGo(Step):
 class LoadSeccomp(Step):
     """Put this process under the filter; ``notify`` opens the descriptor on which an agent is told of system calls.
 
-    Why: most programs use few of the kernel's hundreds of system calls, and the rest is where its holes are.
+    Why: most programs use few of the kernel's hundreds of system calls, and its faults are often in the rest.
     Without it: the program could make every system call there is.
     See: seccomp(2); runtime-spec config-linux.md, Seccomp.
     """
