@@ -74,30 +74,34 @@ class Engine:
         text = node.read(self.main)
         plain = toml_edit.without(text or "")
         tables = toml_edit.parsed(plain, self.main)
-        new = not tables
-        version = tables.get("version", (3 if self.major >= 2 else 2) if new else 1)
-        plugin = _PLUGINS.get(version) if isinstance(version, int) else None
-        if plugin is None or not isinstance(version, int):
-            raise Error(f"{self.main} is of version {version!r}; known are {', '.join(map(str, _PLUGINS))}")
-        keys = ("plugins", plugin, "containerd", "runtimes")
+        version = self._version(tables)
+        keys = ("plugins", _PLUGINS[version], "containerd", "runtimes")
         known = toml_edit.at(tables, *keys)
         self._check(tables, known)
-        begin = f"version = {version}\n" if new and not plain.strip() else ""
+        begin = "" if tables else f"version = {version}\n"  # without the line containerd takes the file for version 1
         folder = _imported(tables, self.main)
+        texts: Texts = {}
+        added: dict[str, object] = {"version": version} if begin else {}
         if version >= 3 and (folder or "imports" not in tables):
-            lines = begin if folder else f'{begin}imports = ["{_FOLDER}/*.toml"]\n'
+            texts[f"{folder or _FOLDER}/{_NAME}"] = f"version = {version}\n{_table(version, places.HANDLER, _OWN)}"
+            if not folder:
+                added["imports"] = [f"{_FOLDER}/*.toml"]
+            lines = begin + ("" if folder else f'imports = ["{_FOLDER}/*.toml"]\n')
             main = toml_edit.first(plain, lines) if lines else plain
-            added: dict[str, object] = {} if folder else {"imports": [f"{_FOLDER}/*.toml"]}
-            own = f"version = {version}\n{_table(plugin, places.HANDLER, _OWN)}"
-            texts: Texts = {f"{folder or _FOLDER}/{_NAME}": own, self.main: main}
         else:
             # containerd forgets its built-in runtime where the file names one.
             runtimes = {places.HANDLER: _OWN} if known else {"runc": _RUNC, places.HANDLER: _OWN}
-            main = toml_edit.last(plain, begin + "".join(_table(plugin, *each) for each in runtimes.items()))
-            added = toml_edit.nested(keys, runtimes)
-            texts = {self.main: main}
-        toml_edit.check(self.main, plain, main, added | ({"version": version} if begin else {}))
-        return texts
+            added |= toml_edit.nested(keys, runtimes)
+            main = toml_edit.last(plain, begin + "".join(_table(version, *each) for each in runtimes.items()))
+        toml_edit.check(self.main, plain, main, added)
+        return texts | {self.main: main}
+
+    def _version(self, tables: Table) -> int:
+        """The version of the main file's format; where it is empty, the one that this containerd writes."""
+        version = tables.get("version", 1 if tables else 3 if self.major >= 2 else 2)
+        if not isinstance(version, int) or version not in _PLUGINS:
+            raise Error(f"{self.main} is of version {version!r}; known are {', '.join(map(str, _PLUGINS))}")
+        return version
 
     def _check(self, tables: Table, known: Table) -> None:
         disabled = tables.get("disabled_plugins", [])
@@ -139,6 +143,6 @@ def _imported(tables: Table, main: str) -> str:
     return ""
 
 
-def _table(plugin: str, runtime: str, values: Table) -> str:
+def _table(version: int, runtime: str, values: Table) -> str:
     lines = "".join(f'  {key} = "{value}"\n' for key, value in values.items())
-    return f'[plugins."{plugin}".containerd.runtimes.{runtime}]\n{lines}'
+    return f'[plugins."{_PLUGINS[version]}".containerd.runtimes.{runtime}]\n{lines}'

@@ -213,6 +213,12 @@ def test_the_configurations_can_be_used(folder: Path, tmp_path: Path) -> None:
     assert check.problem(str(path)) == ""
 
 
+def test_the_builder_gets_no_caches() -> None:
+    """docker and podman read the file next to the Containerfile before they copy the checkout."""
+    ignored = (HERE / "Containerfile.dockerignore").read_text().splitlines()
+    assert {".git", ".test-cache", "build", "dist", "**/__pycache__"} <= {*ignored}
+
+
 def test_every_object_is_in_the_namespace() -> None:
     namespace = one("Namespace")["metadata"]["name"]
     kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())

@@ -92,6 +92,20 @@ def test_containerd_without_a_file(node: Node, engine: engines.Engine, version: 
     assert not node.path("/etc").exists()
 
 
+@pytest.mark.parametrize(("engine", "version"), [(ONE, 2), (TWO, 3)], ids=["containerd 1", "containerd 2"])
+def test_a_file_of_comments_gets_its_version(node: Node, engine: engines.Engine, version: int) -> None:
+    """Without one, containerd takes it for version 1, in which the plugin has another name."""
+    text = "# disabled_plugins = []\n"
+    write(node, MAIN, text)
+    texts = engine.wanted(node)
+    assert tomllib.loads(str(texts[MAIN]))["version"] == version
+    assert text in str(texts[MAIN])
+    for name, content in texts.items():
+        write(node, name, str(content))
+    assert engine.wanted(node) == texts
+    assert engine.former(node, [])[MAIN] == text
+
+
 def test_containerd_2_gets_a_file_of_its_own(node: Node) -> None:
     text = f"version = 3\n[plugins.'{NEW}'.cni]\nconf_dir = '/x'\n"
     write(node, MAIN, text)
