@@ -24,7 +24,7 @@ pytestmark = needs("program:chromium")
 SIZES = [*itertools.product((1440, 1100, 390), ("light", "dark"))]
 THOROUGHLY = ("index", "config", "plugin-reference")
 """Pages that are looked at in every size; each of the others in one."""
-# Elements of a page's text that reach beyond the window, but for code and tables, which scroll by themselves.
+# Elements of a page's text that reach beyond the window, except code and tables, which scroll by themselves.
 BEYOND = """
 [...document.querySelectorAll("article *")].filter((element) => !element.closest("pre, .table-wrapper, .sr-only") &&
   element.getBoundingClientRect().right > innerWidth + 0.5).map((element) => element.outerHTML.slice(0, 80))

@@ -277,5 +277,5 @@ def test_from_nothing_and_back(world: World) -> None:
 
 
 def test_the_node_is_where_the_machine_is() -> None:
-    """What the tests put in the place of the machine's is all that the installer changes."""
+    """What the tests put instead of the machine's is all that the installer changes."""
     assert {Path(each).parts[1] for each in (places.PREFIX, places.CONFIG, places.SHIM_STATES)} <= {*HERE}

@@ -1,4 +1,4 @@
-"""Files that callers name: descriptors and FIFOs in the place of config.json, --process, --log and the others."""
+"""Files that callers name: descriptors and FIFOs instead of config.json, --process, --log and the others."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_a_process_file(container: Running) -> None:
     )
     assert result.stdout.split("\n")[:6] == ["b", "/var", "7", "8", "8 9", "1024"]
     assert status_of(result.stdout)["NoNewPrivs"] == "1"
-    # What the file does not say is the container's, but for no_new_privs.
+    # What the file does not say is the container's, except no_new_privs.
     result = container.process(args=args, rlimits=None, capabilities=None, noNewPrivileges=None, user=None, env=None)
     found = status_of(result.stdout)
     assert result.stdout.split("\n")[2:6] == ["0", "0", "0", "1024"]

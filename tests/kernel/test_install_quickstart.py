@@ -1,4 +1,4 @@
-"""The README's first command, on this machine, with directories of its own in the place of those that it writes to."""
+"""The README's first command, on this machine, with its own directories instead of those that it writes to."""
 
 from __future__ import annotations
 

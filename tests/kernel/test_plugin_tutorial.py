@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def wheels(scratch: Path) -> Path:
-    """A directory with a wheel of the checkout, in the place of a package index."""
+    """A directory with a wheel of the checkout, instead of a package index."""
     source = copy_checkout(CHECKOUT, scratch / "source")
     (scratch / "wheels").mkdir()
     code = f"import setuptools.build_meta as b; b.build_wheel({str(scratch / 'wheels')!r})"

@@ -1,4 +1,4 @@
-"""Stage intel-rdt in a container's whole life, with a plain directory in the place of resctrl.
+"""Stage intel-rdt in a container's whole life, with a plain directory instead of resctrl.
 
 Such a directory does not fill the groups that are made in it, so these are there before. `tests/unit/test_intel_rdt.py`
 has one that does.

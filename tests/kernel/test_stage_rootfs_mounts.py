@@ -290,7 +290,7 @@ def test_flags_of_the_top_and_of_the_tree(bare: Bundle, source: Path, kernel: tu
 
 @BOTH
 def test_flags_of_the_source(bare: Bundle, kernel: tuple[int, int] | None) -> None:
-    """Kept until a word names any flag, as with runc; then only what is named, but for the kind of atime."""
+    """Kept until a word names any flag, as with runc; then only what is named, except the kind of atime."""
     path = bare.path / "strict"
     path.mkdir()
     namespaces.mount("strict", str(path), "tmpfs", 1 | 2 | 8 | 0x400)  # ro nosuid noexec noatime

@@ -1,6 +1,6 @@
 """What released versions left on disk: containers of theirs can be asked for, started, entered, stopped and deleted.
 
-Each scenario makes a container with today's code and puts the files that a release wrote in the place of its own.
+Each scenario makes a container with today's code and replaces its files with those that a release wrote.
 With GOSUDACON_TEST_STATES=RELEASE in the environment there is one more test, `test_take_samples`, which takes the files
 instead, for the samples of that release.
 """
@@ -102,7 +102,7 @@ class Old:
             runtime.wait(self.init)
 
     def lay(self, sample: dict[str, Any]) -> None:
-        """Put what a release has written in the place of what today's code has."""
+        """Replace what today's code has written with what a release has written."""
         today = json.loads((self.directory / "state.json").read_text())
         if set(sample["files"]["state.json"]["cgroups"]) != set(today["cgroups"]):
             pytest.skip("needs the cgroup hierarchies of the sample's machine")

@@ -103,7 +103,7 @@ def test_a_link_where_a_mask_should_be(runtime: Runtime, bundle: Bundle) -> None
     runtime.run(bundle, "--detach")
     report = audit(runtime, bundle)
     assert report.bad() == []
-    # and one put there afterwards, in the place of what was masked
+    # and one put there afterwards, instead of what was masked
     namespace = open_namespace("mount", runtime.pid(bundle))
     try:
         in_namespaces({"mount": namespace}, lambda: namespaces.unmount("/secret"))

@@ -54,7 +54,7 @@ def take(directory: Path, words: Mapping[str, str], book: Path) -> dict[str, Any
 
 
 def lay(sample: Mapping[str, Any], directory: Path, words: Mapping[str, str], book: Path) -> None:
-    """Put the sample's files in the place of those of a container that today's code has made."""
+    """Replace the files of a container that today's code has made with the sample's."""
     today = json.loads((directory / "state.json").read_text())
     files = _replaced(sample["files"], words)
     assert {path.name for path in directory.iterdir()} >= {name for name in files if isinstance(files[name], str)}

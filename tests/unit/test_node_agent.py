@@ -155,7 +155,7 @@ def test_trouble_of_the_pod_itself_is_told_and_tried_again(
     outcomes.append(Outcome(come=True))
     assert loop.step() == Outcome(come=True)
     settings.status.unlink()
-    settings.status.mkdir()  # in the place of a full volume
+    settings.status.mkdir()  # instead of a full volume
     outcomes.append(Outcome(come=True))
     assert loop.step() == Outcome(come=True)
     assert "error: " in capsys.readouterr().err

@@ -38,7 +38,7 @@ version = 2 # a comment
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    """One without files but for our own directory."""
+    """One without files except our own directory."""
     made = Node(str(tmp_path))
     made.prefix.mkdir(parents=True)
     return made

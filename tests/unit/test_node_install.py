@@ -21,7 +21,7 @@ STATE = "/run/containerd/gosudacon/0123456789abcdef/k8s.io/some-container"
 
 
 class World:
-    """A node, an image, and in the place of programs what notes how they are called."""
+    """A node, an image, and fakes that note how programs are called."""
 
     def __init__(self, home: Path) -> None:
         self.node = Node(str(home / "node"))

@@ -97,7 +97,7 @@ def test_the_whole_plan(registry: Registry) -> None:
     ids=["born", "told of its pid", "not born"],
 )
 def test_laying_out(registry: Registry, namespaces: list[str], listening: int, place: tuple[str, int]) -> None:
-    """Before the last fork, if there is one, but for LISTEN_PID: only the process that is born knows its number."""
+    """Before the last fork, if there is one, except LISTEN_PID: only the process that is born knows its number."""
     given = spec(target=Target(7, 9, namespaces), listen_fds=listening, preserve_fds=listening)
     (step,) = (step for step in steps_of(registry, given) if type(step).__name__ == "PrepareExecve")
     assert (step.phase, step.rank) == place

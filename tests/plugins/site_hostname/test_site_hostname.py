@@ -1,4 +1,4 @@
-"""A stage in the place of another, in the plan of a whole container. No root, no container."""
+"""A stage that replaces another, in the plan of a whole container. No root, no container."""
 
 from __future__ import annotations
 

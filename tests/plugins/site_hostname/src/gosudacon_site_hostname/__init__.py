@@ -1,4 +1,4 @@
-"""A stage in the place of ``namespaces``: host names of containers lie below the domain of the site."""
+"""A stage instead of ``namespaces``: host names of containers lie below the domain of the site."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SiteHostname(Stage):
     name = "site-hostname"
 
     def plan(self, spec: Spec, host: Host) -> Iterable[Step]:
-        """Raises `ConfigError` without the setting, and in the place of no stage."""
+        """Raises `ConfigError` without the setting, and where it replaces no stage."""
         if self.replaced is None:
             raise ConfigError(
                 "stage site-hostname replaces no stage", hint='config.toml: [replace] namespaces = "site-hostname"'
