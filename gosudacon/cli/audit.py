@@ -44,7 +44,7 @@ def _wanted(invocation: Invocation) -> Iterator[Found | tuple[str, Error]]:
     options, args = invocation.options, invocation.args
     chosen = bool(args) + bool(options["pid"]) + bool(options["all"])
     if chosen != 1:
-        raise Error("audit: want the id of a container, or --pid with --bundle, or --all")
+        raise Error("audit needs the id of a container, or --pid with --bundle, or --all")
     if options["pid"]:
         if not options["bundle"]:
             raise Error("audit: --pid needs --bundle, for the config.json that the container was made from")

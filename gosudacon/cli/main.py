@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     invocation.log = log
     if invocation.former:
         for name, former in invocation.former.items():
-            log.warning(f"--{former} is called --{name} now, and will not be taken for it for ever")
+            log.warning(f"--{former} is now called --{name}; the old name will be removed")
     return _run(invocation, log)
 
 

@@ -49,7 +49,7 @@ class Explanation:
             check_id(id)
         id, process = id or _id(bundle), options.process
         if mounts and process:
-            raise Error("explain: --exec and --mounts are plans of their own")
+            raise Error("explain: --exec and --mounts cannot be combined")
         self.host = host or hosts.gather()
         if root and not process and not mounts:
             options.notify_directory = f"{root}/{id}/{layout.NOTIFY}"

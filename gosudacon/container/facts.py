@@ -47,7 +47,7 @@ def load(path: str) -> Host:
         raise Error(f"{path}: not the facts about a host", hint="`gosudacon host` writes them")
     assumed = data.get("assumed", [])
     if not _is_list_of_str(assumed):
-        raise Error(f"{path}: assumed: want a list of strings")
+        raise Error(f"{path}: assumed: expected a list of strings")
     return _host(path, facts, [*assumed])
 
 
@@ -58,7 +58,7 @@ def _host(path: str, facts: Mapping[str, object], assumed: list[str]) -> Host:
             raise Error(f"{path}: host.{name}: unknown; known: {', '.join(_FACTS)}")
         wanted, fits = _FACTS[name]
         if not fits(value):
-            raise Error(f"{path}: host.{name}: want {wanted}, found {jsonio.dumps(value)[:60]}")
+            raise Error(f"{path}: host.{name}: expected {wanted}, found {jsonio.dumps(value)[:60]}")
         setattr(host, name, tuple(value) if isinstance(value, list) else value)
     for name in _FACTS:
         if name not in facts:

@@ -49,7 +49,9 @@ def resume(root: str, id: str) -> None:
     deadline, pause = time.monotonic() + _PATIENCE, 0.0005
     while _still_frozen(cgroups):
         if time.monotonic() > deadline:
-            raise Error("the container's processes are still frozen", hint="a cgroup above the container's may be")
+            raise Error(
+                "the container's processes are still frozen", hint="a cgroup above the container's may be frozen"
+            )
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
     _require_awake(container)

@@ -137,7 +137,7 @@ class Agent:
         except FileNotFoundError:  # the volume is optional
             fleet = ""
         except ValueError as error:
-            raise Error(f"the fleet's configuration is not a text in UTF-8: {error}") from None
+            raise Error(f"the fleet's configuration is not UTF-8 text: {error}") from None
         image = os.open(self._settings.image, os.O_PATH | os.O_DIRECTORY)
         try:
             return pass_.run(self._settings.root, lambda: self._work(engine, image, fleet))

@@ -50,6 +50,6 @@ class Cluster:
             hint = "is the ClusterRoleBinding there?" if error.code == 403 else ""
             raise Error(f"the API server refuses to label the node: {error.code} {error.reason}", hint=hint) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise Error(f"the API server answers with something else than a node: {error}") from error
+            raise Error(f"the API server's answer is not a node: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             raise Error(f"the API server does not answer: {getattr(error, 'reason', error)}") from error

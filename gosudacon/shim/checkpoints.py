@@ -90,7 +90,7 @@ def decode(path: str, packed: Message | None) -> CriuOptions:
         raise Error(f"the directory of images must be absolute: {images!r}")
     mode = given["cgroups_mode"] or CriuOptions.manage_cgroups_mode
     if mode not in rpc.CGROUP_MODES:
-        raise Error(f"cgroups mode {mode!r}: one of {', '.join(rpc.CGROUP_MODES)} is wanted")
+        raise Error(f"cgroups mode {mode!r} is not one of {', '.join(rpc.CGROUP_MODES)}")
     return CriuOptions(
         image_path=images,
         work_path=given["work_path"],

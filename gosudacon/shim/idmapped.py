@@ -32,7 +32,7 @@ def parsed(text: str, name: str) -> list[IdMapping]:
     for entry in text.split(","):
         numbers = entry.split(":")
         if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
-            raise Error(f"mount option {name}: CONTAINER:HOST:SIZE is wanted, not {entry!r}")
+            raise Error(f"mount option {name}: CONTAINER:HOST:SIZE is expected, not {entry!r}")
         inside, outside, size = map(int, numbers)
         found.append({"containerID": inside, "hostID": outside, "size": size})
     return found

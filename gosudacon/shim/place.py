@@ -50,7 +50,7 @@ class Place:
                 return True
             if self._take():
                 return False
-        raise Error(f"cannot have {self.path}: others take it again and again")
+        raise Error(f"cannot get {self.path}: other processes take it again and again")
 
     def release(self) -> None:
         """Remove the address, so that no client finds the shim any more."""

@@ -43,7 +43,7 @@ def check(value: object) -> Document:
     devices: dict[str, Members] = {}
     listed = _elements(found, "devices")
     if not listed:
-        raise ValueError("devices: there is none")
+        raise ValueError("devices: the list is empty")
     for index, device in enumerate(listed):
         name = str(device.get("name", ""))
         names.check_device(name)

@@ -72,7 +72,7 @@ def _json(text: str) -> object:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-            raise Unusable(f"{twice!r} stands twice in one object")
+            raise Unusable(f"{twice!r} is there twice in one object")
         return found
 
     value: object = json.loads(text, object_pairs_hook=once)
@@ -112,7 +112,7 @@ def _check_once(node: object, seen: set[int]) -> None:
         if len(parts) == 2:
             name = getattr(parts[0], "value", None)
             if isinstance(name, str) and name in names:
-                raise Unusable(f"{name!r} stands twice in one mapping, line {parts[0].start_mark.line + 1}")
+                raise Unusable(f"{name!r} is there twice in one mapping, line {parts[0].start_mark.line + 1}")
             names.add(name if isinstance(name, str) else id(parts[0]))
         for part in parts:
             _check_once(part, seen)

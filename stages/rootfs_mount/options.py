@@ -248,7 +248,7 @@ def _id_maps(text: str, where: str) -> dict[str, list[IdMapping]]:
     for part in text.split(";"):
         kind, _, ranges = part.partition("=")
         if kind not in ("uids", "gids") or kind in maps:
-            raise ConfigError(f"idmap={text}: want uids=C-H-S;gids=C-H-S", where=where)
+            raise ConfigError(f"idmap={text}: expected uids=C-H-S;gids=C-H-S", where=where)
         maps[kind] = []
         for item in ranges.split("#"):
             numbers = item.split("-")

@@ -76,7 +76,7 @@ def test_at_start(runtime: Runtime, bundle: Bundle) -> None:
     result = runtime.call("start", bundle.id, check=False)
     assert result.returncode == 1
     assert "exec /program: no such file or directory (" in result.stderr
-    assert "\nhint: /program wants the interpreter /bin/bash" in result.stderr
+    assert "\nhint: /program needs the interpreter /bin/bash" in result.stderr
 
 
 def test_in_exec(runtime: Runtime, bundle: Bundle) -> None:
@@ -87,7 +87,7 @@ def test_in_exec(runtime: Runtime, bundle: Bundle) -> None:
     result = runtime.call("exec", bundle.id, "/program", check=False)
     assert result.returncode == 255
     assert "exec failed: exec /program: no such file or directory (" in result.stderr
-    assert "\nhint: /program wants the interpreter /bin/bash" in result.stderr
+    assert "\nhint: /program needs the interpreter /bin/bash" in result.stderr
 
 
 def test_a_fifo_is_not_opened(runtime: Runtime, bundle: Bundle) -> None:

@@ -153,7 +153,7 @@ INVALID: dict[str, Any] = {
     "cdiVersion '1.2.0' is not known": {**text(), "cdiVersion": "1.2.0"},
     "cdiVersion '' is not known": {"kind": "v/c", "devices": []},
     "'vendor.com' is not the kind": {**text(), "kind": "vendor.com"},
-    "devices: there is none": {**text(), "devices": []},
+    "devices: the list is empty": {**text(), "devices": []},
     "extra is not known": {**text(), "extra": 1},
     "devices[0].containerEdits.mount is not known": text(a={"mount": []}),
     "devices[0].containerEdits.intelRdt.enableCMT is not known": text(a={"intelRdt": {"enableCMT": True}}),
@@ -229,7 +229,7 @@ def test_all_that_cannot_be_had_is_named_with_the_files_that_might_have_it(site:
         site.edited("vendor.com/gpu=0", "vendor.com/gpu=7", "x/y=z")
     message = caught.value.message
     assert message.startswith("unresolvable CDI devices vendor.com/gpu=7, x/y=z: ")
-    assert "b.json: 'kind' stands twice in one object" in message
+    assert "b.json: 'kind' is there twice in one object" in message
     assert "c.json: is empty" in message and "a.json: " in message and "f.json: is not a regular file" in message
     assert ".yml" not in message and ".tmp" not in message
     assert caught.value.hint == "there are: vendor.com/gpu=0"
@@ -284,8 +284,8 @@ def test_yaml(site: Site) -> None:
     ("content", "message"),
     [
         ("a: [", "while parsing"),
-        ("kind: a/b\nkind: c/d\n", "'kind' stands twice in one mapping, line 2"),
-        ("a: {b: 1, b: 2}", "'b' stands twice"),
+        ("kind: a/b\nkind: c/d\n", "'kind' is there twice in one mapping, line 2"),
+        ("a: {b: 1, b: 2}", "'b' is there twice"),
         (YAML + YAML, "single document"),
         ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: &a [*a]", "is not known"),

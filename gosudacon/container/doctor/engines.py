@@ -56,7 +56,7 @@ def _engine(engine: str, places: list[str]) -> Row:
         if named:
             return Row(_AREA, engine, OK, f"{file} names {named[0]}")
     if closed:
-        return Row(_AREA, engine, LESS, f"{closed[0]} is not for this user to read", "ask again as root")
+        return Row(_AREA, engine, LESS, f"this user cannot read {closed[0]}", "ask again as root")
     return Row(_AREA, engine, LESS, "does not know it", "`gosudacon install` prints what to add (docs/integration.md)")
 
 

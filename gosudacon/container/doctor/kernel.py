@@ -53,7 +53,7 @@ def _call(name: str, call: Callable[[], None], mark: str) -> Row:
         if error.errno == ENOSYS:
             return Row(_AREA, name, mark, "not implemented, or hidden by a seccomp filter", _NEWER)
         if error.errno == EPERM and posix.geteuid() != 0:
-            return Row(_AREA, name, OK, "there; not for this user outside of a user namespace")
+            return Row(_AREA, name, OK, "present; this user can use it only in a user namespace")
         if error.errno == EPERM:
             return Row(_AREA, name, mark, "not permitted", "run it where CAP_SYS_ADMIN is not taken away")
     return Row(_AREA, name, OK, "there")

@@ -49,7 +49,7 @@ def _configuration(config: str) -> Row:
     try:
         stages = registry(config, use_snapshot=False)
     except (Error, OSError) as error:
-        return Row(_AREA, "configuration", FAILS, str(error), f"mend {path}; `gosudacon plugin list` has more")
+        return Row(_AREA, "configuration", FAILS, str(error), f"correct {path}; `gosudacon plugin list` has more")
     plugins = list(stages.data["plugins"])
     return Row(_AREA, "configuration", OK, f"{path}: plugins {', '.join(plugins)}" if plugins else "no plugins")
 

@@ -34,7 +34,9 @@ def _helper(name: str) -> Row:
         return Row(_AREA, name, LESS, "not installed", advice)
     capable = "security.capability" in posix.listxattr(path)
     if not posix.stat(path).st_mode & S_ISUID and not capable:
-        return Row(_AREA, name, LESS, f"{path} is neither setuid root nor has it the capability", f"chmod u+s {path}")
+        return Row(
+            _AREA, name, LESS, f"{path} is not setuid root and does not have the capability", f"chmod u+s {path}"
+        )
     return Row(_AREA, name, OK, path)
 
 

@@ -99,8 +99,8 @@ def _json(failure: Failure) -> str:
         return ""
     message = str(_first(failure).get("message") or "")
     for words, hint in (
-        ("trailing comma", "JSON wants no comma before } or ]"),  # Python 3.13 and later
-        ("double quotes", "JSON wants names in double quotes, and no comma before } or ]"),
+        ("trailing comma", "JSON allows no comma before } or ]"),  # Python 3.13 and later
+        ("double quotes", "JSON needs names in double quotes, and no comma before } or ]"),
         (
             "delimiter",
             "a comma is missing, or JSON does not allow what is there: comments, hexadecimal or octal numbers",
@@ -108,7 +108,7 @@ def _json(failure: Failure) -> str:
         ("byte order mark", "save the file as UTF-8 without a byte order mark"),
         (
             "expecting a value",
-            "JSON wants a value here: no comma before ] or }, and true, false, null in lower case",
+            "JSON needs a value here: no comma before ] or }, and true, false, null in lower case",
         ),
     ):
         if words in message:

@@ -298,7 +298,7 @@ KINDS = (
     Kind("links-in-a-circle", "too many levels of symbolic links", _loop),
     Kind("too-many-mounts", "more mounts than the kernel allows", _many),
     Kind("mount-busy", "a filesystem that is in use", _busy),
-    Kind("not-a-block-device", "a file where a block device is wanted", _block),
+    Kind("not-a-block-device", "a file where a block device is needed", _block),
     Kind("destination-in-proc", "a mount below /proc", _in_proc),
     Kind("device-missing", "a device that cannot be made in a user namespace", _device),
     Kind("sysctl-of-the-host", "a kernel parameter that no namespace of the container has", _sysctl_host),

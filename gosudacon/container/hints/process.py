@@ -139,13 +139,13 @@ def _scheduler(failure: Failure) -> str:
     config = failure.value("process.scheduler")
     policy = config.get("policy") if isinstance(config, dict) else ""
     if "AllowedCPUs" in failure.message:
-        return "SCHED_DEADLINE wants all CPUs of the host: remove linux.resources.cpu.cpus, or the scheduler"
+        return "SCHED_DEADLINE needs all CPUs of the host: remove linux.resources.cpu.cpus, or the scheduler"
     if failure.errno == EBUSY:
         return "the CPUs have no room for this runtime and period: lower runtime, or raise period (sched(7))"
     if failure.errno == EPERM:
         return f"{policy} needs CAP_SYS_NICE on the host, and realtime for the cgroup (cpu.rt_runtime_us)"
     if policy == "SCHED_DEADLINE":
-        return "SCHED_DEADLINE wants 1024 <= runtime <= deadline <= period, in nanoseconds"
+        return "SCHED_DEADLINE needs 1024 <= runtime <= deadline <= period, in nanoseconds"
     return "see sched_setattr(2) for what the policy takes"
 
 
@@ -259,7 +259,7 @@ def _filter(failure: Failure) -> str:
     if failure.errno == EINVAL:
         return "the kernel does not know a flag of linux.seccomp.flags, or the filter is too long (4096 instructions)"
     if failure.errno in (ENOMEM, E2BIG):
-        return "too many filters lie on each other: the runtime itself runs under some"
+        return "too many filters are loaded: the runtime itself runs under some"
     if failure.errno == EBUSY:
         return "another filter with a listener is there already: only one may have one"
     return "a filter needs noNewPrivileges, or CAP_SYS_ADMIN in the container's user namespace"
@@ -267,7 +267,7 @@ def _filter(failure: Failure) -> str:
 
 def _console(failure: Failure) -> str:
     if "cannot allocate tty if" in failure.message:
-        return "process.terminal wants --console-socket, or `run` in the foreground; or set it to false"
+        return "process.terminal needs --console-socket, or `run` in the foreground; or set it to false"
     if "cannot use console socket if" in failure.message:
         return "set process.terminal to true, or leave --console-socket out"
     return ""

@@ -221,7 +221,7 @@ def _script(image: Image, path: str, head: bytes) -> Verdict:
         )
         return Verdict("script-interpreter", text)
     if found is None:
-        text = f"{path} wants the interpreter {interpreter}, which the image does not have"
+        text = f"{path} needs the interpreter {interpreter}, which the image does not have"
         other = next((each for each in ("/bin/sh", "/usr/bin/env") if _quiet(image, each)), "")
         return Verdict("script-interpreter", f"{text}: install it, or use {other}" if other else text)
     if not found.mode & 0o111 or not found.is_file():
@@ -251,7 +251,7 @@ def _elf(image: Image, path: str, head: bytes) -> Verdict:
             )
             loader = head[offset : offset + length].rstrip(b"\0").decode(errors="replace")
             if loader and image.look(loader) is None:
-                return Verdict("loader", f"{path} wants the loader {loader}, {_of_loader(loader)}")
+                return Verdict("loader", f"{path} needs the loader {loader}, {_of_loader(loader)}")
     return Verdict()
 
 
