@@ -86,7 +86,7 @@ def unpack(job: Job, root: Path, suite: str, packages: Sequence[str]) -> None:
     try:
         job.run([*words, suite, str(root), where])
     except Failure as error:
-        raise Failure(f"Debian's {suite} cannot be had from {where}: {error}") from None
+        raise Failure(f"cannot get Debian's {suite} from {where}: {error}") from None
     complete.touch()
 
 

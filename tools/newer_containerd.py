@@ -22,7 +22,7 @@ SHARED = ("Dir::Etc::SourceParts=/dev/null", "Acquire::Languages=none", "APT::Sa
 def make(job: Job, target: Path) -> str:
     """Unpack the packages in ``target`` unless that has been done; the directories of their programs, as in PATH.
 
-    Raises Failure, which names the mirror, if they cannot be had, or if containerd does not run here.
+    Raises Failure, which names the mirror, if they are not available, or if containerd does not run here.
     """
     complete = target.with_name(f"{target.name}.complete")
     if not complete.exists():
@@ -32,7 +32,7 @@ def make(job: Job, target: Path) -> str:
             for package in _fetch(job, target / "apt", where):
                 job.run(["dpkg-deb", "-x", str(package), str(target)])
         except Failure as error:
-            raise Failure(f"packages of Debian's {SUITE} cannot be had from {where}: {error}") from None
+            raise Failure(f"cannot get packages of Debian's {SUITE} from {where}: {error}") from None
         shutil.rmtree(target / "apt")
         check_version(_answer([str(target / "usr/bin" / CONTAINERD), "--version"]))
         complete.touch()

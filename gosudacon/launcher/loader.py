@@ -113,7 +113,7 @@ def _read(offset: int, size: int) -> "Any":
 
 
 def _bring(name: str) -> None:
-    """Import a module whose package is imported; what cannot be had here is left to the import statement."""
+    """Import a module whose package is imported; what is not here is left to the import statement."""
     spec = Finder.find_spec(name)
     if spec is None or spec.loader is None:
         return

@@ -13,7 +13,7 @@ from gosudacon.shim import dialogue
 SOCKETS = "/run/containerd/s"
 STATES = "/run/containerd/gosudacon"
 _GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
-BACKLOG = 4096  # clients that wait to be accepted: more than the kernel allows by default is not to be had (listen(2))
+BACKLOG = 4096  # clients that wait to be accepted: the kernel allows no more by default (listen(2))
 _LARGEST = 16 << 20
 _TRIES = 20
 _PATIENCE = 0.5  # seconds for a shim to accept a connection when its socket is to be removed

@@ -28,7 +28,7 @@ _RECORD = "org.gosudacon.cdi"  # `record.ANNOTATION`
 def gosudacon_gather_facts(spec: Spec, settings: Mapping[str, object]) -> object:
     """The edits of the devices that the container asks for, with what the host says of the nodes; None without any.
 
-    Raises `ConfigError` for a malformed name, and `Error` for a device that cannot be had.
+    Raises `ConfigError` for a malformed name, and `Error` for a device that is not available.
     """
     if spec.operation not in (CREATE, RESTORE):
         return None  # what the container was given is in its configuration

@@ -31,13 +31,13 @@ class Registry:
             self._read(directory)
 
     def names(self) -> list[str]:
-        """The full names of all devices that can be had."""
+        """The full names of all devices that are available."""
         return sorted(set(self._found) - set(self.conflicts))
 
     def resolve(self, wanted: list[str]) -> list[Members]:
         """What the devices bring, in order: ``{"for", "edits"}``, a file's own edits before its first device's.
 
-        Raises `Error` that names every device that cannot be had, or the node that the host lacks.
+        Raises `Error` that names every device that is not available, or the node that the host lacks.
         """
         missing = [name for name in wanted if name not in self._found or name in self.conflicts]
         if missing:

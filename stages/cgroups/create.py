@@ -160,7 +160,7 @@ def inode_of(directory: str) -> int:
 
 
 class CreateUnifiedCgroup(CreateCgroup):
-    """Make the container's cgroup in the unified hierarchy, with every controller that can be had on the way.
+    """Make the container's cgroup in the unified hierarchy, with every controller that is available on the way.
 
     Why: with version 2 there is one hierarchy, in which controllers are handed down from the root to the
     container's cgroup.
@@ -171,7 +171,7 @@ class CreateUnifiedCgroup(CreateCgroup):
     recorded_as = ("cgroups.create-unified", 1)
 
     def _filled(self) -> str:
-        return " with all controllers that can be had"
+        return " with all available controllers"
 
     def _enter(self, making: Making, point: str, path: str, controllers: list[str]) -> None:
         from gosudacon.linux.cgroup import files

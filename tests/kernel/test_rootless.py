@@ -1,4 +1,4 @@
-"""An ordinary user, without cgroups of his own: the life of a container, where its state is, helpers that refuse."""
+"""An ordinary user, without delegated cgroups: the life of a container, where its state is, helpers that refuse."""
 
 from __future__ import annotations
 

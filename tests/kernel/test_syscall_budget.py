@@ -1,6 +1,6 @@
 """How many system calls the hot commands make, beyond those of an interpreter that does nothing.
 
-A count is the same on every machine, which a time is not, and every path that is tried in vain shows in it.
+A count is the same on every machine, which a time is not, and every path that is tried without success shows in it.
 """
 
 from __future__ import annotations

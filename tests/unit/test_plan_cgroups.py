@@ -152,7 +152,7 @@ def test_hybrid() -> None:
 
 def test_v2_plan() -> None:
     assert shown(plan({**LIMITS, "unified": {"memory.high": "max", "io.max": "8:0 rbps=1\n8:16 wiops=2"}})) == [
-        "prepare          runtime   create cgroup /jail/c1 with all controllers that can be had",
+        "prepare          runtime   create cgroup /jail/c1 with all available controllers",
         "isolate          container close the cgroup's descriptor",
         "isolate          runtime   attach an eBPF program for devices: not a *:* rwm, c *:* m, b *:* m, c 1:3 rwm, "
         "c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, c 136:* rwm, c 10:200 rwm",

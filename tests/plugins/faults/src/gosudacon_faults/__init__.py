@@ -1,4 +1,4 @@
-"""Makes a step of choice fail, or stops there until the test has killed whom it wants to kill.
+"""Makes a chosen step fail, or stops there until the test has killed a process.
 
 The annotation ``gosudacon.test.fault`` of config.json is ``INDEX:WHEN:WHAT:SOCKET``:
 
