@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,3 +189,18 @@ def test_doctor_for_an_ordinary_user(user: User) -> None:
     session()
     rows = {row["name"]: row for row in json.loads(user.call(user.runtime, "doctor", "--format=json").stdout)["rows"]}
     assert rows["state root"]["found"] == f"{SESSION}/gosudacon, to be made"
+
+
+def test_installed_in_the_home_directory(user: User, installation: Installation, busybox_rootfs: Path) -> None:
+    """A user installs it for containers of that user; root refuses to run what the user can change."""
+    package = user.home / "packages/gosudacon"
+    shutil.copytree(installation.package, package)
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", package.parent], check=True)
+    prefix = user.home / ".local"
+    user.call(sys.executable, "-B", package / "__main__.py", "install", "--prefix", prefix)
+    command = prefix / "bin/gosudacon"
+    bundle = user.bundle(busybox_rootfs, ["echo", "hello"])
+    assert user.call(command, "run", "c", cwd=bundle).stdout == "hello\n"
+    refused = subprocess.run([command, "list"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "can be written to by others than root: refusing to run its code as root" in refused.stderr
