@@ -78,6 +78,14 @@ class Rtnetlink(netlink.Netlink):
         """Remove a link."""
         self._ask(_DELLINK, _ACK, link_header(index), f"RTM_DELLINK {index}")
 
+    def set_group(self, index: int, group: int) -> None:
+        """Put a link into a group of links."""
+        self._ask(_NEWLINK, _ACK, link_header(index) + attribute(_IFLA_GROUP, _u32(group)), "RTM_NEWLINK group")
+
+    def delete_group(self, group: int) -> None:
+        """Remove all links of a group: of several together, the kernel waits for its readers (RCU) once."""
+        self._ask(_DELLINK, _ACK, link_header() + attribute(_IFLA_GROUP, _u32(group)), f"RTM_DELLINK group {group:#x}")
+
     def give(self, index: int, address: str, length: int) -> None:
         """Give a link an address with a prefix of ``length`` bits, usable at once; that it has it already is fine."""
         family, packed = _packed(address)

@@ -41,3 +41,22 @@ def inside(pid: int, work: Callable[[], None]) -> None:
     """Do ``work`` in the network namespace of ``pid``. Raises what it raises, as `Error` or OSError."""
     with namespace_of(pid) as namespace:
         in_namespaces({"network": namespace}, work)
+
+
+_held: dict[str, int] = {}  # name of a link -> descriptor
+
+
+def hold(link: str, namespace: int) -> None:
+    """Keep the network namespace behind a descriptor until `let_go`, though its last process ends before.
+
+    For who waits for the container and removes its links then: else the kernel would take the namespace down at the
+    same time, and the two wait for each other.
+    """
+    let_go(link)
+    _held[link] = posix.dup(namespace)
+
+
+def let_go(link: str) -> None:
+    """Give up the namespace that is held for this link; none is fine."""
+    if link in _held:
+        posix.close(_held.pop(link))

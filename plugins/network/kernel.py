@@ -16,6 +16,12 @@ from gosudacon.plugins.network.subnets import AF_INET6, Subnet
 MARK = 0x676F7375
 """The link group of every link made here: set in the request that makes a link, so none is ever without."""
 
+LEAVING = MARK + 1
+"""That of links that are being removed together, and of none else but those of a process that was killed at it."""
+
+_OURS = (MARK, LEAVING)
+_TRIES = 4  # a network namespace that ends takes away one link, perhaps two
+
 
 def exists(name: str) -> bool:
     """Whether this network namespace has a link of that name."""
@@ -40,7 +46,9 @@ def make_bridge(socket: Rtnetlink, name: str, subnets: list[Subnet], mtu: int) -
         bridge = socket.link(name)
     if bridge is None or bridge.kind != "bridge":
         raise Error(f"{name} exists and is not a bridge", hint="choose another name in [stage.network] bridge")
-    if bridge.group != MARK:
+    if bridge.group == LEAVING:
+        socket.set_group(bridge.index, MARK)
+    elif bridge.group != MARK:
         return
     if any(subnet.family == AF_INET6 for subnet in subnets):
         protect_ipv6(name)
@@ -49,18 +57,6 @@ def make_bridge(socket: Rtnetlink, name: str, subnets: list[Subnet], mtu: int) -
     for subnet in subnets:
         socket.give(bridge.index, subnet.gateway, subnet.prefix)
     socket.set_up(bridge.index, True)
-
-
-def remove_bridge(name: str) -> None:
-    """Remove the bridge if it was made here and nothing is on it."""
-    if not exists(name):
-        return
-    with Rtnetlink() as socket:
-        bridge = socket.link(name)
-        if bridge is None or bridge.kind != "bridge" or bridge.group != MARK:
-            return
-        if not any(link.master == bridge.index for link in socket.links()):
-            socket.delete(bridge.index)
 
 
 def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int, hairpin: bool) -> None:
@@ -74,18 +70,44 @@ def make_pair(link: str, bridge: str, interface: str, namespace: int, mtu: int, 
             socket.set_hairpin(_socket.if_nametoindex(link))
 
 
-def remove_link(name: str) -> None:
-    """Remove a link that was made here, and with it the other end; none is fine."""
-    if not exists(name):
-        return
-    try:
-        with Rtnetlink() as socket:
-            link = socket.link(name)
-            if link is not None and link.group == MARK:
-                socket.delete(link.index)
-    except OSError as error:
-        if error.errno != ENODEV:  # the end of its container's namespace took it away meanwhile
-            raise
+def remove(link: str, bridge: str = "") -> None:
+    """Remove a pair that was made here, and with it the bridge, if that was and nothing else is on it; none is fine.
+
+    Both go together: the kernel waits for its readers (RCU) before a link is gone, 15 ms for a pair, 30 for a bridge.
+    """
+    for left in reversed(range(_TRIES)):
+        if not (exists(link) or (bridge and exists(bridge))):
+            return
+        try:
+            with Rtnetlink() as socket:
+                _remove(socket, _removable(socket, link, bridge))
+            return
+        except OSError as error:
+            if error.errno != ENODEV or not left:  # else the end of the container's namespace took its link away
+                raise
+
+
+def _removable(socket: Rtnetlink, link: str, bridge: str) -> set[int]:
+    """The numbers of those of the two links that are there, ours, and of use to nobody."""
+    pair = socket.link(link)
+    found = {pair.index} if pair is not None and pair.group in _OURS else set()
+    master = socket.link(bridge) if bridge else None
+    if master is None or master.kind != "bridge" or master.group not in _OURS:
+        return found
+    if any(each.master == master.index and each.index not in found for each in socket.links()):
+        return found
+    return found | {master.index}
+
+
+def _remove(socket: Rtnetlink, indices: set[int]) -> None:
+    if len(indices) > 1:
+        for index in indices:
+            socket.set_group(index, LEAVING)
+        if indices == {each.index for each in socket.links() if each.group == LEAVING}:
+            socket.delete_group(LEAVING)
+            return
+    for index in indices:
+        socket.delete(index)
 
 
 def configure(interface: str, addresses: list[tuple[Subnet, str]], gateways: list[str]) -> None:

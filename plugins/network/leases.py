@@ -55,6 +55,11 @@ class Book:
         """The name of the bridge."""
         return self._bridge
 
+    @property
+    def lock(self) -> int:
+        """The descriptor that holds the lock."""
+        return self._directory
+
     def of(self, bridge: str) -> Book:
         """The book of another bridge, under the same lock."""
         return self if bridge == self._bridge else Book(self._directory, bridge)

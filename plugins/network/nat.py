@@ -14,6 +14,8 @@ from gosudacon.plugins.network.subnets import AF_INET, AF_INET6, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from gosudacon.plugins.network.leases import Book
 
 _FAMILIES = {"IPv4": AF_INET, "IPv6": AF_INET6}
@@ -29,7 +31,8 @@ def set_rules(book: Book, subnets: list[str], nat: bool, program: str) -> None:
     book.nft, book.subnets, book.nat = program, subnets, nat
     book.save()
     try:
-        load(book)
+        if before[0] or not _made(book):
+            load(book)
     except Error:
         book.nft, book.subnets, book.nat = before
         book.save()
@@ -38,21 +41,51 @@ def set_rules(book: Book, subnets: list[str], nat: bool, program: str) -> None:
 
 def load(book: Book) -> None:
     """Put what the book says into the kernel, if there is a table."""
-    if not book.nft:
-        return
+    with loading(book):
+        pass
+
+
+def loading(book: Book, needed: bool = True) -> AbstractContextManager[None]:
+    """For ``with``: what the book says is put into the kernel meanwhile, if there is a table."""
+    if not (needed and book.nft):
+        return _Nothing()
+    book.stale = False
+    return nft.loading(book.nft, _text(book), book.lock)
+
+
+def removing_table(book: Book) -> AbstractContextManager[None]:
+    """For ``with``: the table is removed meanwhile, if one was made."""
+    return nft.loading(book.nft, rules.gone(rules.table(book.bridge)), book.lock) if book.nft else _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _made(book: Book) -> bool:
+    """Load the table as a new one: in the place of another, it takes the kernel 15 ms, since that has to be freed.
+
+    False if one is there, of a process that was killed.
+    """
+    try:
+        nft.load(book.nft, _text(book, first=True), book.lock)
+    except nft.Refused:
+        return False
+    book.stale = False
+    return True
+
+
+def _text(book: Book, first: bool = False) -> str:
     published = [
         (ports.parse(text), lease["addresses"].values())
         for lease in book.leases.values()
         for text in lease.get("ports", ())
     ]
-    nft.load(book.nft, rules.rules(book.bridge, [Subnet(text) for text in book.subnets], book.nat, published))
-    book.stale = False
-
-
-def remove_table(book: Book) -> None:
-    """Remove the table, if one was made."""
-    if book.nft:
-        nft.load(book.nft, rules.gone(rules.table(book.bridge)))
+    return rules.rules(book.bridge, [Subnet(text) for text in book.subnets], book.nat, published, first)
 
 
 def allow_loopback(book: Book) -> None:

@@ -11,31 +11,68 @@ _PATIENCE = 30.0  # seconds, in which others wait for us
 _MOST = 4096  # bytes of its message
 
 
-def load(program: str, text: str) -> None:
-    """Have the program load ``text`` in one transaction. Raises `Error` if it is not there or refuses."""
-    given, said = _file(text.encode()), _file(b"")
-    try:
-        status = _run(program, given, said)
-        message = posix.pread(said, _MOST, 0).decode(errors="replace") if status != 0 else ""
-        if status is None and not message:
+class Refused(Error):
+    """nft(8) has run, and loaded nothing."""
+
+
+class loading:
+    """For ``with``: the program loads ``text`` in one transaction meanwhile, and has ended when the block is left.
+
+    It takes most of its time waiting for the kernel, which frees what the transaction removed (RCU), and so does
+    whoever removes links: together they wait once. Entering raises `Error` if the program is not there; leaving raises
+    `Refused` if it refuses, and `Error` if it hangs.
+
+    ``lock``: a descriptor that it holds as long as it runs, so that the lock on it outlives even our own kill -9.
+    """
+
+    def __init__(self, program: str, text: str, lock: int = -1) -> None:
+        self._program = program
+        self._text = text
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._said = _file(b"")
+        given = _file(self._text.encode())
+        try:
+            self._pid = _started(self._program, given, self._said, self._lock)
+        except BaseException:
+            posix.close(self._said)
+            raise
+        finally:
+            posix.close(given)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            status = _awaited(self._program, self._pid)
+            message = posix.pread(self._said, _MOST, 0).decode(errors="replace") if status != 0 else ""
+        finally:
+            posix.close(self._said)
+        if status == 0 or (status is None and not message) or kind is not None:
             return
-        if status != 0:
-            raise Error(f"{program}: {' '.join(message.split())[:500] or f'exit status {status}'}")
-    finally:
-        posix.close(given)
-        posix.close(said)
+        raise Refused(f"{self._program}: {' '.join(message.split())[:500] or f'exit status {status}'}")
 
 
-def _run(program: str, given: int, said: int) -> int | None:
-    """Its exit status, or minus the signal that ended it; None if nobody knows, where our caller ignores SIGCHLD."""
+def load(program: str, text: str, lock: int = -1) -> None:
+    """Have the program load ``text``, and wait for it: see `loading`."""
+    with loading(program, text, lock):
+        pass
+
+
+def _started(program: str, given: int, said: int, lock: int) -> int:
     actions = [(posix.POSIX_SPAWN_DUP2, given, 0), (posix.POSIX_SPAWN_DUP2, said, 1), (posix.POSIX_SPAWN_DUP2, said, 2)]
+    if lock >= 0:
+        actions.append((posix.POSIX_SPAWN_DUP2, lock, 3))
     try:
-        pid = posix.posix_spawn(program, [program, "-f", "-"], {}, file_actions=actions, setsigmask=[])
+        return posix.posix_spawn(program, [program, "-f", "-"], {}, file_actions=actions, setsigmask=[])
     except FileNotFoundError:
         raise Error(
             f"NAT and published ports need {program}, which is not installed",
             hint="apt-get install nftables, or [stage.network] nat = false",
         ) from None
+
+
+def _awaited(program: str, pid: int) -> int | None:
+    """Its exit status, or minus the signal that ended it; None if nobody knows, where our caller ignores SIGCHLD."""
     in_time = False
     try:
         in_time = _ends(pid)

@@ -29,8 +29,8 @@ def gone(name: str) -> str:
     return f"add table inet {name}\ndelete table inet {name}\n"
 
 
-def rules(bridge: str, subnets: list[Subnet], nat: bool, ports: Iterable[Published]) -> str:
-    """The table, in the place of an earlier one.
+def rules(bridge: str, subnets: list[Subnet], nat: bool, ports: Iterable[Published], first: bool = False) -> str:
+    """The table, in the place of an earlier one; ``first``: only if there is none, or it is refused.
 
     ``nat``: containers get the host's address outside, and nothing from outside gets in but answers and what is
     published. Without it, what is not published is not the table's business.
@@ -46,7 +46,8 @@ def rules(bridge: str, subnets: list[Subnet], nat: bool, ports: Iterable[Publish
     chains.append(_chain("postrouting", "nat hook postrouting priority 100", _hiding(bridge, subnets, nat, leading)))
     if nat:
         chains.append(_chain("forward", "filter hook forward priority 0", _passing(bridge)))
-    return f"{gone(name)}table inet {name} {{\n{''.join(chains)}}}\n"
+    before = f"create table inet {name}\n" if first else gone(name)
+    return f"{before}table inet {name} {{\n{''.join(chains)}}}\n"
 
 
 def loopback(port: Port) -> bool:

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypedDict
 
+    from gosudacon.plugins.network.leases import Book
+
     class Member(TypedDict):
         """The fields of `_Member`."""
 
@@ -40,26 +42,37 @@ class _Member(Step):
     link: str
 
     def undo(self, context: Context) -> None:
-        """Give up the lease; if it is the last, first remove what was made for all."""
-        from gosudacon.plugins.network import kernel, names, nat
+        """Remove the pair, if the end of the container's network namespace has not, and give up the lease."""
+        from gosudacon.plugins.network import inside, kernel
         from gosudacon.plugins.network.leases import opened
 
         with opened(self.leases, self.bridge) as book:
-            if self.link not in book.leases or book.is_another(self.link, context):
+            if book.is_another(self.link, context):
                 return
-            book.reclaim()
-            lease = book.leases.pop(self.link)
-            if not book.leases:
-                nat.remove_table(book)
-                nat.restore_forwarding(book)
-                kernel.remove_bridge(self.bridge)
-            elif lease.get("ports") or book.stale:
-                nat.load(book)
-            book.save()
-            try:
-                names.update(book)
-            except OSError:  # a full disk: the next one to come or go writes them
-                pass
+            if self.link in book.leases:
+                self._leave(book)
+            else:
+                kernel.remove(self.link)
+        inside.let_go(self.link)
+
+    def _leave(self, book: Book) -> None:
+        """The last one first removes what was made for all."""
+        from gosudacon.plugins.network import kernel, names, nat
+
+        book.reclaim()
+        lease = book.leases.pop(self.link)
+        if book.leases:
+            with nat.loading(book, bool(lease.get("ports") or book.stale)):
+                kernel.remove(self.link)
+        else:
+            nat.restore_forwarding(book)
+            with nat.removing_table(book):
+                kernel.remove(self.link, self.bridge)
+        book.save()
+        try:
+            names.update(book)
+        except OSError:  # a full disk: the next one to come or go writes them
+            pass
 
 
 class _Lease:
@@ -233,24 +246,15 @@ class MakeLink(_Member):
         return f"veth pair: {self.link} on {self.bridge}, {self.interface} in the container{mtu}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.plugins.network import kernel
-        from gosudacon.plugins.network.inside import namespace_of
+        from gosudacon.plugins.network import inside, kernel
         from gosudacon.plugins.network.leases import opened
 
         with opened(self.leases, self.bridge) as book:
             published = bool(book.leases[self.link].get("ports"))
-        with namespace_of(context.pid) as namespace:
+        with inside.namespace_of(context.pid) as namespace:
+            if context.spec.options.foreground:
+                inside.hold(self.link, namespace)
             kernel.make_pair(self.link, self.bridge, self.interface, namespace, self.mtu, published)
-
-    def undo(self, context: Context) -> None:
-        """Remove the pair, which the end of the container's network namespace may have done already."""
-        from gosudacon.plugins.network import kernel
-        from gosudacon.plugins.network.leases import opened
-
-        with opened(self.leases, self.bridge) as book:
-            if not book.is_another(self.link, context):
-                kernel.remove_link(self.link)
-        super().undo(context)
 
 
 class SetUp(Step):

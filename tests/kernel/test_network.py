@@ -213,6 +213,54 @@ def test_a_bridge_whose_maker_was_killed_is_completed(net: Net, make: Make) -> N
     net.expect_nothing()
 
 
+MADE, LEAVING = 0x676F7375, 0x676F7376  # groups of links
+
+
+@pytest.mark.parametrize("marked", [("bridge",), ("pair",), ("bridge", "pair")])
+def test_links_whose_remover_was_killed(net: Net, make: Make, marked: tuple[str, ...]) -> None:
+    """It had put them into the group of those that leave: who comes next uses them, who goes next removes them."""
+    first, second = make(), make()
+    net.runtime.create(first)
+    names = {"bridge": BRIDGE, "pair": next(name for name in links() if name.startswith("gsd"))}
+    for what in marked:
+        ip("link", "set", names[what], "group", LEAVING)
+    net.runtime.create(second)
+    assert links()[BRIDGE]["group"] == str(MADE)
+    net.runtime.delete(second)
+    net.runtime.delete(first)
+    net.expect_nothing()
+
+
+def test_somebody_elses_link_in_the_group_of_those_that_leave(net: Net, make: Make) -> None:
+    ip("link", "add", "other", "group", LEAVING, "type", "veth", "peer", "name", "peer0")
+    try:
+        assert net.runtime.output(make(PING.format("10.207.0.1", "10.207.0.1"))) == "reached 10.207.0.1\n"
+        assert set(links()) == {"lo", "other", "peer0"}
+        assert not net.leases.exists()
+    finally:
+        ip("link", "delete", "other")
+
+
+@pytest.mark.parametrize("options", [(), ("--keep",)])
+def test_the_namespace_is_held_by_who_waits(net: Net, make: Make, options: tuple[str, ...]) -> None:
+    """`run` holds the network namespace of its container; nothing of it is left, even after kill -9."""
+    bundle = make()
+    net.runtime.created.append(bundle.id)
+    command = [*net.runtime.command, "--root", str(net.runtime.root), "run", *options]
+    with subprocess.Popen([*command, "-b", bundle.path, bundle.id], stdin=subprocess.DEVNULL) as process:
+        try:
+            eventually(lambda: net.runtime.status(bundle) == "running", what="the container")
+            pid = net.runtime.pid(bundle)
+            namespace = os.stat(f"/proc/{pid}/ns/net").st_ino
+            held = [os.stat(path).st_ino for path in Path(f"/proc/{process.pid}/fd").iterdir()]
+            assert held.count(namespace) == 1
+        finally:
+            process.kill()
+    end(pid)
+    net.runtime.delete(bundle, "--force")
+    net.expect_nothing()
+
+
 @pytest.mark.parametrize(("address", "route"), [("10.207.3.1/24", "10.207.3.0/24"), ("fd67:6f73:7564::9/64", IPV6)])
 def test_a_subnet_that_the_host_reaches_elsewhere(net: Net, make: Make, address: str, route: str) -> None:
     ip("link", "add", "lan", "type", "veth", "peer", "name", "peer0")

@@ -135,3 +135,33 @@ def test_rules_that_nft_refuses(net: Net, make: Make, world: World, scratch: Pat
     assert f"{nft}: Operation not supported" in result.stderr
     assert set(links()) == {"lo", "uplink"}
     assert (switches()[0], net.leases.exists()) == ("0", False)
+
+
+def test_a_table_of_a_process_that_was_killed(net: Net, make: Make, world: World) -> None:
+    """It is replaced, whatever is in it."""
+    configure(net)
+    subprocess.run(["nft", f"add table inet {TABLE}; add chain inet {TABLE} old"], check=True, timeout=60)
+    bundle = make()
+    net.runtime.create(bundle)
+    assert "chain old" not in tables()
+    assert "masquerade" in tables()
+    net.runtime.delete(bundle)
+    assert tables() == ""
+
+
+def test_a_table_that_cannot_be_removed(net: Net, make: Make, world: World, scratch: Path) -> None:
+    """The links are gone by then; the lease stays until the table is gone, too, and `delete` can be repeated."""
+    nft = scratch / "nft"
+    nft.write_text('#!/bin/sh\nexec /usr/sbin/nft "$@"\n')
+    nft.chmod(0o755)
+    bundle = make()
+    net.configure(nat=True, subnets=["10.207.0.0/16"], nft=str(nft)).create(bundle)
+    nft.write_text("#!/bin/sh\necho 'Device or resource busy' >&2; exit 1\n")
+    result = net.runtime.delete(bundle, check=False)
+    assert result.returncode == 1
+    assert "Device or resource busy" in result.stderr
+    assert set(links()) == {"lo", "uplink"}
+    assert set(net.booked()) == {bundle.id}
+    nft.write_text('#!/bin/sh\nexec /usr/sbin/nft "$@"\n')
+    net.runtime.delete(bundle)
+    assert (tables(), switches()[0], net.leases.exists()) == ("", "0", False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from gosudacon.api import Error
 from gosudacon.plugins.network import nft
 from tests.support.children import in_child
+from tests.support.timing import eventually
 
 
 def program(path: Path, script: str) -> str:
@@ -65,3 +68,34 @@ def test_where_the_caller_ignores_its_children(tmp_path: Path, script: str, mess
         return ""
 
     assert in_child(load).endswith(message)
+
+
+def test_work_that_is_done_meanwhile(tmp_path: Path) -> None:
+    """The program runs beside the block, and the block has it ended."""
+    made = program(tmp_path, f"mkfifo {tmp_path}/go; touch {tmp_path}/runs; read line < {tmp_path}/go; exit $line")
+    with nft.loading(made, ""):
+        eventually(lambda: (tmp_path / "runs").exists(), what="its start")
+        (tmp_path / "go").write_text("0\n")
+    with pytest.raises(nft.Refused, match="exit status 1"), nft.loading(program(tmp_path, "exit 1"), ""):
+        pass
+
+
+def test_a_failure_of_the_work_is_the_news(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), nft.loading(program(tmp_path, "exit 1"), ""):
+        raise ZeroDivisionError
+
+
+def test_the_lock_outlives_who_started_it(tmp_path: Path) -> None:
+    """Else rules of a process that was killed could be loaded after those of the next one."""
+    lock, other = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with nft.loading(program(tmp_path, f"mkfifo {tmp_path}/go; read line < {tmp_path}/go"), "", lock):
+            os.close(lock)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            eventually(lambda: (tmp_path / "go").exists(), what="its start")
+            (tmp_path / "go").write_text("\n")
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(other)

@@ -90,6 +90,17 @@ def test_changes_of_a_link(kernel: Kernel) -> None:
     message = read(kernel, "ifinfmsg")
     assert (kind_of(message), message["index"], message["family"]) == ((19, 0x5), 7, 7)  # RTM_SETLINK, AF_BRIDGE
     assert message.get(("protinfo", "mode")) == 1
+    netlink.set_group(7, 0x676F7376)
+    message = read(kernel, "ifinfmsg")
+    assert (kind_of(message), message["index"], message.get("group")) == ((16, 0x5), 7, 0x676F7376)
+
+
+def test_the_end_of_a_group(kernel: Kernel) -> None:
+    """No link has the number 0, and without a name the kernel goes by the group."""
+    Rtnetlink().delete_group(0x676F7376)
+    message = read(kernel, "ifinfmsg")
+    assert (kind_of(message), message["index"], message.get("group")) == ((17, 0x5), 0, 0x676F7376)
+    assert message.get("ifname") is None
 
 
 @pytest.mark.parametrize(("address", "family", "length", "flags"), [("10.0.0.2", 2, 16, 0), ("fd00::2", 10, 64, 0x02)])
