@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gosudacon.api import Context, Edit, EndedContainer, Error, Exit, Host, Plan, Spec, Stage, Step
+    from gosudacon.api import Context, Edit, EndedContainer, Error, Exit, Features, Host, Plan, Spec, Stage, Step
 
 hookspec = pluggy.HookspecMarker("gosudacon")
 
@@ -25,6 +25,15 @@ def gosudacon_stages() -> list[Stage]:  # type: ignore[empty-body]
 
     Called when stages are looked for, not for every container: the snapshot remembers the result. The classes must be
     at the top level of their modules and take no constructor arguments. `Stage` says what a stage is.
+    """
+
+
+@hookspec
+def gosudacon_features(settings: Mapping[str, object]) -> Features:  # type: ignore[empty-body]
+    """Say what the plugin adds to the features structure (runtime-spec features.md), which `features` prints.
+
+    For what depends on ``settings``, which are ``[plugin.NAME]`` of config.toml, such as the annotations that the
+    administrator lets containers use, and for a plugin without a stage; a stage has `Stage.features`. Changes nothing.
     """
 
 

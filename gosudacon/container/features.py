@@ -11,9 +11,8 @@ from gosudacon.pipeline.registry import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from gosudacon.pipeline.step import Stage
     from gosudacon.schema.types import Features
 
 OLDEST_VERSION = "1.0.0"
@@ -22,13 +21,13 @@ CHECKPOINT = "org.opencontainers.runc.checkpoint.enabled"
 
 
 def features(config: str = "", use_snapshot: bool = True) -> Features:
-    """The features of the stages that the configuration file ``config`` has take part.
+    """The features of the stages and plugins that the configuration file ``config`` has take part.
 
-    What no stage speaks of is not there, and said to be. Raises `Error` for a stage whose features are none.
+    What none of them speaks of is not there, and said to be. Raises `Error` for one whose features are none.
     """
     result = _nothing()
-    for stage in registry(config, use_snapshot).all_stages():
-        _merge(result, _features_of(stage), stage.name)  # type: ignore[arg-type]
+    for who, said in registry(config, use_snapshot).features():
+        _merge(result, _said(who, said), who)  # type: ignore[arg-type]
     return result
 
 
@@ -61,27 +60,29 @@ def _says(yes: bool) -> str:
     return "true" if yes else "false"
 
 
-def _features_of(stage: Stage) -> Features:
+def _said(who: str, said: Callable[[], object]) -> Mapping[str, object]:
     try:
-        added = stage.features()
+        added = said()
         jsonio.dumps(added)
     except Error:
         raise
     except Exception as error:
-        raise Error(f"stage {stage.name!r}: features: {reason(error)}") from error
+        raise Error(f"{who}: features: {reason(error)}") from error
+    if not isinstance(added, dict):
+        raise Error(f"{who}: features: {added!r} is not an object")
     return added
 
 
-def _merge(into: dict[str, object], added: Mapping[str, object], stage: str) -> None:
+def _merge(into: dict[str, object], added: Mapping[str, object], who: str) -> None:
     for key, value in added.items():
         known = into.get(key)
         if known is None:
             into[key] = value
         elif isinstance(known, dict) and isinstance(value, dict):
-            _merge(known, value, stage)
+            _merge(known, value, who)
         elif isinstance(known, list) and isinstance(value, list):
             into[key] = [*known, *(item for item in value if item not in known)]
         elif isinstance(known, bool) and isinstance(value, bool):
             into[key] = known or value
         else:
-            raise Error(f"stage {stage!r}: features: {key} cannot be {value!r} here: it is {known!r} already")
+            raise Error(f"{who}: features: {key} cannot be {value!r} here: it is {known!r} already")

@@ -38,7 +38,7 @@ _IN_CREATE = (
     "gosudacon_step_started",
     "gosudacon_step_finished",
 )
-_CALLED_DIRECTLY = (*_IN_CREATE, "gosudacon_container_exited")
+_CALLED_DIRECTLY = (*_IN_CREATE, "gosudacon_container_exited", "gosudacon_features")
 
 
 def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> tuple[dict[str, object], list[str]]:

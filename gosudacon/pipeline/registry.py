@@ -27,6 +27,7 @@ CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"
 FACTS = "gosudacon_gather_facts"
 EXITED = "gosudacon_container_exited"
+FEATURES = "gosudacon_features"
 OF_PLUGINS = {"device": ("cdi",), "publish": ("network", "cni"), "network": ("network", "cni")}  # option -> for which
 OBSERVERS = ("gosudacon_step_started", "gosudacon_step_finished")
 
@@ -65,6 +66,14 @@ class Registry:
     def all_stages(self) -> list[Stage]:
         """Every stage, imported now, in order."""
         return [_load(entry) for entry in self.data["stages"]]
+
+    def features(self) -> list[tuple[str, Callable[[], object]]]:
+        """Who adds to the features structure, stages first: what to call it in messages, and what says it."""
+        found: list[tuple[str, Callable[[], object]]]
+        found = [(f"stage {stage.name!r}", stage.features) for stage in self.all_stages()]
+        for plugin, function in self.hook(FEATURES):
+            found.append((f"plugin {plugin!r}", _with(function, self.data["plugins"].get(plugin, {}))))
+        return found
 
     def labels(self, name: str) -> list[str]:
         """The names of the stage with this name, its own or that of the one it replaces; empty if it does not exist."""
@@ -160,6 +169,10 @@ def registry(config: str = "", use_snapshot: bool = True, plugins: Sequence[str]
 def implementations(entries: Iterable[list[Any]]) -> list[tuple[str, Callable[..., Any]]]:
     """The implementations of a hook, imported now, with the names of their plugins. Raises `Error` if one is gone."""
     return [(plugin, _taking(_named(module, function), arguments)) for plugin, module, function, arguments in entries]
+
+
+def _with(function: Callable[..., object], settings: object) -> Callable[[], object]:
+    return lambda: function(settings=settings)
 
 
 def _load(entry: dict[str, Any]) -> Stage:

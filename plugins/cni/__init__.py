@@ -21,8 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gosudacon.api import Features
     from gosudacon.plugins.cni.record import Attachment
     from gosudacon.plugins.cni.request import Wanted
+
+_ANNOTATIONS = {"publish": ports.ANNOTATION, "network": members.ANNOTATION}  # setting -> what it allows
 
 
 class Cni(Stage):
@@ -40,7 +43,7 @@ class Cni(Stage):
         wanted: Wanted | None = host.facts.get("cni")  # type: ignore[assignment]  # what the hook has given
         if wanted is None:
             return
-        for word, annotation in (("publish", ports.ANNOTATION), ("network", members.ANNOTATION)):
+        for word, annotation in _ANNOTATIONS.items():
             if word not in wanted["annotations"]:
                 yield from ports.ignored(spec, annotation, f'annotations = ["{word}"] in [plugin.cni]')
         if wanted["names"]:
@@ -84,6 +87,15 @@ def _chain(index: int, attachment: Attachment, published: Sequence[str], place: 
 def gosudacon_stages() -> list[Stage]:
     """The stages of this module."""
     return [Cni()]
+
+
+@hookimpl
+def gosudacon_features(settings: Mapping[str, object]) -> Features:
+    """The annotations that choose networks and ports of the host, where the administrator allows it."""
+    from gosudacon.plugins.cni.settings import Settings
+
+    allowed = Settings(settings).annotations
+    return {"potentiallyUnsafeConfigAnnotations": [text for word, text in _ANNOTATIONS.items() if word in allowed]}
 
 
 @hookimpl

@@ -14,6 +14,7 @@ import referencing
 from gosudacon.api import Stage
 from gosudacon.base.errors import Error
 from gosudacon.container import features as module
+from gosudacon.pipeline.registry import Registry
 from tests.support.runtime import CHECKOUT, runtime_command
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ class Speaks(Stage):
 def of(monkeypatch: pytest.MonkeyPatch, *stages: Any) -> Any:
     """The features of a runtime that has stages with these features."""
 
-    class Fake:
+    class Fake(Registry):
         def all_stages(self) -> list[Stage]:
             return [Speaks(each) for each in stages]
 
-    monkeypatch.setattr(module, "registry", lambda config, use_snapshot: Fake())
+    monkeypatch.setattr(module, "registry", lambda config, use_snapshot: Fake({"hooks": {}, "plugins": {}}))
     return module.features()
 
 
@@ -174,3 +175,35 @@ def test_asking_changes_nothing() -> None:
     first["hooks"].append("x")
     first["linux"]["seccomp"]["enabled"] = None
     assert module.features(use_snapshot=False) != first
+
+
+@pytest.mark.parametrize(("allowed", "annotations"), [([], []), (["network"], ["io.gosudacon.network"])])
+def test_a_plugin_speaks_for_its_settings(tmp_path: Path, allowed: list[str], annotations: list[str]) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'plugins = ["cni"]\n[plugin.cni]\nannotations = {json.dumps(allowed)}\n')
+    found: Any = module.features(str(config), use_snapshot=False)
+    check(found)
+    listed = found["potentiallyUnsafeConfigAnnotations"]
+    assert [name for name in listed if name.startswith("io.gosudacon.")] == annotations
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (None, "plugin 'loud': features: None is not an object"),
+        ({"hooks": {"a"}}, "plugin 'loud': features: "),
+        ({"hooks": "a"}, "plugin 'loud': features: hooks cannot be 'a' here"),
+    ],
+)
+def test_a_plugin_whose_features_are_none(monkeypatch: pytest.MonkeyPatch, said: Any, message: str) -> None:
+    class Loud(Registry):
+        def all_stages(self) -> list[Stage]:
+            return []
+
+        def hook(self, name: str) -> Any:
+            return [("loud", lambda settings: said)] if name == "gosudacon_features" else []
+
+    monkeypatch.setattr(module, "registry", lambda config, use_snapshot: Loud({"hooks": {}, "plugins": {}}))
+    with pytest.raises(Error) as error:
+        module.features()
+    assert error.value.message.startswith(message)
