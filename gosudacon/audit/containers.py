@@ -134,6 +134,7 @@ def _own(root: str, id: str) -> Found:
         options = Options.among(data.get("cgroup_options") or {})
         vars(options).update(data.get("network_options") or {})
         options.no_new_keyring = bool(data.get("no_new_keyring"))
+        options.root = root
         config = bundles.saved(store)
         if "resources" in data:  # what `update` has set counts
             config = {**config, "linux": {**(config.get("linux") or {}), "resources": data["resources"]}}

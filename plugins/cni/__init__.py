@@ -12,7 +12,7 @@ See docs/cni.md. The plug-ins are programs of the host: Debian's package contain
 
 from __future__ import annotations
 
-from gosudacon.api import CREATE, Error, Host, Plan, SettingsError, Spec, Stage, Step, hookimpl
+from gosudacon.api import CREATE, Error, Host, Plan, PlanWarning, SettingsError, Spec, Stage, Step, hookimpl
 from gosudacon.plugins.cni.document import PORT_MAPPINGS, can
 from gosudacon.plugins.cni.steps import AddNetwork, PinNamespace, WriteNames, WriteNote
 from gosudacon.plugins.netcommon import members, ports
@@ -46,6 +46,9 @@ class Cni(Stage):
         for word, annotation in _ANNOTATIONS.items():
             if word not in wanted["annotations"]:
                 yield from ports.ignored(spec, annotation, f'annotations = ["{word}"] in [plugin.cni]')
+        if wanted["missing"]:
+            message = f"{wanted['missing']}; the container has its networks nevertheless, and its note says which"
+            yield PlanWarning(message=message, where=members.where(spec))
         if wanted["names"]:
             from gosudacon.plugins.netcommon import files
 

@@ -96,20 +96,10 @@ class Record:
     @classmethod
     def load(cls, context: Context) -> Record | None:
         """What is noted; None if nothing has been called. Raises OSError, and `Error` for another program's note."""
-        try:
-            fd = posix.open(layout.CNI_NOTE, _READ, dir_fd=context.state_dir)
-        except FileNotFoundError:
+        found = _read(context.state_dir)
+        if found is None:
             return None
-        data = b""
-        try:
-            while (chunk := posix.read(fd, 1 << 20)) and len(data) < _MOST:
-                data += chunk
-        finally:
-            posix.close(fd)
-        first, *lines = data.split(b"\n")
-        if not lines:
-            return None  # killed while it was written, and so before the first call
-        header = _line(first)
+        header, lines = found
         if not isinstance(header, dict) or header.get("form") != _FORM:
             raise Error(
                 f"{layout.CNI_NOTE} is not a note of this version of gosudacon",
@@ -168,12 +158,47 @@ class Record:
                 self.results[attachment] = line["result"]
 
 
+def noted(directory: str) -> Header | None:
+    """What the note of the container in this state directory begins with; None if there is none that can be read."""
+    try:
+        fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = _read(fd)
+    except OSError:
+        return None
+    finally:
+        posix.close(fd)
+    if found is None or not isinstance(found[0], dict) or found[0].get("form") != _FORM:
+        return None
+    return found[0]  # type: ignore[return-value]  # as `Record.create` has written it
+
+
 def remove(context: Context) -> None:
     """Forget the note; none is fine."""
     try:
         posix.unlink(layout.CNI_NOTE, dir_fd=context.state_dir)
     except FileNotFoundError:
         return
+
+
+def _read(directory: int) -> tuple[Mapping[str, object] | None, list[bytes]] | None:
+    """The first line, None if it is no object, and the others. None for no note, or one that has been cut there."""
+    try:
+        fd = posix.open(layout.CNI_NOTE, _READ, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    data = b""
+    try:
+        while (chunk := posix.read(fd, 1 << 20)) and len(data) < _MOST:
+            data += chunk
+    finally:
+        posix.close(fd)
+    first, *lines = data.split(b"\n")
+    if not lines:
+        return None  # killed while it was written, and so before the first call
+    return _line(first), lines
 
 
 def _line(text: bytes) -> Mapping[str, object] | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         """The facts that planning goes by.
 
         ``ports`` are in the notation of ``--publish``; ``publishes`` is the attachment that they are for, -1 for none.
+        ``missing`` says what has gone since the container was made, and why ``attachments`` are those of its note.
         """
 
         attachments: list[Attachment]
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         args: dict[str, str]
         names: bool
         annotations: list[str]
+        missing: str
 
 
 def wanted(spec: Spec, settings: Settings) -> Wanted | None:
@@ -41,10 +43,17 @@ def wanted(spec: Spec, settings: Settings) -> Wanted | None:
         if published:
             raise Error("ports cannot be published without a network", hint="leave out --network none")
         return None
-    networks = files.Networks(settings.conf_dir)
-    attachments = [
-        _attachment(networks, name, f"{settings.interface}{index}", settings) for index, name in enumerate(names)
-    ]
+    missing = ""
+    try:
+        networks = files.Networks(settings.conf_dir)
+        attachments = [
+            _attachment(networks, name, f"{settings.interface}{index}", settings) for index, name in enumerate(names)
+        ]
+    except Error as error:
+        noted = _noted(spec)
+        if noted is None:
+            raise
+        attachments, missing = noted, error.message
     return {
         "attachments": attachments,
         "ports": [str(port) for port in published],
@@ -54,7 +63,18 @@ def wanted(spec: Spec, settings: Settings) -> Wanted | None:
         "args": settings.args,
         "names": settings.names,
         "annotations": settings.annotations,
+        "missing": missing,
     }
+
+
+def _noted(spec: Spec) -> list[Attachment] | None:
+    """The networks of a container that exists, as its note has them: what it was given then is what it has."""
+    if not spec.options.root or "/" in spec.id or spec.id in ("", ".", ".."):
+        return None
+    from gosudacon.plugins.cni import record
+
+    header = record.noted(f"{spec.options.root}/{spec.id}")
+    return None if header is None else [{**each, "runtime": {}} for each in header["attachments"]]
 
 
 def _attachment(networks: files.Networks, name: str, interface: str, settings: Settings) -> Attachment:

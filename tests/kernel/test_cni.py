@@ -162,6 +162,31 @@ def test_explain_and_audit(site: Site, make: Make) -> None:
     assert "CNI ADD tnet/portmap: eth0, 80:80/tcp" in site.runtime.call("explain", "--format", "json", bundle.id).stdout
 
 
+def test_explain_and_audit_where_the_configuration_is_gone(site: Site, make: Make) -> None:
+    """They go by the container's note, and say what is missing."""
+    file = site.config()
+    site.runtime.boot(bundle := make(), "-p", "80:80")
+    before = json.loads(site.runtime.call("explain", "--format", "json", bundle.id).stdout)
+    audited = json.loads(site.runtime.call("audit", "--format", "json", bundle.id, check=False).stdout)
+    file.unlink()
+    after = json.loads(site.runtime.call("explain", "--format", "json", bundle.id).stdout)
+    assert [step["what"] for step in after["steps"]] == [step["what"] for step in before["steps"]]
+    assert f"no network in {site.configs}" in json.dumps(after["warnings"])
+    again = site.runtime.call("audit", "--format", "json", bundle.id, check=False)
+    assert [each["counts"] for each in json.loads(again.stdout)["containers"]] == [
+        each["counts"] for each in audited["containers"]
+    ]
+    (site.runtime.root / bundle.id / "cni.note").rename(site.scratch / "note")
+    for command in ("explain", "audit"):
+        result = site.runtime.call(command, bundle.id, check=False)
+        assert result.returncode != 0
+        assert f"no network in {site.configs}" in result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+    (site.scratch / "note").rename(site.runtime.root / bundle.id / "cni.note")
+    site.runtime.delete(bundle, "--force")
+    site.expect_nothing()
+
+
 # Whose network it is not.
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gosudacon.api import ConfigError, Error, Host, Options, Plan, SettingsError, Spec
+from gosudacon.base import jsonio
 from gosudacon.pipeline.frozen import freeze
 from gosudacon.pipeline.plan import make
 from gosudacon.plugins import cni
 from gosudacon.plugins.cni import adding, document, files, results
 from gosudacon.plugins.cni.document import VERSIONS
 from gosudacon.plugins.cni.settings import Settings
+from gosudacon.plugins.cni.steps import WriteNote
 from gosudacon.plugins.netcommon import members
 
 OWN: Any = {"linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]}}
@@ -47,7 +50,7 @@ class Site:
 
     def plan(self, config: Any = None, host: Host | None = None, **options: Any) -> Plan:
         """The plan of a container named web."""
-        spec = Spec(freeze(OWN if config is None else config), "web", "/b", Options(root="/r", **options))
+        spec = Spec(freeze(OWN if config is None else config), "web", "/b", Options(**{"root": "/r", **options}))
         host = host or Host()
         host.facts["cni"] = freeze(cni.gosudacon_gather_facts(spec, host, self.settings))
         plan = make([cni.Cni()], spec, host)
@@ -94,6 +97,60 @@ def test_several_networks(site: Site) -> None:
         "CNI ADD a/bridge: net1",
         "CNI ADD a/portmap: net1, 80:80/tcp",
     ]
+
+
+def noted(root: Path, plan: Plan, cut: int | None = None) -> Path:
+    """Write the note of the container web, as the plan has it: its first ``cut`` bytes."""
+    (step,) = [step for step in plan.steps if isinstance(step, WriteNote)]
+    header = {"form": 1, "id": step.container, "bin_dirs": [], "timeout": 1, "args": {}}
+    attachments: list[Any] = json.loads(jsonio.dumps(step.attachments))
+    attachments[0]["runtime"] = {"portMappings": [{"hostPort": 8080}]}
+    (root / "web").mkdir(exist_ok=True)
+    note = root / "web" / "cni.note"
+    note.write_text((json.dumps({**header, "attachments": attachments}) + "\n")[:cut])
+    return note
+
+
+def test_what_a_container_has_though_its_configuration_is_gone(site: Site, tmp_path: Path) -> None:
+    """`explain ID` and `audit ID` plan a container that exists: its note says what it was given."""
+    file = site.config("10-t.conflist", conflist(BRIDGE, PORTMAP))
+    given: Any = {"publish": ["8080:80"], "root": str(tmp_path)}
+    before = site.plan(**given)
+    noted(tmp_path, before)
+    file.unlink()
+    plan = site.plan(**given)
+    assert [step.record() for step in plan.lasting()] == [step.record() for step in before.lasting()]
+    (warning,) = plan.warnings
+    assert "no network in" in warning.message
+    assert "the container has its networks nevertheless" in warning.message
+    site.config("10-other.conflist", conflist(name="other"))
+    assert "no network 'tnet' is configured" in site.plan(network=["tnet"], **given).warnings[0].message
+
+
+def test_a_plug_in_that_is_gone(site: Site, tmp_path: Path) -> None:
+    site.config("10-t.conflist", conflist())
+    noted(tmp_path, site.plan(root=str(tmp_path)))
+    (site.programs / "bridge").unlink()
+    plan = site.plan(root=str(tmp_path))
+    assert "the CNI plug-in bridge is not in" in plan.warnings[0].message
+    assert "CNI ADD tnet/bridge: eth0" in [step.describe() for step in plan.steps]
+
+
+@pytest.mark.parametrize("note", ["none", "cut", "of another program", "a link", "a FIFO"])
+def test_a_configuration_that_is_gone_and_no_note(site: Site, tmp_path: Path, note: str) -> None:
+    file = site.config("10-t.conflist", conflist())
+    path = noted(tmp_path, site.plan(), 20 if note == "cut" else None)
+    if note == "of another program":
+        path.write_text('{"form": 9}\n')
+    elif note != "cut":
+        moved = path.rename(tmp_path / "elsewhere")
+        if note == "a link":
+            path.symlink_to(moved)
+        elif note == "a FIFO":
+            os.mkfifo(path)
+    file.unlink()
+    with pytest.raises(Error, match="no network in"):
+        site.plan(root=str(tmp_path))
 
 
 def test_the_setting_chooses_where_nobody_does(site: Site) -> None:
