@@ -37,12 +37,15 @@ def add(context: Context, noted: Record, attachment: int, plugin: int) -> dict[s
         posix.close(lock)
 
 
-def port_mappings(wanted: Iterable[str]) -> tuple[list[dict[str, object]], list[str]]:
+def port_mappings(
+    wanted: Iterable[str], taken: Iterable[tuple[str, ports.Port]] = ()
+) -> tuple[list[dict[str, object]], list[str]]:
     """Ports in the form of CONVENTIONS.md and in that of ``--publish``, with free ones where none were named.
 
-    Raises `Error` for one that a process of the host has, or at an address that is not the host's.
+    ``taken`` are those of other containers, with the id of each. Raises `Error` for one of these, one that a process of
+    the host has, or at an address that is not the host's.
     """
-    found = sockets.settle([ports.parse(text) for text in wanted], ())
+    found = sockets.settle([ports.parse(text) for text in wanted], taken)
     mappings = [
         {
             "hostPort": port.host + index,

@@ -158,10 +158,11 @@ class Record:
                 self.results[attachment] = line["result"]
 
 
-def noted(directory: str) -> Header | None:
+def noted(directory: str, dir_fd: int | None = None) -> Header | None:
     """What the note of the container in this state directory begins with; None if there is none that can be read."""
+    flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
-        fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        fd = posix.open(directory, flags, dir_fd=dir_fd)
     except OSError:
         return None
     try:

@@ -6,7 +6,7 @@ from gosudacon.api import CREATE_CONTAINER, CREATE_RUNTIME, Context, Error, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.plugins.cni.record import Attachment, Record
+    from gosudacon.plugins.cni.record import Attachment, Header, Record
 
 _HINT = "once the cause is gone, delete it again: what the plug-in has made stays until then, and so does the container"
 _MODULES = tuple(f"gosudacon.{name}" for name in ("plugins.cni.undoing", "linux.child", "linux.mount", "linux.netlink"))
@@ -29,7 +29,8 @@ class WriteNote(Step):
     """Write down what will be asked of which plug-in, as DEL will need it, before any of them is called.
 
     ``container`` is the name that plug-ins know the container by: ids are unique below one ``--root`` only. ``ports``
-    are for the attachment ``publishes``; for those without a port of the host, one is found that is free.
+    are for the attachment ``publishes``; for those without a port of the host, one is found that is free. One that
+    another container has is refused.
 
     Why: what plug-ins make is theirs, and only they can take it away, asked in the same words.
     Without it: after a kill, or a change of the configuration, addresses and rules would stay for good.
@@ -51,10 +52,9 @@ class WriteNote(Step):
         return f"note what undoes it: CNI {'networks' if files[1:] else 'network'} {', '.join(files)}"
 
     def run(self, context: Context) -> None:
-        from gosudacon.plugins.cni import adding, calls, record
-        from gosudacon.plugins.cni.document import PORT_MAPPINGS
+        from gosudacon.plugins.cni import calls, record
 
-        header: record.Header = {
+        header: Header = {
             "id": self.container,
             "bin_dirs": [*self.bin_dirs],
             "timeout": self.timeout,
@@ -65,10 +65,16 @@ class WriteNote(Step):
             if attachment["versions"]:
                 asked = [calls.Call(header, attachment, at, "", -1) for at in range(len(attachment["plugins"]))]
                 attachment["version"] = calls.common_version(asked, attachment["versions"])
-        if self.ports:
-            mappings, context.ports = adding.port_mappings(self.ports)
+        context.own(Done).record = (self._publishing if self.ports else record.Record.create)(context, header)
+
+    def _publishing(self, context: Context, header: Header) -> Record:
+        from gosudacon.plugins.cni import adding, neighbours, record
+        from gosudacon.plugins.cni.document import PORT_MAPPINGS
+
+        with neighbours.published(context) as taken:
+            mappings, context.ports = adding.port_mappings(self.ports, taken)
             header["attachments"][self.publishes]["runtime"] = {PORT_MAPPINGS: mappings}
-        context.own(Done).record = record.Record.create(context, header)
+            return record.Record.create(context, header)
 
 
 class PinNamespace(Step):

@@ -102,6 +102,24 @@ def test_any_port_that_is_free_and_one_that_is_not(site: Site, make: Make) -> No
     site.expect_nothing()
 
 
+def test_a_port_that_another_container_has(site: Site, make: Make) -> None:
+    """It is refused as long as the other one is there, and nothing is left of the second."""
+    site.config()
+    site.runtime.create(first := make(), "-p", "8080:80")
+    second = make()
+    for port in ("8080:80", "127.0.0.1:8080:81"):
+        result = site.runtime.create(second, "-p", port, check=False)
+        assert result.returncode == 1
+        assert f"cannot be published: container {first.id} has published 8080:80/tcp" in second.stderr
+        assert site.runtime.status(second) == "none"
+    site.runtime.create(second, "-p", "8080:80/udp")
+    site.runtime.delete(second, "--force")
+    site.runtime.delete(first, "--force")
+    site.runtime.create(second, "-p", "8080:80")
+    site.runtime.delete(second, "--force")
+    site.expect_nothing()
+
+
 def test_two_networks(site: Site, make: Make) -> None:
     site.config(site.bridge(dns={"nameservers": ["10.88.7.1"]}))
     bridge = site.bridge(subnet="10.88.9.0/24", link="cnitest1", dns={"nameservers": ["10.88.9.1"]}, ipMasq=False)
