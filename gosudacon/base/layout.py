@@ -17,6 +17,8 @@ NOTIFY = "notify"  # a directory, mounted in the container
 NOTIFY_SOCKET = "notify.sock"  # in that directory
 CNI_NOTE = "cni.note"  # which plug-ins were called, and what they answered
 CNI_NAMESPACE = "cni.netns"  # a file that the container's network namespace is bound on, for them
+NAME_FILES = ("resolv.conf", "hosts", "hostname")  # mounted at /etc/NAME by plugins that connect the container
+CRIU_ROOT = "criu-root"  # an empty directory, on which the root filesystem is mounted for CRIU alone
 LEARN_NOTE = "learn.note"  # the recorder of system calls: its pid; locked while it lives
 LEARN_SOCKET = "learn.sock"
 

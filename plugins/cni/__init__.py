@@ -12,7 +12,7 @@ See docs/cni.md. The plug-ins are programs of the host: Debian's package contain
 
 from __future__ import annotations
 
-from gosudacon.api import CREATE, Error, Host, Plan, PlanWarning, SettingsError, Spec, Stage, Step, hookimpl
+from gosudacon.api import CREATE, RESTORE, Error, Host, Plan, PlanWarning, SettingsError, Spec, Stage, Step, hookimpl
 from gosudacon.plugins.cni.document import PORT_MAPPINGS, can
 from gosudacon.plugins.cni.steps import AddNetwork, PinNamespace, WriteNames, WriteNote
 from gosudacon.plugins.netcommon import members, ports
@@ -70,6 +70,14 @@ class Cni(Stage):
         if wanted["names"]:
             yield WriteNames(names=members.names(spec), where=place)
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """The files that the images have mounted; networks are not made again, and so name servers are the host's."""
+        facts = host.facts.get("cni")
+        if isinstance(facts, dict) and facts.get("names"):
+            from gosudacon.plugins.netcommon import files
+
+            yield from files.restoring(spec, [], [], [])
+
 
 def _chain(index: int, attachment: Attachment, published: Sequence[str], place: str) -> Iterator[Step]:
     count = len(attachment["plugins"])
@@ -102,14 +110,18 @@ def gosudacon_features(settings: Mapping[str, object]) -> Features:
 
 
 @hookimpl
-def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object]) -> Wanted | None:
+def gosudacon_gather_facts(spec: Spec, host: Host, settings: Mapping[str, object]) -> Wanted | dict[str, bool] | None:
     """The networks of the container with what their files say; None for one that others connect.
+
+    For one that is restored, ``names`` alone.
 
     Raises `SettingsError`, and `Error` for a network or a plug-in that cannot be had.
     """
     from gosudacon.plugins.cni.settings import Settings
 
     checked = Settings(settings)
+    if spec.operation == RESTORE:
+        return {"names": checked.names and members.connects(spec, host)}
     if spec.operation != CREATE:
         return None  # what the container was given is in its note
     if not members.connects(spec, host):

@@ -22,4 +22,5 @@ def _mounted(step: files.MountFiles, spec: Spec, host: Host) -> Iterator[Expecta
 TABLE: Table = {
     "MakeFiles": "seen with the step that mounts the files",
     "MountFiles": _mounted,
+    "RemakeFiles": "of a restored container, which CRIU has mounted",
 }

@@ -23,13 +23,13 @@ from gosudacon.api import (
     move_mount,
     open_in_root,
 )
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RESOLV_CONF, HOSTS, HOSTNAME = "resolv.conf", "hosts", "hostname"
+RESOLV_CONF, HOSTS, HOSTNAME = layout.NAME_FILES
 PLACES = {name: f"/etc/{name}" for name in (RESOLV_CONF, HOSTS, HOSTNAME)}
 """Name of a file in the state directory -> its place in the container."""
 
@@ -55,6 +55,17 @@ def steps(spec: Spec, host: Host) -> Iterator[Step]:
         return
     yield MakeFiles(names=names, hostname=spec.config.get("hostname") or "")
     yield MountFiles(names=names)
+
+
+def restoring(spec: Spec, servers: list[str], search: list[str], options: list[str]) -> Iterator[Step]:
+    """The step for a container that CRIU restores, which mounts the files as it mounts all others' (`wanted`).
+
+    ``servers``, ``search`` and ``options`` of resolv.conf stand in the place of what the host has.
+    """
+    names = wanted(spec)
+    if names:
+        hostname = spec.config.get("hostname") or ""
+        yield RemakeFiles(names=names, hostname=hostname, servers=servers, search=search, options=options)
 
 
 def wanted(spec: Spec) -> list[str]:
@@ -108,14 +119,8 @@ class MakeFiles(Step):
 
     def run(self, context: Context) -> None:
         trees = context.own(_Trees).found
-        texts = {HOSTS: LOCALHOST, HOSTNAME: f"{self.hostname or posix.uname().nodename}\n"}
-        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         for name in self.names:
-            fd = posix.open(name, flags, 0o644, dir_fd=context.state_dir)
-            try:
-                _fill(fd, texts.get(name, ""))
-            finally:
-                posix.close(fd)
+            _make(context, name, _text(name, self.hostname))
             trees[name] = clone_tree(context.state_dir, name)
             mount_setattr(trees[name], _ATTRIBUTES, 0, _MS_PRIVATE, about=name)
 
@@ -155,6 +160,51 @@ class MountFiles(Step):
         if missing:
             why = "the root filesystem has no such regular file; an empty one is enough"
             context.warnings.append(f"{_listed(missing)}: not mounted, since {why}")
+
+
+class RemakeFiles(Step):
+    """Make the container's own resolv.conf, hosts and hostname on the host, for CRIU to mount where they were.
+
+    The container's network is not made again, and so hosts has no address of its own.
+
+    Why: the images have the places of these files, and not what is in them.
+    Without it: CRIU would not find what it is to mount, and restore nothing.
+    See: resolv.conf(5); hosts(5); hostname(5); criu(8), --external.
+    """
+
+    phase = PREPARE
+    by = MOUNT
+    names: list[str]
+    hostname: str
+    servers: list[str]
+    search: list[str]
+    options: list[str]
+
+    def describe(self) -> str:
+        return f"make {_listed(self.names)} in the state directory, should the images have had them"
+
+    def run(self, context: Context) -> None:
+        from gosudacon.plugins.netcommon import resolver
+
+        for name in self.names:
+            text = _text(name, self.hostname)
+            if name == RESOLV_CONF:
+                text = resolver.of_host().replaced(self.servers, self.search, self.options).text()
+            _make(context, name, text)
+
+
+def _text(name: str, hostname: str) -> str:
+    """What a file has as long as the container's addresses are not known."""
+    return {HOSTS: LOCALHOST, HOSTNAME: f"{hostname or posix.uname().nodename}\n"}.get(name, "")
+
+
+def _make(context: Context, name: str, text: str) -> None:
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(name, flags, 0o644, dir_fd=context.state_dir)
+    try:
+        _fill(fd, text)
+    finally:
+        posix.close(fd)
 
 
 def _place(root: int, place: str) -> int:

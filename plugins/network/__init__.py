@@ -76,6 +76,12 @@ class Network(Stage):
             yield from files.steps(spec, host)
             yield _names(spec, settings, joined)
 
+    def plan_restore(self, spec: Spec, host: Host) -> Iterator[Step]:
+        """The files that the images have mounted; the network is not made again."""
+        settings = Settings(self.settings)
+        if settings.names and members.connects(spec, host):
+            yield from files.restoring(spec, settings.dns_servers, settings.dns_search, settings.dns_options)
+
 
 class _Member:
     """A container's membership of a network: what its steps have in common."""

@@ -118,10 +118,65 @@ def test_bind_mounts_and_devices_have_names() -> None:
     }
     cgroups = {"cpu": "/sys/fs/cgroup/cpu,cpuacct/x", "memory": "/sys/fs/cgroup/memory/x"}
     host = Host(cgroup_mounts={"cpu": "/sys/fs/cgroup/cpu,cpuacct", "memory": "/sys/fs/cgroup/memory"})
-    found = {entry["key"]: entry["val"] for entry in external.restore_mounts(spec(config), host, cgroups)}
+    found = {entry["key"]: entry["val"] for entry in external.restore_mounts(spec(config), host, cgroups, "/s")}
     assert found["/data"] == "/srv/data" and found["/own"] == "/b/own"
     assert found["/dev/null"] == "/dev/null" and found["/dev/fuse"] == "/dev/fuse"
     assert found["/sys/fs/cgroup/cpu,cpuacct"] == "/sys/fs/cgroup/cpu,cpuacct/x"
+
+
+class Seen(external.Mounts):
+    """The mounts of a process: place -> mount point, and the file that is there."""
+
+    def __init__(self, places: dict[str, tuple[str, Path]]) -> None:
+        self.places = places
+        self.points, self.cgroups = {}, []
+
+    def found(self, place: str) -> Any:
+        point, path = self.places.get(place, ("", None))
+        return point, os.stat(path) if path else None
+
+    def close(self) -> None:
+        pass
+
+
+def dumped(monkeypatch: pytest.MonkeyPatch, state: Path, config: Any, **places: tuple[str, Path]) -> dict[str, str]:
+    """What CRIU is told of a process that finds these files below /etc: mount point -> name."""
+    seen = Seen({f"/etc/{name.replace('_', '.')}": found for name, found in places.items()})
+    monkeypatch.setattr(external, "Mounts", lambda pid: seen)
+    fd = os.open(state, os.O_RDONLY)
+    try:
+        return {entry["key"]: entry["val"] for entry in external.dump_mounts(spec(config), 1, fd)}
+    finally:
+        os.close(fd)
+
+
+def test_files_of_plugins_have_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of the state directory that are mounted, wherever a link of the image has led to."""
+    for name in ("resolv.conf", "hosts", "hostname", "state.json"):
+        (tmp_path / name).write_text("")
+    (other := tmp_path / "other").write_text("")
+    at = {"hosts": ("/etc/hosts", tmp_path / "hosts"), "resolv_conf": ("/run/resolv.conf", tmp_path / "resolv.conf")}
+    assert dumped(monkeypatch, tmp_path, {}, **at, hostname=("/", other)) == {
+        "/etc/hosts": "/etc/hosts",
+        "/run/resolv.conf": "/etc/resolv.conf",
+    }
+    (tmp_path / "hosts").unlink()  # of a container that no plugin connects
+    mounts = {"mounts": [{"destination": "/etc/hosts", "type": "bind", "source": str(other)}]}
+    assert dumped(monkeypatch, tmp_path, mounts, hosts=("/etc/hosts", other)) == {"/etc/hosts": "/etc/hosts"}
+
+
+def test_files_of_plugins_are_found_again(tmp_path: Path) -> None:
+    """In the new state directory, if the stages have made them there; a mount of the new configuration counts more."""
+
+    def found(config: Any) -> dict[str, str]:
+        entries = external.restore_mounts(spec(config), Host(), {}, str(tmp_path))
+        return {entry["key"]: entry["val"] for entry in entries if entry["key"].startswith("/etc/")}
+
+    assert found({}) == {}
+    (tmp_path / "hosts").write_text("")
+    (tmp_path / "resolv.conf").write_text("")
+    mounts = [{"destination": "/etc/hosts", "type": "bind", "source": "/srv/hosts"}]
+    assert found({"mounts": mounts}) == {"/etc/hosts": "/srv/hosts", "/etc/resolv.conf": f"{tmp_path}/resolv.conf"}
 
 
 def test_namespaces_that_were_joined() -> None:

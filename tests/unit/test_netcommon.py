@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from gosudacon.api import ConfigError, Context, Error, Host, Options, Spec
+from gosudacon.api import RESTORE, ConfigError, Context, Error, Host, Options, Spec, Stage, Step
 from gosudacon.pipeline import discovery
+from gosudacon.plugins import cni
+from gosudacon.plugins.cni import Cni
 from gosudacon.plugins.netcommon import files, members, ports, resolver, sockets
+from gosudacon.plugins.network import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +140,44 @@ def test_files_that_config_json_mounts_are_left_to_it() -> None:
     assert [type(step).__name__ for step in files.steps(spec(namespaces), Host())] == ["MakeFiles", "MountFiles"]
     (warning,) = files.steps(spec(namespaces), Host(kernel=(5, 10)))
     assert "Linux 5.12" in warning.describe()
+
+
+def restored(stage: Stage, config: Config, facts: object = None, **settings: object) -> list[Step]:
+    """The stage's steps for a container that CRIU restores."""
+    stage.settings = settings
+    made = spec(config)
+    host = Host()
+    host.facts["cni"] = facts
+    return list(stage.plan_restore(made, host))
+
+
+def test_a_restored_container_gets_its_files_alone(tmp_path: Path) -> None:
+    """CRIU mounts them: the images have the places, and not what is in them. The network is not made again."""
+    own: Config = {"hostname": "db", "linux": {"namespaces": [{"type": "mount"}, {"type": "network"}]}}
+    joined: Config = {"linux": {"namespaces": [{"type": "mount"}, {"type": "network", "path": "/x"}]}}
+    assert restored(Network(), joined) == restored(Network(), own, names=False) == []
+    assert restored(Cni(), own) == restored(Cni(), own, {"names": False}) == []
+    (step,) = restored(Cni(), own, {"names": True})
+    assert step.describe() == (
+        "make resolv.conf, hosts and hostname in the state directory, should the images have had them"
+    )
+    (step,) = restored(Network(), own, dns_servers=["192.0.2.53"])
+    context = Context(spec(own), Host())
+    context.state_dir = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        step.run(context)
+    finally:
+        os.close(context.state_dir)
+    assert (tmp_path / "resolv.conf").read_text().startswith("nameserver 192.0.2.53\n")
+    assert (tmp_path / "hosts").read_text() == files.LOCALHOST
+    assert (tmp_path / "hostname").read_text() == "db\n"
+
+
+@pytest.mark.parametrize(("path", "names"), [("", True), ("/x", False)])
+def test_what_cni_finds_out_for_a_restore(path: str, names: bool) -> None:
+    made = spec({"linux": {"namespaces": [{"type": "network", "path": path} if path else {"type": "network"}]}})
+    made.operation = RESTORE
+    assert cni.gosudacon_gather_facts(made, Host(), {}) == {"names": names}
 
 
 def test_writing_keeps_the_file(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class Dump:
         if self.status_fd >= 0 and self.version < _STATUS_BY_NOTIFICATION:
             wanted["status_fd"] = self.status_fd
         if not options.pre_dump:
-            wanted["ext_mnt"] = external.dump_mounts(spec, self.pid)
+            wanted["ext_mnt"] = external.dump_mounts(spec, self.pid, self.container.store.fd)
             names, files = external.descriptors(self.pid)
             wanted["external"] += files
             self._write(names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _stat import S_ISCHR, S_ISFIFO, S_ISREG
 
-from gosudacon.base import jsonio, posix
+from gosudacon.base import jsonio, layout, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import mount, namespace
 from gosudacon.linux import path as paths
@@ -57,25 +57,29 @@ class Mounts:
         """Give up the descriptor."""
         posix.close(self.root)
 
-    def at(self, place: str) -> tuple[str, int]:
-        """The mount point of what is at ``place``, and its number if it is a character device; ("", 0) for nothing."""
+    def found(self, place: str) -> tuple[str, posix.stat_result | None]:
+        """The mount point of what is at ``place``, and what that is; ("", None) for nothing."""
         try:
             fd = paths.open_in_root(self.root, place)
         except OSError:
-            return "", 0
+            return "", None
         try:
-            status = posix.fstat(fd)
-            device = status.st_rdev if S_ISCHR(status.st_mode) else 0
-            return self.points.get(mount_id("self", fd), ""), device
+            return self.points.get(mount_id("self", fd), ""), posix.fstat(fd)
         finally:
             posix.close(fd)
 
+    def at(self, place: str) -> tuple[str, int]:
+        """The mount point of what is at ``place``, and its number if it is a character device; ("", 0) for nothing."""
+        point, status = self.found(place)
+        return point, status.st_rdev if status is not None and S_ISCHR(status.st_mode) else 0
 
-def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
-    """The mounts of process ``pid`` that are others': mount point -> name."""
+
+def dump_mounts(spec: Spec, pid: int, state: int) -> list[dict[str, str]]:
+    """The mounts of process ``pid`` that are others': mount point -> name. ``state`` is the state directory."""
     mounts = Mounts(pid)
     try:
-        found = {mounts.at(destination)[0]: destination for destination, _ in binds(spec)}
+        found = {point: place for point, place in _name_files(mounts, state)}
+        found.update((mounts.at(destination)[0], destination) for destination, _ in binds(spec))
         for place in spec.linux.get("maskedPaths") or ():
             point, device = mounts.at(mount.normal(place))
             if device == _NULL_DEVICE and mounts.at(point)[1] == device:  # a mount of the null device and nothing else
@@ -92,9 +96,15 @@ def dump_mounts(spec: Spec, pid: int) -> list[dict[str, str]]:
     return [{"key": point, "val": name} for point, name in found.items()]
 
 
-def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict[str, str]]:
-    """What the names of `dump_mounts` mean in this bundle and on this host: name -> path."""
+def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str], state: str) -> list[dict[str, str]]:
+    """What the names of `dump_mounts` mean in this bundle and on this host: name -> path.
+
+    ``state`` is the path of the state directory, in which plugins have made what they mount.
+    """
     found = {place: place for place in (*_DEFAULT_NODES, *_devices(spec))}
+    found.update(
+        (f"/etc/{name}", f"{state}/{name}") for name in layout.NAME_FILES if posix.path.exists(f"{state}/{name}")
+    )
     found.update(binds(spec))
     if "cgroup" not in spec.namespaces():
         for entry in spec.config.get("mounts") or ():
@@ -103,6 +113,18 @@ def restore_mounts(spec: Spec, host: Host, cgroups: dict[str, str]) -> list[dict
                     name = posix.path.basename(host.cgroup_mounts.get(controller, ""))
                     found[f"{mount.normal(entry['destination'])}/{name}"] = directory
     return [{"key": name, "val": path} for name, path in found.items()]
+
+
+def _name_files(mounts: Mounts, state: int) -> Iterator[tuple[str, str]]:
+    """The mounts of files of the state directory: mount point, and where it was to be. Not what others mount there."""
+    for name in layout.NAME_FILES:
+        try:
+            own = posix.stat(name, dir_fd=state, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        point, status = mounts.found(f"/etc/{name}")
+        if status is not None and (status.st_dev, status.st_ino) == (own.st_dev, own.st_ino):
+            yield point, f"/etc/{name}"
 
 
 def dump_namespaces(spec: Spec, pid: int, version: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _signal import SIGKILL
 
-from gosudacon.base import posix
+from gosudacon.base import layout, posix
 from gosudacon.base.errors import Error, StateError
 from gosudacon.container.create import NewContainer
 from gosudacon.container.criu import external, rpc, service, steps
@@ -59,7 +59,8 @@ class Restoration:
         self._init = 0  # its pid, once CRIU has made it
         self._session: service.Session | None = None
         self._console = self._master = -1
-        self._place = f"{root}/{id}"
+        self._state = f"{root}/{id}"
+        self._place = f"{self._state}/{layout.CRIU_ROOT}"
         self._new = new = NewContainer(root, id, bundle, options, caller, self._compile)
         self.caller = caller
         self.spec, self.context, self.container = new.spec, new.context, new.container
@@ -180,7 +181,7 @@ class Restoration:
             lsm_profile=options.lsm_profile or None,
             lsm_mount_context=options.lsm_mount_context or None,
             mntns_compat_mode=True if self._version >= _MOUNT_V2 else None,
-            ext_mnt=external.restore_mounts(self.spec, self._new.host, cgroups),
+            ext_mnt=external.restore_mounts(self.spec, self._new.host, cgroups, self._state),
             join_ns=self._joined,
             inherit_fd=inherited + external.inherited(external.read_descriptors(directories.images_fd)),
             cg_root=_cgroup_roots(self.context.host.cgroup_mounts, cgroups),

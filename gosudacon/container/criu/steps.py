@@ -48,7 +48,7 @@ class SpawnCriu(Step):
 
 
 class MountRoot(Step):
-    """The root filesystem as CRIU wants it: a mount, at a place that nothing covers. The state directory is one.
+    """The root filesystem as CRIU wants it: a mount, at a place that nothing covers. The state directory has one.
 
     Why: CRIU takes a mount as the root of what it restores.
     Without it: it would refuse the bundle's directory.
@@ -65,6 +65,10 @@ class MountRoot(Step):
 
     def run(self, context: Context) -> None:
         mount.set_propagation("/", mount.MS_SLAVE | mount.MS_REC)
+        try:
+            posix.mkdir(self.place, 0o700)
+        except FileExistsError:
+            pass
         mount.mount(self.path, self.place, None, mount.MS_BIND | mount.MS_REC)
         if context.root >= 0:
             posix.close(context.root)
