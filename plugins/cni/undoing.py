@@ -54,13 +54,14 @@ def _delete(context: Context, noted: Record, place: tuple[int, int]) -> None:
     try:
         where, result = namespace.path(context, noted.namespace), noted.results.get(place[0])
         call, again = Call(noted.header, attachment, place[1], where, lock), place in noted.asked
+        cut = not again and noted.calls[place] != record.ADDED
         noted.add({"event": record.DELETE, "call": place})
         try:
             if again and where and result is not None:
                 _resume(call, result, where, attachment["interface"])
             call.delete(result)
         except Error as error:
-            if not _refused(noted, place, error):
+            if not (_refused(noted, place, error) or (cut and _works_again(call, result, error))):
                 noted.add({"event": record.FAILED, "call": place})
                 error.message += f"; {_left(attachment, result)}"
                 raise
@@ -82,6 +83,21 @@ def _resume(call: Call, result: dict[str, object], where: str, interface: str) -
             call.delete(result)
         except PluginError:
             continue
+
+
+def _works_again(call: Call, result: dict[str, object] | None, error: Error) -> bool:
+    """Whether the plug-in, whose ADD was cut short, has nothing to complain of when it is asked once more.
+
+    The first time it may complain of what it had not made yet, once it has taken away the link by which it looks that
+    up: so does bridge of a chain of its packet filter.
+    """
+    if not isinstance(error, PluginError) or not error.answer:
+        return False
+    try:
+        call.delete(result)
+    except Error:
+        return False
+    return True
 
 
 def _refused(noted: Record, place: tuple[int, int], error: Error) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -300,6 +301,22 @@ def test_a_plugin_that_refuses_to_work_at_all(fakes: Plugins, init: int) -> None
         chain.run()
     assert chain.undo() == []
     assert fakes.calls() == ["ADD one", "ADD two", "DEL two", "DEL one"]
+    chain.expect_nothing()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_add_that_was_cut_short_is_undone_in_two(fakes: Plugins, init: int, cut: bool) -> None:
+    """DEL complains of what ADD had not come to, and not again. Of an ADD that was whole, a complaint counts."""
+    fakes.script("one", "kill -9 $$" if cut else "")
+    chain = Chain(fakes, "one", pid=init)
+    with pytest.raises(Error) if cut else contextlib.nullcontext():
+        chain.run()
+    again = fakes.path / "again"
+    fakes.script("one", f'[ -e {again} ] && exit 0; touch {again}; echo \'{{"code": 999, "msg": "no chain"}}\'; exit 1')
+    failures = chain.undo()
+    assert ["no chain" in str(each.message) for each in failures] == ([] if cut else [True])
+    assert fakes.calls() == ["ADD one", "DEL one", *(["DEL one"] if cut else [])]
+    assert chain.undo() == []
     chain.expect_nothing()
 
 
