@@ -43,14 +43,15 @@ def load(book: Book) -> None:
     """Put what the book says into the kernel, if there is a table."""
     with loading(book):
         pass
+    book.stale = False
 
 
 def loading(book: Book, needed: bool = True) -> AbstractContextManager[None]:
-    """For ``with``: what the book says is put into the kernel meanwhile, if there is a table."""
-    if not (needed and book.nft):
-        return _Nothing()
-    book.stale = False
-    return nft.loading(book.nft, _text(book), book.lock)
+    """For ``with``: what the book says is put into the kernel meanwhile, if there is a table.
+
+    Nothing in the table is ``stale`` when the block has been left without an error.
+    """
+    return nft.loading(book.nft, _text(book), book.lock) if needed and book.nft else _Nothing()
 
 
 def removing_table(book: Book) -> AbstractContextManager[None]:

@@ -64,6 +64,7 @@ class _Member(Step):
         if book.leases:
             with nat.loading(book, bool(lease.get("ports") or book.stale)):
                 kernel.remove(self.link)
+            book.stale = False
         else:
             nat.restore_forwarding(book)
             with nat.removing_table(book):

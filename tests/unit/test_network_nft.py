@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gosudacon.api import Error
-from gosudacon.plugins.network import nft
+from gosudacon.plugins.network import leases, nat, nft
 from tests.support.children import in_child
 from tests.support.timing import eventually
 
@@ -99,3 +99,30 @@ def test_the_lock_outlives_who_started_it(tmp_path: Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(other)
+
+
+def test_rules_that_were_not_loaded_are_stale_as_before(tmp_path: Path) -> None:
+    refuses = program(tmp_path, "exit 1")
+    with leases.opened(str(tmp_path / "leases"), "br0") as book:
+        book.leases["gsd1"] = {"id": "web", "owner": ["/", 0, 0], "addresses": {}}
+        book.nft, book.stale = "/sbin/nft", True
+        book.save()
+        with pytest.raises(nft.Refused):
+            nat.set_rules(book, ["10.0.0.0/8"], True, refuses)
+        again = leases.Book(book.lock, "br0")
+        assert (again.stale, again.nft, again.subnets, again.nat) == (True, "/sbin/nft", [], False)
+        nat.set_rules(book, ["10.0.0.0/8"], True, program(tmp_path, "exit 0"))
+        assert not book.stale
+
+
+@pytest.mark.parametrize(("there", "loads"), [(False, 1), (True, 2)])
+def test_the_first_table_is_a_new_one_if_it_can_be(tmp_path: Path, there: bool, loads: int) -> None:
+    """And takes the place of one that is there, of a process that was killed."""
+    text = f"cat > {tmp_path}/text; cat {tmp_path}/text >> {tmp_path}/log; echo . >> {tmp_path}/log"
+    refusing = f"{text}; ! grep -q ^create {tmp_path}/text" if there else text
+    with leases.opened(str(tmp_path / "leases"), "br0") as book:
+        nat.set_rules(book, ["10.0.0.0/8"], True, program(tmp_path, refusing))
+    log = (tmp_path / "log").read_text()
+    assert log.count("\n.\n") == loads
+    assert log.startswith("create table inet gosudacon-br0\ntable inet gosudacon-br0 {")
+    assert ("add table inet gosudacon-br0\ndelete table" in log) is there
