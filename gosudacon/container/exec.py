@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.caller import Caller
     from gosudacon.container.process import ExecOptions
+    from gosudacon.pipeline.alone import Handover
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Listeners, Registry
     from gosudacon.pipeline.spec import Host
@@ -36,8 +37,18 @@ class Execution:
 
     makes_container = False
 
-    def __init__(self, root: str, id: str, args: list[str], options: ExecOptions, caller: Caller) -> None:
+    def __init__(
+        self,
+        root: str,
+        id: str,
+        args: list[str],
+        options: ExecOptions,
+        caller: Caller,
+        handover: Handover | None = None,
+    ) -> None:
+        """With ``handover`` this process becomes the container's, where that is possible, and `run` does not return."""
         self.caller = caller
+        self._handover = handover
         self.told: Listeners = []
         self.container = _enterable(Store(root, id), options.ignore_paused)
         caller.mark("read the state")
@@ -57,6 +68,9 @@ class Execution:
         """Run the plan up to where the process waits to be executed."""
         self.context.state_dir = self.container.store.fd
         self.caller.equip(self._engine)
+        handover = self._handover
+        if handover is not None and self._can_join(self.context.host):
+            self._engine.go_alone(handover.lane(self._plan), lambda: handover.hand_over(self.warnings()))
         self._engine.run()
         self._started = proc.start_time(self.context.pid)
 
@@ -130,6 +144,17 @@ class Execution:
         if strays:
             self._moved = f"{whereabouts.told(strays)}: the process joins it there"
         return {**recorded, **strays}
+
+    def _can_join(self, host: Host) -> bool:
+        """Whether this process may become the container's: it is in the right cgroup, and stays in its user namespace.
+
+        To write to cgroup.procs, the other way into a cgroup of the unified hierarchy, takes many milliseconds.
+        """
+        target = self.spec.target
+        assert target is not None
+        wanted = target.cgroups.get("")
+        inside = wanted is None or (not target.below and hosts.own_cgroup(host, "") == wanted)
+        return inside and not host.euid and host.initial_userns and "user" not in target.namespaces
 
     def _unedited(self, editors: list[str]) -> Process:
         """The bundle's process if the plugins that edited it will edit this one: else what they did is kept."""

@@ -116,6 +116,12 @@ def cgroups_of(host: Host, pid: int) -> dict[str, str]:
     return {controller: _directory(host, controller, path) for controller, path in proc.cgroups(pid).items()}
 
 
+def own_cgroup(host: Host, controller: str) -> str:
+    """The directory of the cgroup that this process was in when the facts were gathered; empty where it is unknown."""
+    point, inside = host.cgroup_mounts.get(controller), host.own_cgroups.get(controller)
+    return f"{point}{inside}".rstrip("/") if point and inside else ""
+
+
 def _directory(host: Host, controller: str, path: str) -> str:
     point = host.cgroup_mounts.get(controller)
     inside = below(host.cgroup_roots.get(controller, "/"), path)

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 # Messages on the channel between the sides, each one packet; the first byte is the kind.
 DONE, FAILED, FORKED, WARNED = b"D", b"E", b"P", b"W"
 READY, GO, TIMES = b"R", b"G", b"T"
-_PACKET = 65536
-_LONGEST_WARNING = 4096  # bytes
-_MOST_WARNINGS = 100  # that are taken from a process which its neighbours may steer
+PACKET = 65536  # bytes
+_DIGITS = 20
+LONGEST_WARNING = 4096  # bytes
+MOST_WARNINGS = 100  # that are taken from a process which its neighbours may steer
 
 
 class Channel:
@@ -47,15 +48,15 @@ class Channel:
         before it hands out what that side had sent: its reason, perhaps.
         """
         try:
-            packet = posix.read(self.fd, _PACKET)
+            packet = posix.read(self.fd, PACKET)
         except ConnectionResetError:
-            packet = posix.read(self.fd, _PACKET)
+            packet = posix.read(self.fd, PACKET)
         return packet[:1], packet[1:]
 
     def send_error(self, error: Error) -> None:
         record = error.record()
-        limit = _PACKET // 4
-        while len(payload := jsonio.dumps(_shortened(record, limit)).encode()) >= _PACKET:
+        limit = PACKET // 4
+        while len(payload := jsonio.dumps(_shortened(record, limit)).encode()) >= PACKET:
             limit //= 2
         self.send(FAILED, payload)
 
@@ -90,6 +91,7 @@ class RuntimeSide(Engine):
         self.private: list[int] = []  # descriptors that it closes at once
         self.child = "container init"  # for what is said about it
         self.recorder: Recorder | None = None
+        self._alone: tuple[list[Move], Callable[[], int]] | None = None
         self._state = state
         self._plan = plan
         self._lanes = plan.lanes()
@@ -97,6 +99,7 @@ class RuntimeSide(Engine):
         self._peer_done = 0
         self._position = 0
         self._peer_ready = False
+        self._parents: list[int] = []  # of the container's process, which go by themselves and are to be reaped
         self._forks = sum(move.step.forks for move in self._lanes[CONTAINER])
         context.engine = self
 
@@ -147,6 +150,8 @@ class RuntimeSide(Engine):
             self._drain()  # the process was gone that the step was for: why, is the news
 
     def spawn(self, flags: int, cgroup: int = -1) -> None:
+        if self._alone is not None and not flags:
+            self._become_container(*self._alone)
         mine, theirs = process.socketpair()
         try:
             pid = namespace.clone(flags, cgroup)
@@ -164,9 +169,27 @@ class RuntimeSide(Engine):
         self.channel = Channel(mine)
         self.context.pid = pid
 
+    def go_alone(self, lane: list[Move], hand_over: Callable[[], int]) -> None:
+        """Let the calling process itself run ``lane`` in the place of a new one, if there is one and nobody observes.
+
+        `run` then does not return. ``hand_over`` is called once all that comes before that process is done; it gives
+        the channel to whoever is the runtime from there on.
+        """
+        observed = self.recorder is not None or any(self.observers)
+        self._alone = (lane, hand_over) if lane and not observed else None
+
+    def _become_container(self, lane: list[Move], hand_over: Callable[[], int]) -> NoReturn:
+        """Be the container's process: from here on whoever is at the other end of the channel is the runtime."""
+        channel = hand_over()
+        self.context.pid = posix.getpid()
+        side = ContainerSide(lane, self.context, Channel(channel), 0)
+        side.inherited, side.private = self.inherited, [fd for fd in self.private if fd != channel]
+        side.main(self._state)
+
     def close(self) -> None:
         """Give up the connection to init: a container that waits for ``start`` goes on without it."""
         self.channel.close()
+        self._reap_parents()
 
     def go(self) -> None:
         """Let init, which is ready, go on; from here it no longer depends on this process."""
@@ -174,12 +197,13 @@ class RuntimeSide(Engine):
             self.channel.send(GO)
         except BrokenPipeError:
             self._drain()
+        self._reap_parents()
 
     def await_exec(self) -> None:
         """Wait until init has executed its process, which ends the channel. Raises what it reports instead."""
         kind, payload = self.channel.receive()
         if kind == FAILED:
-            raise _reported(payload)
+            raise reported(payload)
         self.channel.close()
 
     def kill(self) -> None:
@@ -191,6 +215,10 @@ class RuntimeSide(Engine):
                 posix.waitpid(self.context.pid, 0)
             except OSError:  # gone, or it goes by itself: its channel has ended
                 pass
+
+    def _reap_parents(self) -> None:
+        while self._parents:
+            posix.waitpid(self._parents.pop(), 0)
 
     def state(self, status: str, pid: int | None = None) -> State:
         return self._state(status, self.context.pid if pid is None else pid)
@@ -211,16 +239,16 @@ class RuntimeSide(Engine):
             raise StepError("nothing in the plan creates the container's process", hint="is a stage disabled?")
         kind, payload = self.channel.receive()
         if kind == DONE:
-            self._peer_done = _number(payload)
+            self._peer_done = number(payload)
         elif kind == READY:
             self._peer_ready = True
         elif kind == FORKED:
-            self._follow(_number(payload))
+            self._follow(number(payload))
         elif kind == WARNED:
-            del self.context.warnings[_MOST_WARNINGS:]
+            del self.context.warnings[MOST_WARNINGS:]
             self.context.warnings.append(payload.decode(errors="replace"))
         elif kind == FAILED:
-            raise _reported(payload)
+            raise reported(payload)
         else:
             raise self._died()
 
@@ -236,8 +264,8 @@ class RuntimeSide(Engine):
             posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
         except ChildProcessError:
             raise StepError(f"the container's process claims to be {pid}, which is not its pid") from None
-        parent, self.context.pid = self.context.pid, pid
-        posix.waitpid(parent, 0)
+        self._parents.append(self.context.pid)  # to give up its memory takes a while, in which others can go on
+        self.context.pid = pid
 
     def _died(self) -> InitDied:
         pid, self.context.pid = self.context.pid, 0
@@ -303,6 +331,7 @@ class ContainerSide(Engine):
         pid = namespace.clone_sibling()
         if pid:  # the number is good on the runtime's side: this process is still in its pid namespace
             self.channel.send(FORKED, b"%d" % pid)
+            self.channel.close()  # its end is to tell of the child alone
             posix.write(tell, b"1")
             posix._exit(0)
         self._confined = confined
@@ -354,7 +383,7 @@ class ContainerSide(Engine):
             if times is not None:
                 times.ends(position)
             while self.context.warnings:
-                self.channel.send(WARNED, self.context.warnings.pop(0).encode(errors="replace")[:_LONGEST_WARNING])
+                self.channel.send(WARNED, self.context.warnings.pop(0).encode(errors="replace")[:LONGEST_WARNING])
             if move.tell:
                 self.channel.send(DONE, b"%d" % position)
                 if times is not None:
@@ -407,17 +436,18 @@ def _shortened(record: dict[str, object], limit: int) -> dict[str, object]:
     return {name: shortened(value, limit) if isinstance(value, str) else value for name, value in record.items()}
 
 
-def _number(payload: bytes) -> int:
-    if not payload.isdigit():
+def number(payload: bytes) -> int:
+    """The number in a message. Raises `StepError` for anything else."""
+    if not (payload.isdigit() and len(payload) < _DIGITS):
         raise StepError("the container's process sent an invalid message")
     return int(payload)
 
 
-def _reported(payload: bytes) -> Error:
-    """The error that the container's process reports."""
+def reported(payload: bytes) -> Error:
+    """The error that the container's process reports; some error, whatever it sends."""
     try:
         data = jsonio.loads(payload)
         assert isinstance(data, dict)
         return from_record(data)
-    except (ValueError, TypeError, AssertionError):
+    except (ValueError, TypeError, AssertionError, RecursionError):
         return StepError("the container's process sent an invalid report")

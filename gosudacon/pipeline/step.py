@@ -95,6 +95,8 @@ class Step(Fields):
     ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
+    ``either_side``, of a step of the runtime's side: the process can do it itself where nobody is beside it, in its
+    place in the plan and with `Context.pid` its own.
     ``joins_by_clone``: the step is about a cgroup that the process enters by clone3(2), in the step that ``spawns``,
     whose ``into_cgroup`` the plan sets for that.
     ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there, and
@@ -115,6 +117,7 @@ class Step(Fields):
     stage: str = ""  # which one planned it; the engine sets it
     rank: int = 0
     modules: tuple[str, ...] = ()
+    either_side: bool = False  # runtime side: the process can do it itself, where nobody is beside it
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
     into_cgroup: bool = False  # of the one that spawns: with CLONE_INTO_CGROUP
     joins_by_clone: bool = False

@@ -14,6 +14,7 @@ from gosudacon.container.operation import Operation
 from gosudacon.container.process import ExecOptions
 from gosudacon.container.state import AbsentError
 from gosudacon.linux import process
+from gosudacon.pipeline.alone import Handover
 from gosudacon.shim import remains, rootfs
 from gosudacon.shim.stdio import Streams
 
@@ -72,7 +73,7 @@ def begin(container: Container, _reporter: Reporter) -> Result:
 
 
 def execute(process: Process, reporter: Reporter) -> Result:
-    """Run another process in the container, up to its execve(2)."""
+    """Run another process in the container, up to its execve(2); or become it, see `gosudacon.shim.alone`."""
     container = process.container
     spec = jsonio.loads(process.spec)
     if not isinstance(spec, dict):
@@ -80,7 +81,7 @@ def execute(process: Process, reporter: Reporter) -> Result:
     caller = caller_of(process, spec, container.linux, reporter)
     given: OciProcess = jsonio.without_nulls(spec) if b"null" in process.spec else spec  # type: ignore[assignment]  # for the validator
     options = ExecOptions(given=given, tty=process.terminal)
-    work = execution.Execution(container.root, container.id, [], options, caller)
+    work = execution.Execution(container.root, container.id, [], options, caller, Handover(reporter.hand_over))
     carry_out(work, reporter)
     return {"pid": work.context.pid}
 

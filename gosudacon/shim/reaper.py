@@ -25,6 +25,7 @@ class Reaper:
         self._claims: dict[int, Claim] = {}
         self._unclaimed: dict[int, tuple[int, int]] = {}
         self._expecting = 0
+        self._witnesses: list[Callable[[int], None]] = []
         self._signals = process.signalfd((_signal.SIGCHLD,))
         loop.watch(self._signals, READ, self._collect)
 
@@ -38,6 +39,14 @@ class Reaper:
         if not self._expecting:
             self._unclaimed.clear()
 
+    def witness(self, call: Callable[[int], None]) -> None:
+        """Call it with the number of each process that has ended, before it is collected: /proc still tells of it."""
+        self._witnesses.append(call)
+
+    def dismiss(self, call: Callable[[int], None]) -> None:
+        """Call it no more."""
+        self._witnesses.remove(call)
+
     def claim(self, pid: int, ended: Claim) -> None:
         """Call ``ended`` when the process has ended; now, if it has."""
         end = self._unclaimed.pop(pid, None)
@@ -50,12 +59,23 @@ class Reaper:
         process.read_signal(self._signals)
         while True:
             try:
-                pid, status = posix.waitpid(-1, posix.WNOHANG)
+                pid, status = self._next()
             except ChildProcessError:
                 return
             if not pid:
                 return
             self._ended(pid, status, time.time_ns())
+
+    def _next(self) -> tuple[int, int]:
+        """Collect one that has ended; 0 and 0 if none has. Raises ChildProcessError if there is no child at all."""
+        if not self._witnesses:
+            return posix.waitpid(-1, posix.WNOHANG)
+        found = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+        if found is None:
+            return 0, 0
+        for call in [*self._witnesses]:
+            call(found.si_pid)
+        return posix.waitpid(found.si_pid, 0)
 
     def _ended(self, pid: int, status: int, when: int) -> None:
         claim = self._claims.pop(pid, None)

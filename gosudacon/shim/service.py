@@ -237,13 +237,13 @@ class Tasks(Known):
             else:
                 process.pid = int(outcome["pid"])  # type: ignore[call-overload]
                 process.status = wire.RUNNING
+                reply.send({"pid": process.pid})  # first, as somebody waits for it
                 self._shim.publish(
                     "TaskExecStarted",
                     container_id=container.id,
                     exec_id=process.exec_id,
                     pid=process.pid,
                 )
-                reply.send({"pid": process.pid})
                 container.claim(process)
             self._shim.reaper.expected()
 

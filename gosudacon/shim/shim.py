@@ -16,7 +16,7 @@ from gosudacon.shim.worker import Failed, Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gosudacon.pipeline.spec import Host
     from gosudacon.shim.options import Options
@@ -64,8 +64,12 @@ class Shim:
         job: Job,
         done: Callable[[Note | Failed], None],
         noted: Callable[[Note, list[int]], None] | None = None,
+        joins: Mapping[str, str] | None = None,
     ) -> Worker:
-        """Have a worker do it. What it warns of is logged."""
+        """Have a worker do it. What it warns of is logged.
+
+        ``joins``: the cgroups of a container, by controller; the worker may become a process of that.
+        """
 
         def finished(outcome: Note | Failed) -> None:
             self._workers.discard(worker)
@@ -74,7 +78,10 @@ class Shim:
                     self.log("warning", str(warning))
             done(outcome)
 
-        worker = Worker(self.loop, job, finished, noted)
+        if joins is None:
+            worker = Worker(self.loop, job, finished, noted)
+        else:
+            worker = Worker(self.loop, job, finished, noted, reaper=self.reaper, cgroup=joins.get("", ""))
         self._workers.add(worker)
         return worker
 

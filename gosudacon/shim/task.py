@@ -210,7 +210,7 @@ class Container:
             self.check_end()
 
         process.starting = True
-        self._executing[process] = self.shim.worker(job, finished, process.take)
+        self._executing[process] = self.shim.worker(job, finished, process.take, joins=self.cgroups)
 
     # Its beginning.
 

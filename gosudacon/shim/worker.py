@@ -1,7 +1,7 @@
 """A worker: a fork of the shim that does one thing to one container, and may wait, fail, hang or be killed.
 
 It reports over a socket that keeps message boundaries, in JSON: notes while it works, with descriptors for the shim,
-and in the end one ``result`` or ``failure``.
+and in the end one ``result`` or ``failure``; or it becomes the container's process, see `gosudacon.shim.alone`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import array
 
 from gosudacon.base import errors, interrupt, jsonio, posix
 from gosudacon.linux import proc, process
+from gosudacon.shim import cell
+from gosudacon.shim.alone import Alone, Killed, Violation
 from gosudacon.shim.loop import READ
 
 TYPE_CHECKING = False
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, TypeAlias
 
     from gosudacon.shim.loop import Loop
+    from gosudacon.shim.reaper import Reaper
 
     Note: TypeAlias = dict[str, object]
     Job: TypeAlias = Callable[["Reporter"], Mapping[str, object]]
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 _PACKET = 1 << 16  # bytes of a note; a longer one is in a file, for the socket has no room for it
 _IN_A_FILE = b"\0"  # in the place of such a note, whose descriptor comes last
 _TEXT = 1 << 13  # characters of an error's text: callers show a line
-_ROOM = _socket.CMSG_SPACE(4 * 16)  # for the descriptors of one note
+_ROOM = _socket.CMSG_SPACE(4 * 16) + _socket.CMSG_SPACE(12)  # for the descriptors of one note, and who has sent it
 _ORPHANED = _signal.SIGUSR1
 _ROUNDS = 10  # what was killed may be there for a while
 _LAST_PATIENCE = 1.0  # seconds that a worker may live on without the shim
@@ -68,6 +71,11 @@ class Reporter:
             if file >= 0:
                 posix.close(file)
 
+    def hand_over(self, warnings: list[str]) -> int:
+        """Be the container's process from here on, for which the shim is the runtime; returns the channel to it."""
+        self.send({"alone": [*self.warnings, *(errors.shortened(message, _TEXT) for message in warnings)]})
+        return self.fd
+
     def warning(self, message: str) -> None:
         """Keep it for the shim's log; as `gosudacon.container.caller.Log`."""
         self.warnings.append(errors.shortened(message, _TEXT))
@@ -84,7 +92,8 @@ class Worker:
 
     ``noted`` is called with each note and its descriptors, ``done`` once: with the result, or with a `Failed`.
     ``kept``: the descriptors of the shim that the job needs; the worker has no other, so that it holds open nothing of
-    other containers.
+    other containers. With ``reaper`` it may become the container's process; ``cgroup`` is the unified one in which it
+    is forked then, if that takes it.
     """
 
     def __init__(
@@ -94,27 +103,34 @@ class Worker:
         done: Callable[[Note | Failed], None],
         noted: Callable[[Note, list[int]], None] | None = None,
         kept: Sequence[int] = (),
+        reaper: Reaper | None = None,
+        cgroup: str = "",
     ) -> None:
         self._loop = loop
         self._done = done
         self._noted = noted
         self._over = False
+        self.pid = 0
         self._why = ""  # it was told to end
+        self._reaper = reaper
+        self._alone: Alone | None = None
         try:
-            self._fork(job, kept)
+            self._fork(job, kept, cgroup)
         except OSError as error:  # no more processes or descriptors: an outcome like others, and not before its time
             self._over = True
             failure = Failed(f"cannot have a worker: {errors.reason(error)}")
             loop.later(0, lambda: done(failure))
 
-    def _fork(self, job: Job, kept: Sequence[int]) -> None:
+    def _fork(self, job: Job, kept: Sequence[int], cgroup: str) -> None:
         mine, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         self._channel = mine
         mine.setblocking(False)
+        if self._reaper is not None:
+            mine.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         try:
             self._loop.watch(mine.fileno(), READ, self._read)
             shim = posix.getpid()
-            self.pid = posix.fork()
+            self.pid = cell.fork(cgroup) if cgroup else posix.fork()
         except OSError:
             self._loop.forget(mine.fileno())
             mine.close()
@@ -135,14 +151,16 @@ class Worker:
         self._signal(_signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if not self._over:  # then it is not reaped yet, or its number not used again: nothing was forked meanwhile
+        pid = self.pid if self._alone is None else self._alone.pid
+        # It is not reaped yet, or its number not used again: nothing was forked meanwhile.
+        if not self._over:
             try:
-                posix.kill(self.pid, number)
+                posix.kill(pid, number)
             except ProcessLookupError:
                 return
 
     def _read(self, _events: int) -> None:
-        while not self._over:
+        while not (self._over or self._alone):
             try:
                 data, rights, _, _ = self._channel.recvmsg(_PACKET, _ROOM, _socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
@@ -176,8 +194,23 @@ class Worker:
             self._finish(result)
         elif "failure" in note:
             self._finish(Failed(self._why if note["interrupted"] and self._why else str(note["failure"])))
+        elif "alone" in note and self._reaper is not None:
+            warnings = note["alone"]
+            assert isinstance(warnings, list)
+            self._alone = Alone(
+                self._loop, self._reaper, self._channel, self.pid, warnings, self._executed, self._fail, self._die
+            )
+            self._alone.read()
         elif self._noted is not None:
             self._noted(note, descriptors)
+
+    def _executed(self, pid: int, warnings: list[str]) -> None:
+        self._finish({"pid": pid, "warnings": warnings})
+
+    def _fail(self, error: errors.Error) -> None:
+        if isinstance(error, (Killed, Violation)):
+            _kill_session(self.pid)
+        self._finish(Failed(self._why or errors.shortened(errors.reason(error), _TEXT)))
 
     def _finish(self, outcome: Note | Failed) -> None:
         self._over = True
@@ -201,8 +234,9 @@ def _kill_session(session: int) -> None:
 
 def _descriptors(rights: list[tuple[int, int, bytes]]) -> list[int]:
     found = array.array("i")
-    for _level, _kind, data in rights:
-        found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    for _level, kind, data in rights:
+        if kind == _socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
     return found.tolist()
 
 

@@ -27,6 +27,7 @@ class SetOomScoreAdj(Step):
     phase = ISOLATE
     failing = "failed to set oom_score_adj"
     side = RUNTIME
+    either_side = True
     by = START
     where = "process.oomScoreAdj"
     value: int

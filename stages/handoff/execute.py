@@ -85,6 +85,7 @@ class SetRlimits(Step):
     phase = CONFINE
     failing = "error setting rlimits"
     side = RUNTIME
+    either_side = True
     by = CONFINE
     rank = Rank.LIMITS  # before the change of user, after which prlimit(2) needs CAP_SYS_RESOURCE
     where = "process.rlimits"

@@ -79,7 +79,8 @@ class Setsid(Step):
         return "setsid()"
 
     def run(self, context: Context) -> None:
-        posix.setsid()
+        if posix.getsid(0) != posix.getpid():  # it may lead one since it was made
+            posix.setsid()
 
 
 class Unshare(Step):
