@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gosudacon.shim.loop import Loop
-    from gosudacon.shim.reaper import Reaper
 
+_MOST = 1000  # messages: while there are any the loop does nothing else
 _CREDENTIALS = 12  # bytes: pid, uid, gid
 _ROOM = _socket.CMSG_SPACE(_CREDENTIALS)  # and none for descriptors, which the kernel closes then
 
@@ -59,7 +59,6 @@ class Alone:
     def __init__(
         self,
         loop: Loop,
-        reaper: Reaper,
         channel: _socket.socket,
         pid: int,
         warnings: list[str],
@@ -68,15 +67,14 @@ class Alone:
         lost: Callable[[], None],
     ) -> None:
         self.pid = pid
-        self._reaper = reaper
         self._channel = channel
         self._warnings = warnings
         self._done, self._failed, self._lost = done, failed, lost
         self._born = False
         self._started = 0  # in clock ticks since boot, once it may be executed
         self._over = False
+        self._count = 0  # of messages
         loop.watch(channel.fileno(), READ, self.read)
-        reaper.witness(self._ends)
 
     def read(self, _events: int = 0) -> None:
         """Take what has come."""
@@ -87,18 +85,21 @@ class Alone:
                 return
             except ConnectionResetError:  # of a side that left without having read everything: first what it had sent
                 continue
+            self._count += 1
             if not data:
                 self._left()
+            elif self._count > _MOST:
+                self._fail(Violation("the container's process sends without end"))
             elif _sender(told) != self.pid:
                 self._fail(Violation("the container's process sent a message for another one"))
             else:
                 self._take(data[:1], data[1:])
 
-    def stop(self) -> None:
-        """Take nothing more; whoever calls this has the result."""
-        if not self._over:
-            self._over = True
-            self._reaper.dismiss(self._ends)
+    def ends(self, pid: int) -> None:
+        """A child of the shim has ended and is about to be collected."""
+        self.read()
+        if pid == self.pid and not self._over:  # without a word, and perhaps with another one at the channel
+            self._left()
 
     def _take(self, kind: bytes, payload: bytes) -> None:
         try:
@@ -116,8 +117,10 @@ class Alone:
                 raise Violation("the container's process sent an invalid message")
         except errors.Error as error:
             self._fail(error)
-        except (BrokenPipeError, ConnectionResetError, BlockingIOError):  # it is gone: the end of the channel follows
+        except (BrokenPipeError, ConnectionResetError):  # it is gone: the end of the channel follows
             return
+        except OSError as error:
+            self._fail(errors.StepError(errors.reason(error)))
 
     def _follow(self, pid: int) -> None:
         try:
@@ -129,23 +132,20 @@ class Alone:
     def _left(self) -> None:
         """Nothing more will come: by execve(2), or since the process has ended."""
         if not self._born:
-            self.stop()
+            self._over = True
             self._lost()
         elif not self._started or proc.never_executed(self.pid, self._started):
             self._fail(Killed("the process was killed before it was executed"))
         else:
-            self.stop()
+            self._over = True
             self._done(self.pid, self._warnings)
 
-    def _ends(self, pid: int) -> None:
-        """A child of the shim has ended and is about to be collected."""
-        self.read()
-        if pid == self.pid and not self._over:  # without a word, and perhaps with another one at the channel
-            self._left()
-
     def _fail(self, error: errors.Error) -> None:
-        self.stop()
-        posix.kill(self.pid, _signal.SIGKILL)  # it has not been collected
+        self._over = True
+        try:
+            posix.kill(self.pid, _signal.SIGKILL)  # it has not been collected
+        except ProcessLookupError:
+            pass
         self._failed(error)
 
 

@@ -139,6 +139,8 @@ class Worker:
         if not self.pid:
             _main(job, theirs, kept, shim)
         theirs.close()
+        if self._reaper is not None:
+            self._reaper.witness(self._before_collecting)
 
     def end(self, why: str, patience: float = _PATIENCE) -> None:
         """Have it undo what it has done and end, or be killed after so many seconds; ``why`` is what it fails with."""
@@ -187,6 +189,13 @@ class Worker:
         failure.killed = True
         self._finish(failure)
 
+    def _before_collecting(self, pid: int) -> None:
+        """Take what there is to be said of a process while its number is still its own."""
+        if self._alone is None:
+            self._read(0)
+        if self._alone is not None:
+            self._alone.ends(pid)
+
     def _take(self, note: Note, descriptors: list[int]) -> None:
         if "result" in note:
             result = note["result"]
@@ -197,9 +206,7 @@ class Worker:
         elif "alone" in note and self._reaper is not None:
             warnings = note["alone"]
             assert isinstance(warnings, list)
-            self._alone = Alone(
-                self._loop, self._reaper, self._channel, self.pid, warnings, self._executed, self._fail, self._die
-            )
+            self._alone = Alone(self._loop, self._channel, self.pid, warnings, self._executed, self._fail, self._die)
             self._alone.read()
         elif self._noted is not None:
             self._noted(note, descriptors)
@@ -216,6 +223,8 @@ class Worker:
         self._over = True
         self._loop.forget(self._channel.fileno())
         self._channel.close()
+        if self._reaper is not None:
+            self._reaper.dismiss(self._before_collecting)
         self._done(outcome)
 
 

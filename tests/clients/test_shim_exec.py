@@ -95,9 +95,9 @@ class Running:
         )
         return int(pid_file.read_text())
 
-    def process(self, script: str = "exec sleep 1000", **changes: Any) -> dict[str, Any]:
-        """The container's, with a shell that runs this, and with changes."""
-        return {**self.bundle.config["process"], "oomScoreAdj": 5, "args": ["/bin/sh", "-c", script], **changes}
+    def process(self, **changes: Any) -> dict[str, Any]:
+        """The container's, one that sleeps, with changes."""
+        return {**self.bundle.config["process"], "oomScoreAdj": 5, "args": ["/bin/sleep", "1000"], **changes}
 
     def end(self) -> None:
         if self.init:

@@ -134,6 +134,11 @@ def is_ready_twice(channel: Channel) -> None:
     says(READY)(channel)
 
 
+def sends_without_end(channel: Channel) -> None:
+    while True:
+        channel.send(WARNED, b"x")
+
+
 def says(kind: bytes, payload: bytes = b"") -> Act:
     """Say that, and wait for the end of the shim's side or of this process."""
 
@@ -210,11 +215,30 @@ def test_it_is_executed_and_over_before_anybody_looks(shim: Shim) -> None:
         (born(says(FORKED, b"%d" % os.getpid()), late=True), "for another one"),
         (born(says(FAILED, b"{}"), late=True), "for another one"),
         (born(is_ready_twice), "invalid message"),
+        (born(sends_without_end), "without end"),
     ],
 )
 def test_what_goes_wrong(shim: Shim, act: Act, text: str) -> None:
     """Is a failure, whoever says it; and nothing of it lives on."""
     outcome = shim.run(act)
+    assert isinstance(outcome, Failed) and text in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (lambda channel: channel.send_error(StepError("the reason")), "the reason"),
+        (lambda _: None, "the worker was killed"),
+    ],
+)
+def test_it_is_over_before_anybody_looks(shim: Shim, act: Act, text: str) -> None:
+    """What it has said is taken before its number may be another's."""
+
+    def collect(worker: Worker) -> None:
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+        shim.loop.forget(worker._channel.fileno())
+
+    outcome = shim.run(act, collect)
     assert isinstance(outcome, Failed) and text in str(outcome)
 
 
