@@ -33,9 +33,18 @@ enum {
     EBADMSG_ = 74,
     ENOTDIR_ = 20,
     SIG_BLOCK_ = 0,
+    SIG_SETMASK_ = 2,
     SIGHUP_ = 1,
     SIGINT_ = 2,
     SIGTERM_ = 15,
+    PROT_READ_ = 1,
+    PROT_WRITE_ = 2,
+    MAP_PRIVATE_ = 0x02,
+    MAP_FIXED_ = 0x10,
+    MAP_ANONYMOUS_ = 0x20,
+    MADV_DONTNEED_ = 4,
+    SEEK_DATA_ = 3,
+    SEEK_HOLE_ = 4,
     SYS_open_tree = 428,
     SYS_mount_setattr = 442,
 };
@@ -65,6 +74,10 @@ enum {
     SYS_read = 0,
     SYS_write = 1,
     SYS_close = 3,
+    SYS_lseek = 8,
+    SYS_mmap = 9,
+    SYS_munmap = 11,
+    SYS_madvise = 28,
     SYS_rt_sigprocmask = 14,
     SYS_execve = 59,
     SYS_exit_group = 231,
@@ -86,15 +99,16 @@ __asm__(".globl _start\n"
         "    and $-16, %rsp\n"
         "    call start\n");
 
-static long call(long number, long a, long b, long c, long d, long e)
+static inline long call6(long number, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
     long result;
 
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                      : "rcx", "r11", "memory");
     return result;
 }
@@ -103,12 +117,16 @@ enum {
     SYS_faccessat = 48,
     SYS_openat = 56,
     SYS_close = 57,
+    SYS_lseek = 62,
     SYS_read = 63,
     SYS_write = 64,
     SYS_readlinkat = 78,
     SYS_exit_group = 94,
     SYS_rt_sigprocmask = 135,
+    SYS_munmap = 215,
     SYS_execve = 221,
+    SYS_mmap = 222,
+    SYS_madvise = 233,
     SYS_execveat = 281,
     SYS_statx = 291,
     SYS_socket = 198,
@@ -124,7 +142,7 @@ __asm__(".globl _start\n"
         "    mov x0, sp\n"
         "    bl start\n");
 
-static long call(long number, long a, long b, long c, long d, long e)
+static inline long call6(long number, long a, long b, long c, long d, long e, long f)
 {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
@@ -132,13 +150,19 @@ static long call(long number, long a, long b, long c, long d, long e)
     register long x2 __asm__("x2") = c;
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
 
     __asm__ volatile("svc 0"
                      : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
                      : "memory");
     return x0;
 }
 #else
 #error "no system call entry for this architecture; gosudacon works without the launcher"
 #endif
+
+static long call(long number, long a, long b, long c, long d, long e)
+{
+    return call6(number, a, b, c, d, e, 0);
+}

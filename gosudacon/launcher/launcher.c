@@ -32,6 +32,7 @@
 #include <stddef.h>
 
 #include "kernel.h"
+#include "pages.h"
 
 #define SLOT_SIZE 4096 /* PATH_MAX */
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gosudacon.base import posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import namespace, proc
-from gosudacon.shim import arguments, dialogue, place, template
+from gosudacon.shim import arguments, dialogue, place, rehearsal, template
 from gosudacon.shim.arguments import NAME
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
             shims.discard(answer["pid"])
             yield Found("shim", answer["pid"], answer["namespace"], answer["ids"])
     for pid in sorted(shims):
-        if words.get(proc.parent(pid), [""])[0] == NAME:  # a worker has the arguments of its shim
+        if words.get(proc.parent(pid), [""])[0] in (NAME, rehearsal.NAME):  # a worker has the arguments of its shim
             continue
         try:
             given = arguments.parse(words[pid][1:])

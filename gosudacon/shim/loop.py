@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+_QUIET = 0.5  # seconds after which the loop rests; what one container causes comes in less
 
 
 class Timer:
@@ -34,10 +35,16 @@ class Timer:
 
 
 class Loop:
-    """Calls handlers until `stop`. ``report`` is told of what a handler raises: the loop goes on."""
+    """Calls handlers until `stop`. ``report`` is told of what a handler raises: the loop goes on.
 
-    def __init__(self, report: Callable[[BaseException], None]) -> None:
+    ``rest`` is called when no descriptor has been ready for a while, and not again before one was.
+    """
+
+    def __init__(self, report: Callable[[BaseException], None], rest: Callable[[], None] | None = None) -> None:
         self._report = report
+        self._rest = rest
+        self._awake = rest is not None
+        self._woken = time.monotonic()
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._events: dict[int, int] = {}
@@ -76,6 +83,8 @@ class Loop:
         """Wait for what is ready and call its handler, until `stop`."""
         while self._running:
             ready = self._epoll.poll(self._patience())
+            if ready:
+                self._awake = self._rest is not None
             self._new.clear()
             for fd, events in ready:
                 handler = self._handlers.get(fd)
@@ -83,6 +92,11 @@ class Loop:
                 if handler is not None and fd not in self._new:
                     self._guard(lambda handler=handler, events=events: handler(events))  # type: ignore[misc]
             now = time.monotonic()
+            if ready:
+                self._woken = now
+            elif self._awake and now - self._woken >= _QUIET:
+                self._awake = False
+                self._guard(self._rest)  # type: ignore[arg-type]  # there is one
             while self._timers and self._timers[0].due <= now:
                 call = heapq.heappop(self._timers).call
                 if call is not None:
@@ -91,7 +105,8 @@ class Loop:
     def _patience(self) -> float:
         while self._timers and self._timers[0].call is None:
             heapq.heappop(self._timers)
-        return max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
+        patience = max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
+        return min(patience, _QUIET) if self._awake and self._timers else _QUIET if self._awake else patience
 
     def _guard(self, call: Callable[[], None]) -> None:
         try:

@@ -39,16 +39,16 @@ def main(words: Sequence[str]) -> int:
 
 def _start(_given: Arguments, words: Sequence[str]) -> int:
     """Have a fork become the shim, of the template or of this process, and say what it answers."""
-    from gosudacon.shim import start, template
+    from gosudacon.shim import asking, start, template
 
     directory = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     request = start.Request(words, dict(posix.environ), directory, posix.dup(0), posix.getpid())
     text = b""
     for path in template.paths(_PACKAGE):
-        text = text or template.ask(path, request)
+        text = text or asking.ask(path, request)
         if not text:
             template.spawn(path, _PACKAGE)
-            text = template.ask(path, request)
+            text = asking.ask(path, request)
     text = text or _fork(request)
     if not text:
         raise Error("the shim ended before it was ready")

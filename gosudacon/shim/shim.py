@@ -7,6 +7,7 @@ import time
 from gosudacon.base import errors, posix
 from gosudacon.container import host as hosts
 from gosudacon.container import metrics, stats, whereabouts
+from gosudacon.shim import rest
 from gosudacon.shim.loop import Loop
 from gosudacon.shim.publisher import Publisher
 from gosudacon.shim.reaper import Reaper
@@ -35,7 +36,7 @@ class Shim:
     """Serves what is bound to ``place`` until containerd ends it."""
 
     def __init__(self, place: Place, ttrpc_address: str) -> None:
-        self.loop = Loop(self.report)
+        self.loop = Loop(self.report, rest.rest)
         self.reaper = Reaper(self.loop)
         self.tasks = Tasks(self)
         self.namespace = place.namespace

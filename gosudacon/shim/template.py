@@ -17,19 +17,17 @@ import sys
 from gosudacon.base import layout, posix
 from gosudacon.container import host as hosts
 from gosudacon.linux import memory, process
-from gosudacon.shim import likeness, place, start
+from gosudacon.shim import asking, likeness, place, start
+from gosudacon.shim.rehearsal import OFTEN, Rehearsal
 from gosudacon.shim.server import peer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import NoReturn
 
 NAME = "gosudacon-shim-template"
-_PATIENCE = 5.0  # seconds for a caller to say what it wants
+_SOON = 1.0  # seconds
 _LOOK = 30.0  # seconds between looks whether it is still needed
-_LARGEST = 32 << 20  # bytes of arguments and environment
-_HEAD = 8
 #: What operations import when they come to it.
 _LATER = (
     *("container.foreground", "container.former", "container.replay", "container.salvage"),
@@ -97,7 +95,7 @@ def listen(path: str) -> _socket.socket | None:
         posix.umask(before)
     listener.listen(place.BACKLOG)
     try:
-        if _connects(path):
+        if asking.connects(path):
             posix.unlink(draft)
             return None
         posix.rename(draft, path)
@@ -113,6 +111,7 @@ class Template:
     def __init__(self, listener: _socket.socket, path: str, package: str) -> None:
         self._listener = listener
         self._path = path
+        self._package = package
         build = posix.path.dirname(posix.path.dirname(package))
         place, name = build.rsplit("/lib/gosudacon/", 1)
         self._build = posix.fsencode(build) + b"/"
@@ -132,13 +131,35 @@ class Template:
         memory.trim()
         if ready >= 0:
             posix.close(ready)
+        for _ in range(OFTEN):  # what all shims find in memory is as it will stay
+            self._is_needed()
+        rehearsal = Rehearsal(self._path, f"{self._package}/launcher/launcher")
         poller = select.poll()
-        poller.register(self._listener.fileno(), select.POLLIN)
+        for fd in (self._listener.fileno(), *rehearsal.fds):
+            poller.register(fd, select.POLLIN)
+        patience = _LOOK
         while True:
-            if poller.poll(_LOOK * 1000):
+            found = poller.poll(patience * 1000)
+            patience = _LOOK
+            if found and found[0][0] == self._listener.fileno():
                 self._accept()
-            if not _has_children() and not self._needed():
+            elif found:
+                poller = self._rehearse(rehearsal, found[0][0])
+                patience = _SOON  # its processes have ended then
+            if not (_has_children() or self._is_needed()):
+                self._leave()
                 return
+
+    def _rehearse(self, rehearsal: Rehearsal, fd: int) -> select.poll:
+        """Go on with the rehearsal; in a fork for it, listen for its client. What is to be waited for from now on."""
+        stage = rehearsal.go_on(fd)
+        if stage is not None:
+            self._listener.close()
+            self._listener = stage
+        poller = select.poll()
+        for number in (self._listener.fileno(), *rehearsal.fds):
+            poller.register(number, select.POLLIN)
+        return poller
 
     def _accept(self) -> None:
         """Fork for a caller that is as this process is. Whoever gets no answer does without the template."""
@@ -157,26 +178,29 @@ class Template:
         """In the fork: be the shim that is asked for."""
         try:
             self._listener.close()
-            request = receive(connection, pid)
+            request = asking.receive(connection, pid)
         except BaseException:  # noqa: BLE001 - the caller does without this process
             posix._exit(0)
         start.become(request, connection, take_on=True)
 
-    def _needed(self) -> bool:
+    def _is_needed(self) -> bool:
         """Whether callers may still come: the socket is this process's, and the shim's program of this build.
 
-        Where a user's containerd has ended that had a mount namespace of its own, there is nobody who might.
+        Where a user's containerd has ended that had a mount namespace of its own, none can.
         """
         try:
-            if posix.stat(self._path).st_ino != self._inode:
-                return False
             with open(self._program, "rb", buffering=0) as file:
-                if self._build in (file.readall() or b"") and likeness.has_company():
-                    return True
+                of_this_build = self._build in (file.readall() or b"")
+            return of_this_build and self._has_place() and likeness.has_company()
         except OSError:
-            pass
-        posix.unlink(self._path)
-        return False
+            return False
+
+    def _has_place(self) -> bool:
+        return posix.path.exists(self._path) and posix.stat(self._path).st_ino == self._inode
+
+    def _leave(self) -> None:
+        if self._has_place():
+            posix.unlink(self._path)
 
 
 def _has_children() -> bool:
@@ -184,73 +208,6 @@ def _has_children() -> bool:
         posix.waitpid(-1, posix.WNOHANG)
     except ChildProcessError:
         return False
-    return True
-
-
-def ask(path: str, request: start.Request) -> bytes:
-    """What the template at ``path`` has answered to the request: see `start.answer`; empty if it has not."""
-    connection = _connection(path)
-    if connection is None:
-        return b""
-    words = [posix.fsencode(word) for word in request.words]
-    entries = [name + b"=" + value for name, value in request.environment.items()]
-    body = b"".join(text + b"\0" for text in [*words, *entries])
-    head = len(body).to_bytes(4, sys.byteorder) + len(words).to_bytes(4, sys.byteorder)
-    text = b""
-    try:
-        _socket_send(connection, head, [request.directory, request.stdin])
-        connection.sendall(body)
-        while chunk := connection.recv(1 << 16):
-            text += chunk
-    except OSError:
-        return b""
-    finally:
-        connection.close()
-    return text
-
-
-def receive(connection: _socket.socket, pid: int) -> start.Request:
-    """The request of process ``pid``. Raises `ValueError`, OSError."""
-    connection.settimeout(_PATIENCE)
-    head, rights, _, _ = connection.recvmsg(_HEAD, _socket.CMSG_SPACE(8), _socket.MSG_CMSG_CLOEXEC)
-    descriptors = [int.from_bytes(data[at : at + 4], sys.byteorder) for _, _, data in rights for at in (0, 4)]
-    size, count = (int.from_bytes(head[at : at + 4], sys.byteorder) for at in (0, 4))
-    if len(head) != _HEAD or len(descriptors) != 2 or size > _LARGEST:
-        raise ValueError("not a request")
-    body = b""
-    while len(body) < size:
-        chunk = connection.recv(size - len(body))
-        if not chunk:
-            raise ValueError("the request is cut short")
-        body += chunk
-    connection.settimeout(None)
-    texts = body.split(b"\0")[:-1]
-    environment = dict(text.split(b"=", 1) for text in texts[count:] if b"=" in text)
-    return start.Request(
-        [posix.fsdecode(text) for text in texts[:count]], environment, descriptors[0], descriptors[1], pid
-    )
-
-
-def _socket_send(connection: _socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in descriptors)
-    connection.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-
-
-def _connection(path: str) -> _socket.socket | None:
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        connection.connect(path)
-    except OSError:
-        connection.close()
-        return None
-    return connection
-
-
-def _connects(path: str) -> bool:
-    connection = _connection(path)
-    if connection is None:
-        return False
-    connection.close()
     return True
 
 

@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -391,10 +393,97 @@ def test_a_template_that_nobody_can_reach(program: Path) -> None:
         sockets = Path(f"/proc/{template.pid}/root/run/gosudacon-shim")
         title = Path(f"/proc/{template.pid}/cmdline")
         eventually(lambda: title.read_bytes().startswith(b"gosudacon-shim-template"), 20, "the template")
-        (path,) = sockets.iterdir()
+        (path,) = (path for path in sockets.iterdir() if path.is_socket())
         with socket.socket(socket.AF_UNIX) as caller:  # has it look around; it does so now and then
             caller.connect(str(path))
         assert template.wait(seconds(20)) == 0
     finally:
         template.kill()
         template.wait()
+
+
+def _anonymous(pid: int) -> int:
+    """Memory that is no file's, its own and its template's, in KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+
+def _rehearsals() -> list[int]:
+    """The processes of a rehearsal: a template, a client, and the shim with those of its container."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            title = (path / "cmdline").read_bytes()
+            inside = os.readlink(path / "cwd").endswith(".rehearsal")
+            if title.startswith(b"gosudacon-shim-rehearsal\0") or inside:
+                found.append(int(path.name))
+    return found
+
+
+@pytest.fixture
+def template(program: Path) -> Iterator[int]:
+    """The pid of a template in a directory of its own, with a process that could call it."""
+    script = 'mount -t tmpfs -o mode=700 tmpfs /run/gosudacon-shim && { "$1" template & } && echo $! && wait'
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(program)]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd="/") as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+        try:
+            yield pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _names(template: int) -> list[str]:
+    return os.listdir(f"/proc/{template}/root/run/gosudacon-shim")
+
+
+def _has_image(template: int) -> bool:
+    return "/memfd:gosudacon-image" in Path(f"/proc/{template}/maps").read_text()
+
+
+@needs("program:unshare")
+def test_a_template_rehearses_and_leaves_nothing_of_it(template: int) -> None:
+    eventually(lambda: _has_image(template), 20, "the image")
+    eventually(lambda: len(_names(template)) == 1, 20, "no directory of the rehearsal")
+    eventually(lambda: not _rehearsals(), 20, "no process of the rehearsal")
+    descriptors = Path(f"/proc/{template}/fd")
+    eventually(lambda: len([*descriptors.iterdir()]) == 4, 20, "but the null device and its socket no descriptor")
+
+
+@needs("program:unshare")
+@pytest.mark.parametrize("pause", [0.0, 0.02, 0.05, 0.1, 0.3])
+def test_a_template_is_killed_while_it_rehearses(template: int, pause: float) -> None:
+    """No process stays; another template of the build removes what is left of the directory."""
+    eventually(lambda: _rehearsals(), 20, "a rehearsal")
+    time.sleep(pause)
+    os.kill(template, signal.SIGKILL)
+    eventually(lambda: not _rehearsals(), 20, "the end of the rehearsal")
+
+
+@needs("program:unshare")
+def test_a_rehearsal_is_killed(template: int) -> None:
+    """Whichever of its processes is: the template goes on without an image, or with one."""
+    eventually(lambda: _rehearsals(), 20, "a rehearsal")
+    for pid in _rehearsals():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not _rehearsals() and len(_names(template)) == 1, 30, "the end of the rehearsal")
+    assert _names(template)  # it lives
+
+
+def test_a_shim_at_rest_shares_its_memory(program: Path, task: Task) -> None:
+    """What it has written as every shim does is the template's again; it serves on."""
+    assert Template.process is not None
+    template = Template.process.pid
+    eventually(lambda: _has_image(template), 20, "the image")
+    task.begin(task.options)
+    task.run()
+    pid = task.client.call("Connect", id=task.id).shim_pid
+    before = _anonymous(pid)
+    eventually(lambda: _anonymous(pid) < before - 800, 10, "less memory")
+    assert task.state() == 2  # it runs
+    task.exec("more", "exit 3")
+    task.client.call("Start", id=task.id, exec_id="more")
+    assert task.client.call("Wait", id=task.id, exec_id="more").exit_status == 3

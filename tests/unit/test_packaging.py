@@ -24,6 +24,7 @@ PARTS = (
 DATA = {
     "gosudacon/py.typed",
     "gosudacon/launcher/kernel.h",
+    "gosudacon/launcher/pages.h",
     "gosudacon/launcher/launcher.c",
     "gosudacon/schema/config.schema.json",
     "gosudacon/stages/__init__.py",
