@@ -55,7 +55,7 @@ def test_the_former_name_of_config_file(runtime: Runtime, scratch: Path) -> None
         result = runtime.call("list", options=[name, scratch / "config.toml"], check=False)
         warnings = [line for line in result.stderr.splitlines() if "level=warning" in line]
         assert len(warnings) == lines
-        assert all("--config is called --config-file now" in line for line in warnings)
+        assert all("--config is now called --config-file" in line for line in warnings)
 
 
 # delete --regex.
