@@ -28,7 +28,7 @@ HOLD, INPUT, SOURCE, TARGET, PROCESS_INPUT = "hold", "input", "source", "target"
 MASTER = -1  # of a copy: the process's terminal, which comes later
 
 _NULL = "/dev/null"
-_PATIENCE = 1.0  # seconds for all readers of a process's output
+_PATIENCE = 5.0  # seconds for all readers of a process's output; a busy machine lets a client wait for one or two
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.02  # seconds between looks for one
 
 
