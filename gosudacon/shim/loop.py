@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
-_QUIET = 0.5  # seconds after which the loop rests; what one container causes comes in less
+QUIET = 0.5  # seconds after which the loop rests; what one container causes comes in less
 
 
 class Timer:
@@ -94,7 +94,7 @@ class Loop:
             now = time.monotonic()
             if ready:
                 self._woken = now
-            elif self._awake and now - self._woken >= _QUIET:
+            elif self._awake and now - self._woken >= QUIET:
                 self._awake = False
                 self._guard(self._rest)  # type: ignore[arg-type]  # there is one
             while self._timers and self._timers[0].due <= now:
@@ -106,7 +106,7 @@ class Loop:
         while self._timers and self._timers[0].call is None:
             heapq.heappop(self._timers)
         patience = max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
-        return min(patience, _QUIET) if self._awake and self._timers else _QUIET if self._awake else patience
+        return min(patience, QUIET) if self._awake and self._timers else QUIET if self._awake else patience
 
     def _guard(self, call: Callable[[], None]) -> None:
         try:

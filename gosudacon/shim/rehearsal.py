@@ -25,7 +25,7 @@ from gosudacon.container import host as hosts
 from gosudacon.container.state import VERSION, Store
 from gosudacon.container.state import Container as Recorded
 from gosudacon.linux import memory, proc, process, sharing
-from gosudacon.shim import asking, dialogue, jobs, place, rest, stdio
+from gosudacon.shim import asking, dialogue, jobs, loop, place, rest, stdio
 from gosudacon.shim.place import digest
 from gosudacon.shim.start import Request
 from gosudacon.wire import containerd as wire
@@ -63,6 +63,7 @@ _LAYERS = {
 }
 _CHUNK = 1 << 16
 _MOMENT = 0.001  # seconds
+_BRIEF = 0.05  # seconds without a request, after which all have come
 OFTEN = 12  # calls after which the interpreter has adapted the code of a template to what it does (PEP 659)
 _WARM, _WRITTEN = b"w", b"i"  # what the template is told
 _HIGH = 64  # above the descriptors of a template, so that its forks have the same numbers
@@ -74,6 +75,7 @@ class Rehearsal:
     def __init__(self, path: str, launcher: str) -> None:
         """``path``: the template's socket; ``launcher``: the launcher's file."""
         self.fds: list[int] = []
+        self.client = 0  # its pid
         self._pidfds: list[int] = []
         self._directory = f"{path}.rehearsal"
         try:
@@ -97,6 +99,7 @@ class Rehearsal:
         events.close()
         self._life = posix.open(f"{self._directory}/{_LIFE}", posix.O_RDWR | posix.O_CLOEXEC)
         self._pidfds = [posix.pidfd_open(client)]
+        self.client = client
         self.fds = [reader, *self._pidfds]
 
     def go_on(self, fd: int) -> _socket.socket | None:
@@ -129,6 +132,7 @@ class Rehearsal:
         self.fds = []
         jobs.create = _pretend_to_create
         place.STATES = f"{self._directory}/states"
+        loop.QUIET = _BRIEF
         rest.act = partial(_write, self._image, posix.getpid(), image, writer)
 
     def _end(self, succeeded: bool) -> None:

@@ -118,6 +118,7 @@ class Template:
         self._program = f"{place}/bin/containerd-shim-{name.split('.')[0]}-v1"
         self._inode = posix.stat(path).st_ino
         self._facts = likeness.facts()
+        self._waiting: list[_socket.socket] = []
 
     def run(self, ready: int) -> None:
         """Fork a shim for whoever asks, until it is not needed any more."""
@@ -137,15 +138,19 @@ class Template:
         poller = select.poll()
         for fd in (self._listener.fileno(), *rehearsal.fds):
             poller.register(fd, select.POLLIN)
-        patience = _LOOK
+        patience = _SOON
         while True:
             found = poller.poll(patience * 1000)
             patience = _LOOK
             if found and found[0][0] == self._listener.fileno():
-                self._accept()
+                self._accept(rehearsal)
             elif found:
                 poller = self._rehearse(rehearsal, found[0][0])
                 patience = _SOON  # its processes have ended then
+            if rehearsal.fds:
+                patience = _SOON  # for those that wait
+            if not (rehearsal.fds and found):
+                self._serve_waiting()
             if not (_has_children() or self._is_needed()):
                 self._leave()
                 return
@@ -154,17 +159,28 @@ class Template:
         """Go on with the rehearsal; in a fork for it, listen for its client. What is to be waited for from now on."""
         stage = rehearsal.go_on(fd)
         if stage is not None:
-            self._listener.close()
-            self._listener = stage
+            for socket in (self._listener, *self._waiting):
+                socket.close()
+            self._listener, self._waiting = stage, []
         poller = select.poll()
         for number in (self._listener.fileno(), *rehearsal.fds):
             poller.register(number, select.POLLIN)
         return poller
 
-    def _accept(self) -> None:
-        """Fork for a caller that is as this process is. Whoever gets no answer does without the template."""
+    def _accept(self, rehearsal: Rehearsal) -> None:
+        """Serve a caller, or let it wait for the end of the rehearsal: a fork from before that shares nothing later."""
         fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         connection = _socket.socket(fileno=fd)
+        self._waiting.append(connection)
+        if not rehearsal.fds or peer_of(connection)[0] == rehearsal.client:
+            self._fork(self._waiting.pop())
+
+    def _serve_waiting(self) -> None:
+        while self._waiting:
+            self._fork(self._waiting.pop(0))
+
+    def _fork(self, connection: _socket.socket) -> None:
+        """Fork for a caller that is as this process is. Whoever gets no answer does without the template."""
         try:
             pid, uid, _gid = peer_of(connection)
             if uid == posix.geteuid() and likeness.facts(pid) == self._facts and posix.fork() == 0:

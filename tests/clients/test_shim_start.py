@@ -487,3 +487,14 @@ def test_a_shim_at_rest_shares_its_memory(program: Path, task: Task) -> None:
     task.exec("more", "exit 3")
     task.client.call("Start", id=task.id, exec_id="more")
     assert task.client.call("Wait", id=task.id, exec_id="more").exit_status == 3
+
+
+@needs("program:unshare")
+def test_callers_wait_for_the_rehearsal(program: Path, task: Task) -> None:
+    """A fork from before has the memory from before, of which the template then has nothing in common with it."""
+    before = templates()
+    try:
+        shim = shim_of(task, "unshare", "--uts")  # makes a template, which is asked at once
+        assert "/memfd:gosudacon-image" in (shim / "maps").read_text()
+    finally:
+        end_templates(before)
