@@ -34,6 +34,14 @@ def shims(machine: None) -> Iterator[None]:
     Template.kill()
 
 
+@pytest.fixture(scope="module")
+def program(shims: None) -> Path:
+    """Our shim, with a template."""
+    shim = own_shim(runtime_command())
+    Template.begin(shim)
+    return shim
+
+
 @pytest.fixture(scope="session")
 def image(session_scratch: Path, busybox_rootfs: Path) -> Callable[..., Path]:
     """``image(NAME, CONFIG)``: an archive with an image of busybox and this configuration."""

@@ -18,14 +18,13 @@ from tests.clients.conftest import IMAGE, new_name
 from tests.clients.daemon import Containerd
 from tests.clients.tasks import finish, status
 from tests.clients.test_shim_alone import CREATED, PAUSED, RUNNING, STOPPED, Task, events, prepared, refused
-from tests.clients.test_shim_start import program
 from tests.clients.ttrpc_client import FAILED_PRECONDITION, NOT_FOUND, UNKNOWN, Events, Lost, any_of, reader
 from tests.support import fake_criu
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
 
-__all__ = ["events", "program"]  # fixtures
+__all__ = ["events"]  # fixtures
 
 pytestmark = needs("root", "busybox", "program:containerd")
 SCRIPT = "echo restores: $1; [ -p /f ] || mkfifo /f; read x <>/f"

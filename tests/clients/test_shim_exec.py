@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
-from tests.clients.daemon import Template, own_shim
 from tests.clients.ttrpc_client import OCI, Client, Events, Failure, Shim, any_of
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
@@ -39,13 +38,6 @@ USER = {
     "cwd": "/tmp",
 }
 WITH_NOTHING = {"noNewPrivileges": True, "capabilities": {}}
-
-
-@pytest.fixture(scope="module")
-def program(shims: None) -> Path:
-    shim = own_shim(runtime_command())
-    Template.begin(shim)
-    return shim
 
 
 class Running:

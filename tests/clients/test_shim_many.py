@@ -17,14 +17,13 @@ pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 from tests.clients.daemon import Template
 from tests.clients.test_shim_alone import RUNNING, events, prepared
 from tests.clients.test_shim_pods import EACH, THIRD, Pod
-from tests.clients.test_shim_start import program
 from tests.clients.ttrpc_client import Events
 from tests.support import processes
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.timing import eventually
 
-__all__ = ["events", "program"]  # fixtures
+__all__ = ["events"]  # fixtures
 
 COUNT = int(os.environ.get("GOSUDACON_TEST_PODS", "0")) or 12
 GROWTH = 128 << 10  # bytes: of the template's memory, for what was counted up in it

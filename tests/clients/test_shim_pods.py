@@ -18,14 +18,14 @@ import pytest
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from tests.clients.test_shim_alone import STOPPED, Task, events, prepared
-from tests.clients.test_shim_start import parameters, program
+from tests.clients.test_shim_start import parameters
 from tests.clients.ttrpc_client import Events, Failure
 from tests.support import processes
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.timing import eventually
 
-__all__ = ["events", "program"]  # fixtures
+__all__ = ["events"]  # fixtures
 
 pytestmark = needs("root", "busybox", "runtime:gosudacon")
 

@@ -23,14 +23,13 @@ import pytest
 
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
-from tests.clients.daemon import Template, end_templates, own_shim
+from tests.clients.daemon import Template, end_templates
 from tests.clients.ttrpc_client import NOT_FOUND, OCI, Client, Events, Failure, Lost, Shim, any_of
 from tests.support import processes
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.leftovers import Watch
 from tests.support.needs import needs
-from tests.support.runtime import runtime_command
 from tests.support.stepping import CHANGES, NOBODY, WORKER, Following, Point
 from tests.support.timing import eventually
 
@@ -42,13 +41,6 @@ SAME = 3  # of more equal calls in a row than these, the first and the last are 
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
 OPERATIONS = ("create", "start", "exec", "kill", "pause", "resume", "update", "delete")
 ORDER = ["create", "start", "exec-added", "exec-started", "paused", "resumed", "exit", "delete"]
-
-
-@pytest.fixture(scope="module")
-def program(shims: None) -> Path:
-    shim = own_shim(runtime_command())
-    Template.begin(shim)
-    return shim
 
 
 class Site:

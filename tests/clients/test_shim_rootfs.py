@@ -13,12 +13,11 @@ import pytest
 pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from tests.clients.test_shim_alone import Task, events, prepared, refused
-from tests.clients.test_shim_start import program
 from tests.clients.ttrpc_client import UNKNOWN, Events, reader
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 
-__all__ = ["events", "program"]  # fixtures
+__all__ = ["events"]  # fixtures
 
 pytestmark = needs("root", "busybox", "program:containerd")
 FIRST = 100_000

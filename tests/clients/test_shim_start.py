@@ -19,7 +19,7 @@ pytest.importorskip("google.protobuf", "6.30", reason="needs protobuf")
 
 from gosudacon import __version__
 from gosudacon.linux import sched
-from tests.clients.daemon import Template, end_templates, own_shim, templates
+from tests.clients.daemon import Template, end_templates, templates
 from tests.clients.test_shim_alone import Task, events, prepared
 from tests.clients.ttrpc_client import Events, any_of
 from tests.conftest import PARENT
@@ -33,14 +33,6 @@ from tests.support.timing import eventually, seconds
 __all__ = ["events"]  # a fixture
 
 pytestmark = needs("root", "busybox", "program:containerd")
-
-
-@pytest.fixture(scope="module")
-def program(shims: None) -> Path:
-    """Our shim, with a template."""
-    shim = own_shim(runtime_command())
-    Template.begin(shim)
-    return shim
 
 
 @pytest.fixture
