@@ -20,6 +20,10 @@ from gosudacon.schema import compiler, descriptions, formats
 from gosudacon.schema.compiler import Schema
 from gosudacon.schema.positions import Path, Positions
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.base.errors import ProblemRow
+
 LIMIT = 1000
 """No more than so many problems are looked for."""
 
@@ -44,6 +48,16 @@ class Problem:
         place = f"line {self.line}, column {self.column}: " if self.line else ""
         subject = f"{self.where}: " if self.where else ""
         return f"{place}{subject}found {self.found}, allowed: {self.allowed}"
+
+    def row(self) -> ProblemRow:
+        """The same as data, for `Error.problems`."""
+        return {
+            "where": self.where,
+            "line": self.line,
+            "column": self.column,
+            "found": self.found,
+            "allowed": self.allowed,
+        }
 
 
 def accepts(config: object, kind: str = "config") -> bool:

@@ -128,7 +128,7 @@ def _problems(spec: Spec, kind: str = "config") -> ConfigError:
     words = _WORDS.get(prefix + found[0].where, "") if found else ""
     text = f"{words}invalid {name}: " + ("; ".join(lines) or "refused")
     error = ConfigError(text, where=found[0].where if found else "")
-    error.problems = [vars(each) for each in found]
+    error.problems = [each.row() for each in found]
     return error
 
 

@@ -8,7 +8,20 @@ from gosudacon.base import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class ProblemRow(TypedDict, total=False):
+        """One of several things that are wrong with config.json, or config.toml."""
+
+        message: str
+        where: str  # the path of the member
+        line: int  # from 1; 0 if the file is not known
+        column: int
+        found: str
+        allowed: str
+        plugin: str  # that has put it there
+        hint: str
+
 
 # What the log says of an error in addition to its message, in this order.
 FACTS = ("stage", "step", "call", "errno", "where", "hint")
@@ -65,7 +78,7 @@ class Error(Exception):
         self.errno = errno
         self.where = where
         self.hint = hint
-        self.problems: list[dict[str, Any]] = []
+        self.problems: list[ProblemRow] = []
 
     def record(self) -> dict[str, object]:
         """The error as JSON-able data, to cross from one process to another."""

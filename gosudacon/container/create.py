@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gosudacon.container.caller import Caller
+    from gosudacon.container.state import Data
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.spec import Host, Options, Spec
@@ -158,9 +159,9 @@ class NewContainer:
         """The OCI state for hooks."""
         return oci_state(self.container.data, status, pid)
 
-    def _initial_data(self) -> dict[str, object]:
+    def _initial_data(self) -> Data:
         config = self.spec.config
-        data: dict[str, object] = {"observers": self._recorded_observers} if self._recorded_observers else {}
+        data: Data = {"observers": self._recorded_observers} if self._recorded_observers else {}
         if self._trace:
             data["trace"] = self._trace
         if self.plan.edits:

@@ -16,6 +16,7 @@ from gosudacon.pipeline.runner import run_step, undo_steps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.container.caller import Tracing
+    from gosudacon.container.state import Kind
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.runner import Observers
     from gosudacon.pipeline.step import Step
@@ -89,7 +90,7 @@ def remove(container: Container, recorder: Recorder | None = None) -> list[Error
     return warnings
 
 
-def _rebuilt(container: Container, kind: str) -> tuple[list[Step], list[Error]]:
+def _rebuilt(container: Container, kind: Kind) -> tuple[list[Step], list[Error]]:
     """The recorded steps of a kind whose classes are there, and an error for each of the others."""
     steps, missing = [], []
     for record in container.data[kind]:

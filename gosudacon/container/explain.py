@@ -19,9 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gosudacon.base.errors import ProblemRow
     from gosudacon.container.findings import Finding
     from gosudacon.container.process import ExecOptions
-    from gosudacon.pipeline.explain import Row, Timings
+    from gosudacon.pipeline.explain import Timings
     from gosudacon.pipeline.spec import Host, Spec
 
 
@@ -178,7 +179,7 @@ class Refusal(ConfigError):
                 self.text += f"{': '.join(filter(None, (found.place(file), found.message, found.hint)))}\n"
 
 
-def _alone(error: ConfigError, problem: Row) -> ConfigError:
+def _alone(error: ConfigError, problem: ProblemRow) -> ConfigError:
     """The error of one of its problems alone."""
     alone = ConfigError(error.message, stage=error.stage, where=problem.get("where", ""))
     alone.problems = [problem]

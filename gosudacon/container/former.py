@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gosudacon.container.state import Data
+    from gosudacon.container.state import Data, StepRecord
 
 #: Format 1 (release 0.1.0) named steps by module and class. These are names of then, and today's; neither changes.
 _NAMES_OF_1 = {
@@ -24,12 +24,13 @@ _NAMES_OF_1 = {
 def upgrade(data: Data) -> None:
     """Bring the contents of a state.json, whose ``version`` is an earlier one, into today's form."""
     if data["version"] == 1:
-        for member in ("lasting", "started", "deleted"):
-            data[member] = [_renamed(record) for record in data[member]]
+        data["lasting"], data["started"], data["deleted"] = (
+            [_renamed(record) for record in records] for records in (data["lasting"], data["started"], data["deleted"])
+        )
         data["version"] = 2
 
 
-def _renamed(record: object) -> object:
+def _renamed(record: StepRecord) -> StepRecord:
     if not (isinstance(record, list) and [type(part) for part in record] == [str, str, dict]):
         return record  # what reads it will say that it is not the record of a step
     module, name, fields = record

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gosudacon.schema.types import Mount, State
 
 _LIMIT = 16 << 20
-_RECORD = "added_mounts"  # in state.json: what `add` has added and `remove` not removed
 
 
 def add(root: str, id: str, mounts: list[Mount], options: Options, caller: Caller) -> None:
@@ -121,11 +120,11 @@ class _Change:
         return self.container.oci_state(self.container.status(), self.container.data["pid"])
 
     def _recorded(self) -> list[Mount]:
-        return list(self.container.data.get(_RECORD) or ())
+        return list(self.container.data.get("added_mounts") or ())
 
     def _record(self, mounts: list[Mount]) -> None:
-        if mounts or _RECORD in self.container.data:
-            self.container.data[_RECORD] = mounts
+        if mounts or "added_mounts" in self.container.data:
+            self.container.data["added_mounts"] = mounts
             self.container.save()
 
 

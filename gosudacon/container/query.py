@@ -6,10 +6,6 @@ from gosudacon.base import posix
 from gosudacon.base.errors import Error, StateError, reason
 from gosudacon.container.state import OCI_VERSION, AbsentError, Container, Store, UnreadableError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from gosudacon.container.state import Data
-
 
 def state(root: str, id: str) -> dict[str, object]:
     """What ``gosudacon state`` prints. Raises `StateError` if there is no such container."""
@@ -61,7 +57,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, object]], list
         if explicit:
             raise Error(f"open {root}: no such file or directory") from None
         return [], []
-    found: list[Data] = []
+    found: list[dict[str, object]] = []
     broken: list[Error] = []
     for name in names:
         store = Store(root, name)
@@ -81,7 +77,7 @@ def everything(root: str, explicit: bool) -> tuple[list[dict[str, object]], list
     return found, broken
 
 
-def _unknown(store: Store) -> Data:
+def _unknown(store: Store) -> dict[str, object]:
     """The state of a container whose state.json cannot be read."""
     return {
         "ociVersion": OCI_VERSION,

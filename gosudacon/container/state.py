@@ -18,15 +18,45 @@ from gosudacon.linux import proc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Literal, TypedDict
 
-    Data = dict[str, Any]  # what state.json holds: see `Container`
+    StepRecord = list[Any]  # see `Step.record`
+    Kind = Literal["lasting", "started", "deleted"]  # of recorded steps
+
+    class Data(TypedDict, total=False):
+        """What state.json holds: see `Container`."""
+
+        version: int  # of this form
+        gosudacon: str  # the version that wrote it
+        ociVersion: str
+        id: str
+        bundle: str
+        rootfs: str
+        created: str
+        annotations: dict[str, str]
+        pid: int
+        start_time: int
+        cgroups: dict[str, str]
+        cgroup_options: dict[str, object]
+        no_new_keyring: bool
+        shares_pid_namespace: bool
+        lasting: list[StepRecord]
+        started: list[StepRecord]
+        deleted: list[StepRecord]
+        edited: list[str]
+        observers: dict[str, list[list[Any]]]
+        resources: Resources
+        added_mounts: list[Mount]
+        trace: dict[str, object]
+        network_options: dict[str, object]
+        addresses: dict[str, list[str]]
+        ports: list[str]
 
     from gosudacon.container.caller import Tracing
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.spec import Options
     from gosudacon.pipeline.step import Step
-    from gosudacon.schema.types import State
+    from gosudacon.schema.types import Mount, Resources, State
 
 OCI_VERSION = "1.3.0"
 OOM_KILLED = "container init was OOM-killed (memory limit too low?)"  # words that callers look for
@@ -181,7 +211,7 @@ class Store:
             raise UnreadableError(self, name, f"invalid JSON: {error}" if text else "it is empty") from None
         if not isinstance(data, dict):
             raise UnreadableError(self, name, "not a JSON object")
-        return data
+        return data  # type: ignore[return-value]  # `_problem` looks at it
 
     def path(self, name: str) -> str:
         """A path for system calls that take no directory descriptor; good on the host only."""
@@ -220,8 +250,9 @@ class Container:
     ``start_time`` of init (0 until it exists), ``cgroups`` (controller -> directory), ``cgroup_options`` (of
     `create`, for plans of later commands), ``edited`` (the plugins that edited the configuration, if any), ``trace``
     (settings of traces, if any), ``network_options`` (of `create`, if any, for the plan that ``explain`` and ``audit``
-    make anew), ``addresses`` (device -> addresses) and ``ports``, if a stage has told any, and as step records
-    ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
+    make anew), ``observers`` (the hooks of plugins that watched the creation, if any), ``resources`` (limits that
+    `update` has set, if it has), ``added_mounts`` (of `mounts add`, if any), ``addresses`` (device -> addresses) and
+    ``ports``, if a stage has told any, and as step records ``lasting`` (to undo), ``started`` and ``deleted`` (to run).
     """
 
     def __init__(self, store: Store, data: Data) -> None:
@@ -285,7 +316,7 @@ class Container:
             return "running"
         return "created"
 
-    def steps(self, kind: str) -> list[Step]:
+    def steps(self, kind: Kind) -> list[Step]:
         """The recorded steps of a kind: ``lasting``, ``started`` or ``deleted``. Raises `Error` if a class is gone."""
         from gosudacon.pipeline.kinds import rebuild
 

@@ -206,7 +206,7 @@ class Changes(list[Change]):
                 continue
             text = problem.get("message") or f"found {problem['found']}; allowed: {problem['allowed']}"
             # The file has no such line, or another value in it.
-            problem.update(message=f"{text} ({change})", plugin=change.plugin, line=0, column=0)
+            problem.update({"message": f"{text} ({change})", "plugin": change.plugin, "line": 0, "column": 0})
             said.append(str(change))
         if said:
             error.message += f" ({'; '.join(dict.fromkeys(said))})"

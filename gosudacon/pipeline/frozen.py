@@ -59,7 +59,7 @@ class ReadOnlySpec(Spec):
         _refuse()
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> Any:
     """JSON data as data that cannot be changed; what is frozen already is taken as it is.
 
     Members that are None are left out: in config.json null means an absent member. Raises TypeError for what
@@ -76,7 +76,7 @@ def freeze(value: Any) -> Any:
         return FrozenList([freeze(element) for element in value])
     if isinstance(value, (str, int)):  # of a subclass: an enumeration's member
         return str(value) if isinstance(value, str) else int(value)
-    if kind is float and value - value == 0:  # neither nan nor infinite
+    if isinstance(value, float) and kind is float and value - value == 0:  # neither nan nor infinite
         return value
     raise TypeError(f"{value!r} is not allowed in config.json")
 

@@ -16,7 +16,6 @@ from gosudacon.schema import verdict
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
     from gosudacon.pipeline.edit import Path
     from gosudacon.pipeline.plan import Plan
@@ -126,11 +125,12 @@ class _named:  # as contextlib would, which is not for the hot path
         error.message = f"{self._place}: {error.message}"
 
 
-def _within(scope: tuple[str, ...], before: Any, after: Any) -> Any:
+def _within(scope: tuple[str, ...], before: object, after: object) -> object:
     """``before`` with what is in ``after`` at the place ``scope``."""
     if not scope or after is None:
         return after
-    members = dict(before or ())
+    assert isinstance(after, dict)  # the plugin has been checked to change nothing else
+    members: dict[str, object] = dict(before) if isinstance(before, dict) else {}
     value = _within(scope[1:], members.get(scope[0]), after.get(scope[0]))
     members.pop(scope[0], None)
     return FrozenDict(members if value is None else {**members, scope[0]: value})

@@ -126,7 +126,7 @@ class Registry:
         found: Listeners = self.data["hooks"].get(EXITED) or []
         return found
 
-    def observers(self) -> dict[str, object]:
+    def observers(self) -> dict[str, list[list[Any]]]:
         """What implements the hooks that observe steps, as data for `implementations`; empty if nothing does."""
         return {name: found for name in OBSERVERS if (found := self.data["hooks"].get(name))}
 

@@ -7,7 +7,6 @@ from gosudacon.base.errors import Error, StepError, reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
 
     from gosudacon.pipeline.step import Context, Step
 
@@ -19,14 +18,14 @@ def run_step(step: Step, context: Context, observers: Observers = ((), ())) -> N
     """Run one step; whatever it raises becomes an `Error` that names stage, step, call and place."""
     if not (observers[0] or observers[1]):
         return _run_step(step, context)
-    _observe(observers[0], step=step, context=context)
+    _observe(observers[0], step, context=context)
     failure: Error | None = None
     try:
         _run_step(step, context)
     except Error as error:
         failure = error
     try:
-        _observe(observers[1], step=step, context=context, error=failure)
+        _observe(observers[1], step, context=context, error=failure)
     except Error as error:
         failure = failure or error  # the step's own is the news
     if failure is not None:
@@ -46,15 +45,15 @@ def _run_step(step: Step, context: Context) -> None:
         raise _step_error(step, error) from error
 
 
-def _observe(hooks: Hooks, **given: Any) -> None:
+def _observe(hooks: Hooks, step: Step, **given: object) -> None:
     for plugin, hook in hooks:
         try:
-            hook(**given)
+            hook(step=step, **given)
         except Error:
             raise
         except Exception as error:
-            step = given["step"].describe()
-            raise StepError(f"plugin {plugin!r}, observing {step}: {reason(error)}", stage=plugin, step=step) from error
+            what = step.describe()
+            raise StepError(f"plugin {plugin!r}, observing {what}: {reason(error)}", stage=plugin, step=what) from error
 
 
 def undo_steps(

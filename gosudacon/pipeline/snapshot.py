@@ -55,7 +55,7 @@ def _saved(path: str) -> Any:
         posix.close(fd)
 
 
-def _fresh(saved: Any, key: list[Any]) -> dict[str, Any] | None:
+def _fresh(saved: Any, key: list[object]) -> dict[str, Any] | None:
     if saved["key"] != key or any(_stamp(path) != stamp for path, stamp in saved["files"].items()):
         return None
     data: dict[str, object] = saved["data"]

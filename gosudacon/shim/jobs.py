@@ -56,9 +56,14 @@ def create(container: Container, mounts: Sequence[Mapping[str, object]], reporte
 def facts(work: Work) -> dict[str, object]:
     """What the shim has to know of a container that has been made."""
     data = work.container.data
-    names = ("pid", "start_time", "cgroups", "shares_pid_namespace")
-    annotations = data["annotations"] if work.told else {}  # for nobody else
-    return {**{name: data[name] for name in names}, "annotations": annotations, "told": work.told}
+    return {
+        "pid": data["pid"],
+        "start_time": data["start_time"],
+        "cgroups": data["cgroups"],
+        "shares_pid_namespace": data["shares_pid_namespace"],
+        "annotations": data["annotations"] if work.told else {},  # for those that are told, only
+        "told": work.told,
+    }
 
 
 def mappings(config: Config) -> dict[str, object]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
+    from gosudacon.container.state import Data
     from gosudacon.shim.task import Container
     from gosudacon.shim.worker import Reporter
 
@@ -47,15 +48,6 @@ _POD, _ID = digest("pod"), digest("container")  # as long as containerd's
 _NAMESPACE, _ADDRESS = "k8s.io", "/run/containerd/containerd.sock"
 _SERVICE = wire.TASK_SERVICES[0]
 _SNAPSHOT = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1"
-_STATE: dict[str, object] = {
-    **{name: "" for name in ("bundle", "rootfs", "created")},
-    **{name: {} for name in ("annotations", "cgroup_options")},
-    **{name: [] for name in ("lasting", "started", "deleted")},
-    "version": VERSION,
-    "pid": 1,
-    "no_new_keyring": False,
-    "shares_pid_namespace": False,
-}
 _LAYERS = {
     "type": "overlay",
     "source": "overlay",
@@ -205,7 +197,23 @@ def _pretend_to_create(
     listener.bind(store.path(layout.START_SOCKET))
     listener.listen()
     # Of the machine's first process it is certain that it has been executed: what the shim will look at.
-    state = {**_STATE, "id": container.id, "cgroups": _cgroups(), "start_time": proc.start_time(1)}
+    state: Data = {
+        "version": VERSION,
+        "id": container.id,
+        "bundle": "",
+        "rootfs": "",
+        "created": "",
+        "annotations": {},
+        "pid": 1,
+        "start_time": proc.start_time(1),
+        "cgroups": _cgroups(),
+        "cgroup_options": {},
+        "no_new_keyring": False,
+        "shares_pid_namespace": False,
+        "lasting": [],
+        "started": [],
+        "deleted": [],
+    }
     Recorded(store, state).save()
     store.close()  # the process must not have it: the shim would find it locked
     shim, worker = posix.getppid(), posix.getpid()

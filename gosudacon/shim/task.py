@@ -227,8 +227,10 @@ class Container:
 
     def recorded(self) -> Recorded:
         """What the command line's operations ask of its state, without a look at that."""
-        data = {"cgroups": self.cgroups, "pid": self.init.pid, "start_time": self._start_time}
-        return Recorded(Store(self.root, self.id), data)
+        return Recorded(
+            Store(self.root, self.id),
+            {"cgroups": self.cgroups, "pid": self.init.pid, "start_time": self._start_time},
+        )
 
     def claim(self, process: Process) -> None:
         """Hear of the process's end."""

@@ -128,7 +128,7 @@ class Manager:
             raise _refused("read the manager's cgroup", error) from error
         return value or "/"
 
-    def _manager(self, method: str, signature: str, *values: Any) -> list[Any]:
+    def _manager(self, method: str, signature: str, *values: object) -> list[Any]:
         try:
             return self._connection.call(_PATH, _MANAGER, method, signature, *values)
         except dbus.UnreachableError as error:

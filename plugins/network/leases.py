@@ -15,9 +15,30 @@ from gosudacon.plugins.network import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
 
-    Lease = dict[str, Any]
+    class Lease(TypedDict, total=False):
+        """What a container has of a network, as it is in the file."""
+
+        id: str
+        owner: list[str | int]  # the state directory: path, device, inode
+        addresses: dict[str, str]
+        names: list[str]
+        gateways: list[str]
+        networks: list[list[str]]  # bridge and link of each
+        ports: list[str]
+
+    class Leases(TypedDict, total=False):
+        """The file: see `Book`."""
+
+        version: int
+        leases: dict[str, Lease]
+        last: dict[str, str]
+        forwarding: list[str]
+        nft: str
+        subnets: list[str]
+        nat: bool
+        stale: bool
 
     from gosudacon.api import Context
     from gosudacon.plugins.network.subnets import Subnet
@@ -122,7 +143,7 @@ class Book:
             posix.close(fd)
         posix.rename(self._temporary, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> Leases:
         try:
             fd = posix.open(self._name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._directory)
         except FileNotFoundError:
@@ -138,7 +159,7 @@ class Book:
                 f"{self._name}: not a lease file of this version of gosudacon",
                 hint="see [stage.network] leases; without the file, addresses in use would be given out again",
             )
-        return data
+        return data  # type: ignore[return-value]  # of ours: its version says so
 
 
 class opened:
@@ -205,7 +226,7 @@ def _make_directory(path: str) -> None:
         posix.makedirs(posix.path.dirname(path), 0o755, exist_ok=True)
 
 
-def _owner(context: Context) -> list[object]:
+def _owner(context: Context) -> list[str | int]:
     """The container's state directory: its path, device and inode."""
     if context.state_dir < 0:
         return ["", 0, 0]
@@ -213,8 +234,9 @@ def _owner(context: Context) -> list[object]:
     return [posix.readlink(f"/proc/self/fd/{context.state_dir}"), status.st_dev, status.st_ino]
 
 
-def _present(link: str, owner: list[Any]) -> bool:
-    return _is_at(*owner) or kernel.exists(link)
+def _present(link: str, owner: list[str | int]) -> bool:
+    path, device, inode = owner
+    return _is_at(str(path), int(device), int(inode)) or kernel.exists(link)
 
 
 def _is_at(path: str, device: int, inode: int) -> bool:

@@ -64,7 +64,7 @@ class WriteNames(Step):
         with opened(self.leases, self.networks[0][0]) as first:
             books = [first, *(first.of(bridge) for bridge, _ in self.networks[1:])]
             for book, (_, link) in zip(books, self.networks, strict=True):
-                book.leases[link].update(names=self.names, gateways=self.gateways, networks=self.networks)
+                book.leases[link].update({"names": self.names, "gateways": self.gateways, "networks": self.networks})
                 book.save()
             for book in books:
                 update(book)
@@ -138,7 +138,7 @@ def _write(lease: Lease, content: str) -> None:
     """Write into the state directory of the lease, if it still is the one that it was."""
     path, device, inode = lease["owner"]
     try:
-        directory = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+        directory = posix.open(str(path), posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return
     try:

@@ -20,7 +20,7 @@ from gosudacon.stages.rootfs_mount.options import DEST_NOFOLLOW, PROPAGATION_NAM
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, TypedDict
+    from typing import TypedDict
 
     from gosudacon.schema.types import Mount
 
@@ -109,10 +109,12 @@ class MountStep(Step):
         except Error as error:
             raise self.failure(error.message, call=error.call, errno=error.errno, hint=error.hint) from error
 
-    def failure(self, why: str, **more: Any) -> StepError:
+    def failure(self, why: str, call: str = "", errno: int = 0, hint: str = "") -> StepError:
         """The error of this step."""
         source = self.source or self.fstype
-        return StepError(f'error mounting "{source}" to rootfs at "{self.destination}": {why}', **more)
+        return StepError(
+            f'error mounting "{source}" to rootfs at "{self.destination}": {why}', call=call, errno=errno, hint=hint
+        )
 
     def hint(self, number: int) -> str:
         """What a person should know about an errno; may be empty."""

@@ -370,7 +370,7 @@ def test_kind_that_the_schema_refuses(tmp_path: Path, kind: str) -> None:
     text, edit = REFUSED[kind]
     (problem,) = problems.problems(spec(tmp_path, edit).config)
     error = ConfigError("invalid config.json: …", where=problem.where)
-    error.problems = [vars(problem)]
+    error.problems = [problem.row()]
     known, hint = hints.recognized(hints.Failure(error))
     assert (known, text in hint) == (kind, True), hint
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from gosudacon.container.hints import facts, spelling
 from gosudacon.container.hints.kinds import Failure, Kind
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gosudacon.base.errors import ProblemRow
+
 _NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "user", "cgroup", "time")
 # What a word of the message says is missing -> the type of the namespace
 _PRIVATE = {"UTS": "uts", "MNT": "mount", "mount namespace": "mount", "time namespace": "time", "id mappings": "user"}
 
 
-def _first(failure: Failure) -> dict[str, object]:
+def _first(failure: Failure) -> ProblemRow:
     return failure.error.problems[0] if failure.error.problems else {}
 
 

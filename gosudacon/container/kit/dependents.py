@@ -33,8 +33,7 @@ def _needs(root: str, id: str, plugin: str, stages: Collection[str]) -> bool:
         return False
     finally:
         store.close()
-    for kind in ("lasting", "started", "deleted"):
-        for record in data[kind]:
-            if str(record[0]).startswith(f"{plugin}.") or record[2].get("stage") in (plugin, *stages):
-                return True
-    return False
+    return any(
+        str(record[0]).startswith(f"{plugin}.") or record[2].get("stage") in (plugin, *stages)
+        for record in (*data["lasting"], *data["started"], *data["deleted"])
+    )
