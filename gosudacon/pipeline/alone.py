@@ -1,4 +1,4 @@
-"""Plans that one process can carry out: from the spawn on, the process is the container's side and nobody is beside it.
+"""Plans that one process can carry out: from the spawn on, it is the container's side, without a runtime's side.
 
 The two sides are two processes where the runtime has something to do that the container's process cannot do. An exec
 often has nothing of that kind. Then a process that would only clone another one and wait for it goes on in its place.
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Handover:
     """How a process becomes the container's: ``hand_over`` is called at that moment, with what is to be warned of.
 
-    It returns the descriptor of a channel to somebody who is the runtime from there on, and speaks as
-    `gosudacon.pipeline.executor.RuntimeSide` does.
+    It returns the descriptor of a channel to the process that is the runtime's side from there on, and sends the
+    messages that `gosudacon.pipeline.executor.RuntimeSide` sends.
     """
 
     def __init__(self, hand_over: Callable[[list[str]], int]) -> None:

@@ -170,16 +170,16 @@ class RuntimeSide(Engine):
         self.context.pid = pid
 
     def go_alone(self, lane: list[Move], hand_over: Callable[[], int]) -> None:
-        """Let the calling process itself run ``lane`` in the place of a new one, if there is one and nobody observes.
+        """Let the calling process run ``lane`` itself, if it is not empty and no recorder and no plugin observes steps.
 
         `run` then does not return. ``hand_over`` is called once all that comes before that process is done; it gives
-        the channel to whoever is the runtime from there on.
+        the channel to the process that is the runtime's side from there on.
         """
         observed = self.recorder is not None or any(self.observers)
         self._alone = (lane, hand_over) if lane and not observed else None
 
     def _become_container(self, lane: list[Move], hand_over: Callable[[], int]) -> NoReturn:
-        """Be the container's process: from here on whoever is at the other end of the channel is the runtime."""
+        """Be the container's process: the process at the other end of the channel is the runtime's side now."""
         channel = hand_over()
         self.context.pid = posix.getpid()
         side = ContainerSide(lane, self.context, Channel(channel), 0)

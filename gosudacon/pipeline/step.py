@@ -95,8 +95,8 @@ class Step(Fields):
     ``rank`` orders steps within a phase before the order of their stages does: `START` needs it, where waiting
     for ``start``, hooks, the seccomp filter and execve(2) come from three stages.
     ``modules`` names what the step imports while it runs: on the container side nothing new can be imported.
-    ``either_side``, of a step of the runtime's side: the process can do it itself where nobody is beside it, in its
-    place in the plan and with `Context.pid` its own.
+    ``either_side``: a step of the runtime's side that the container's process can also run. It does so in an exec
+    without a separate runtime process; `Context.pid` is then its own pid.
     ``joins_by_clone``: the step is about a cgroup that the process enters by clone3(2), in the step that ``spawns``,
     whose ``into_cgroup`` the plan sets for that.
     ``where`` is the place in config.json that asked for the step, ``edited_by`` which plugin put that there, and
@@ -117,7 +117,7 @@ class Step(Fields):
     stage: str = ""  # which one planned it; the engine sets it
     rank: int = 0
     modules: tuple[str, ...] = ()
-    either_side: bool = False  # runtime side: the process can do it itself, where nobody is beside it
+    either_side: bool = False  # of the runtime's side, but the container's process can run it, too
     spawns: bool = False  # runtime side: creates the container's process; everything before it is done by then
     into_cgroup: bool = False  # of the one that spawns: with CLONE_INTO_CGROUP
     joins_by_clone: bool = False
@@ -139,7 +139,7 @@ class Step(Fields):
         raise NotImplementedError
 
     def undo(self, context: Context) -> None:
-        """Remove the effect; must succeed where there is no effect, since it also follows a run that was cut short."""
+        """Remove the effect. If the step has not run, or only partly, `undo` is called, too: then it must not fail."""
 
     def expect(self, spec: Spec, host: Host) -> Iterable[Expectation] | str:
         """What the kernel shows once the step has run, for ``audit``; or a sentence that says why nothing can be seen.

@@ -5,8 +5,8 @@ saves a process. The shim waits for nothing: it takes messages as they come, ove
 reported so far. It never reads another note from there, and no descriptor.
 
 What was born shares its pid namespace with processes that may steer it. So each message counts only from whom the
-kernel says that it may come (unix(7), SCM_CREDENTIALS): the pid of what was born from the worker, which nobody in the
-container can see, and all that follows from that pid alone.
+kernel says that it may come (unix(7), SCM_CREDENTIALS): the pid of what was born from the worker, which the container's
+processes cannot see, and all that follows from that pid alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ROOM = _socket.CMSG_SPACE(_CREDENTIALS)  # and none for descriptors, which the 
 
 
 class Violation(errors.StepError):
-    """A message that nobody sends who is what it should be."""
+    """A message that the process would not send if it were in its right state."""
 
 
 class Killed(errors.StateError):

@@ -43,7 +43,7 @@ def _is_open(fd: int) -> bool:
     try:
         limit = files.read(fd, "memory.max").strip()
     except SyscallError as error:
-        if error.errno != ENOENT:  # nobody limits memory here
+        if error.errno != ENOENT:  # this cgroup has no memory controller
             raise
         return True
     return limit == "max" or int(limit) >= _ROOM

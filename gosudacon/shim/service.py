@@ -237,7 +237,7 @@ class Tasks(Known):
             else:
                 process.pid = int(outcome["pid"])  # type: ignore[call-overload]
                 process.status = wire.RUNNING
-                reply.send({"pid": process.pid})  # first, as somebody waits for it
+                reply.send({"pid": process.pid})  # before the event: the client waits for it
                 self._shim.publish(
                     "TaskExecStarted",
                     container_id=container.id,

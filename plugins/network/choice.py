@@ -18,5 +18,5 @@ def chosen(spec: Spec, settings: Settings) -> list[Net]:
         return []
     for name in names:
         if name not in settings.networks:
-            raise refusal(spec, f"{name}: there is no such network", hint)
+            raise refusal(spec, f"{name}: no network has this name", hint)
     return [settings.networks[name] for name in names]

@@ -88,7 +88,7 @@ def remove(link: str, bridge: str = "") -> None:
 
 
 def _removable(socket: Rtnetlink, link: str, bridge: str) -> set[int]:
-    """The numbers of those of the two links that are there, ours, and of use to nobody."""
+    """The numbers of those of the two links that exist, were made here, and are not in use."""
     pair = socket.link(link)
     found = {pair.index} if pair is not None and pair.group in _OURS else set()
     master = socket.link(bridge) if bridge else None

@@ -18,9 +18,9 @@ class Refused(Error):
 class loading:
     """For ``with``: the program loads ``text`` in one transaction meanwhile, and has ended when the block is left.
 
-    It takes most of its time waiting for the kernel, which frees what the transaction removed (RCU), and so does
-    whoever removes links: together they wait once. Entering raises `Error` if the program is not there; leaving raises
-    `Refused` if it refuses, and `Error` if it hangs.
+    Most of the time nft(8) waits for the kernel, which frees what the transaction has removed (RCU). The removal of
+    links waits for the same: done in the block, both wait once. Entering raises `Error` if the program does not exist;
+    leaving raises `Refused` if it refuses the text, and `Error` if it hangs.
 
     ``lock``: a descriptor that it holds as long as it runs, so that the lock on it outlives even our own kill -9.
     """
@@ -72,7 +72,7 @@ def _started(program: str, given: int, said: int, lock: int) -> int:
 
 
 def _awaited(program: str, pid: int) -> int | None:
-    """Its exit status, or minus the signal that ended it; None if nobody knows, where our caller ignores SIGCHLD."""
+    """Its exit status, or minus the signal that ended it; None if our caller ignores SIGCHLD: then it is not known."""
     in_time = False
     try:
         in_time = _ends(pid)

@@ -67,7 +67,7 @@ def test_by_annotation(net: Net, make: Make) -> None:
     assert "annotations.io.gosudacon.network: ignored" in result.stderr
     assert " 10.207.0." in result.stdout
     result = net.runtime.create(make(), "--network", "nowhere", check=False)
-    assert "--network nowhere: there is no such network" in result.stderr
+    assert "--network nowhere: no network has this name" in result.stderr
     net.expect_nothing()
 
 

@@ -91,7 +91,7 @@ def test_what_is_no_note_of_a_neighbour(neighbours: Neighbours) -> None:
 
 
 def test_ports_are_taken_one_container_at_a_time(neighbours: Neighbours) -> None:
-    """From the look at the notes to the note of its own, nobody else looks."""
+    """A container holds a lock from reading the notes of the others until its own note is written."""
     with published(neighbours.context):
         fd = os.open(neighbours.root, os.O_RDONLY)
         try:

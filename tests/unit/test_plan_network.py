@@ -469,7 +469,7 @@ def test_which_network() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["nowhere"], "--network nowhere: there is no such network"),
+        (["nowhere"], "--network nowhere: no network has this name"),
         (["db", "db"], "--network db: the network is named twice"),
         (["db", "none"], "--network none: it stands alone"),
     ],

@@ -219,7 +219,7 @@ def test_it_is_executed_and_over_before_anybody_looks(shim: Shim) -> None:
     ],
 )
 def test_what_goes_wrong(shim: Shim, act: Act, text: str) -> None:
-    """Is a failure, whoever says it; and nothing of it lives on."""
+    """Each of these fails the exec, and no process of it is left."""
     outcome = shim.run(act)
     assert isinstance(outcome, Failed) and text in str(outcome)
 
