@@ -167,6 +167,7 @@ def refused(code: int, call: Callable[[], object]) -> str:
     return info.value.message
 
 
+@pytest.mark.vm
 def test_a_life(task: Task) -> None:
     """The requests of ``ctr run``, and the events."""
     pid = task.create()
@@ -204,6 +205,7 @@ def test_both_versions_of_the_service(task: Task, version: int) -> None:
             assert version != task.shim.version
 
 
+@pytest.mark.vm
 def test_streams(task: Task, scratch: Path) -> None:
     """FIFOs, whose readers see an end when the container has one."""
     outputs = {name: reader(scratch / name) for name in ("stdout", "stderr")}
@@ -224,6 +226,7 @@ def test_an_input_that_is_closed(task: Task, scratch: Path) -> None:
     assert (contents(), errors()) == ("words\nend\n", "")
 
 
+@pytest.mark.vm
 def test_another_process(task: Task, scratch: Path) -> None:
     task.run()
     contents, errors = reader(scratch / "out"), reader(scratch / "err")
@@ -249,6 +252,7 @@ def test_pids_name_the_processes_that_were_added(task: Task) -> None:
     assert (found[pid].type_url, details.exec_id) == ("containerd.runc.v1.ProcessDetails", "one")
 
 
+@pytest.mark.vm
 def test_paused(task: Task) -> None:
     task.run()
     task.client.call("Pause", id=task.id)
@@ -258,6 +262,7 @@ def test_paused(task: Task) -> None:
     task.events.await_topics(task.id, ["create", "start", "paused", "resumed"])
 
 
+@pytest.mark.vm
 def test_limits_and_statistics(task: Task) -> None:
     task.run()
     limits = {"pids": {"limit": 77}, "memory": {"limit": 64 << 20}}
@@ -269,6 +274,7 @@ def test_limits_and_statistics(task: Task) -> None:
     assert limit == 64 << 20
 
 
+@pytest.mark.vm
 def test_memory_that_runs_out_at_once(task: Task) -> None:
     """It is told before the end. The reference looks from the start on, and so may miss it."""
     if task.kind == "runc":

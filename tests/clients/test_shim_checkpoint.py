@@ -23,10 +23,15 @@ from tests.support import fake_criu
 from tests.support.bundle import Bundle
 from tests.support.containerd_api import message_class
 from tests.support.needs import needs
+from tests.support.timing import eventually
 
 __all__ = ["events"]  # fixtures
 
 pytestmark = needs("root", "busybox", "program:containerd")
+COUNT = (
+    "echo began; i=0; while [ ! -e /stop ]; do i=$((i+1)); echo $i >/new; mv /new /count; sleep 0.1; done; "
+    "echo ended; exit 7"
+)
 SCRIPT = "echo restores: $1; [ -p /f ] || mkfifo /f; read x <>/f"
 
 
@@ -177,6 +182,37 @@ def test_a_life_after(task: Task, scratch: Path) -> None:
     task.events.await_topics(task.id, [*former, "create", "start", "exit", "delete"])
     created = [event for topic, event in task.events.seen if topic == "/tasks/create"]
     assert [(event.checkpoint, bool(event.pid)) for event in created] == [("", True), (str(images), False)]
+
+
+@pytest.mark.vm
+@needs("criu")
+def test_a_life_after_with_criu(
+    program: Path, bundle: Bundle, scratch: Path, events: Events, token: str, request: pytest.FixtureRequest
+) -> None:
+    """With CRIU itself: the process counts on where it was, and writes to the streams of its second life."""
+    task = prepared("own", program, bundle, scratch, events, token)
+    request.addfinalizer(task.end)
+    task.options = any_of(
+        "containerd.runc.v1.Options", message_class("containerd.runc.v1.Options")(root=str(scratch / "states"))
+    )
+    task.begin(task.options)
+    images, count = scratch / "images", task.bundle.rootfs / "count"
+    first, second = reader(scratch / "first"), reader(scratch / "second")
+    task.run(COUNT, stdout=str(scratch / "first"))
+    eventually(lambda: count.exists() and int(count.read_text()) > 2, 20, "a count")
+    save(task, images, exit=True)
+    assert task.client.call("Wait", id=task.id).exit_status == 137
+    task.client.call("Delete", id=task.id)
+    assert first() == "began\n"
+    before = int(count.read_text())
+    task.create(checkpoint=str(images), stdout=str(scratch / "second"))
+    pid = task.client.call("Start", id=task.id).pid
+    eventually(lambda: int(count.read_text()) > before + 2, 20, f"the counter to pass {before}")
+    assert task.state() == RUNNING and task.client.call("Connect", id=task.id).task_pid == pid
+    (task.bundle.rootfs / "stop").touch()
+    assert task.client.call("Wait", id=task.id).exit_status == 7
+    task.client.call("Delete", id=task.id)
+    assert second() == "ended\n"
 
 
 @pytest.mark.parametrize("end", ["deleted", "abandoned", "killed"])

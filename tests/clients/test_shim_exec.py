@@ -23,7 +23,7 @@ from tests.support.runtime import runtime_command
 from tests.support.stepping import Following
 from tests.support.timing import seconds
 
-pytestmark = needs("root", "busybox", "runtime:gosudacon", "x86-64")
+pytestmark = [pytest.mark.vm, needs("root", "busybox", "runtime:gosudacon", "x86-64")]
 
 STATUS = re.compile(
     r"^(Umask|Uid|Gid|Groups|Cap\w+|NoNewPrivs|Seccomp\w*|Cpus_allowed_list|Shd\w+|Sig\w+|NSpid):[ \t]*(.*)$",

@@ -23,7 +23,7 @@ from tests.vm.machine import Machine
 pytestmark = needs("root", "busybox", "program:qemu-system-x86_64")
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "CI", "GOSUDACON", "GOSUDACON_TEST_SLOWNESS")
-_FOLDERS = ("tests/kernel", "tests/security")
+_FOLDERS = ("tests/kernel", "tests/security", "tests/clients")
 
 
 @pytest.fixture(scope="session")
