@@ -27,7 +27,7 @@ _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _PROT_READ, _PROT_EXEC = 1, 4
-_MAP_PRIVATE = 2
+_MAP_PRIVATE, _MAP_ANONYMOUS = 0x2, 0x20
 _MADV_DONTNEED = 4
 _NAME = "gosudacon-image"
 _LOAD, _EXECUTABLE = 1, 1  # p_type and p_flags of a segment (elf(5))
@@ -104,17 +104,19 @@ class Image:
                         posix.pwrite(fd, page, mapping.offset + at)
         posix.close(memory)
 
-    def adopt(self) -> None:
+    def adopt(self, written: bool = True) -> None:
         """Have this process's memory above the image: its forks, from now on, can `share`. Raises OSError.
 
-        Memory for which that fails stays as it is.
+        Memory for which that fails stays as it is. With one that is not ``written`` yet, nothing is changed, nor found
+        to be shared.
         """
-        fcntl.fcntl(self.fd, _F_ADD_SEALS, _SEALS)
-        self._address = _mmap(0, self._size, _PROT_READ, _MAP_PRIVATE, self.fd, 0)
+        seals, whole, anonymous = (_SEALS, 1, 0) if written else (0, 0, _MAP_ANONYMOUS)
+        fcntl.fcntl(self.fd, _F_ADD_SEALS, seals)
+        self._address = _mmap(0, self._size, _PROT_READ, _MAP_PRIVATE | anonymous, self.fd, 0)
         there = _maps("self")
         for mapping in self._wanted:
             if mapping.is_in(there):
-                self._adopt(mapping.start, mapping.length // _PAGE, self.fd, mapping.offset)
+                self._adopt(mapping.start, mapping.length // _PAGE * whole, self.fd, mapping.offset)
 
     def share(self) -> int:
         """Share again what is as in the image; returns how many pages that were. Raises OSError."""

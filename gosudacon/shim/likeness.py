@@ -126,7 +126,12 @@ def _has(kind: str) -> bool:
 def _read(path: str) -> bytes:
     """The contents; empty where the kernel has no such file."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(1 << 16) or b""
-    except (FileNotFoundError, OSError):
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
         return b""
+    try:
+        return posix.read(fd, 1 << 16)
+    except OSError:
+        return b""
+    finally:
+        posix.close(fd)

@@ -17,8 +17,8 @@ from __future__ import annotations
 import _signal
 import _socket
 import fcntl
+import select
 import time
-from functools import partial
 
 from gosudacon.base import layout, posix
 from gosudacon.container import host as hosts
@@ -53,106 +53,157 @@ _LAYERS = {
     "source": "overlay",
     "options": ["index=off", f"workdir={_SNAPSHOT}/work", f"upperdir={_SNAPSHOT}/fs", f"lowerdir={_SNAPSHOT}/fs"],
 }
+_SOON = 3.0  # seconds that a caller waits
 _CHUNK = 1 << 16
-_MOMENT = 0.001  # seconds
+_MOMENT = 0.002  # seconds, in which a shim comes to what it has been sent
 _BRIEF = 0.05  # seconds without a request, after which all have come
 OFTEN = 12  # calls after which the interpreter has adapted the code of a template to what it does (PEP 659)
-_WARM, _WRITTEN = b"w", b"i"  # what the template is told
+_BEGUN, _WRITTEN = b"b", b"w"  # what is written to pipes
 _HIGH = 64  # above the descriptors of a template, so that its forks have the same numbers
 
 
 class Rehearsal:
-    """One rehearsal for a template, which calls `go_on` when one of ``fds`` is ready to be read."""
+    """One rehearsal for a template.
+
+    ``stage``: where the template serves callers until ``begun`` is ready to be read, and calls `play` then. It is None
+    if there can be no image.
+    """
 
     def __init__(self, path: str, launcher: str) -> None:
         """``path``: the template's socket; ``launcher``: the launcher's file."""
-        self.fds: list[int] = []
-        self.client = 0  # its pid
-        self._pidfds: list[int] = []
+        self.stage: _socket.socket | None = None
+        self.begun = -1
         self._directory = f"{path}.rehearsal"
+        self._pidfds: list[int] = []
         try:
             self._image = sharing.Image(launcher)
-            self._begin(path)
+            self._begin()
         except (OSError, ValueError):  # there can be none
             return
 
-    def _begin(self, path: str) -> None:
+    def _begin(self) -> None:
         _remove(self._directory)
         posix.makedirs(self._directory, 0o700)
         for name in (_OUTPUT, _ERROR, _LIFE):
             posix.mkfifo(f"{self._directory}/{name}", 0o600)
-        self._stage, events = (_listener(f"{self._directory}/{name}") for name in (_START, _EVENTS))
-        reader, self._writer = posix.pipe2(posix.O_CLOEXEC)
+        stage, events = (_listener(f"{self._directory}/{name}") for name in (_START, _EVENTS))
+        self.begun, begin = posix.pipe2(posix.O_CLOEXEC)
+        self._written, self._writer = posix.pipe2(posix.O_CLOEXEC)
         leash = _Leash()
         client = posix.fork()
         if client == 0:
             leash.take()
-            _be_client(path, self._directory, events, self._writer)
+            posix.close(self._writer)
+            _be_client(self._directory, events, begin)
+        posix.close(begin)
         events.close()
-        self._life = posix.open(f"{self._directory}/{_LIFE}", posix.O_RDWR | posix.O_CLOEXEC)
-        self._pidfds = [posix.pidfd_open(client)]
-        self.client = client
-        self.fds = [reader, *self._pidfds]
+        life = posix.open(f"{self._directory}/{_LIFE}", posix.O_RDWR | posix.O_CLOEXEC)
+        self._pidfds.append(posix.pidfd_open(client))
+        self._fds = [self.begun, self._written, self._writer, self._image.fd, life]
+        self.stage = stage
 
-    def go_on(self, fd: int) -> _socket.socket | None:
-        """Do what is next; returns what to listen at from now on, in the understudy."""
-        word = posix.read(fd, 1) if fd == self.fds[0] else b""
+    def play(self, stage: _socket.socket, listener: _socket.socket, title: str) -> None:
+        """Fork the understudy, and adopt the image when it is written. Both return, to serve callers at ``listener``.
+
+        Up to there both do the same, with other values. The interpreter adapts code to what it does, and numbers what
+        it adapts code to: what a shim of the one finds in memory, a shim of the other finds only if both have done the
+        same in the same order. ``title``: the template's, for ps(1).
+        """
+        understudy = -1
         try:
-            if word == _WARM:
-                return self._have_understudy()
-            self._end(word == _WRITTEN)
-        except OSError:  # no more processes or descriptors: then without an image
-            self.fds = []
-        return None
+            own = posix.dup(listener.fileno())
+            self._fds.append(own)
+            shares, writes = self._image.share, self._write
+            ours = own, title, self._written, True, shares, loop.QUIET, place.STATES, jobs.create
+            states = f"{self._directory}/states"
+            theirs = stage.fileno(), f"{NAME}\0", self.begun, False, writes, _BRIEF, states, _pretend_to_create
+            understudy = self._fork()
+            there, title, sign, written, act, loop.QUIET, place.STATES, jobs.create = ours if understudy else theirs
+            posix.dup2(there, listener.fileno(), False)
+            memory.retitle(title.encode())
+            if self._await(sign, listener):
+                self._image.adopt(written)
+                rest.act = act
+        except OSError:  # no more processes, descriptors or memory: then without an image
+            if understudy == 0:
+                posix._exit(1)
+        self._end(stage, cleans_up=understudy != 0)
 
-    def _have_understudy(self) -> _socket.socket | None:
+    def _fork(self) -> int:
+        """As fork(2), for the understudy."""
         leash = _Leash()
         understudy = posix.fork()
         if understudy == 0:
             leash.take()
-            self._become_understudy()
-            return self._stage
-        self._stage.close()
-        self._pidfds.append(posix.pidfd_open(understudy))
-        return None
+            self._keep()
+        else:
+            self._pidfds.append(posix.pidfd_open(understudy))
+        self._fds.remove(self._writer)
+        posix.close(self._writer)
+        return understudy
 
-    def _become_understudy(self) -> None:
-        memory.retitle(NAME.encode() + b"\0")
-        image, writer = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in (self._image.fd, self._writer))
-        for fd in (self._image.fd, self._writer, self._life, *self.fds):
+    def _keep(self) -> None:
+        """In the understudy: keep descriptors for its shim, of numbers that a template does not have."""
+        self._understudy = posix.getpid()
+        try:
+            for fd in (self._image.fd, self._writer):
+                fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        except OSError:
+            posix._exit(1)
+
+    def _end(self, stage: _socket.socket, cleans_up: bool) -> None:
+        """Leave nothing of it behind, but the image."""
+        if cleans_up:
+            self._clean_up()
+        for fd in (*self._fds, *self._pidfds):
             posix.close(fd)
-        self.fds = []
-        jobs.create = _pretend_to_create
-        place.STATES = f"{self._directory}/states"
-        loop.QUIET = _BRIEF
-        rest.act = partial(_write, self._image, posix.getpid(), image, writer)
+        stage.close()
 
-    def _end(self, succeeded: bool) -> None:
-        """Leave nothing of it behind, but the image.
+    def _await(self, fd: int, listener: _socket.socket) -> bool:
+        """Whether there is something to be read from ``fd``, in time, and before the client ends."""
+        poller = select.poll()
+        for number in (fd, listener.fileno(), self._pidfds[0]):
+            poller.register(number, select.POLLIN)
+        ready = dict(poller.poll(_PATIENCE * 1000))
+        if listener.fileno() in ready:
+            poller.unregister(listener.fileno())
+            ready = dict(poller.poll(_SOON * 1000))
+        return fd in ready and posix.read(fd, 1) != b""
 
-        The interpreter adapts code to what it does, when it has gone through it a few times, and numbers what it has
-        adapted: shims find this process as the rehearsal did if little is done here, and in no loop of many rounds.
-        """
-        if posix.fork() == 0:
+    def _write(self) -> NoReturn:
+        """In the shim: have the image written, whose file the understudy has, and end, whatever becomes of that."""
+        self._image.share()
+        writer = posix.fork()
+        if writer == 0:
             try:
-                self._clean_up()
+                place = f"/proc/{self._understudy}/fd"
+                image = posix.open(f"{place}/{_HIGH}", posix.O_RDWR | posix.O_CLOEXEC)
+                self._image.write(posix.getppid(), image)
+                posix.write(posix.open(f"{place}/{_HIGH + 1}", posix.O_WRONLY | posix.O_CLOEXEC), _WRITTEN)
             finally:
                 posix._exit(0)
-        if succeeded:
-            self._image.adopt()
-            rest.act = self._image.share
-        for fd in (self._image.fd, self._writer, self._life, self.fds[0], *self._pidfds):
-            posix.close(fd)
-        self.fds = []
-        self._stage.close()
+        posix.waitpid(writer, 0)
+        posix._exit(0)
 
     def _clean_up(self) -> None:
-        for pidfd in self._pidfds:
-            try:
-                _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        _remove(self._directory)
+        """Kill its processes and remove its files, in a fork: what this process does, all shims find in memory."""
+        child = -1
+        try:
+            child = posix.fork()
+            if child > 0:
+                return
+        except OSError:  # no more processes: then here
+            pass
+        try:
+            for pidfd in self._pidfds:
+                try:
+                    _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            _remove(self._directory)
+        finally:
+            if child == 0:
+                posix._exit(0)
 
 
 class _Leash:
@@ -169,20 +220,6 @@ class _Leash:
             posix._exit(1)
 
 
-def _write(image: sharing.Image, understudy: int, fd: int, told: int) -> NoReturn:
-    """In the shim: have the image written, of which the understudy has the file, and end, whatever becomes of that."""
-    writer = posix.fork()
-    if writer == 0:
-        try:
-            place = f"/proc/{understudy}/fd"
-            image.write(posix.getppid(), posix.open(f"{place}/{fd}", posix.O_RDWR | posix.O_CLOEXEC))
-            posix.write(posix.open(f"{place}/{told}", posix.O_WRONLY | posix.O_CLOEXEC), _WRITTEN)
-        finally:
-            posix._exit(0)
-    posix.waitpid(writer, 0)
-    posix._exit(0)
-
-
 def _pretend_to_create(
     container: Container, mounts: Sequence[Mapping[str, object]], reporter: Reporter
 ) -> Mapping[str, object]:
@@ -191,6 +228,7 @@ def _pretend_to_create(
     streams = stdio.Streams(None, False, container.id, _NAMESPACE)
     streams.open(container.init.names)
     reporter.send(streams.note(), streams.descriptors())
+    time.sleep(_MOMENT)
     store = Store(container.root, container.id)
     store.create()
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -232,6 +270,7 @@ def _be_init(listener: _socket.socket, worker: int, shim: int) -> NoReturn:
     process.set_pdeathsig(_signal.SIGKILL)
     if posix.getppid() == shim:
         listener._accept()  # type: ignore[attr-defined]
+        time.sleep(3 * _MOMENT)
         process.close_from(3)
         posix.read(posix.open(_LIFE, posix.O_RDONLY | posix.O_CLOEXEC), 1)
     posix._exit(0)
@@ -249,11 +288,19 @@ class _Connection:
         self._socket = _connected(path)
         self._frames = ttrpc.Frames()
         self._stream = -1
+        self._answered: set[int] = set()
         self._id = id
         self._timeout = timeout  # nanoseconds
 
     def ask(self, method: str, **fields: object) -> None:
-        """Have a request answered; that to wait is answered at the container's end. Raises RuntimeError."""
+        """Have a request answered. Raises RuntimeError."""
+        stream = self.send(method, **fields)
+        while stream not in self._answered:
+            self._receive()
+        time.sleep(_MOMENT)
+
+    def send(self, method: str, **fields: object) -> int:
+        """Send a request, and give the shim time to come to it; the number of its stream."""
         self._stream += 2
         payload = protobuf.encode(wire.TASK[method][0], {"id": self._id, **fields})
         self._timeout -= 1
@@ -266,38 +313,45 @@ class _Connection:
         }
         data = protobuf.encode(ttrpc.REQUEST_SCHEMA, request)
         self._socket.sendall(ttrpc.frame(self._stream, ttrpc.REQUEST, data))
-        if method != "Wait":
-            self._take_answer(method)
+        time.sleep(_MOMENT)
+        return self._stream
 
-    def _take_answer(self, method: str) -> None:
-        while data := self._socket.recv(_CHUNK):
-            for frame in self._frames.feed(data):
-                response = protobuf.decode(ttrpc.RESPONSE_SCHEMA, frame.data or b"")
-                if response["status"] and response["status"]["code"]:
-                    raise RuntimeError(f"{method}: {response['status']['message']}")
-                if frame.stream == self._stream:
-                    return
-        raise RuntimeError(f"{method}: no answer")
+    def _receive(self) -> None:
+        data = self._socket.recv(_CHUNK)
+        if not data:
+            raise RuntimeError("the shim has gone")
+        for frame in self._frames.feed(data):
+            response = protobuf.decode(ttrpc.RESPONSE_SCHEMA, frame.data or b"")
+            if response["status"] and response["status"]["code"]:
+                raise RuntimeError(response["status"]["message"])
+            self._answered.add(frame.stream)
 
 
-def _play_containerd(path: str) -> None:
-    """Ask the shim at ``path`` for what a pod with one container takes, up to where that runs."""
+def _play_containerd(path: str) -> list[_Connection]:
+    """Ask the shim at ``path`` for what a pod with one container takes, up to where that runs; what is to stay open."""
     for name in (_OUTPUT, _ERROR):  # a writer waits for a reader
         posix.open(name, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     streams = {"stdout": posix.path.abspath(_OUTPUT), "stderr": posix.path.abspath(_ERROR)}
+    connections = []
     for id, names in ((_POD, {}), (_ID, streams)):
         if id != _POD:
             dialogue.reserve(path, id)
+            time.sleep(_MOMENT)
         connection = _Connection(path, id, 60_000_000_000)
+        connections.append(connection)
         bundle = f"/run/containerd/io.containerd.runtime.v2.task/{_NAMESPACE}/{id}"
         connection.ask("Create", bundle=bundle, rootfs=[_LAYERS], **names)
-        for method in ("Connect", "Start", "Connect", "Wait", "State"):
-            connection.ask(method)
+        connection.ask("Connect")
+        connection.send("Start")
+        connection.send("Connect")
+        connection.send("Wait")
+        connection.ask("State")
         if id == _POD:
             connection.ask("State")
+    return connections
 
 
-def _be_client(path: str, directory: str, events: _socket.socket, writer: int) -> NoReturn:
+def _be_client(directory: str, events: _socket.socket, writer: int) -> NoReturn:
     """Call the template until it is used to that; then ask the understudy for a shim, and that for all. Never ends."""
     memory.retitle(NAME.encode() + b"\0")
     try:
@@ -308,14 +362,15 @@ def _be_client(path: str, directory: str, events: _socket.socket, writer: int) -
             _take_events(events)
             posix._exit(0)
         for _ in range(OFTEN):
-            connection = _connected(path)
+            connection = _connected(_START)
             connection.shutdown(_socket.SHUT_WR)
             connection.recv(1)
             connection.close()
-        posix.write(writer, _WARM)
+        posix.write(writer, _BEGUN)
         posix.close(writer)
-        _play_containerd(_started())
+        connections = _play_containerd(_started())
         time.sleep(_PATIENCE)
+        del connections
     finally:
         posix._exit(1)
 

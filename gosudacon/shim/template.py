@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "gosudacon-shim-template"
 _SOON = 1.0  # seconds
+_LARGEST = 1 << 20  # bytes of the shim's program
 _LOOK = 30.0  # seconds between looks whether it is still needed
 #: What operations import when they come to it.
 _LATER = (
@@ -79,8 +80,9 @@ def serve(path: str, package: str, ready: int = -1) -> None:
     _import_all()
     hosts.keep()
     build = posix.path.dirname(posix.path.dirname(package))
-    memory.retitle(NAME.encode() + b"\0" + posix.fsencode(build) + b"\0")  # which keeps the build from being pruned
-    Template(listener, path, package).run(ready)
+    title = f"{NAME}\0{build}\0"  # which keeps the build from being pruned
+    memory.retitle(posix.fsencode(title))
+    Template(listener, path, package, title).run(ready)
 
 
 def listen(path: str) -> _socket.socket | None:
@@ -108,8 +110,9 @@ def listen(path: str) -> _socket.socket | None:
 class Template:
     """A listening template."""
 
-    def __init__(self, listener: _socket.socket, path: str, package: str) -> None:
+    def __init__(self, listener: _socket.socket, path: str, package: str, title: str) -> None:
         self._listener = listener
+        self._title = title
         self._path = path
         self._package = package
         build = posix.path.dirname(posix.path.dirname(package))
@@ -118,7 +121,6 @@ class Template:
         self._program = f"{place}/bin/containerd-shim-{name.split('.')[0]}-v1"
         self._inode = posix.stat(path).st_ino
         self._facts = likeness.facts()
-        self._waiting: list[_socket.socket] = []
 
     def run(self, ready: int) -> None:
         """Fork a shim for whoever asks, until it is not needed any more."""
@@ -126,6 +128,7 @@ class Template:
         for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, _signal.SIG_DFL)
         _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # nothing stays of a shim that has ended (wait(2))
+        _number_types()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -134,50 +137,42 @@ class Template:
             posix.close(ready)
         for _ in range(OFTEN):  # what all shims find in memory is as it will stay
             self._is_needed()
-        rehearsal = Rehearsal(self._path, f"{self._package}/launcher/launcher")
+        self._rehearse(Rehearsal(self._path, f"{self._package}/launcher/launcher"))
+        self._serve_callers()
+        self._leave()
+
+    def _rehearse(self, rehearsal: Rehearsal) -> None:
+        """Have the memory that shims share made. Callers wait meanwhile: a fork from before it shares nothing later."""
+        if rehearsal.stage is None:
+            return
+        listener, self._listener = self._listener, rehearsal.stage
+        self._serve_callers(rehearsal.begun)
+        self._listener = listener
+        rehearsal.play(rehearsal.stage, listener, self._title)
+
+    def _serve_callers(self, until: int = -1) -> None:
+        """Fork a shim for each caller, until none may come any more.
+
+        In a rehearsal: until this descriptor is ready to be read, or its client does nothing.
+        """
         poller = select.poll()
-        for fd in (self._listener.fileno(), *rehearsal.fds):
-            poller.register(fd, select.POLLIN)
+        poller.register(self._listener.fileno(), select.POLLIN)
+        if until >= 0:
+            poller.register(until, select.POLLIN)
         patience = _SOON
         while True:
-            found = poller.poll(patience * 1000)
-            patience = _LOOK
-            if found and found[0][0] == self._listener.fileno():
-                self._accept(rehearsal)
-            elif found:
-                poller = self._rehearse(rehearsal, found[0][0])
-                patience = _SOON  # its processes have ended then
-            if rehearsal.fds:
-                patience = _SOON  # for those that wait
-            if not (rehearsal.fds and found):
-                self._serve_waiting()
+            ready = dict(poller.poll(patience * 1000))
+            if until in ready or (until >= 0 and not ready):
+                return
+            patience = _LOOK if until < 0 else _SOON
+            if ready:
+                self._accept()
             if not (_has_children() or self._is_needed()):
-                self._leave()
                 return
 
-    def _rehearse(self, rehearsal: Rehearsal, fd: int) -> select.poll:
-        """Go on with the rehearsal; in a fork for it, listen for its client. What is to be waited for from now on."""
-        stage = rehearsal.go_on(fd)
-        if stage is not None:
-            for socket in (self._listener, *self._waiting):
-                socket.close()
-            self._listener, self._waiting = stage, []
-        poller = select.poll()
-        for number in (self._listener.fileno(), *rehearsal.fds):
-            poller.register(number, select.POLLIN)
-        return poller
-
-    def _accept(self, rehearsal: Rehearsal) -> None:
-        """Serve a caller, or let it wait for the end of the rehearsal: a fork from before that shares nothing later."""
+    def _accept(self) -> None:
         fd, _ = self._listener._accept()  # type: ignore[attr-defined]
-        connection = _socket.socket(fileno=fd)
-        self._waiting.append(connection)
-        if not rehearsal.fds or peer_of(connection)[0] == rehearsal.client:
-            self._fork(self._waiting.pop())
-
-    def _serve_waiting(self) -> None:
-        while self._waiting:
-            self._fork(self._waiting.pop(0))
+        self._fork(_socket.socket(fileno=fd))
 
     def _fork(self, connection: _socket.socket) -> None:
         """Fork for a caller that is as this process is. Whoever gets no answer does without the template."""
@@ -205,8 +200,7 @@ class Template:
         Where a user's containerd has ended that had a mount namespace of its own, none can.
         """
         try:
-            with open(self._program, "rb", buffering=0) as file:
-                of_this_build = self._build in (file.readall() or b"")
+            of_this_build = self._build in posix.read_file(self._program, _LARGEST)
             return of_this_build and self._has_place() and likeness.has_company()
         except OSError:
             return False
@@ -225,6 +219,14 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _number_types() -> None:
+    """Have the interpreter number all classes, which it does as it comes to them: forks have the same numbers then."""
+    classes: list[type] = [object]
+    for one in classes:
+        hasattr(one, "_")
+        classes += type.__subclasses__(one)
 
 
 def _import_all() -> None:
