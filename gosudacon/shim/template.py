@@ -164,7 +164,7 @@ class Template:
             ready = dict(poller.poll(patience * 1000))
             if until in ready or (until >= 0 and not ready):
                 return
-            patience = _LOOK if until < 0 else _SOON
+            patience = _SOON if ready else _LOOK  # what a caller has left, or a rehearsal, ends soon
             if ready:
                 self._accept()
             if not (_has_children() or self._is_needed()):
