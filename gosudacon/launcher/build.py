@@ -17,6 +17,7 @@ _COMPILERS = ("cc", "gcc", "clang")
 _FLAGS = (
     *("-O2", "-std=gnu11", "-Wall", "-Wextra", "-s"),
     *("-static", "-fno-pie", "-no-pie"),
+    "-Wl,-z,noseparate-code",  # constants in the text's segment, where what Python calls finds them (pages.h)
     *("-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
 )
 

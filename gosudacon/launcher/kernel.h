@@ -43,10 +43,20 @@ enum {
     MAP_FIXED_ = 0x10,
     MAP_ANONYMOUS_ = 0x20,
     MADV_DONTNEED_ = 4,
+    POLLIN_ = 1,
     SEEK_DATA_ = 3,
     SEEK_HOLE_ = 4,
     SYS_open_tree = 428,
     SYS_mount_setattr = 442,
+};
+
+struct pollfd_ {
+    int fd;
+    short events, revents;
+};
+
+struct timespec_ {
+    int64_t seconds, nanoseconds;
 };
 
 struct mount_attr_ {
@@ -75,6 +85,8 @@ enum {
     SYS_write = 1,
     SYS_close = 3,
     SYS_lseek = 8,
+    SYS_pread64 = 17,
+    SYS_ppoll = 271,
     SYS_mmap = 9,
     SYS_munmap = 11,
     SYS_madvise = 28,
@@ -118,6 +130,8 @@ enum {
     SYS_openat = 56,
     SYS_close = 57,
     SYS_lseek = 62,
+    SYS_pread64 = 67,
+    SYS_ppoll = 73,
     SYS_read = 63,
     SYS_write = 64,
     SYS_readlinkat = 78,

@@ -6,12 +6,21 @@
  * private mapping of a file, the image, and a fork drops each page that is as in the image.
  *
  * They are not called by the launcher. Python maps the launcher's text into its own process and calls them there,
- * because nothing of an interpreter may run between the look at a page and its end. So they use no data and no
- * function that is not inlined, signals wait meanwhile, and the stack is not among the memory that they change.
+ * because nothing of an interpreter may run between the look at a page and its end. So they use no data but constants,
+ * which are in the text's segment (build.py), and no function that is not inlined; signals wait meanwhile, and the
+ * stack is not among the memory that they change.
  */
 enum {
     PAGE = 4096,
     WORDS = PAGE / sizeof(uint64_t),
+    AT_ONCE = 128, /* pages that are looked at with one call: their entries are on the stack, which is memory, too */
+};
+
+/* Memory, and where it is in the image. */
+struct memory_piece {
+    char *start;
+    const char *image;
+    long pages;
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -111,13 +120,12 @@ INLINE long drop(char *start, const char *image, long pages)
 }
 
 /*
- * Drop those of the pages at start that are as in the image, which is mapped at image. entries: what
- * /proc/PID/pagemap says of them; those that are not there, or a file's, are left alone. Returns how many the image has.
+ * Drop those of the pages at start that are as in the image. entries: what /proc/PID/pagemap says of them; those that
+ * are not there, or a file's, are left alone. Returns how many the image has.
  */
-CALLED_BY_PYTHON static long drop_equal_pages(char *start, long pages, const char *image, const uint64_t *entries)
+INLINE long drop_equal(char *start, const char *image, long pages, const uint64_t *entries)
 {
     const uint64_t present = 1ull << 63, of_a_file = 1ull << 61;
-    uint64_t mask = block_signals();
     long dropped = 0, run = 0;
 
     for (long page = 0; page < pages; page++) {
@@ -129,8 +137,38 @@ CALLED_BY_PYTHON static long drop_equal_pages(char *start, long pages, const cha
             run = 0;
         }
     }
-    dropped += drop(start + (pages - run) * PAGE, image + (pages - run) * PAGE, run);
+    return dropped + drop(start + (pages - run) * PAGE, image + (pages - run) * PAGE, run);
+}
+
+/*
+ * Share the pieces again where they are as in the image, and wait until fd can be read, or for so many milliseconds if
+ * that is not below zero. To wait here, and not in the interpreter, leaves those pages shared that it would write to
+ * on its way there. pagemap: /proc/self/pagemap, which this closes. Returns how many pages the image has.
+ */
+CALLED_BY_PYTHON static long share_and_wait(const struct memory_piece *pieces, long count, long pagemap, long fd,
+                                            long milliseconds)
+{
+    struct timespec_ patience = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    struct pollfd_ watched = {(int)fd, POLLIN_, 0};
+    uint64_t entries[AT_ONCE], mask = block_signals();
+    long dropped = 0;
+
+    for (long number = 0; number < count; number++) {
+        char *start = pieces[number].start;
+        const char *image = pieces[number].image;
+        long left = pieces[number].pages, length = left * PAGE, pages;
+
+        for (char *at = start; left > 0; at += pages * PAGE, left -= pages) {
+            pages = left < AT_ONCE ? left : AT_ONCE;
+            if (call6(SYS_pread64, pagemap, (long)entries, pages * 8, (long)at / PAGE * 8, 0, 0) == pages * 8)
+                dropped += drop_equal(at, image + (at - start), pages, entries);
+        }
+        /* What has been looked at would count as memory in use. */
+        call6(SYS_madvise, (long)image, length, MADV_DONTNEED_, 0, 0, 0);
+    }
+    call6(SYS_close, pagemap, 0, 0, 0, 0, 0);
     restore_signals(mask);
+    call6(SYS_ppoll, (long)&watched, 1, milliseconds < 0 ? 0 : (long)&patience, 0, 0, 0);
     return dropped;
 }
 
@@ -138,5 +176,5 @@ CALLED_BY_PYTHON static long drop_equal_pages(char *start, long pages, const cha
 static const volatile struct {
     char tag[32];
     long (*adopt)(char *, long, long, long);
-    long (*drop)(char *, long, const char *, const uint64_t *);
-} __attribute__((used)) pages = {"gosudacon-slot:pages", adopt_image, drop_equal_pages};
+    long (*share)(const struct memory_piece *, long, long, long, long);
+} __attribute__((used)) pages = {"gosudacon-slot:pages", adopt_image, share_and_wait};

@@ -25,6 +25,11 @@ def never_executed(pid: int, start_time: int) -> bool:
     return bool(fields) and int(fields[19]) == start_time and bool(int(fields[6]) & _PF_FORKNOEXEC)
 
 
+def sleeps(pid: int) -> bool:
+    """Whether it waits in the kernel, for what may never come (field 3); False if it is gone."""
+    return _stat(pid)[:1] == [b"S"]
+
+
 def of_session(session: int) -> list[int]:
     """The processes of a session that have not ended (field 6), without its leader if that has."""
     found = []

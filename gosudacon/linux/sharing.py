@@ -21,21 +21,18 @@ from gosudacon.linux import abi
 _PAGE = 4096  # bytes; as in pages.h
 _TAG = b"gosudacon-slot:pages".ljust(32, b"\0")
 _SMALLEST = 64 << 10  # bytes of a mapping that is worth it, and more than what threads and libraries have
-_ENTRY = 8  # bytes for a page in /proc/PID/pagemap
-_STRIDE = 56  # pages that are looked at in one go: more would need memory of which nothing else has use
+_PIECE = struct.Struct("=QQq")  # struct memory_piece
 _MFD_NOEXEC_SEAL = 0x8  # Linux 6.3
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _PROT_READ, _PROT_EXEC = 1, 4
 _MAP_PRIVATE, _MAP_ANONYMOUS = 0x2, 0x20
-_MADV_DONTNEED = 4
 _NAME = "gosudacon-image"
 _LOAD, _EXECUTABLE = 1, 1  # p_type and p_flags of a segment (elf(5))
 _HEADER = struct.Struct("<32xQ14xHH")  # of an ELF file: e_phoff, e_phentsize, e_phnum
 _SEGMENT = struct.Struct("<IIQQQQ")  # p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz
 
 _mmap = abi.syscall("mmap", abi.ULONG, abi.ULONG, abi.INT, abi.INT, abi.INT, abi.ULONG)
-_madvise = abi.syscall("madvise", abi.ULONG, abi.ULONG, abi.INT)
 
 
 class _Function(CFuncPtr):
@@ -74,14 +71,14 @@ class Image:
     """
 
     def __init__(self, launcher: str) -> None:
-        self._adopt, self._drop = _functions(launcher)
+        self._adopt, self._share = _functions(launcher)
         found = [Mapping(line) for line in _maps("self").splitlines() if b" rw-p " in line]
         self._wanted = [mapping for mapping in found if _is_worth_it(mapping)]
         self._size = 0
         for mapping in self._wanted:
             mapping.offset = self._size
             self._size += mapping.length
-        self._address = 0  # where the image is mapped, to be looked at
+        self._pieces = b""  # what is shared, as pages.h wants it
         self.fd = _memory_file()
         self._file = posix.fstat(self.fd)
 
@@ -112,24 +109,24 @@ class Image:
         """
         seals, whole, anonymous = (_SEALS, 1, 0) if written else (0, 0, _MAP_ANONYMOUS)
         fcntl.fcntl(self.fd, _F_ADD_SEALS, seals)
-        self._address = _mmap(0, self._size, _PROT_READ, _MAP_PRIVATE | anonymous, self.fd, 0)
+        image = _mmap(0, self._size, _PROT_READ, _MAP_PRIVATE | anonymous, self.fd, 0)
         there = _maps("self")
         for mapping in self._wanted:
             if mapping.is_in(there):
-                self._adopt(mapping.start, mapping.length // _PAGE * whole, self.fd, mapping.offset)
+                pages = mapping.length // _PAGE
+                self._adopt(mapping.start, pages * whole, self.fd, mapping.offset)
+                self._pieces += _PIECE.pack(mapping.start, image + mapping.offset, pages)
 
-    def share(self) -> int:
-        """Share again what is as in the image; returns how many pages that were. Raises OSError."""
-        dropped = 0
+    def share(self, fd: int = -1, seconds: float = 0.0) -> int:
+        """Share again what is as in the image; then wait until ``fd`` is ready to be read, as with `select.poll`.
+
+        ``seconds``: how long at most; below zero for ever. Returns how many pages are shared again. Raises OSError.
+        """
         pagemap = posix.open("/proc/self/pagemap", posix.O_RDONLY | posix.O_CLOEXEC)
-        for mapping in self._wanted:
-            for at in range(0, mapping.length, _STRIDE * _PAGE):
-                entries = posix.pread(pagemap, _STRIDE * _ENTRY, (mapping.start + at) // _PAGE * _ENTRY)
-                pages = min(_STRIDE, (mapping.length - at) // _PAGE)
-                dropped += self._drop(mapping.start + at, pages, self._address + mapping.offset + at, entries)
-        posix.close(pagemap)
-        _madvise(self._address, self._size, _MADV_DONTNEED)  # looked at, it would count as memory in use
-        return dropped
+        count = len(self._pieces) // _PIECE.size
+        milliseconds = -1 if seconds < 0 else round(seconds * 1000)
+        shared: int = self._share(self._pieces, count, pagemap, fd, milliseconds)
+        return shared
 
 
 def _maps(pid: int | str) -> bytes:
@@ -163,10 +160,10 @@ def _functions(launcher: str) -> tuple[_Function, _Function]:
         base = _mmap(0, length, _PROT_READ | _PROT_EXEC, _MAP_PRIVATE, fd, offset)
     finally:
         posix.close(fd)
-    adopt, drop = (_Function(base + place - address) for place in struct.unpack_from("<QQ", data, at))
+    adopt, share = (_Function(base + place - address) for place in struct.unpack_from("<QQ", data, at))
     adopt.argtypes = (abi.ULONG, abi.LONG, abi.LONG, abi.LONG)
-    drop.argtypes = (abi.ULONG, abi.LONG, abi.ULONG, abi.BUFFER)  # type: ignore[assignment]  # see abi
-    return adopt, drop
+    share.argtypes = (abi.BUFFER, abi.LONG, abi.LONG, abi.LONG, abi.LONG)  # type: ignore[assignment]  # see abi
+    return adopt, share
 
 
 def _text(program: bytes) -> tuple[int, int, int]:

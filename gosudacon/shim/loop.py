@@ -37,10 +37,13 @@ class Timer:
 class Loop:
     """Calls handlers until `stop`. ``report`` is told of what a handler raises: the loop goes on.
 
-    ``rest`` is called when no descriptor has been ready for a while, and not again before one was.
+    ``rest`` is called when no descriptor has been ready for a while, and not again before one was. It may wait: for its
+    first argument, a descriptor, to be ready to be read, and at most for the second, seconds, below zero for ever.
     """
 
-    def __init__(self, report: Callable[[BaseException], None], rest: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, report: Callable[[BaseException], None], rest: Callable[[int, float], None] | None = None
+    ) -> None:
         self._report = report
         self._rest = rest
         self._awake = rest is not None
@@ -96,7 +99,7 @@ class Loop:
                 self._woken = now
             elif self._awake and now - self._woken >= QUIET:
                 self._awake = False
-                self._guard(self._rest)  # type: ignore[arg-type]  # there is one
+                self._guard(self._repose)
             while self._timers and self._timers[0].due <= now:
                 call = heapq.heappop(self._timers).call
                 if call is not None:
@@ -107,6 +110,10 @@ class Loop:
             heapq.heappop(self._timers)
         patience = max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
         return min(patience, QUIET) if self._awake and self._timers else QUIET if self._awake else patience
+
+    def _repose(self) -> None:
+        if self._rest is not None:
+            self._rest(self._epoll.fileno(), self._patience())
 
     def _guard(self, call: Callable[[], None]) -> None:
         try:

@@ -113,7 +113,8 @@ class Rehearsal:
         try:
             own = posix.dup(listener.fileno())
             self._fds.append(own)
-            shares, writes = self._image.share, self._write
+            shares: rest.Act = self._image.share
+            writes: rest.Act = self._write
             ours = own, title, self._written, True, shares, loop.QUIET, place.STATES, jobs.create
             states = f"{self._directory}/states"
             theirs = stage.fileno(), f"{NAME}\0", self.begun, False, writes, _BRIEF, states, _pretend_to_create
@@ -170,19 +171,23 @@ class Rehearsal:
             ready = dict(poller.poll(_SOON * 1000))
         return fd in ready and posix.read(fd, 1) != b""
 
-    def _write(self) -> NoReturn:
-        """In the shim: have the image written, whose file the understudy has, and end, whatever becomes of that."""
-        self._image.share()
-        writer = posix.fork()
-        if writer == 0:
+    def _write(self, fd: int, _seconds: float) -> NoReturn:
+        """In the shim: have the image written while it waits, and end, whatever becomes of that.
+
+        The understudy has the image's file.
+        """
+        shim = posix.getpid()
+        if posix.fork() == 0:
             try:
+                while not proc.sleeps(shim):
+                    time.sleep(_MOMENT)
                 place = f"/proc/{self._understudy}/fd"
                 image = posix.open(f"{place}/{_HIGH}", posix.O_RDWR | posix.O_CLOEXEC)
-                self._image.write(posix.getppid(), image)
+                self._image.write(shim, image)
                 posix.write(posix.open(f"{place}/{_HIGH + 1}", posix.O_WRONLY | posix.O_CLOEXEC), _WRITTEN)
             finally:
                 posix._exit(0)
-        posix.waitpid(writer, 0)
+        self._image.share(fd, _PATIENCE)  # until the fork has ended
         posix._exit(0)
 
     def _clean_up(self) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import select
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +158,41 @@ def test_memory_that_has_gone_is_left_out(memory: Memory) -> None:
         assert memory.image.share() == 1
 
     in_a_fork(live)
+
+
+@pytest.mark.parametrize("what", ["descriptor", "time", "neither"])
+def test_it_waits_when_it_has_shared(memory: Memory, what: str) -> None:
+    """As poll(2) does: a pipe is written to after a while, or that is over, or nothing is waited for."""
+    adopt(memory, lambda: None)
+    reader, writer = os.pipe()
+    epoll = select.epoll()
+    epoll.register(reader, select.EPOLLIN)
+
+    def live() -> None:
+        memory.put(3, "only here")
+        if what == "descriptor" and os.fork() == 0:
+            time.sleep(0.2)
+            os.write(writer, b"x")
+            os._exit(0)
+        before = time.monotonic()
+        memory.image.share(epoll.fileno(), {"descriptor": -1, "time": 0.3, "neither": 0}[what])
+        waited = time.monotonic() - before
+        assert waited >= {"descriptor": 0.1, "time": 0.29, "neither": 0}[what]
+        assert bool(epoll.poll(0)) == (what == "descriptor")
+
+    in_a_fork(live)
+    epoll.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_its_functions_find_their_constants(launcher: str) -> None:
+    """All that is not written to is in one segment, which is what is mapped of the launcher."""
+    data = Path(launcher).read_bytes()
+    table, size, count = sharing._HEADER.unpack_from(data)
+    segments = [sharing._SEGMENT.unpack_from(data, table + number * size) for number in range(count)]
+    writable = 2  # p_flags
+    assert len([1 for kind, flags, *_ in segments if kind == sharing._LOAD and not flags & writable]) == 1
 
 
 def test_the_image_is_written_to_its_own_file_alone(memory: Memory, tmp_path: Path) -> None:
