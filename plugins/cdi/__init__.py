@@ -20,8 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gosudacon.api import Features
 
 _RECORD = "org.gosudacon.cdi"  # `record.ANNOTATION`
+_ASK = "cdi.k8s."  # of all annotations that ask for devices, as runtime-spec features.md writes the beginning of names
+
+
+@hookimpl
+def gosudacon_features(settings: Mapping[str, object]) -> Features:
+    """The annotations that ask for devices, where the administrator allows any."""
+    from gosudacon.plugins.cdi.settings import Settings
+
+    return {"potentiallyUnsafeConfigAnnotations": [_ASK] if Settings(settings).annotations else []}
 
 
 @hookimpl

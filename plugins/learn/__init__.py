@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gosudacon.api import Features
+
 _WHERE = "linux.seccomp"
 _KERNEL, _OLD = (5, 9), "it needs Linux 5.9 or later"  # from there on a listener tells when no process is left
 _DEFAULT_FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
@@ -54,6 +56,10 @@ class Learn(Stage):
         if self._profile(spec, host)[0]:
             yield FindRecorder()
             yield from _inside(spec)
+
+    def features(self) -> Features:
+        """The annotation that has a container recorded, where the administrator lists names for it."""
+        return {"potentiallyUnsafeConfigAnnotations": [ANNOTATION] if Settings(self.settings).names else []}
 
     def _profile(self, spec: Spec, host: Host) -> tuple[str, str]:
         settings = Settings(self.settings)

@@ -177,14 +177,25 @@ def test_asking_changes_nothing() -> None:
     assert module.features(use_snapshot=False) != first
 
 
-@pytest.mark.parametrize(("allowed", "annotations"), [([], []), (["network"], ["io.gosudacon.network"])])
-def test_a_plugin_speaks_for_its_settings(tmp_path: Path, allowed: list[str], annotations: list[str]) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(f'plugins = ["cni"]\n[plugin.cni]\nannotations = {json.dumps(allowed)}\n')
-    found: Any = module.features(str(config), use_snapshot=False)
+@pytest.mark.parametrize(
+    ("config", "annotations"),
+    [
+        ('plugins = ["cni"]', []),
+        ('plugins = ["cni"]\n[plugin.cni]\nannotations = ["network"]', ["io.gosudacon.network"]),
+        ('plugins = ["cdi"]', ["cdi.k8s."]),  # a beginning
+        ('plugins = ["cdi"]\n[plugin.cdi]\nannotations = []', []),
+        ('plugins = ["learn"]', []),
+        ('plugins = ["learn"]\n[stage.learn]\ndirectory = "/p"\nnames = ["web"]', ["io.gosudacon.learn"]),
+    ],
+)
+def test_a_plugin_speaks_for_its_settings(tmp_path: Path, config: str, annotations: list[str]) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(config)
+    without: Any = module.features(use_snapshot=False)
+    found: Any = module.features(str(path), use_snapshot=False)
     check(found)
-    listed = found["potentiallyUnsafeConfigAnnotations"]
-    assert [name for name in listed if name.startswith("io.gosudacon.")] == annotations
+    name = "potentiallyUnsafeConfigAnnotations"
+    assert [text for text in found[name] if text not in without[name]] == annotations
 
 
 @pytest.mark.parametrize(
