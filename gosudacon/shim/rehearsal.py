@@ -74,33 +74,42 @@ class Rehearsal:
         self.stage: _socket.socket | None = None
         self.begun = -1
         self._directory = f"{path}.rehearsal"
+        self._fds: list[int] = []
         self._pidfds: list[int] = []
         try:
             self._image = sharing.Image(launcher)
-            self._begin()
+            self._fds.append(self._image.fd)
+            self.stage = self._begin()
         except (OSError, ValueError):  # there can be none
-            return
+            self._end()
 
-    def _begin(self) -> None:
+    def _begin(self) -> _socket.socket:
         _remove(self._directory)
         posix.makedirs(self._directory, 0o700)
         for name in (_OUTPUT, _ERROR, _LIFE):
             posix.mkfifo(f"{self._directory}/{name}", 0o600)
         stage, events = (_listener(f"{self._directory}/{name}") for name in (_START, _EVENTS))
-        self.begun, begin = posix.pipe2(posix.O_CLOEXEC)
-        self._written, self._writer = posix.pipe2(posix.O_CLOEXEC)
+        self.begun, begin = self._pipe()
+        self._written, self._writer = self._pipe()
+        self._fds.append(posix.open(f"{self._directory}/{_LIFE}", posix.O_RDWR | posix.O_CLOEXEC))
         leash = _Leash()
         client = posix.fork()
         if client == 0:
             leash.take()
             posix.close(self._writer)
             _be_client(self._directory, events, begin)
-        posix.close(begin)
-        events.close()
-        life = posix.open(f"{self._directory}/{_LIFE}", posix.O_RDWR | posix.O_CLOEXEC)
+        self._close(begin)
         self._pidfds.append(posix.pidfd_open(client))
-        self._fds = [self.begun, self._written, self._writer, self._image.fd, life]
-        self.stage = stage
+        return stage
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = posix.pipe2(posix.O_CLOEXEC)
+        self._fds.extend(ends)
+        return ends
+
+    def _close(self, fd: int) -> None:
+        self._fds.remove(fd)
+        posix.close(fd)
 
     def play(self, stage: _socket.socket, listener: _socket.socket, title: str) -> None:
         """Fork the understudy, and adopt the image when it is written. Both return, to serve callers at ``listener``.
@@ -128,7 +137,10 @@ class Rehearsal:
         except OSError:  # no more processes, descriptors or memory: then without an image
             if understudy == 0:
                 posix._exit(1)
-        self._end(stage, cleans_up=understudy != 0)
+        if understudy == 0:
+            self._pidfds, self._directory = [], ""  # they are the template's to end and to remove
+        stage.close()
+        self._end()
 
     def _fork(self) -> int:
         """As fork(2), for the understudy."""
@@ -139,8 +151,7 @@ class Rehearsal:
             self._keep()
         else:
             self._pidfds.append(posix.pidfd_open(understudy))
-        self._fds.remove(self._writer)
-        posix.close(self._writer)
+        self._close(self._writer)
         return understudy
 
     def _keep(self) -> None:
@@ -152,13 +163,12 @@ class Rehearsal:
         except OSError:
             posix._exit(1)
 
-    def _end(self, stage: _socket.socket, cleans_up: bool) -> None:
+    def _end(self) -> None:
         """Leave nothing of it behind, but the image."""
-        if cleans_up:
+        if self._directory:
             self._clean_up()
         for fd in (*self._fds, *self._pidfds):
             posix.close(fd)
-        stage.close()
 
     def _await(self, fd: int, listener: _socket.socket) -> bool:
         """Whether there is something to be read from ``fd``, in time, and before the client ends."""
@@ -177,7 +187,9 @@ class Rehearsal:
         The understudy has the image's file.
         """
         shim = posix.getpid()
+        leash = _Leash()
         if posix.fork() == 0:
+            leash.take()
             try:
                 while not proc.sleeps(shim):
                     time.sleep(_MOMENT)
@@ -197,6 +209,7 @@ class Rehearsal:
             child = posix.fork()
             if child > 0:
                 return
+            process.close_from(3, *self._pidfds)  # there may be no descriptor left to read the directory with
         except OSError:  # no more processes: then here
             pass
         try:

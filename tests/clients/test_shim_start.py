@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -412,11 +412,13 @@ def _rehearsals() -> list[int]:
     return found
 
 
-@pytest.fixture
-def template(program: Path) -> Iterator[int]:
+@contextmanager
+def _template(program: Path, descriptors: int = 1024) -> Iterator[int]:
     """The pid of a template in a directory of its own, with a process that could call it."""
-    script = 'mount -t tmpfs -o mode=700 tmpfs /run/gosudacon-shim && { "$1" template & } && echo $! && wait'
-    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(program)]
+    script = (
+        'mount -t tmpfs -o mode=700 tmpfs /run/gosudacon-shim && { ulimit -n "$2"; "$1" template & } && echo $! && wait'
+    )
+    words = ["unshare", "--mount", "sh", "-c", script, "sh", str(program), str(descriptors)]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd="/") as shell:
         assert shell.stdout is not None
         pid = int(shell.stdout.readline())
@@ -425,6 +427,12 @@ def template(program: Path) -> Iterator[int]:
         finally:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def template(program: Path) -> Iterator[int]:
+    with _template(program) as pid:
+        yield pid
 
 
 def _names(template: int) -> list[str]:
@@ -463,6 +471,21 @@ def test_a_rehearsal_is_killed(template: int) -> None:
             os.kill(pid, signal.SIGKILL)
     eventually(lambda: not _rehearsals() and len(_names(template)) == 1, 30, "the end of the rehearsal")
     assert _names(template)  # it lives
+
+
+@needs("program:unshare")
+@pytest.mark.parametrize("descriptors", [7, 8, 9, 10, 11, 12, 16, 40])
+def test_a_rehearsal_that_cannot_be(program: Path, descriptors: int) -> None:
+    """With too few descriptors, at whatever point it comes to that: the template serves without an image."""
+    with _template(program, descriptors) as template:
+        eventually(lambda: Path(f"/proc/{template}/cmdline").read_bytes().startswith(b"gosudacon-"), 20, "a template")
+        eventually(lambda: not _rehearsals() and len(_names(template)) == 1, 20, "the end of the rehearsal")
+        (path,) = _names(template)
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(f"/proc/{template}/root/run/gosudacon-shim/{path}")
+            caller.shutdown(socket.SHUT_WR)
+            assert caller.recv(1) == b""
+        assert not _has_image(template)
 
 
 def test_a_shim_at_rest_shares_its_memory(program: Path, task: Task) -> None:
