@@ -177,4 +177,4 @@ static const volatile struct {
     char tag[32];
     long (*adopt)(char *, long, long, long);
     long (*share)(const struct memory_piece *, long, long, long, long);
-} __attribute__((used)) pages = {"gosudacon-slot:pages", adopt_image, share_and_wait};
+} pages __attribute__((used)) = {"gosudacon-slot:pages", adopt_image, share_and_wait};
