@@ -19,10 +19,6 @@ _NICE = 18  # place of the nice value in /proc/PID/stat, counted from the field 
 _PRIO_PROCESS = 0
 
 
-class Stranger(Exception):
-    """The caller differs from the template."""
-
-
 def facts(pid: int | str = "self") -> tuple[object, ...]:
     """What cannot be changed. Raises OSError."""
     place = f"/proc/{pid}"

@@ -6,7 +6,7 @@ from gosudacon.wire import containerd as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gosudacon.wire.protobuf import Message
 
@@ -66,12 +66,10 @@ def decode(packed: Message | None) -> Options:
 
 def _of_table(body: bytes) -> Options:
     """From TOML, whose keys are those of containerd's configuration for runc: ``SystemdCgroup``."""
-    import tomllib
-
     names = {name.replace("_", ""): name for name in wire.RUNC_OPTIONS}
     values: Message = {}
     ignored = []
-    for key, value in tomllib.loads(body.decode()).items():
+    for key, value in _read(body.decode()).items():
         name = names.get(key.replace("_", "").lower(), "")
         if name == "binary_name" or (name and type(value) is type(getattr(Options, name, None))):
             values[name] = value
@@ -80,3 +78,34 @@ def _of_table(body: bytes) -> Options:
     options = Options(values)
     options.ignored = (*options.ignored, *ignored)
     return options
+
+
+def _read(text: str) -> Mapping[str, object]:
+    """A table in TOML. Raises `ValueError`.
+
+    The library for that costs each shim some milliseconds and four megabytes. So it is left out for what most tables
+    are: lines that set a plain key to a truth value, a number or a simple string.
+    """
+    table: dict[str, object] = {}
+    for line in text.split("\n"):
+        if not line:
+            continue
+        key, _, value = (part.strip(" ") for part in line.partition("="))
+        read = _value(value)
+        if read is None or key in table or not (key.isascii() and key.isalnum()):
+            import tomllib
+
+            return tomllib.loads(text)
+        table[key] = read
+    return table
+
+
+def _value(text: str) -> bool | int | str | None:
+    """A value in its plainest form; None for any other text."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+        return int(text)
+    inner = text[1:-1]
+    is_string = text == f'"{inner}"' and inner.isprintable() and not ('"' in inner or "\\" in inner)
+    return inner if is_string else None

@@ -548,3 +548,21 @@ def test_terminal(pod: Pod) -> None:
     container = start(pod, "test -t 0 && test -t 1 && stty -a | head -1; exec sleep 1000", tty=True)
     eventually(lambda: "speed" in pod.log(container), 10, "the terminal's settings")
     assert pod.execute(container, "readlink /proc/1/fd/0")[1].startswith("/dev/pts/")
+
+
+@pytest.mark.parametrize("daemon", ["shim"], indirect=True)
+def test_the_shim_of_a_pod_at_rest(cri: Cri) -> None:
+    """Has little memory of its own, whatever its options, and whatever its template has done before."""
+    for _ in range(2):
+        cri.pod().remove()
+    pod = cri.pod()
+    start(pod)
+    title = f"containerd-shim-gosudacon-v1\0-namespace\0k8s.io\0-id\0{pod.id}\0".encode()
+    (shim,) = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title))
+    eventually(lambda: anonymous_memory(shim.parent) < 2400, 10, "less memory")
+
+
+def anonymous_memory(process: Path) -> int:
+    """In KiB, what no file has: a process's own, and its template's (proc_pid_smaps(5))."""
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))

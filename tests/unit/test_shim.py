@@ -6,15 +6,20 @@ import errno
 import hashlib
 import io
 import os
+import re
 import signal
 import struct
 import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
@@ -91,6 +96,51 @@ def test_options_that_are_unknown() -> None:
     assert not vars(options.decode(None))
     found = options.decode({"type_url": "example.org/Options", "value": b"\xff"})
     assert vars(found) == {"ignored": ("options of the type example.org/Options",)}
+
+
+_PIECES = (
+    "a",
+    "B2",
+    "=",
+    " = ",
+    "true",
+    "false",
+    "0",
+    "12",
+    "007",
+    '"',
+    '"x y"',
+    "'",
+    "\\",
+    "#",
+    "[",
+    ".",
+    "\t",
+    "\r",
+    "é",
+    " ",
+)
+
+
+@given(st.lists(st.lists(st.sampled_from(_PIECES), max_size=5).map("".join), max_size=4).map("\n".join))
+def test_a_table_is_read_as_the_library_reads_it(text: str) -> None:
+    try:
+        expected: object = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        with pytest.raises(tomllib.TOMLDecodeError, match=re.escape(str(error))):
+            options._read(text)
+    else:
+        assert options._read(text) == expected
+
+
+def test_usual_options_need_no_library() -> None:
+    """Importing it costs each shim several megabytes."""
+    text = 'SystemdCgroup = true\nIoUid = 7\nRoot = "/run/some where"\n'
+    script = (
+        "import sys; from gosudacon.shim import options; options._read(sys.argv[1]); print('tomllib' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script, text], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
 
 
 def test_options_that_are_no_message() -> None:
