@@ -19,12 +19,14 @@ _LONGEST = 1 << 14  # bytes of a shim's arguments
 class Found:
     """One process: ``kind`` is ``template`` or ``shim``; memory is in KiB, its own and its share of what is shared."""
 
-    def __init__(self, kind: str, pid: int, namespace: str, containers: list[str]) -> None:
+    def __init__(
+        self, kind: str, pid: int, namespace: str, containers: list[str], memory: tuple[int, int] | None = None
+    ) -> None:
         self.kind = kind
         self.pid = pid
         self.namespace = namespace
         self.containers = containers
-        self.private, self.proportional = _memory(pid)
+        self.private, self.proportional = memory or _memory(pid)
 
 
 def take(directory: str = place.SOCKETS) -> Iterator[Found]:
@@ -38,6 +40,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
         if words[pid][0] == template.NAME:
             yield Found("template", pid, "", [])
     shims = {pid for pid, each in words.items() if each[0] == NAME and _is_of_the_host(pid)}
+    memory = {pid: _memory(pid) for pid in shims}  # before they are asked: to answer, they write to it
     for name in _names(directory):
         try:
             answer = dialogue.listed(f"{directory}/{name}")
@@ -45,7 +48,8 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
             continue
         if answer is not None:
             shims.discard(answer["pid"])
-            yield Found("shim", answer["pid"], answer["namespace"], answer["ids"])
+            pid = answer["pid"]
+            yield Found("shim", pid, answer["namespace"], answer["ids"], memory.get(pid))
     for pid in sorted(shims):
         if words.get(proc.parent(pid), [""])[0] in (NAME, rehearsal.NAME):  # a worker has the arguments of its shim
             continue
@@ -53,7 +57,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
             given = arguments.parse(words[pid][1:])
         except Error:  # it has only the name
             continue
-        yield Found("shim", pid, given.namespace, [given.id])
+        yield Found("shim", pid, given.namespace, [given.id], memory[pid])
 
 
 def _names(directory: str) -> list[str]:

@@ -99,7 +99,7 @@ class Loop:
                 self._woken = now
             elif self._awake and now - self._woken >= QUIET:
                 self._awake = False
-                self._guard(self._repose)
+                self._guard(self._call_rest)
             while self._timers and self._timers[0].due <= now:
                 call = heapq.heappop(self._timers).call
                 if call is not None:
@@ -111,7 +111,7 @@ class Loop:
         patience = max(self._timers[0].due - time.monotonic(), 0) if self._timers else -1
         return min(patience, QUIET) if self._awake and self._timers else QUIET if self._awake else patience
 
-    def _repose(self) -> None:
+    def _call_rest(self) -> None:
         if self._rest is not None:
             self._rest(self._epoll.fileno(), self._patience())
 
