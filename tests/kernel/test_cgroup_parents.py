@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gosudacon.api import Context, Host, Spec
+from gosudacon.stages.cgroups import above
+from gosudacon.stages.cgroups.create import Note
 from tests.conftest import PARENT
 from tests.support import cgroups
 from tests.support.bundle import Bundle
 from tests.support.needs import needs
 from tests.support.runtime import Runtime
+from tests.support.timing import eventually
 
 pytestmark = needs("root", "busybox", "runtime:gosudacon")
 
@@ -122,6 +128,44 @@ def test_unreadable_state(runtime: Runtime, make: Callable[..., Bundle], parent:
     runtime.create(bundle)
     (runtime.root / bundle.id / "state.json").write_text("")
     runtime.delete(bundle, "--force")
+    assert not there(str(Path(parent).parent))
+
+
+def test_an_heir_that_ends_before_it_looks(
+    runtime: Runtime, make: Callable[..., Bundle], parent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that was left the parents, and had already looked for that: they are left to the next one."""
+    maker, *heirs = (make() for _ in range(3))
+    for bundle in (maker, *heirs):
+        runtime.create(bundle)
+
+    def end(id: str) -> Path:
+        subprocess.run([*runtime.command, "--root", str(runtime.root), "kill", id, "KILL"], check=True)
+        for path in there(f"{parent}/{id}"):
+            eventually(lambda path=path: not (path / "cgroup.procs").read_text(), 10, "an empty cgroup")  # type: ignore[misc]
+            path.rmdir()
+        return runtime.root / id
+
+    ended: list[str] = []
+    inherit = Note.inherit
+
+    def inherit_too_late(note: Note, parents: dict[str, int]) -> None:
+        inherit(note, parents)
+        if not ended:
+            ended.append(Path(os.readlink(f"/proc/self/fd/{note.at}")).name)
+            end(ended[0])
+            note.drop()
+
+    context = Context(Spec({}, maker.id, ""), Host())
+    context.state_dir = os.open(end(maker.id), os.O_RDONLY)
+    note = Note(context)
+    note.read()
+    monkeypatch.setattr(Note, "inherit", inherit_too_late)
+    above.remove(note)
+    os.close(context.state_dir)
+    (last,) = (bundle for bundle in heirs if bundle.id not in ended)
+    assert there(parent)
+    runtime.delete(last, "--force")
     assert not there(str(Path(parent).parent))
 
 
