@@ -61,7 +61,8 @@ class Known:
         container = self._container(request)
         own = {process.pid: process for process in container.execs.values() if process.pid}
         try:
-            found = processes.pids(container.cgroups)
+            workers = self._shim.reaper.workers
+            found = [pid for pid in processes.pids(container.cgroups) if pid not in workers]
         except (Error, OSError):
             found = []
         init = container.init

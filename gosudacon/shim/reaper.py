@@ -26,6 +26,7 @@ class Reaper:
         self._unclaimed: dict[int, tuple[int, int]] = {}
         self._expecting = 0
         self._witnesses: list[Callable[[int], None]] = []
+        self.workers: set[int] = set()  #: those that were in a container's cgroups, until they are collected
         self._signals = process.signalfd((_signal.SIGCHLD,))
         loop.watch(self._signals, READ, self._collect)
 
@@ -78,6 +79,7 @@ class Reaper:
         return posix.waitpid(found.si_pid, 0)
 
     def _ended(self, pid: int, status: int, when: int) -> None:
+        self.workers.discard(pid)
         claim = self._claims.pop(pid, None)
         if claim is not None:
             claim(status, when)

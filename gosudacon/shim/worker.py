@@ -140,6 +140,7 @@ class Worker:
             _main(job, theirs, kept, shim)
         theirs.close()
         if self._reaper is not None:
+            self._reaper.workers.add(self.pid)
             self._reaper.witness(self._before_collecting)
 
     def end(self, why: str, patience: float = _PATIENCE) -> None:

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,9 @@ from hypothesis import strategies as st
 from gosudacon.base import interrupt, posix
 from gosudacon.base.errors import Error
 from gosudacon.linux import loop
+from gosudacon.linux.cgroup import processes
 from gosudacon.shim import arguments, idmapped, likeness, options, place, rootfs, service, stdio
+from gosudacon.shim.known import Known
 from gosudacon.shim.loop import READ, Loop
 from gosudacon.shim.reaper import Reaper
 from gosudacon.shim.worker import Failed, Reporter, Worker
@@ -387,6 +390,32 @@ def test_a_number_that_is_used_again(reaper: Reaper) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     reaper._collect(0)
     assert ends == [5]
+
+
+def test_a_worker_is_no_process_of_the_container(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although it may be in its cgroup, until it has been collected, which is after it has done its work."""
+    outcomes: list[object] = []
+    loop = Loop(outcomes.append)
+    shim: Any = SimpleNamespace(reaper=reaper)
+    known = Known(shim)
+    container: Any = SimpleNamespace(
+        execs={}, cgroups={}, init=SimpleNamespace(pid=os.getpid(), status=wire.RUNNING, names=("", "", ""))
+    )
+    known._containers["c"] = container
+    answers: list[Any] = []
+    reply: Any = SimpleNamespace(send=answers.append)
+    worker = Worker(loop, lambda _reporter: {}, outcomes.append, reaper=reaper)
+    monkeypatch.setattr(processes, "pids", lambda _cgroups: [os.getpid(), worker.pid])
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    worker._read(0)
+    assert outcomes == [{"warnings": []}]
+    known.pids({"id": "c"}, reply)
+    reaper._collect(0)
+    known.pids({"id": "c"}, reply)
+    assert [[entry["pid"] for entry in answer["processes"]] for answer in answers] == [
+        [os.getpid()],
+        [os.getpid(), worker.pid],
+    ]
 
 
 def test_no_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
