@@ -53,7 +53,7 @@ def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> t
 
 
 def assembled(
-    settings: dict[str, Any], config_path: str, modules: Mapping[str, ModuleType] | None = None
+    settings: order.Configuration, config_path: str, modules: Mapping[str, ModuleType] | None = None
 ) -> tuple[dict[str, object], list[str]]:
     """`discover` for settings that have been read; plugins are taken from ``modules`` (name -> module) first."""
     manager = pluggy.PluginManager("gosudacon")
@@ -147,7 +147,7 @@ def _sources(
     return sorted(file for file in files if file)
 
 
-def read(path: str, required: bool) -> dict[str, Any]:
+def read(path: str, required: bool) -> order.Configuration:
     """What a configuration file says, every key of it there. Raises `Error`."""
     settings: dict[str, object] = {}
     try:
@@ -162,7 +162,7 @@ def read(path: str, required: bool) -> dict[str, Any]:
         raise Error(f"{path}: {reason(error) if isinstance(error, OSError) else error}") from error
     for key, value in settings.items():
         _check_key(path, key, value)
-    found: dict[str, Any] = {key: settings.get(key, kind()) for key, kind in _KEYS.items()}
+    found: order.Configuration = {key: settings.get(key, kind()) for key, kind in _KEYS.items()}  # type: ignore
     for name in found["plugin"]:
         if name not in found["plugins"]:
             raise Error(f"{path}: [plugin.{name}] has settings for a plugin that is not enabled")

@@ -7,11 +7,22 @@ from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping
+    from typing import Any, TypedDict
+
+    class Configuration(TypedDict):
+        """What config.toml says, every key of it there."""
+
+        plugins: list[str]
+        disable: list[str]
+        replace: dict[str, str]
+        stage: dict[str, dict[str, object]]
+        plugin: dict[str, dict[str, object]]
+        trace: dict[str, object]
 
 
 def ordered(
-    stages: dict[str, Stage], owners: dict[str, str], settings: dict[str, Any], path: str
+    stages: dict[str, Stage], owners: dict[str, str], settings: Configuration, path: str
 ) -> list[dict[str, object]]:
     """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
 
@@ -29,8 +40,8 @@ def ordered(
     return [_entry(name, chosen[name], settings["stage"]) for name in _sorted(waits, owners)]
 
 
-def _check_names(stages: dict[str, Stage], settings: dict[str, Any], path: str) -> None:
-    replace: dict[str, str] = settings["replace"]
+def _check_names(stages: dict[str, Stage], settings: Configuration, path: str) -> None:
+    replace = settings["replace"]
     for name in [*settings["disable"], *replace, *replace.values(), *settings["stage"]]:
         if name not in stages:
             is_plugin = name in settings["plugins"]
@@ -93,7 +104,7 @@ def _cycle(waits: dict[str, set[str]]) -> list[str]:
         path.append(following)
 
 
-def _entry(name: str, stage: Stage, settings: dict[str, object]) -> dict[str, object]:
+def _entry(name: str, stage: Stage, settings: Mapping[str, object]) -> dict[str, object]:
     kind = type(stage)
     replaced = _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None
     return {

@@ -17,9 +17,9 @@ from gosudacon.testing import values
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gosudacon.api import Config
+    from gosudacon.pipeline.order import Configuration
 
 _FILE = "config.toml"
-_TABLES = ("plugins", "disable", "replace", "stage", "plugin", "trace")
 
 
 class Planner:
@@ -98,8 +98,8 @@ def registry(
 ) -> Registry:
     """The built-in stages with one plugin enabled; as config.toml with these settings would have it."""
     name = name_of(plugin)
-    written: dict[str, object] = {key: [] if key in ("plugins", "disable") else {} for key in _TABLES}
-    written.update(config or {})
+    written: Configuration = {"plugins": [], "disable": [], "replace": {}, "stage": {}, "plugin": {}, "trace": {}}
+    written.update(config or {})  # type: ignore[typeddict-item]  # a test's
     written["plugins"] = [name]
     written["plugin"] = {name: dict(settings or {})}
     modules = {} if isinstance(plugin, str) else {name: plugin}

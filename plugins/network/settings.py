@@ -67,7 +67,7 @@ class Settings:
     ``dns_servers``, ``dns_search`` and ``dns_options`` in the place of what the host has.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Mapping[str, object]) -> None:
         """Raises `SettingsError` that names the setting."""
         values = _checked(given, {**OF_NETWORK, **OF_ALL}, "")
         self.networks = {DEFAULT: Net(DEFAULT, values, "")}
@@ -118,7 +118,7 @@ class Settings:
         return f"{stem}{int(first) + index}"
 
 
-def _checked(given: Mapping[str, Any], known: dict[str, object], place: str) -> dict[str, Any]:
+def _checked(given: Mapping[str, object], known: dict[str, object], place: str) -> dict[str, Any]:
     """The settings, with defaults where none are given, each of its default's type."""
     for name in given:
         if name not in known:

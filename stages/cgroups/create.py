@@ -20,10 +20,19 @@ from gosudacon.linux.cgroup import hierarchy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
 
     from gosudacon.stages.cgroups.making import Making
     from gosudacon.stages.cgroups.paths import Place
+
+    class Line(TypedDict, total=False):
+        """A line of `Note`: directories with their inodes."""
+
+        before: dict[str, int]
+        owned: dict[str, int]
+        above: dict[str, int]
+        inherits: dict[str, int]
+
 
 _PERMISSION = (EPERM, EACCES, EROFS)
 _INHERITED = b'{"inherits"'
@@ -260,19 +269,19 @@ class Note:
         own = [line for line in lines if not line.startswith(_INHERITED)]
         if not own:
             return None
-        note: Any = jsonio.loads(own[-1])
+        note: Line = jsonio.loads(own[-1])  # type: ignore[assignment]  # what it is not raises
         settled = "owned" in note
         self.above = dict(note["above"]) if "above" in note else {}
         for line in lines if len(own) < len(lines) else ():
             if line.startswith(_INHERITED):
                 self.above |= jsonio.loads(line)["inherits"]  # type: ignore
-        return settled, dict(note["owned" if settled else "before"])
+        return settled, dict(note["owned"] if settled else note["before"])
 
     def _read_old(self) -> tuple[bool, dict[str, int]]:
         text = self._read(layout.OLD_CGROUPS_NOTE)
         if not text:  # killed before the inodes were written: what is empty is removed
             return False, {}
-        inodes: Any = jsonio.loads(text)
+        inodes: dict[str, int] = jsonio.loads(text)  # type: ignore[assignment]  # as above
         return True, dict(inodes)
 
     def _add(self, what: dict[str, dict[str, int]], flags: int = posix.O_CREAT) -> None:

@@ -256,7 +256,7 @@ class Own(Plain):
         return [Lasting(lasts=self.name == "lasting")]
 
 
-def settings(**given: Any) -> dict[str, Any]:
+def settings(**given: Any) -> Any:
     return {"plugins": [], "disable": [], "replace": {}, "stage": {}, **given}
 
 
