@@ -19,14 +19,12 @@ _LONGEST = 1 << 14  # bytes of a shim's arguments
 class Found:
     """One process: ``kind`` is ``template`` or ``shim``; memory is in KiB, its own and its share of what is shared."""
 
-    def __init__(
-        self, kind: str, pid: int, namespace: str, containers: list[str], memory: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, kind: str, pid: int, namespace: str, containers: list[str], memory: tuple[int, int]) -> None:
         self.kind = kind
         self.pid = pid
         self.namespace = namespace
         self.containers = containers
-        self.private, self.proportional = memory or _memory(pid)
+        self.private, self.proportional = memory
 
 
 def take(directory: str = place.SOCKETS) -> Iterator[Found]:
@@ -38,7 +36,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
     words = {int(name): _words(int(name)) for name in posix.listdir("/proc") if name.isdigit()}
     for pid in sorted(words):
         if words[pid][0] == template.NAME:
-            yield Found("template", pid, "", [])
+            yield Found("template", pid, "", [], _memory(pid))
     shims = {pid for pid, each in words.items() if each[0] == NAME and _is_of_the_host(pid)}
     memory = {pid: _memory(pid) for pid in shims}  # before they are asked: to answer, they write to it
     for name in _names(directory):
@@ -49,7 +47,7 @@ def take(directory: str = place.SOCKETS) -> Iterator[Found]:
         if answer is not None:
             shims.discard(answer["pid"])
             pid = answer["pid"]
-            yield Found("shim", pid, answer["namespace"], answer["ids"], memory.get(pid))
+            yield Found("shim", pid, answer["namespace"], answer["ids"], memory.get(pid) or _memory(pid))
     for pid in sorted(shims):
         if words.get(proc.parent(pid), [""])[0] in (NAME, rehearsal.NAME):  # a worker has the arguments of its shim
             continue

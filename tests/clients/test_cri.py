@@ -559,10 +559,4 @@ def test_the_shim_of_a_pod_at_rest(cri: Cri) -> None:
     start(pod)
     title = f"containerd-shim-gosudacon-v1\0-namespace\0k8s.io\0-id\0{pod.id}\0".encode()
     (shim,) = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title))
-    eventually(lambda: anonymous_memory(shim.parent) < 2400, 10, "less memory")
-
-
-def anonymous_memory(process: Path) -> int:
-    """In KiB, what no file has: a process's own, and its template's (proc_pid_smaps(5))."""
-    lines = (process / "smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+    eventually(lambda: processes.anonymous_memory(int(shim.parent.name)) < 2400, 10, "less memory")

@@ -394,12 +394,6 @@ def test_a_template_that_nobody_can_reach(program: Path) -> None:
         template.wait()
 
 
-def _anonymous(pid: int) -> int:
-    """Memory that is no file's, its own and its template's, in KiB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
-
-
 def _rehearsals() -> list[int]:
     """The processes of a rehearsal: a template, a client, and the shim with those of its container."""
     found = []
@@ -496,8 +490,8 @@ def test_a_shim_at_rest_shares_its_memory(program: Path, task: Task) -> None:
     task.begin(task.options)
     task.run()
     pid = task.client.call("Connect", id=task.id).shim_pid
-    before = _anonymous(pid)
-    eventually(lambda: _anonymous(pid) < before - 800, 10, "less memory")
+    before = processes.anonymous_memory(pid)
+    eventually(lambda: processes.anonymous_memory(pid) < before - 800, 10, "less memory")
     assert task.state() == 2  # it runs
     task.exec("more", "exit 3")
     task.client.call("Start", id=task.id, exec_id="more")

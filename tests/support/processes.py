@@ -93,6 +93,12 @@ def reap(processes: set[Process]) -> None:
             continue
 
 
+def anonymous_memory(pid: int) -> int:
+    """In KiB, what no file has: its own, and what it has from its parent (proc_pid_smaps(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+
 def wait(pid: int, limit: float = 10.0) -> int:
     """Wait for a child of this process and return its exit status, 128+N if signal N ended it.
 
