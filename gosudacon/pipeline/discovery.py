@@ -41,7 +41,7 @@ _IN_CREATE = (
 _CALLED_DIRECTLY = (*_IN_CREATE, "gosudacon_container_exited", "gosudacon_features")
 
 
-def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> tuple[dict[str, object], list[str]]:
+def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> tuple[order.Found, list[str]]:
     """The registry's data for a configuration file, and the files that a change of would make it stale.
 
     Built-in stages are always registered; other plugins only when ``plugins`` names them: a shipped one, or
@@ -54,7 +54,7 @@ def discover(config_path: str, required: bool, shipped: Sequence[str] = ()) -> t
 
 def assembled(
     settings: order.Configuration, config_path: str, modules: Mapping[str, ModuleType] | None = None
-) -> tuple[dict[str, object], list[str]]:
+) -> tuple[order.Found, list[str]]:
     """`discover` for settings that have been read; plugins are taken from ``modules`` (name -> module) first."""
     manager = pluggy.PluginManager("gosudacon")
     manager.add_hookspecs(hookspecs)
@@ -68,7 +68,7 @@ def assembled(
     hooks = _hooks(manager)
     stages, owners = _stages(manager)
     files += _sources(manager, stages, hooks)
-    data: dict[str, object] = {
+    data: order.Found = {
         "stages": order.ordered(stages, owners, settings, config_path),
         "hooks": hooks,
         "plugins": {name: settings["plugin"].get(name, {}) for name in settings["plugins"]},

@@ -8,7 +8,30 @@ from gosudacon.pipeline.step import Stage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, TypedDict
+    from typing import Any, TypeAlias, TypedDict
+
+    Implementation: TypeAlias = list[Any]  # of a hook: plugin, module, function, names of its arguments
+    Entry = TypedDict(
+        "Entry",
+        {
+            "name": str,
+            "own": str,
+            "module": str,
+            "class": str,
+            "keys": list[str],
+            "exec": list[str] | None,
+            "settings": Mapping[str, object],
+            "replaced": "Entry | None",
+        },
+    )
+
+    class Found(TypedDict, total=False):
+        """What `gosudacon.pipeline.registry.Registry` is made of, and a snapshot holds."""
+
+        stages: list[Entry]
+        hooks: dict[str, list[Implementation]]
+        plugins: dict[str, dict[str, object]]
+        trace: dict[str, object]
 
     class Configuration(TypedDict):
         """What config.toml says, every key of it there."""
@@ -21,9 +44,7 @@ if TYPE_CHECKING:
         trace: dict[str, object]
 
 
-def ordered(
-    stages: dict[str, Stage], owners: dict[str, str], settings: Configuration, path: str
-) -> list[dict[str, object]]:
+def ordered(stages: dict[str, Stage], owners: dict[str, str], settings: Configuration, path: str) -> list[Entry]:
     """The entries of the registry for ``stages`` (name -> stage; ``owners``: name -> plugin), in order.
 
     ``settings`` is what config.toml, the file ``path``, says. Raises `Error` for an unknown name, and
@@ -104,7 +125,7 @@ def _cycle(waits: dict[str, set[str]]) -> list[str]:
         path.append(following)
 
 
-def _entry(name: str, stage: Stage, settings: Mapping[str, object]) -> dict[str, object]:
+def _entry(name: str, stage: Stage, settings: Mapping[str, Mapping[str, object]]) -> Entry:
     kind = type(stage)
     replaced = _entry(stage.replaced.name, stage.replaced, settings) if stage.replaced else None
     return {
@@ -119,7 +140,7 @@ def _entry(name: str, stage: Stage, settings: Mapping[str, object]) -> dict[str,
     }
 
 
-def _exec_keys(stage: Stage, replaced: dict[str, Any] | None) -> list[str] | None:
+def _exec_keys(stage: Stage, replaced: Entry | None) -> list[str] | None:
     """What of config.json makes a plan of ``exec`` need the stage; None if it has no steps for one."""
     if type(stage).plan_exec is not Stage.plan_exec:
         return list(stage.keys if stage.exec_keys is None else stage.exec_keys)

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    Listeners = list[list[object]]
-    Planning = Callable[[Iterable["Stage"], "Spec", "Host"], "Plan"]
-
+    from gosudacon.pipeline import order
     from gosudacon.pipeline.edit import Changes
     from gosudacon.pipeline.plan import Plan
     from gosudacon.pipeline.spec import Host, Spec
     from gosudacon.pipeline.step import Stage
+
+    Listeners = list[order.Implementation]
+    Planning = Callable[[Iterable[Stage], Spec, Host], Plan]
 
 CONFIG = "/etc/gosudacon/config.toml"
 EDIT = "gosudacon_edit_spec"
@@ -42,11 +43,11 @@ class Registry:
     ``plugins``: the enabled plugins -> their settings. ``trace``: the settings of traces, if there are any.
     """
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: order.Found) -> None:
         self.data = data
 
     @property
-    def trace(self) -> dict[str, Any] | None:
+    def trace(self) -> dict[str, object] | None:
         """The administrator's settings for traces of every command; None: none are wanted."""
         return self.data.get("trace")
 
@@ -56,11 +57,12 @@ class Registry:
 
     def stages(self, spec: Spec) -> list[Stage]:
         """The stages this bundle, or this ``exec``, needs, imported now, in order."""
-        which = "exec" if spec.operation == EXEC else "keys"
+        of_exec = spec.operation == EXEC
         return [
             _load(entry)
             for entry in self.data["stages"]
-            if (keys := entry[which]) is not None and (not keys or any(spec.has(key) for key in keys))
+            if (keys := entry["exec"] if of_exec else entry["keys"]) is not None
+            and (not keys or any(spec.has(key) for key in keys))
         ]
 
     def all_stages(self) -> list[Stage]:
@@ -126,7 +128,7 @@ class Registry:
         found: Listeners = self.data["hooks"].get(EXITED) or []
         return found
 
-    def observers(self) -> dict[str, list[list[Any]]]:
+    def observers(self) -> dict[str, list[order.Implementation]]:
         """What implements the hooks that observe steps, as data for `implementations`; empty if nothing does."""
         return {name: found for name in OBSERVERS if (found := self.data["hooks"].get(name))}
 
@@ -166,7 +168,7 @@ def registry(config: str = "", use_snapshot: bool = True, plugins: Sequence[str]
     return Registry(data)
 
 
-def implementations(entries: Iterable[list[Any]]) -> list[tuple[str, Callable[..., Any]]]:
+def implementations(entries: Iterable[order.Implementation]) -> list[tuple[str, Callable[..., Any]]]:
     """The implementations of a hook, imported now, with the names of their plugins. Raises `Error` if one is gone."""
     return [(plugin, _taking(_named(module, function), arguments)) for plugin, module, function, arguments in entries]
 
@@ -175,7 +177,7 @@ def _with(function: Callable[..., object], settings: object) -> Callable[[], obj
     return lambda: function(settings=settings)
 
 
-def _load(entry: dict[str, Any]) -> Stage:
+def _load(entry: order.Entry) -> Stage:
     stage: Stage = _named(entry["module"], entry["class"])()
     stage.name = entry["name"]
     stage.settings = entry["settings"]

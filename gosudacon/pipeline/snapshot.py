@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from gosudacon.pipeline import order
+
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # or not written by `save`
 _PACKAGE = posix.path.dirname(posix.path.dirname(posix.path.abspath(__file__)))
 _CHUNK = 1 << 14  # bytes; most snapshots are smaller
@@ -38,7 +40,7 @@ def keep(config: str) -> None:
         _kept.append(saved)
 
 
-def load(key: list[object]) -> dict[str, object] | None:
+def load(key: list[object]) -> order.Found | None:
     """The data saved under this `key`; None if it is missing, stale, or could have been written by others."""
     try:
         return (_fresh(_kept[-1], key) if _kept else None) or _fresh(_saved(_path(key)), key)
@@ -55,10 +57,10 @@ def _saved(path: str) -> Any:
         posix.close(fd)
 
 
-def _fresh(saved: Any, key: list[object]) -> dict[str, Any] | None:
+def _fresh(saved: Any, key: list[object]) -> order.Found | None:
     if saved["key"] != key or any(_stamp(path) != stamp for path, stamp in saved["files"].items()):
         return None
-    data: dict[str, object] = saved["data"]
+    data: order.Found = saved["data"]
     return data
 
 
@@ -69,7 +71,7 @@ def _read(fd: int) -> bytes:
     return b"".join(chunks)
 
 
-def save(key: list[object], data: dict[str, object], files: list[str]) -> None:
+def save(key: list[object], data: order.Found, files: list[str]) -> None:
     """Keep the data with what it depends on; failing to is not an error, the next command just looks again."""
     path = _path(key)
     text = jsonio.dumps({"key": key, "files": {file: _stamp(file) for file in files}, "data": data}).encode()

@@ -458,7 +458,7 @@ CORPUS = sorted((Path(__file__).parent / "schema_corpus").glob("config-*.json"))
 HOST = Host(apparmor=True, selinux=True)
 
 
-def planned(config: Any, data: dict[str, Any]) -> object:
+def planned(config: Any, data: Any) -> object:
     """The plan of a configuration, or why it is refused."""
     wanted = spec(config, text=json.dumps(config).encode())
     try:

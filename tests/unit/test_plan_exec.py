@@ -260,7 +260,7 @@ def settings(**given: Any) -> Any:
     return {"plugins": [], "disable": [], "replace": {}, "stage": {}, **given}
 
 
-def entry(stages: list[Stage], **given: Any) -> dict[str, Any]:
+def entry(stages: list[Stage], **given: Any) -> order.Entry:
     found = {stage.name: stage for stage in stages}
     return order.ordered(found, dict.fromkeys(found, "p"), settings(**given), "/c")[0]
 

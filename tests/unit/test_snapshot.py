@@ -15,7 +15,7 @@ import pytest
 from gosudacon.api import ConfigError, Host, Spec
 from gosudacon.base import layout
 from gosudacon.container.create import compile_plan
-from gosudacon.pipeline import explain, snapshot
+from gosudacon.pipeline import explain, order, snapshot
 from gosudacon.pipeline.registry import registry
 
 PLUGIN = """
@@ -56,7 +56,7 @@ class World:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gt_snapshot\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text("[gosudacon]\nextra = gt_snapshot\n")
 
-    def look(self, use_snapshot: bool = True) -> dict[str, Any]:
+    def look(self, use_snapshot: bool = True) -> order.Found:
         """The registry's data, as a new process would see it."""
         sys.modules.pop("gt_snapshot", None)
         return registry(str(self.config), use_snapshot).data
