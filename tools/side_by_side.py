@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 from tools.results import Result
@@ -112,10 +114,14 @@ class Runner:
         self.environment = environment
         self.directory = directory
         self._jobs: list[Job] = []
+        self._stopping = False
+        # The names of parts that have ended; None stands for an interruption, which may come at any instruction. put()
+        # may be called by a signal's handler while the same thread is in get().
+        self._ended: SimpleQueue[str | None] = SimpleQueue()
 
     def run(self, parts: Mapping[str, Part]) -> dict[str, list[Result]]:
         """The results by part; raises KeyboardInterrupt, after all has ended, when the run is interrupted."""
-        handlers = {number: signal.signal(number, signal.default_int_handler) for number in INTERRUPTIONS}
+        handlers = {number: signal.signal(number, lambda *_: self._ended.put(None)) for number in INTERRUPTIONS}
         try:
             return self._run_all(parts)
         finally:
@@ -125,24 +131,34 @@ class Runner:
     def _run_all(self, parts: Mapping[str, Part]) -> dict[str, list[Result]]:
         results: dict[str, list[Result]] = {}
         with ThreadPoolExecutor(self.width) as pool:
-            futures = {pool.submit(self._run, name, part): name for name, part in parts.items()}
+            futures = {name: pool.submit(self._run, name, part) for name, part in parts.items()}
+            for name, future in futures.items():
+                future.add_done_callback(partial(self._note, name))
             try:
-                for future in as_completed(futures):
-                    results[futures[future]] = future.result()
-                    self._show(futures[future])
+                while len(results) < len(parts):
+                    ended = self._ended.get()
+                    if ended is None:
+                        raise KeyboardInterrupt
+                    results[ended] = futures[ended].result()
+                    self._show(ended)
             except BaseException:
-                self._stop(futures)
-                for name in futures.values():
+                self._stop(futures.values())
+                for name in futures:
                     if name not in results:
                         self._show(name)
                 raise
         return results
+
+    def _note(self, name: str, _: Future[list[Result]]) -> None:
+        self._ended.put(name)
 
     def _run(self, name: str, part: Part) -> list[Result]:
         path = self.logs / f"{name}.log"
         with open(os.dup(1), "w") if self.width == 1 else path.open("w") as output:
             job = Job(name, output, self.environment, self.directory)
             self._jobs.append(job)
+            if self._stopping:  # asked when the job is in the list: either this sees the end, or _stop() sees the job
+                job.stopped = True
             try:
                 return part(job)
             except Failure as error:
@@ -155,12 +171,11 @@ class Runner:
             sys.stdout.write(path.read_text(errors="replace"))
             sys.stdout.flush()
 
-    def _stop(self, futures: dict[Future[list[Result]], str]) -> None:
-        for number in INTERRUPTIONS:
-            signal.signal(number, signal.SIG_IGN)
+    def _stop(self, futures: Iterable[Future[list[Result]]]) -> None:
         print("\ninterrupted: waiting for the parts that run to end", file=sys.stderr, flush=True)
         for future in futures:
             future.cancel()
+        self._stopping = True
         threads = [threading.Thread(target=job.stop) for job in self._jobs]
         for thread in threads:
             thread.start()

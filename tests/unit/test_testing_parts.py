@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import UserDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.support.runtime import CHECKOUT
 from tests.support.timing import eventually
 from tools import parts
 from tools.results import Result
-from tools.side_by_side import Job, Runner
+from tools.side_by_side import Job, Part, Runner
 
 
 def runner(tmp_path: Path, width: int) -> Runner:
@@ -141,3 +143,22 @@ def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     assert child.returncode != 0 and "KeyboardInterrupt" in err
     assert out.count("cleared\n") == 2 and "=== c" not in out
     assert not (tmp_path / "c.up").exists()
+
+
+def test_interrupted_while_parts_begin(tmp_path: Path) -> None:
+    """The signal comes when one part runs and the others are not even in the queue: the run ends nevertheless."""
+    begun = threading.Event()
+
+    def sleeps(job: Job) -> list[Result]:
+        begun.set()
+        return [job.timed(job.name, ["sleep", "1000"])]
+
+    class Parts(UserDict[str, Part]):
+        def __iter__(self) -> Iterator[str]:
+            for name in self.data:
+                yield name
+                begun.wait()
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path, 1).run(Parts(a=sleeps, b=sleeps))
