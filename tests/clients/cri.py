@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,23 @@ class Cri:
         pod = Pod(self, {"network": network, "pid": pid, "ipc": ipc, "userns_options": users}, linux)
         pod.run(handler)
         return pod
+
+    def clear(self) -> None:
+        """Remove all pods, as a kubelet does: what fails is tried again.
+
+        Raises the first failure nevertheless. A pod that stays is forgotten, so that it fails no other test.
+        """
+        failures = []
+        for pod in list(self.pods):
+            try:
+                pod.remove()
+            except Failure as failure:
+                failures.append(failure)
+                with suppress(AssertionError):
+                    eventually(pod.removed, 20, "the removal")
+        self.pods.clear()
+        if failures:
+            raise failures[0]
 
     def close(self) -> None:
         """Close the connection."""
@@ -145,3 +163,11 @@ class Pod:
             cgroups.remove(path)
         shutil.rmtree(self.logs)
         self.cri.pods.remove(self)
+
+    def removed(self) -> bool:
+        """Whether `remove` succeeds; a kubelet asks again where it does not."""
+        try:
+            self.remove()
+        except Failure:
+            return False
+        return True

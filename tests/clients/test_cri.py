@@ -136,13 +136,21 @@ def cri(service: Cri, daemon: Containerd, leftovers: Watch) -> Iterator[Cri]:
     """The service for one test; its pods are removed afterwards, and then nothing of them is left."""
     own = [daemon.base / kind / "io.containerd.grpc.v1.cri" / what for kind, what in _PLACES]
     leftovers.add_roots(daemon.state, daemon.states, daemon.base / "class/k8s.io", *own)
+
+    def everything() -> dict[str, set[str]]:
+        lists = {kind: daemon.list(kind) for kind in ("tasks", "containers", "snapshots")}
+        for method, field in (("ListPodSandbox", "items"), ("ListContainers", "containers")):
+            lists[method] = {str(item["id"]) for item in service.call(method)[field]}
+        lists["addresses"] = {path.name for path in Path(f"{daemon.base}.addresses").glob("tests/10.*")}
+        return lists
+
+    before, length = everything(), daemon.log.stat().st_size
     yield service
-    for pod in list(service.pods):
-        pod.remove()
-    assert service.call("ListPodSandbox")["items"] == service.call("ListContainers")["containers"] == []
-    for kind in ("tasks", "containers", "snapshots"):
-        assert daemon.list(kind) == set(), kind
-    assert not list(Path(f"{daemon.base}.addresses").glob("tests/10.*")), "addresses are still taken"
+    try:
+        service.clear()
+        assert everything() == before
+    finally:
+        print(daemon.log.read_bytes()[length:].decode(errors="replace"))
 
 
 @pytest.fixture

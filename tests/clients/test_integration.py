@@ -97,12 +97,13 @@ def test_a_pod_with_containerd(
 
 def end(cri: Cri, daemon: Containerd) -> None:
     """Remove all pods, and end the daemon."""
-    for pod in list(cri.pods):
-        pod.remove()
-    cri.close()
-    daemon.stop()
-    for name in ("fifo", "runc"):  # made by containerd and its shim, in a directory that is this run's own
-        shutil.rmtree(f"/run/containerd/{name}", ignore_errors=True)
+    try:
+        cri.clear()
+    finally:
+        cri.close()
+        daemon.stop()
+        for name in ("fifo", "runc"):  # made by containerd and its shim, in a directory that is this run's own
+            shutil.rmtree(f"/run/containerd/{name}", ignore_errors=True)
 
 
 @needs("program:containerd")

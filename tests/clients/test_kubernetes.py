@@ -148,14 +148,6 @@ class World:
         except Failure:
             return False
 
-    def removed(self, pod: Pod) -> bool:
-        """Remove a pod; as above."""
-        try:
-            pod.remove()
-        except Failure:
-            return False
-        return True
-
 
 def _security(context: Message) -> Message:
     return {
@@ -198,13 +190,14 @@ def world(archive: Path, leftovers: Watch, scratch: Path, token: str, image: Cal
     finally:
         for log in [engine.log, *home.glob("logs/*/*")]:
             print(f"{log.name}:\n{log.read_text(errors='replace')[-3000:]}")
-        for pod in list(cri.pods):
-            pod.remove()
-        cri.close()
-        systemd.close()
-        api.close()
-        engine.stop()
-        node.stop()
+        try:
+            cri.clear()
+        finally:
+            cri.close()
+            systemd.close()
+            api.close()
+            engine.stop()
+            node.stop()
 
 
 def test_from_nothing_and_back(world: World) -> None:
@@ -265,7 +258,7 @@ def test_from_nothing_and_back(world: World) -> None:
     assert "gosudacon" in main.read_text()
     assert other.execute(inner, "echo still here") == (0, "still here\n", "")
     assert not world.ready(pod, container)
-    eventually(lambda: world.removed(other), 20, "the pod's removal")
+    eventually(other.removed, 20, "the pod's removal")
     eventually(lambda: world.ready(pod, container), 60, "the end of the removal")
     assert world.restarted == ["containerd.service"] * 2
     assert api.metadata == {"labels": {}, "annotations": {}}
