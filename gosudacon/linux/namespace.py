@@ -10,6 +10,10 @@ from gosudacon.base import posix
 from gosudacon.base.errors import SyscallError
 from gosudacon.linux import abi
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CLONE_NEWTIME = 0x00000080
 CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
@@ -48,6 +52,38 @@ class _PythonCall(CFuncPtr):
 class _ForkingSyscall(CFuncPtr):
     _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
     _restype_ = abi.c_long
+
+
+class _ErrnoLocation(CFuncPtr):
+    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
+    _restype_ = abi.c_void_p
+
+
+def _forking(name: str, *types: type) -> Callable[..., tuple[int, int]]:
+    """A function for this system call, which returns a pid, and errno if that is -1."""
+    entry = _ForkingSyscall(("syscall", abi._Libc))  # type: ignore[arg-type]
+    entry.argtypes = (abi.c_long, *types)
+    number = abi.NUMBERS[name]
+
+    def call(*arguments: object) -> tuple[int, int]:
+        pid: int = entry(number, *arguments)
+        return pid, (_c_errno() if pid < 0 else 0)
+
+    return call
+
+
+def _c_errno() -> int:
+    # FUNCFLAG_USE_ERRNO swaps errno per thread, which must not happen between the two sides of a fork.
+    return int.from_bytes(bytes((abi.c_char * 4).from_address(_errno_location())), "little")
+
+
+# Made once: what ctypes makes for a function refers to itself, and only the garbage collector would free it.
+_errno_location = _ErrnoLocation(("__errno_location", abi._Libc))  # type: ignore[arg-type]
+_fork_by_clone3 = _forking("clone3", abi.BUFFER, abi.SIZE)
+_fork_by_clone = _forking("clone", *(abi.ULONG,) * 5)
+_before_fork = _PythonCall(("PyOS_BeforeFork", abi._Libc))  # type: ignore[arg-type]
+_after_fork = _PythonCall(("PyOS_AfterFork_Parent", abi._Libc))  # type: ignore[arg-type]
+_after_fork_in_child = _PythonCall(("PyOS_AfterFork_Child", abi._Libc))  # type: ignore[arg-type]
 
 
 def flag_names(flags: int) -> str:
@@ -90,11 +126,11 @@ def clone(flags: int, cgroup: int = -1) -> int:
     fields = ((0, flags), (32, signal), (80, max(cgroup, 0)))
     for offset, value in fields:
         arguments[offset : offset + 8] = value.to_bytes(8, "little")
-    _python("PyOS_BeforeFork")
-    pid, error = _forking("clone3", (abi.BUFFER, abi.SIZE), arguments, 88)
+    _before_fork()
+    pid, error = _fork_by_clone3(arguments, 88)
     if error == ENOSYS and cgroup < 0:  # a seccomp filter around us may hide clone3(2)
-        pid, error = _forking("clone", (abi.ULONG,) * 5, flags | signal, 0, 0, 0, 0)
-    _python("PyOS_AfterFork_Child" if pid == 0 else "PyOS_AfterFork_Parent")
+        pid, error = _fork_by_clone(flags | signal, 0, 0, 0, 0)
+    (_after_fork_in_child if pid == 0 else _after_fork)()
     if pid < 0:
         raise SyscallError(error, "clone3", flag_names(flags))
     return pid
@@ -124,32 +160,10 @@ def clone_child() -> int:
 
 
 def _clone_bare(flags: int) -> int:
-    pid, error = _forking("clone", (abi.ULONG,) * 5, flags, 0, 0, 0, 0)
+    pid, error = _fork_by_clone(flags, 0, 0, 0, 0)
     if pid < 0:
         raise SyscallError(error, "clone")
     return pid
-
-
-def _python(name: str) -> None:
-    _PythonCall((name, abi._Libc))()  # type: ignore[arg-type]
-
-
-def _forking(name: str, types: tuple[type, ...], *arguments: object) -> tuple[int, int]:
-    entry = _ForkingSyscall(("syscall", abi._Libc))  # type: ignore[arg-type]
-    entry.argtypes = (abi.c_long, *types)
-    pid: int = entry(abi.NUMBERS[name], *arguments)
-    return pid, (_c_errno() if pid < 0 else 0)
-
-
-class _ErrnoLocation(CFuncPtr):
-    _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
-    _restype_ = abi.c_void_p
-
-
-def _c_errno() -> int:
-    # FUNCFLAG_USE_ERRNO swaps errno per thread, which must not happen between the two sides of a fork.
-    where = _ErrnoLocation(("__errno_location", abi._Libc))()  # type: ignore[arg-type]
-    return int.from_bytes(bytes((abi.c_char * 4).from_address(where)), "little")
 
 
 def namespace_path(kind: str, pid: int | str = "self") -> str:

@@ -68,12 +68,14 @@ class Exchange:
         """Give the connection up."""
         if self.open:
             self.open = False
+            self._received = self._lost = _ignore  # they lead to who has this one: a cycle would outlive it for a while
             self._loop.forget(self._socket.fileno())
             self._socket.close()
 
     def _end(self) -> None:
+        lost = self._lost
         self.close()
-        self._lost()
+        lost()
 
     def _ready(self, events: int) -> None:
         if events & WRITE:
@@ -92,3 +94,7 @@ class Exchange:
             self._received(data)
         else:
             self._end()
+
+
+def _ignore(_data: bytes = b"") -> None:
+    """In the place of callbacks that are not called any more."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gosudacon.wire.protobuf import Message, Schema
 
 _RESERVED = 120.0  # seconds within which a container comes that was announced
+_REMEMBERED = 64  # containers that were deleted, of which a client may not have heard
 
 
 class Tasks(Known):
@@ -39,7 +40,7 @@ class Tasks(Known):
     def __init__(self, shim: Shim) -> None:
         super().__init__(shim)
         self._making: dict[str, Container] = {}
-        self._gone: dict[str, Message] = {}  # answers to Delete, for clients that ask again
+        self._gone: dict[str, Message] = {}  # the last answers to Delete, for clients that ask again
         self._reserved: dict[str, Timer] = {}  # until they are given up
 
     def methods(self) -> dict[tuple[str, str], tuple[Schema, Schema, Handler]]:
@@ -350,6 +351,8 @@ class Tasks(Known):
         if self._containers.get(container.id) is container:
             del self._containers[container.id]
             self._gone[container.id] = answer
+            if len(self._gone) > _REMEMBERED:
+                del self._gone[next(iter(self._gone))]  # the oldest
             container.forget()
             self._shim.publish("TaskDelete", container_id=container.id, id=container.id, **answer)
         reply.send(answer)

@@ -50,6 +50,7 @@ class Shim:
 
     def run(self) -> None:
         """Serve until the end."""
+        rest.collect_garbage()
         self.loop.run()
 
     def end(self, reply: Reply) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gosudacon.pipeline.registry import Listeners
+    from gosudacon.shim.loop import Timer
     from gosudacon.shim.options import Options
     from gosudacon.shim.shim import Shim
     from gosudacon.shim.worker import Job, Note, Reporter
@@ -145,6 +146,7 @@ class Container:
         self._executing: dict[Process, Worker] = {}
         self._jobs: deque[Callable[[], None]] = deque()
         self._end: tuple[int, int] | None = None  # init's, not told yet
+        self._overdue: Timer | None = None  # when it is told at the latest
         self._watch: oom.Watch | None = None
         self._giving_up: list[Callable[[], None]] = []
 
@@ -258,7 +260,7 @@ class Container:
             worker.end(_STOPPED)
         if self.shares_pid_namespace and self.cgroups:
             self.shim.worker(lambda _: processes.kill_all(self.cgroups) or {}, lambda _: self.check_end())  # type: ignore[func-returns-value]
-        self.shim.loop.later(_PATIENCE, self._tell_end)
+        self._overdue = self.shim.loop.later(_PATIENCE, self._tell_end)
         self.check_end()
 
     def check_end(self) -> None:
@@ -271,6 +273,8 @@ class Container:
         if self._end is None:
             return
         (raw, when), self._end = self._end, None
+        if self._overdue is not None:
+            self._overdue.cancel()
         status = exit_status(raw)
         try:
             self._look_back(status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _signal
 import _socket
 import array
+import gc
 
 from gosudacon.base import errors, interrupt, jsonio, posix
 from gosudacon.linux import proc, process
@@ -107,7 +108,7 @@ class Worker:
         cgroup: str = "",
     ) -> None:
         self._loop = loop
-        self._done = done
+        self._done: Callable[[Note | Failed], None] | None = done
         self._noted = noted
         self._over = False
         self.pid = 0
@@ -154,11 +155,10 @@ class Worker:
         self._signal(_signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        pid = self.pid if self._alone is None else self._alone.pid
         # It is not reaped yet, or its number not used again: nothing was forked meanwhile.
         if not self._over:
             try:
-                posix.kill(pid, number)
+                posix.kill(self.pid if self._alone is None else self._alone.pid, number)
             except ProcessLookupError:
                 return
 
@@ -226,7 +226,10 @@ class Worker:
         self._channel.close()
         if self._reaper is not None:
             self._reaper.dismiss(self._before_collecting)
-        self._done(outcome)
+        done = self._done
+        self._done = self._noted = self._alone = None  # which lead back here: a cycle would outlive this for a while
+        if done is not None:
+            done(outcome)
 
 
 def _kill_session(session: int) -> None:
@@ -259,6 +262,7 @@ def _contents(fd: int) -> bytes:
 
 def _main(job: Job, channel: _socket.socket, kept: Sequence[int], shim: int) -> NoReturn:
     try:
+        gc.disable()  # it is over before there is garbage worth looking for, as a command is
         _settle(shim)
         process.close_from(3, channel.fileno(), *kept)
         reporter = Reporter(channel)

@@ -565,6 +565,36 @@ def test_the_shim_of_a_pod_at_rest(cri: Cri) -> None:
         cri.pod().remove()
     pod = cri.pod()
     start(pod)
+    shim = shim_of(pod)
+    eventually(lambda: processes.anonymous_memory(shim) < 2400, 10, "less memory")
+
+
+@pytest.mark.parametrize("daemon", ["shim"], indirect=True)
+def test_the_shim_of_a_pod_after_many_commands_and_containers(cri: Cri) -> None:
+    """What they have taken is given back: a probe may be executed every second, for months."""
+    pod = cri.pod()
+    first = start(pod)
+
+    def live(execs: int, containers: int) -> None:
+        for _ in range(execs):
+            assert pod.execute(first, ["true"])[0] == 0
+        for _ in range(containers):
+            with pytest.raises(Failure, match="nosuch"):
+                pod.execute(first, ["nosuch"])
+            container = start(pod, "exit 3")
+            assert pod.ended(container)["exit_code"] == 3
+            cri.call("ContainerStats", container_id=first)
+            cri.call("RemoveContainer", container_id=container)
+
+    shim = shim_of(pod)
+    live(20, 80)  # more than a shim remembers
+    before = processes.anonymous_memory(shim)
+    live(200, 60)
+    eventually(lambda: processes.anonymous_memory(shim) - before < 200, 10, "as little memory as before")
+
+
+def shim_of(pod: Pod) -> int:
+    """The shim of our own that a pod has."""
     title = f"containerd-shim-gosudacon-v1\0-namespace\0k8s.io\0-id\0{pod.id}\0".encode()
     (shim,) = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title))
-    eventually(lambda: processes.anonymous_memory(int(shim.parent.name)) < 2400, 10, "less memory")
+    return int(shim.parent.name)
