@@ -588,9 +588,10 @@ def test_the_shim_of_a_pod_after_many_commands_and_containers(cri: Cri) -> None:
 
     shim = shim_of(pod)
     live(20, 80)  # more than a shim remembers
-    before = processes.anonymous_memory(shim)
+    memory, descriptors = processes.anonymous_memory(shim), descriptors_of(shim)
     live(200, 60)
-    eventually(lambda: processes.anonymous_memory(shim) - before < 200, 10, "as little memory as before")
+    eventually(lambda: processes.anonymous_memory(shim) - memory < 200, 10, "as little memory as before")
+    eventually(lambda: descriptors_of(shim) <= descriptors, 10, "as few descriptors as before")
 
 
 def shim_of(pod: Pod) -> int:
@@ -598,3 +599,7 @@ def shim_of(pod: Pod) -> int:
     title = f"containerd-shim-gosudacon-v1\0-namespace\0k8s.io\0-id\0{pod.id}\0".encode()
     (shim,) = (path for path in Path("/proc").glob("[0-9]*/cmdline") if path.read_bytes().startswith(title))
     return int(shim.parent.name)
+
+
+def descriptors_of(process: int) -> int:
+    return len(os.listdir(f"/proc/{process}/fd"))
