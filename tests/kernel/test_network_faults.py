@@ -40,12 +40,9 @@ class Faults:
     def order(self, step: dict[str, Any], when: str, what: str, path: Path | str = "") -> None:
         self.bundle.set("annotations", {"gosudacon.test.fault": f"{step['index']}:{when}:{what}:{path}"})
 
-    def rules(self) -> str:
-        return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True, timeout=60).stdout
-
     def expect_nothing(self) -> None:
         self.net.expect_nothing()
-        assert self.rules() == ""
+        assert network.ruleset() == ""
         assert self.net.runtime.status(self.bundle) == "none"
 
 
@@ -82,7 +79,7 @@ def test_a_killed_create_does_not_disturb_the_others(faults: Faults, make: Make)
         create_and_kill(faults, step, "after")
         faults.net.runtime.delete(faults.bundle, "--force")
         assert set(faults.net.booked()) == {other.id}
-        assert "8080" not in faults.rules()
+        assert not network.has_rule_for(8080)
     faults.net.runtime.delete(other)
     faults.expect_nothing()
 

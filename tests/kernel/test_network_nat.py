@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import network, world_behind
 from tests.support.needs import missing, needs
-from tests.support.network import PING, Make, Net, links
+from tests.support.network import PING, Make, Net, links, ruleset
 from tests.support.world_behind import EVERYWHERE, OUTSIDE, World
 
 pytestmark = needs("program:ip", "program:nsenter", "program:nft")
@@ -23,10 +23,6 @@ def switches() -> list[str]:
     """The values of FORWARDING."""
     paths = [Path("/proc/sys/net") / name for name in FORWARDING]
     return [path.read_text().strip() if path.exists() else "none" for path in paths]
-
-
-def tables() -> str:
-    return subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def both() -> bool:
@@ -52,7 +48,7 @@ def test_masquerading(net: Net, make: Make, world: World) -> None:
     assert world.run("busybox", "ping", "-c", "1", "-W", "5", "192.0.2.2") == 0
     assert world.run("busybox", "ping", "-c", "1", "-W", "1", "10.207.0.2") != 0
     net.runtime.delete(neighbour, "--force")
-    assert (switches()[0], tables()) == ("0", "")
+    assert (switches()[0], ruleset()) == ("0", "")
     assert set(links()) == {"lo", "uplink"}
     assert not net.leases.exists()
 
@@ -64,13 +60,13 @@ def test_last_container_removes_table(net: Net, make: Make, world: World) -> Non
     first, second = make(), make()
     net.runtime.create(first)
     net.runtime.create(second)
-    assert f"table inet {TABLE}" in tables()
+    assert f"table inet {TABLE}" in ruleset()
     net.runtime.delete(first)
-    assert f"table inet {TABLE}" in tables()
+    assert f"table inet {TABLE}" in ruleset()
     assert switches() != before
     net.configure(nat=False)  # what was made is undone, whatever the settings say by then
     net.runtime.delete(second)
-    assert (switches(), tables()) == (before, "")
+    assert (switches(), ruleset()) == (before, "")
 
 
 def test_somebody_elses_table_stays(net: Net, make: Make, world: World) -> None:
@@ -80,7 +76,7 @@ def test_somebody_elses_table_stays(net: Net, make: Make, world: World) -> None:
         bundle = make()
         net.runtime.create(bundle)
         net.runtime.delete(bundle)
-        assert tables().split() == ["table", "inet", "other", "{", "}"]
+        assert ruleset().split() == ["table", "inet", "other", "{", "}"]
     finally:
         subprocess.run(["nft", "delete", "table", "inet", "other"], check=True, timeout=60)
 
@@ -109,7 +105,7 @@ def test_ipv6_is_forwarded_by_link_or_not_at_all(net: Net, make: Make, world: Wo
     else:
         assert result.returncode == 1
         assert "IPv6 forwarding is off" in result.stderr
-    assert (switches(), tables()) == (before, "")
+    assert (switches(), ruleset()) == (before, "")
     everywhere.write_text("1")
     net.runtime.create(second)
     assert switches() == ["1", before[1]]
@@ -143,10 +139,10 @@ def test_a_table_of_a_process_that_was_killed(net: Net, make: Make, world: World
     subprocess.run(["nft", f"add table inet {TABLE}; add chain inet {TABLE} old"], check=True, timeout=60)
     bundle = make()
     net.runtime.create(bundle)
-    assert "chain old" not in tables()
-    assert "masquerade" in tables()
+    assert "chain old" not in ruleset()
+    assert "masquerade" in ruleset()
     net.runtime.delete(bundle)
-    assert tables() == ""
+    assert ruleset() == ""
 
 
 def test_a_table_that_cannot_be_removed(net: Net, make: Make, world: World, scratch: Path) -> None:
@@ -164,4 +160,4 @@ def test_a_table_that_cannot_be_removed(net: Net, make: Make, world: World, scra
     assert set(net.booked()) == {bundle.id}
     nft.write_text('#!/bin/sh\nexec /usr/sbin/nft "$@"\n')
     net.runtime.delete(bundle)
-    assert (tables(), switches()[0], net.leases.exists()) == ("", "0", False)
+    assert (ruleset(), switches()[0], net.leases.exists()) == ("", "0", False)

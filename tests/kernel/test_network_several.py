@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 from tests.kernel.test_network_names import furnished, read
 from tests.support import network
 from tests.support.needs import needs
-from tests.support.network import PING, Make, Net, addresses, ip, links
+from tests.support.network import PING, Make, Net, addresses, ip, links, ruleset
 
 pytestmark = needs("program:ip", "program:nsenter", "program:nft")
 net, make = network.net, network.make  # the fixtures
@@ -49,7 +48,7 @@ def test_a_network_with_nat_is_closed_to_others(net: Net, make: Make) -> None:
     assert net.runtime.output(neighbour, "--network", "web") == "reached 10.8.0.2\n"
     net.runtime.delete(inside, "--force")
     net.expect_nothing()
-    assert subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True).stdout == b""
+    assert ruleset() == ""
 
 
 def test_none(net: Net, make: Make) -> None:

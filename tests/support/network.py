@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,17 @@ def ip(*words: str | int) -> str:
     """The output of ip(8)."""
     command = ["ip", *map(str, words)]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def ruleset() -> str:
+    """What nft(8) says that this network namespace has."""
+    command = ["nft", "list", "ruleset"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def has_rule_for(port: int) -> bool:
+    """Whether a rule names the port; the name of a link may have the same digits in it."""
+    return re.search(rf"\b{port}\b", ruleset()) is not None
 
 
 def links() -> dict[str, dict[str, Any]]:
