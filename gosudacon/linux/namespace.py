@@ -63,7 +63,7 @@ def _forking(name: str, *types: type) -> Callable[..., tuple[int, int]]:
     """A function for this system call, which returns a pid, and errno if that is -1."""
     entry = _ForkingSyscall(("syscall", abi._Libc))  # type: ignore[arg-type]
     entry.argtypes = (abi.c_long, *types)
-    number = abi.NUMBERS[name]
+    number = abi.NUMBERS.get(name, -1)  # ENOSYS
 
     def call(*arguments: object) -> tuple[int, int]:
         pid: int = entry(number, *arguments)

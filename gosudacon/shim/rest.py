@@ -31,7 +31,10 @@ def collect_garbage() -> None:
 
 
 def rest(fd: int, seconds: float) -> None:
-    """Do it, and perhaps wait until ``fd`` is ready to be read, for so long at most. Raises OSError."""
+    """Collect garbage, if there is much, and act, which may wait until ``fd`` is ready, for so long at most.
+
+    Raises OSError.
+    """
     new, collections, _ = gc.get_count()
     if new > _MANY or collections:
         gc.collect()
