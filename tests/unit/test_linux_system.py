@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gosudacon.base import posix
 from gosudacon.linux import process
+from tests.support.runtime import CHECKOUT
 
 NAMES = [
     "",
@@ -92,3 +95,25 @@ def test_restore_signals() -> None:
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
+
+
+UNKNOWN = """
+import errno, importlib, pkgutil, types
+from gosudacon.base import posix
+from gosudacon.base.errors import SyscallError
+posix.uname = lambda: types.SimpleNamespace(machine="riscv64")
+import gosudacon.linux
+for module in pkgutil.walk_packages(gosudacon.linux.__path__, "gosudacon.linux."):
+    importlib.import_module(module.name)
+try:
+    gosudacon.linux.namespace.clone_child()
+except SyscallError as error:
+    assert error.errno == errno.ENOSYS
+else:
+    raise AssertionError
+"""
+
+
+def test_an_architecture_without_a_table() -> None:
+    """All modules can be imported; calls that the table does not have answer ENOSYS."""
+    subprocess.run([sys.executable, "-c", UNKNOWN], check=True, cwd=CHECKOUT)
