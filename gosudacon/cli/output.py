@@ -8,7 +8,6 @@ from gosudacon.container.state import OCI_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
 
 _COLUMNS = (
     ("ID", "id"),
@@ -26,13 +25,13 @@ def state(record: Mapping[str, object]) -> str:
     return jsonio.dumps(record, 2)
 
 
-def listing(records: Sequence[Mapping[str, Any]], format: str = "table", quiet: bool = False) -> str:
+def listing(records: Sequence[Mapping[str, object]], format: str = "table", quiet: bool = False) -> str:
     """States as ``list`` prints them: a table, a JSON array on one line (``null`` for none), or ids only.
 
     The table has a column for addresses if one of the containers has any.
     """
     if quiet:
-        return "".join([f"{cell(record['id'])}\n" for record in records])
+        return "".join([f"{cell(str(record['id']))}\n" for record in records])
     if format == "json":
         return (jsonio.dumps(list(records)) if records else "null") + "\n"
     rows = [[cell(str(record[key])) for _, key in _COLUMNS] for record in records]

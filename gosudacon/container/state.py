@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         started: list[StepRecord]
         deleted: list[StepRecord]
         edited: list[str]
-        observers: dict[str, list[list[Any]]]
+        observers: dict[str, list[list[object]]]
         resources: Resources
         added_mounts: list[Mount]
         trace: dict[str, object]

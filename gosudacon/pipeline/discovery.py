@@ -20,8 +20,7 @@ from gosudacon.pipeline.step import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
 
 ENTRY_POINTS = "gosudacon"
 _BUILT_IN = "gosudacon.stages"
@@ -289,7 +288,7 @@ def _check_plain(implementation: pluggy.HookImpl, name: str) -> None:
         raise Error(f"plugin {implementation.plugin_name!r}: {name} must be a plain function, not a hook wrapper")
 
 
-def _check_found(thing: Any, plugin: str) -> None:
+def _check_found(thing: type | Callable[..., object], plugin: str) -> None:
     """The snapshot remembers classes and functions by module and name: they must be found there."""
     if getattr(sys.modules.get(thing.__module__), thing.__qualname__, None) is not thing:
         raise Error(f"plugin {plugin!r}: {thing.__qualname__} must be a name in its module {thing.__module__}")

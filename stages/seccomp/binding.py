@@ -12,8 +12,7 @@ from gosudacon.linux import abi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
 SCMP_ERROR = -1  # __NR_SCMP_ERROR: no architecture has a system call of this name
 
@@ -62,10 +61,10 @@ class Library:
         self._image = _Image(path)
         self._path = path
 
-    def function(self, kind: type, name: str, *types: type) -> Any:
+    def function(self, kind: type[CFuncPtr], name: str, *types: type) -> Callable[..., int]:
         """A C function by name, with declared arguments."""
         try:
-            entry = kind((name, self._image))
+            entry = kind((name, self._image))  # type: ignore[arg-type]
         except AttributeError as error:
             raise Error(f"{self._path} has no {name}: libseccomp 2.5 or later is needed") from error
         entry.argtypes = types
