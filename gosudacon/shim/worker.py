@@ -108,9 +108,8 @@ class Worker:
         cgroup: str = "",
     ) -> None:
         self._loop = loop
-        self._done: Callable[[Note | Failed], None] | None = done
+        self._done: Callable[[Note | Failed], None] | None = done  # None: it has been called
         self._noted = noted
-        self._over = False
         self.pid = 0
         self._why = ""  # it was told to end
         self._reaper = reaper
@@ -118,7 +117,7 @@ class Worker:
         try:
             self._fork(job, kept, cgroup)
         except OSError as error:  # no more processes or descriptors: an outcome like others, and not before its time
-            self._over = True
+            self._done = None
             failure = Failed(f"cannot have a worker: {errors.reason(error)}")
             loop.later(0, lambda: done(failure))
 
@@ -156,14 +155,14 @@ class Worker:
 
     def _signal(self, number: int) -> None:
         # It is not reaped yet, or its number not used again: nothing was forked meanwhile.
-        if not self._over:
+        if self._done is not None:
             try:
                 posix.kill(self.pid if self._alone is None else self._alone.pid, number)
             except ProcessLookupError:
                 return
 
     def _read(self, _events: int) -> None:
-        while not (self._over or self._alone):
+        while self._done is not None and self._alone is None:
             try:
                 data, rights, _, _ = self._channel.recvmsg(_PACKET, _ROOM, _socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
@@ -221,13 +220,12 @@ class Worker:
         self._finish(Failed(self._why or errors.shortened(errors.reason(error), _TEXT)))
 
     def _finish(self, outcome: Note | Failed) -> None:
-        self._over = True
+        done = self._done
+        self._done = self._noted = self._alone = None  # which lead back here: a cycle would outlive this for a while
         self._loop.forget(self._channel.fileno())
         self._channel.close()
         if self._reaper is not None:
             self._reaper.dismiss(self._before_collecting)
-        done = self._done
-        self._done = self._noted = self._alone = None  # which lead back here: a cycle would outlive this for a while
         if done is not None:
             done(outcome)
 
