@@ -12,14 +12,14 @@ from gosudacon.cli import options as table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     Values = dict[str, Any]  # name of an option -> bool, int, str or a list of str
 
     from gosudacon.cli.log import Log
     from gosudacon.container.caller import Caller
-    from gosudacon.trace.record import Recorder, Recording
+    from gosudacon.trace.record import Recorder, Recording, TraceSettings
 
 _TRUE = ("true", "1", "t", "T", "TRUE", "True")
 _FALSE = ("false", "0", "f", "F", "FALSE", "False")
@@ -52,7 +52,7 @@ class Invocation:
         self.recorder: Recorder | None = None
         self.recording: Recording | None = None
 
-    def wanted_by(self, settings: Mapping[str, object] | None) -> Recorder | None:
+    def wanted_by(self, settings: TraceSettings | None) -> Recorder | None:
         """The recorder of this command, begun now if these settings of the administrator's ask for it."""
         if settings and self.recorder is None:
             from gosudacon.trace import record

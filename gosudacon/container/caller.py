@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from gosudacon.pipeline.executor import RuntimeSide
+    from gosudacon.pipeline.order import TraceSettings
     from gosudacon.pipeline.recorder import Recorder
     from gosudacon.pipeline.registry import Registry
     from gosudacon.pipeline.runner import Observers
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
         recorder: Recorder | None
 
-        def wanted_by(self, settings: Mapping[str, object] | None) -> Recorder | None:
+        def wanted_by(self, settings: TraceSettings | None) -> Recorder | None:
             """The recorder, begun now if these settings of the administrator's ask for it."""
 
     class Log(Protocol):
@@ -122,7 +123,7 @@ class Caller:
                 if fd not in self._before:
                     posix.close(fd)
 
-    def trace(self, settings: Mapping[str, object] | None) -> None:
+    def trace(self, settings: TraceSettings | None) -> None:
         """Take times from here on if the administrator wants a trace of every command."""
         if settings and self.tracing is not None:
             self.recorder = self.tracing.wanted_by(settings)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal, TypedDict
 
+    from gosudacon.pipeline.order import TraceSettings
+
     StepRecord = list[Any]  # see `Step.record`
     Kind = Literal["lasting", "started", "deleted"]  # of recorded steps
 
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
         observers: dict[str, list[list[object]]]
         resources: Resources
         added_mounts: list[Mount]
-        trace: dict[str, object]
+        trace: TraceSettings
         network_options: dict[str, object]
         addresses: dict[str, list[str]]
         ports: list[str]

@@ -25,13 +25,20 @@ if TYPE_CHECKING:
         },
     )
 
+    class TraceSettings(TypedDict, total=False):
+        """``[trace]`` of config.toml: the settings of traces of every command; ``keep`` is a number of files."""
+
+        directory: str
+        format: str
+        keep: int
+
     class Found(TypedDict, total=False):
         """What `gosudacon.pipeline.registry.Registry` is made of, and a snapshot holds."""
 
         stages: list[Entry]
         hooks: dict[str, list[Implementation]]
         plugins: dict[str, dict[str, object]]
-        trace: dict[str, object]
+        trace: TraceSettings
 
     class Configuration(TypedDict):
         """What config.toml says, every key of it there."""
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
         replace: dict[str, str]
         stage: dict[str, dict[str, object]]
         plugin: dict[str, dict[str, object]]
-        trace: dict[str, object]
+        trace: TraceSettings
 
 
 def ordered(stages: dict[str, Stage], owners: dict[str, str], settings: Configuration, path: str) -> list[Entry]:

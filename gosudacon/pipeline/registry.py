@@ -47,7 +47,7 @@ class Registry:
         self.data = data
 
     @property
-    def trace(self) -> dict[str, object] | None:
+    def trace(self) -> order.TraceSettings | None:
         """The administrator's settings for traces of every command; None: none are wanted."""
         return self.data.get("trace")
 

@@ -29,9 +29,10 @@ from gosudacon.trace.model import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Any, Protocol
+    from collections.abc import Iterator
+    from typing import Protocol
 
+    from gosudacon.pipeline.order import TraceSettings as TraceSettings
     from gosudacon.pipeline.step import Step
 
 _OTHER = {RUNTIME: CONTAINER, CONTAINER: RUNTIME}
@@ -115,7 +116,7 @@ def _container(command: Command) -> str:
     return command.args[1 if command.command == "mounts" else 0]
 
 
-def begin_by(command: Command, settings: Mapping[str, Any]) -> None:
+def begin_by(command: Command, settings: TraceSettings) -> None:
     """Trace the command as ``[trace]`` of config.toml says. A directory that cannot be used is told at the end."""
     directory, suffix = settings["directory"], settings.get("format", "json")
     name = f"{_container(command)}-{command.command}-{time.time_ns() // 10**6}.{suffix}"

@@ -128,7 +128,7 @@ class Manager:
             raise _refused("read the manager's cgroup", error) from error
         return value or "/"
 
-    def _manager(self, method: str, signature: str, *values: object) -> list[Any]:
+    def _manager(self, method: str, signature: str, *values: object) -> list[object]:
         try:
             return self._connection.call(_PATH, _MANAGER, method, signature, *values)
         except dbus.UnreachableError as error:
@@ -141,7 +141,7 @@ class Manager:
             self._manager("Subscribe", "")
             self._hears = True
 
-    def _await(self, job: str, unit: str) -> str:
+    def _await(self, job: object, unit: str) -> str:
         """How the job ended: ``done``, ``failed``, ``timeout``, …"""
         deadline = time.monotonic() + PATIENCE
         while (signal := self._connection.signal(deadline)) is not None:
